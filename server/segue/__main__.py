@@ -1,0 +1,52 @@
+"""The composition root: settings in, a service chosen, a server or a command started."""
+
+import sys
+
+
+def main() -> None:
+    """Run the `segue` command."""
+    if sys.argv[1:2] == ["lsp"]:
+        sys.exit(serve(sys.argv[2:]))
+    from segue.cli import segue  # what only the commands need, the server never imports
+
+    segue()
+
+
+def serve(arguments: list[str]) -> int:
+    """Run `segue lsp`: the server of one editor window, on stdio."""
+    # Imported first of all: it decides how much of the rest has to be built.
+    from segue.lsp import lazy_types
+
+    lazy_types.install()
+    import argparse
+    import logging
+
+    from segue.lsp.server import run
+    from segue.service import SessionService
+    from segue.settings import LOG_LEVELS, SettingsError, load_settings
+
+    parser = argparse.ArgumentParser("segue lsp", description="Serve one editor window on stdio.")
+    parser.add_argument("--stdio", action="store_true", help="accepted and ignored: it always is")
+    parser.add_argument("--database", help="the SQLite file to keep sessions in")
+    parser.add_argument("--continue-minutes", type=float, help="how old a session may be resumed")
+    parser.add_argument("--log", choices=LOG_LEVELS, help="how much is said on stderr")
+    given = vars(parser.parse_args(arguments))
+    given.pop("stdio")
+    try:
+        settings = load_settings(given)
+    except SettingsError as error:
+        sys.stderr.write(f"segue: {error}\n")
+        return 2
+    logging.basicConfig(level=settings.log.upper(), format="segue: %(levelname)s: %(message)s")
+    logging.getLogger("pygls").setLevel(logging.WARNING)  # at INFO it logs what people said
+
+    async def open_service() -> SessionService:
+        from segue.storage.local import LocalSessionService
+
+        return await LocalSessionService.open(settings.database)
+
+    return run(open_service, settings.continue_minutes)
+
+
+if __name__ == "__main__":
+    main()

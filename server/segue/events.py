@@ -1,0 +1,213 @@
+"""What a conversation is made of: the event types, and their JSON.
+
+An event travels and is stored as `(type, data)`; the classes below say what `data` holds for the
+types that Segue knows. New events are checked strictly (`Event.new`), stored ones are read back
+as they are (`decode`): a type or a field of a later version is never a reason to refuse one.
+"""
+
+import json
+from typing import Annotated, Any
+
+import attrs
+
+from segue import strict
+from segue.strict import Characters, Fault, InvalidInputError
+
+Name = Annotated[str, Characters(128)]
+"""An id or a type: 1 to 128 characters."""
+
+MAX_TITLE = 80
+MAX_DEPTH = 256
+"""How deep `data` may nest: every supported interpreter can read this much back."""
+
+
+@attrs.frozen(kw_only=True)
+class UserMessage:
+    """What the person said."""
+
+    content: str
+
+
+@attrs.frozen(kw_only=True)
+class Text:
+    """What the model said."""
+
+    content: str
+
+
+@attrs.frozen(kw_only=True)
+class ToolCall:
+    """The model asks for a tool; `input` is any JSON."""
+
+    id: str
+    name: str
+    input: Any
+
+
+@attrs.frozen(kw_only=True)
+class ToolResult:
+    """What the tool answered; `remote` when the model's own service ran it."""
+
+    tool_use_id: str
+    content: str
+    is_error: bool
+    remote: bool = False
+    content_length: int | None = None
+
+
+@attrs.frozen(kw_only=True)
+class SkillInvocation:
+    """A skill (a stored prompt) that was brought in."""
+
+    name: str
+    arguments: str | None = None
+    content: str
+
+
+@attrs.frozen(kw_only=True)
+class SystemContext:
+    """A note of the editor to the model, such as the boundary of a resumed session."""
+
+    content: str
+
+
+@attrs.frozen(kw_only=True)
+class OutOfBandOutput:
+    """What the editor showed to the person and the model never saw."""
+
+    name: str
+    command: str | None = None
+    content: str
+
+
+Payload = (
+    UserMessage | Text | ToolCall | ToolResult | SkillInvocation | SystemContext | OutOfBandOutput
+)
+
+PAYLOADS: dict[str, type] = {
+    "user_message": UserMessage,
+    "text": Text,
+    "tool_call": ToolCall,
+    "tool_result": ToolResult,
+    "skill_invocation": SkillInvocation,
+    "system_context": SystemContext,
+    "out_of_band_output": OutOfBandOutput,
+}
+
+MODEL_VISIBLE = frozenset({"user_message", "text", "tool_call", "tool_result", "skill_invocation"})
+"""The types that a model is shown. A session without one of them is not a conversation."""
+
+
+@attrs.frozen(kw_only=True)
+class _Envelope:
+    id: Name
+    type: Name
+
+
+@attrs.frozen
+class _AnyObject:
+    """What a type that Segue does not know may hold: any JSON object."""
+
+
+_TYPE_OF = {payload: name for name, payload in PAYLOADS.items()}
+_converter = strict.make_converter()
+
+
+@attrs.frozen(kw_only=True)
+class Event:
+    """One thing that was said or done. Made by `new` or `of`, which check it."""
+
+    id: str
+    type: str
+    data: dict[str, Any] = attrs.field(eq=False)
+    text: str
+    """`data` as it is stored: ASCII JSON, key order kept."""
+
+    @classmethod
+    def new(cls, type: str, data: Any, id: str | None = None) -> "Event":
+        """Return a checked event; without *id* it gets a UUIDv7.
+
+        Raises InvalidInputError, naming each field, if a known type lacks one or has a wrong one,
+        or if *data* is not a JSON object that every reader can read back. Fields and types that
+        are not known are kept.
+        """
+        named = {"id": new_id() if id is None else id, "type": type}
+        envelope = strict.structure(_converter, named, _Envelope)
+        try:
+            strict.structure(_converter, data, PAYLOADS.get(type, _AnyObject))
+        except InvalidInputError as error:
+            raise error.under("$.data") from None
+        text = encode("$.data", data)
+        return cls(id=envelope.id, type=envelope.type, data=data, text=text)
+
+    @classmethod
+    def of(cls, payload: Payload) -> "Event":
+        """Return *payload* as an event with an id of its own."""
+        return cls.new(_TYPE_OF[payload.__class__], attrs.asdict(payload))
+
+
+def new_id() -> str:
+    """Return a UUIDv7: it says who, never when."""
+    from uuid6 import uuid7  # its import costs a third of a server's start
+
+    return str(uuid7())
+
+
+def title(event: Event) -> str | None:
+    """Return the title that a session gets from this event: a user message's first line."""
+    if event.type != "user_message":
+        return None
+    lines = (line.strip() for line in event.data["content"].splitlines())
+    line = next(filter(None, lines), None)
+    return line and "".join(char if char.isprintable() else " " for char in line[:MAX_TITLE])
+
+
+def encode(path: str, value: Any) -> str:
+    r"""Return *value* as ASCII JSON, or raise InvalidInputError at *path* where JSON has no words.
+
+    ASCII, because a lone surrogate travels as `\ud83d` but can be bound to no database.
+    """
+    try:
+        text = json.dumps(value, allow_nan=False, separators=(",", ":"))
+    except RecursionError:
+        raise InvalidInputError(_too_deep(path)) from None
+    except ValueError:
+        message = "must hold no NaN, no Infinity and no integer of more than 4,300 digits"
+        raise InvalidInputError(Fault(path, message)) from None
+    # Counting brackets is cheap and bounds the depth from above; only a suspect is walked.
+    if text.count("[") + text.count("{") > MAX_DEPTH and _depth(value) > MAX_DEPTH:
+        raise InvalidInputError(_too_deep(path))
+    return text
+
+
+def decode(text: str) -> tuple[Any, bool]:
+    """Return what *text* holds and whether it is corrupt: not even JSON, then the text itself."""
+    try:
+        return json.loads(text), False
+    except (ValueError, RecursionError):
+        return text, True
+
+
+def same_json(one: str, other: str) -> bool:
+    """Tell whether two stored texts hold the same JSON value, whatever their key order."""
+    return one == other or _canonical(one) == _canonical(other)
+
+
+def _canonical(text: str) -> str:
+    data, corrupt = decode(text)
+    return text if corrupt else json.dumps(data, sort_keys=True)
+
+
+def _too_deep(path: str) -> Fault:
+    return Fault(path, f"must not nest deeper than {MAX_DEPTH} levels")
+
+
+def _depth(value: Any) -> int:
+    deepest, pending = 0, [(value, 1)]
+    while pending:
+        node, level = pending.pop()
+        children = node.values() if isinstance(node, dict) else node
+        if isinstance(node, dict | list):
+            deepest = max(deepest, level)
+            pending.extend((child, level + 1) for child in children)
+    return deepest

@@ -1,0 +1,217 @@
+"""Bytes to frames and back: LSP's base protocol in any legal spelling, on two threads of its own.
+
+pygls' own loop reads one spelling, loses the frame after a bad one, takes three thread hops for
+each, and stops the whole server while a client does not read.
+"""
+
+import asyncio
+import collections
+import os
+import re
+import threading
+from collections.abc import Callable, Iterator
+
+import attrs
+
+MAX_FRAME = 64 * 1024 * 1024
+"""The longest body that is read, in bytes. A longer one is refused and passed over."""
+
+_MAX_HEADER = 16 * 1024
+_MAX_BACKLOG = 32 * 1024 * 1024
+_CHUNK = 256 * 1024
+_HEADER = re.compile(rb"[!-9;-~]+:[ -~\t]*")
+_LENGTH = re.compile(rb"content-length\s*:\s*(\d{1,10})\s*$", re.IGNORECASE)
+_CHARSET = re.compile(rb"content-type\s*:.*charset\s*=\s*\"?(?!utf-?8\b)", re.IGNORECASE)
+
+
+@attrs.frozen
+class BadFrame:
+    """Bytes that were no frame, and what was wrong with them."""
+
+    message: str
+
+
+Frame = bytes | BadFrame
+
+
+class FrameParser:
+    """Finds the frames in a stream of bytes. After a bad one it finds the next good one."""
+
+    def __init__(self, longest: int = MAX_FRAME) -> None:
+        self._longest = longest
+        self._buffer = bytearray()
+        self._skip = 0
+        self._lost = False
+        self._begin()
+
+    def _begin(self) -> None:
+        self._length: int | None = None
+        self._body = False
+        self._problem: str | None = None
+        self._headers = 0
+
+    def feed(self, data: bytes) -> Iterator[Frame]:
+        """Take in *data* and yield the frames that it completes, the bad ones too."""
+        self._buffer += data
+        while True:
+            if self._skip:
+                passed = min(self._skip, len(self._buffer))
+                del self._buffer[:passed]
+                self._skip -= passed
+                if self._skip:
+                    return
+            if self._body:
+                assert self._length is not None  # noqa: S101  a body follows a known length
+                if len(self._buffer) < self._length:
+                    return
+                body = bytes(self._buffer[: self._length])
+                del self._buffer[: self._length]
+                self._begin()
+                yield body
+                continue
+            end = self._buffer.find(b"\n")
+            if end < 0:
+                if len(self._buffer) > _MAX_HEADER:
+                    # Keep the end: the next header may have begun in it.
+                    del self._buffer[:-64]
+                    yield from self._lose("a header line is too long")
+                return
+            line = bytes(self._buffer[:end]).rstrip(b"\r")
+            del self._buffer[: end + 1]
+            yield from self._blank() if not line.strip() else self._header(line)
+
+    def _header(self, line: bytes) -> Iterator[Frame]:
+        self._headers += 1
+        # A lost reader takes a length at the end of any line: what precedes it is a stray body.
+        length = _LENGTH.search(line) if self._lost else _LENGTH.match(line)
+        if length is not None:
+            if self._length not in (None, int(length[1])):
+                yield from self._lose("two different Content-Length headers")
+                return
+            self._length = int(length[1])
+            self._lost = False
+        elif _CHARSET.match(line):
+            self._problem = "the charset must be utf-8"
+        elif line.lower().startswith(b"content-length") or not _HEADER.fullmatch(line):
+            yield from self._lose("a malformed header")
+
+    def _blank(self) -> Iterator[Frame]:
+        if self._length is None:
+            if self._headers:
+                yield from self._lose("a frame without Content-Length")
+            return
+        if self._length > self._longest:
+            self._problem = f"a frame of {self._length:,} bytes is over {self._longest:,}"
+        if self._problem is None:
+            self._body = True
+            return
+        problem, self._skip = self._problem, self._length
+        self._begin()
+        yield BadFrame(problem)
+
+    def _lose(self, why: str) -> Iterator[Frame]:
+        told, self._lost = self._lost, True
+        self._begin()
+        if not told:
+            yield BadFrame(why)
+
+
+class FrameReader:
+    """A daemon thread that reads a file descriptor and hands its frames to the event loop."""
+
+    def __init__(
+        self, fd: int, on_frames: Callable[[list[Frame]], None], on_end: Callable[[], None]
+    ) -> None:
+        self._fd = fd
+        self._on_frames = on_frames
+        self._on_end = on_end
+        self._loop = asyncio.get_running_loop()
+        self._open = threading.Event()
+        self._open.set()
+        self._thread = threading.Thread(target=self._run, name="segue-reader", daemon=True)
+
+    def start(self) -> None:
+        """Begin to read."""
+        self._thread.start()
+
+    def pause(self) -> None:
+        """Read no more for now: the client is ahead of us."""
+        self._open.clear()
+
+    def resume(self) -> None:
+        """Read on."""
+        self._open.set()
+
+    def _run(self) -> None:
+        parser = FrameParser()
+        try:
+            while self._open.wait() and (data := os.read(self._fd, _CHUNK)):
+                if frames := list(parser.feed(data)):
+                    self._loop.call_soon_threadsafe(self._on_frames, frames)
+        except OSError:
+            pass  # a descriptor that breaks is one that has ended
+        except RuntimeError:
+            return  # the loop is closed: nobody is left to tell
+        try:
+            self._loop.call_soon_threadsafe(self._on_end)
+        except RuntimeError:
+            return
+
+
+class FrameWriter:
+    """A daemon thread that writes frames: a client that does not read cannot stop the loop."""
+
+    def __init__(self, fd: int, on_broken: Callable[[], None]) -> None:
+        self._fd = fd
+        self._on_broken = on_broken
+        self._loop = asyncio.get_running_loop()
+        self._frames: collections.deque[bytes] = collections.deque()
+        self._ready = threading.Condition()
+        self._backlog = 0
+        self._closing = False
+        self._thread = threading.Thread(target=self._run, name="segue-writer", daemon=True)
+        self._thread.start()
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether the client has so much left to read that nothing more should be asked of us."""
+        return self._backlog > _MAX_BACKLOG
+
+    def write(self, body: bytes) -> None:
+        """Send *body* in a frame, when the client reads."""
+        frame = b"Content-Length: %d\r\n\r\n%b" % (len(body), body)
+        with self._ready:
+            self._frames.append(frame)
+            self._backlog += len(frame)
+            self._ready.notify()
+
+    def close(self, timeout: float) -> None:
+        """Send what is left, for at most *timeout* seconds."""
+        with self._ready:
+            self._closing = True
+            self._ready.notify()
+        self._thread.join(timeout)
+
+    def _run(self) -> None:
+        try:
+            while (frame := self._next()) is not None:
+                view = memoryview(frame)
+                while view:
+                    view = view[os.write(self._fd, view) :]
+                with self._ready:
+                    self._backlog -= len(frame)
+        except OSError:
+            with self._ready:
+                self._closing = True
+            try:
+                self._loop.call_soon_threadsafe(self._on_broken)
+            except RuntimeError:
+                return
+
+    def _next(self) -> bytes | None:
+        with self._ready:
+            while not self._frames:
+                if self._closing:
+                    return None
+                self._ready.wait()
+            return self._frames.popleft()

@@ -1,0 +1,299 @@
+"""Everything that has to be said to pygls about messages: what comes in, what goes out, errors.
+
+This is the one module that knows pygls' private names; HAZARDS of its defaults stand beside each
+guard. Params stay plain dicts until the handler's own types structure them.
+"""
+
+import asyncio
+import contextvars
+import json
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from lsprotocol import types as lsp
+from pygls.exceptions import (
+    JsonRpcException,
+    JsonRpcInternalError,
+    JsonRpcInvalidParams,
+    JsonRpcInvalidRequest,
+    JsonRpcParseError,
+    JsonRpcRequestCancelled,
+    JsonRpcServerNotInitialized,
+)
+from pygls.protocol import LanguageServerProtocol, lsp_method
+
+from segue import strict
+from segue.lsp import protocol
+from segue.lsp.framing import BadFrame, Frame, FrameReader, FrameWriter
+from segue.service import SegueError
+from segue.strict import InvalidInputError
+
+logger = logging.getLogger(__name__)
+
+MAX_IN_FLIGHT = 1_000
+"""Requests without an answer; while there are more, nothing more is read."""
+
+Handler = Callable[[Any, Any], Awaitable[Any]]
+
+
+class SessionProtocol(LanguageServerProtocol):
+    """LSP's life cycle and the session requests: every request gets an answer, in any case."""
+
+    def __init__(self, server: Any, converter: Any) -> None:
+        self.folders: list[str] = []
+        self.stopped = asyncio.Event()
+        self.exit_code = 0
+        self.on_client: Callable[[int], None] = lambda process_id: None
+        self._initialized = False
+        self._work: set[asyncio.Future[Any]] = set()
+        self._reader: FrameReader | None = None
+        super().__init__(server, converter)
+
+    # -- start and end ---------------------------------------------------------------------------
+
+    def connect(self, reader: FrameReader, writer: FrameWriter) -> None:
+        """Speak through *reader* and *writer* from now on."""
+        self._reader = reader
+        self.writer = writer  # type: ignore[assignment]
+        reader.start()
+
+    def stop(self, exit_code: int = 0) -> None:
+        """Ask for the end. What was accepted is finished first."""
+        self.exit_code = self.exit_code or exit_code
+        self.stopped.set()
+
+    async def drain(self, at_most_s: float) -> bool:
+        """Wait until everything that was accepted is done; tell whether it is."""
+        if self._work:
+            await asyncio.wait(self._work, timeout=at_most_s)
+        return not self._work
+
+    def _register_builtin_features(self) -> None:
+        # pygls' own would advertise, and handle, text documents that nobody asked for.
+        handlers: tuple[Any, ...] = (
+            self.lsp_initialize,
+            self.lsp_initialized,
+            self.lsp_shutdown,
+            self.lsp_exit,
+            self.lsp_set_trace,
+            self.lsp_workspace__did_change_workspace_folders,
+        )
+        for handler in handlers:
+            self.fm.add_builtin_feature(handler.method_name, handler)
+
+    @lsp_method(lsp.INITIALIZE)
+    def lsp_initialize(self, params: Any) -> Any:
+        if self._initialized:
+            raise JsonRpcInvalidRequest("The server is initialized already")
+        client = _structure(params, protocol.InitializeParams)
+        named = [folder.uri for folder in client.workspace_folders or ()]
+        root = client.root_uri or client.root_path
+        self.folders = named or ([root] if root else [])
+        self._initialized = True
+        if client.process_id is not None:
+            self.on_client(client.process_id)
+        return {
+            "capabilities": {
+                "workspace": {"workspaceFolders": {"supported": True, "changeNotifications": True}},
+                "experimental": {
+                    "sessions": {"version": protocol.VERSION, "methods": list(protocol.METHODS)}
+                },
+            },
+            "serverInfo": {"name": self._server.name, "version": self._server.version},
+        }
+
+    @lsp_method(lsp.INITIALIZED)
+    def lsp_initialized(self, params: Any) -> None:
+        """Nothing is to be registered."""
+
+    @lsp_method(lsp.SHUTDOWN)
+    async def lsp_shutdown(self, params: Any) -> None:  # type: ignore[override]
+        # pygls cancels what is in flight here; it was accepted, so it is finished.
+        self._shutdown = True
+        await self.drain(at_most_s=1.5)
+
+    @lsp_method(lsp.EXIT)
+    def lsp_exit(self, params: Any) -> None:  # type: ignore[override]
+        self.stop(0 if self._shutdown else 1)
+
+    @lsp_method(lsp.SET_TRACE)
+    def lsp_set_trace(self, params: Any) -> None:  # type: ignore[override]
+        """Nothing is traced to the client: it would be conversation text."""
+
+    @lsp_method(lsp.WORKSPACE_DID_CHANGE_WORKSPACE_FOLDERS)
+    def lsp_workspace__did_change_workspace_folders(self, params: Any) -> None:
+        change = _structure(params, protocol.FoldersChangeParams).event
+        removed = {folder.uri for folder in change.removed}
+        self.folders = [uri for uri in self.folders if uri not in removed]
+        self.folders += [folder.uri for folder in change.added]
+
+    # -- what comes in ---------------------------------------------------------------------------
+
+    def receive(self, frames: list[Frame]) -> None:
+        """Take in what the reader found."""
+        for frame in frames:
+            if isinstance(frame, BadFrame):
+                self._refuse(None, JsonRpcInvalidRequest(f"Invalid Request: {frame.message}"))
+                continue
+            try:
+                message = _decode(frame)
+            except (ValueError, RecursionError) as error:
+                self._refuse(None, JsonRpcParseError(f"Parse Error: {_what_is_wrong(error)}"))
+                continue
+            self.handle_message(message)
+
+    def structure_message(self, data: Any) -> Any:
+        # pygls structures every nested dict: a payload that holds "jsonrpc" would be lost in it.
+        return data
+
+    def handle_message(self, message: Any) -> None:
+        if not isinstance(message, dict):
+            self._refuse(None, JsonRpcInvalidRequest("Invalid Request: expected an object"))
+            return
+        msg_id: Any = message.get("id")
+        method: Any = message.get("method")
+        if "method" not in message and ("result" in message or "error" in message):
+            return  # an answer, and we ask nothing
+        if "id" in message and type(msg_id) not in (int, str):
+            self._refuse(None, JsonRpcInvalidRequest("Invalid Request: id must be int or string"))
+        elif message.get("jsonrpc") != self.VERSION or type(method) is not str:
+            fault = 'Invalid Request: expected "jsonrpc": "2.0" and a method'
+            self._refuse(msg_id, JsonRpcInvalidRequest(fault))
+        elif "id" not in message:
+            self._notified(method, message.get("params"))
+        elif not self._initialized and method != lsp.INITIALIZE:
+            self._refuse(msg_id, JsonRpcServerNotInitialized("The server is not initialized yet"))
+        elif self._shutdown:
+            self._refuse(msg_id, JsonRpcInvalidRequest("The server is shutting down"))
+        else:
+            context = contextvars.copy_context()
+            context.run(self._handle_request, msg_id, method, message.get("params"))
+            self._pace()
+
+    def _notified(self, method: str, params: Any) -> None:
+        if method == lsp.CANCEL_REQUEST:
+            self._cancel(params)
+        elif method in self.fm.builtin_features and method not in (lsp.INITIALIZE, lsp.SHUTDOWN):
+            try:
+                self.fm.builtin_features[method](params)
+            except InvalidInputError as error:
+                logger.warning("%s was ignored: %s", method, error)
+
+    def _cancel(self, params: Any) -> None:
+        msg_id = params.get("id") if isinstance(params, dict) else None
+        if isinstance(msg_id, int | str) and (found := self._request_futures.get(msg_id)):
+            found.cancel()
+
+    def answering(self, method: str, handler: Handler) -> Callable[[Any], Awaitable[Any]]:
+        """Return *handler* as a feature: params structured, result unstructured, never cut short.
+
+        A cancelled request loses its answer. Its work, once begun, is finished.
+        """
+        shape = protocol.METHODS[method]
+
+        async def answer(params: Any) -> Any:
+            typed = _structure(params, shape.params)
+            work = asyncio.ensure_future(handler(self._server, typed))
+            self._work.add(work)
+            work.add_done_callback(self._done)
+            return protocol.wire.unstructure(await asyncio.shield(work), shape.result)
+
+        return answer
+
+    def _done(self, work: asyncio.Future[Any]) -> None:
+        self._work.discard(work)
+        if not work.cancelled():
+            work.exception()  # its request may be cancelled, and then nobody else looks
+
+    # -- what goes out ---------------------------------------------------------------------------
+
+    def _send_handler_result(self, future: Any, *, msg_id: Any) -> None:
+        # pygls logs, and sends, the traceback of what it does not know.
+        self._request_futures.pop(msg_id, None)
+        if future.cancelled():
+            self._refuse(msg_id, JsonRpcRequestCancelled("Request Cancelled"))
+        elif (error := future.exception()) is not None:
+            self._refuse(msg_id, _for_the_wire(error))
+        else:
+            self._send_response(msg_id, future.result())
+        self._pace()
+
+    def _refuse(self, msg_id: Any, error: JsonRpcException) -> None:
+        self._send_response(msg_id, error=error.to_response_error())
+
+    def _send_response(self, msg_id: Any, result: Any = None, error: Any = None) -> None:
+        # As a raw dict: lsprotocol's own message drops an id of null.
+        response: dict[str, Any] = {"jsonrpc": self.VERSION, "id": msg_id}
+        if error is None:
+            response["result"] = result
+        else:
+            response["error"] = {"code": error.code, "message": error.message}
+            if error.data is not None:
+                response["error"]["data"] = error.data
+        self._send_data(response)
+
+    def _send_data(self, data: Any) -> None:
+        if self.writer is not None:
+            # ASCII: half a surrogate pair has no UTF-8.
+            self.writer.write(json.dumps(data, separators=(",", ":")).encode())
+
+    def _pace(self) -> None:
+        if self._reader is None:
+            return
+        if len(self._request_futures) > MAX_IN_FLIGHT or self.writer.is_behind:  # type: ignore[union-attr]
+            self._reader.pause()
+        else:
+            self._reader.resume()
+
+
+def _structure(params: Any, kind: type) -> Any:
+    # Lua has one empty table: what is left out, null or [] is read as {}.
+    return strict.structure(
+        protocol.wire, {} if params in (None, []) else params, kind, strict.camel_case
+    )
+
+
+def _decode(body: bytes) -> Any:
+    text = body.decode()
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        raise
+    except ValueError:
+        # An integer of over 4,300 digits: read it as NaN, which is refused where the id is known.
+        return json.loads(text, parse_int=_integer)
+
+
+def _integer(digits: str) -> int | float:
+    try:
+        return int(digits)
+    except ValueError:
+        return float("nan")
+
+
+def _what_is_wrong(error: Exception) -> str:
+    match error:
+        case UnicodeDecodeError():
+            return f"not UTF-8 at byte {error.start}"
+        case json.JSONDecodeError():
+            return f"{error.msg} at character {error.pos}"
+        case _:
+            return "nested too deeply"
+
+
+def _for_the_wire(error: BaseException) -> JsonRpcException:
+    match error:
+        case JsonRpcException():
+            return error
+        case InvalidInputError():
+            faults = [{"path": fault.path, "message": fault.message} for fault in error.faults]
+            return JsonRpcInvalidParams(f"Invalid Params: {error}", data={"errors": faults})
+        case SegueError():
+            data = {"kind": error.kind, **error.details()}
+            return JsonRpcException(str(error), lsp.LSPErrorCodes.RequestFailed.value, data)
+        case _:
+            # Its message and its traceback may hold what people said: only its name is told.
+            logger.error("A request failed inside: %s", type(error).__name__)
+            logger.debug("The traceback", exc_info=error)
+            return JsonRpcInternalError(f"Internal Error: {type(error).__name__}")

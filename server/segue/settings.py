@@ -1,0 +1,112 @@
+"""Settings: command line before environment before `config.toml`, each checked strictly.
+
+Nothing is read from the folder that the editor has open: a cloned repository must not choose the
+database, nor anything else.
+"""
+
+import math
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import attrs
+import platformdirs
+
+from segue import strict
+from segue.strict import InvalidInputError
+
+APP = "segue"
+LogLevel = Literal["debug", "info", "warning", "error"]
+LOG_LEVELS: tuple[str, ...] = get_args(LogLevel)
+
+
+class SettingsError(Exception):
+    """A setting is wrong; the message says which, where it stands, and what it may be."""
+
+
+@attrs.frozen(kw_only=True)
+class Settings:
+    """What a `segue` process goes by."""
+
+    database: str
+    continue_minutes: float = 60.0
+    log: LogLevel = "warning"
+
+
+@attrs.frozen(kw_only=True)
+class _Given:
+    database: str | None = None
+    continue_minutes: float | None = None
+    log: LogLevel | None = None
+
+
+def load_settings(
+    arguments: Mapping[str, Any] | None = None, environment: Mapping[str, str] = os.environ
+) -> Settings:
+    """Return the settings, or raise SettingsError. *arguments* are the command line's, by name."""
+    given: dict[str, Any] = {}
+    for layer in (_from_file(config_file()), _from_environment(environment), arguments or {}):
+        given |= {name: value for name, value in layer.items() if value is not None}
+    database = given.pop("database", None) or str(data_directory() / "sessions.db")
+    if "://" in database:
+        raise SettingsError(
+            f"database: {database.partition('://')[0]}:// URLs are not supported by this version; "
+            "give the path of a SQLite file"
+        )
+    if database != ":memory:":
+        database = os.path.abspath(os.path.expanduser(database))
+    return Settings(database=database, **given)
+
+
+def config_file() -> Path:
+    """Return where `config.toml` is looked for."""
+    return platformdirs.user_config_path(APP, appauthor=False) / "config.toml"
+
+
+def data_directory() -> Path:
+    """Return where the database is kept unless a setting says otherwise."""
+    return platformdirs.user_data_path(APP, appauthor=False)
+
+
+def _from_file(path: Path) -> dict[str, Any]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return {}
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path}: {error}") from None
+    try:
+        converter = strict.make_converter(forbid_extra_keys=True)
+        return attrs.asdict(strict.structure(converter, tomllib.loads(text), _Given))
+    except (tomllib.TOMLDecodeError, InvalidInputError) as error:
+        raise SettingsError(f"{path}: {error}") from None
+
+
+def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
+    return {
+        "database": environment.get("SEGUE_DATABASE") or None,
+        "continue_minutes": _minutes(environment.get("SEGUE_CONTINUE_MINUTES")),
+        "log": _level(environment.get("SEGUE_LOG")),
+    }
+
+
+def _minutes(text: str | None) -> float | None:
+    if not text:
+        return None
+    try:
+        minutes = float(text)
+    except ValueError:
+        minutes = math.nan
+    if not math.isfinite(minutes):
+        raise SettingsError(f"SEGUE_CONTINUE_MINUTES: expected a number of minutes, got {text!r}")
+    return minutes
+
+
+def _level(text: str | None) -> str | None:
+    if not text:
+        return None
+    if text.lower() not in LOG_LEVELS:
+        raise SettingsError(f"SEGUE_LOG: expected one of {', '.join(LOG_LEVELS)}")
+    return text.lower()

@@ -1,0 +1,146 @@
+"""A database file: opened for its owner alone, and worked on one whole function at a time.
+
+A function that is given to `read` or `write` runs whole on the connection's thread: nothing of the
+event loop, a cancellation least of all, can come between a BEGIN and its COMMIT.
+"""
+
+import asyncio
+import contextlib
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+import aiosqlite
+
+from segue.service import StorageError, StorageUnavailable
+from segue.storage import library, salvage, schema
+from segue.storage.library import Connection
+
+T = TypeVar("T")
+MEMORY = ":memory:"
+
+
+class Database:
+    """One connection to a database file, and its thread. Made by `open`; `close` it always."""
+
+    def __init__(self, where: str) -> None:
+        self._where = where
+        self._presence = None if where == MEMORY else salvage.Presence(where)
+        self._connection: aiosqlite.Connection | None = None
+        self._repairing = asyncio.Lock()
+
+    @classmethod
+    async def open(cls, where: str) -> "Database":
+        """Open, make or migrate the database at *where*, or raise a StorageError."""
+        database = cls(where)
+        try:
+            await database._connect()
+        except BaseException:
+            await database.close()
+            raise
+        return database
+
+    async def close(self) -> None:
+        """Finish what was begun, and end the thread. Closing twice is closing once."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await connection.close()
+        if self._presence is not None:
+            self._presence.leave()
+
+    async def write(self, work: Callable[[Connection], T]) -> T:
+        """Run *work* in one transaction: it is on disk when this returns, or nothing was done."""
+
+        def whole(db: Connection) -> T:
+            with transaction(db):
+                return work(db)
+
+        return await self.read(whole)
+
+    async def read(self, work: Callable[[Connection], T]) -> T:
+        """Run *work*, which changes nothing, on the connection's thread."""
+        connection = self._connection
+        if connection is None:
+            raise StorageUnavailable(f"{self._where} is closed.")
+        try:
+            # A private name: aiosqlite's public calls are a thread hop for each single statement.
+            return await connection._execute(lambda: work(connection._conn))  # type: ignore[no-any-return, no-untyped-call]
+        except library.Error as error:
+            raise await self._meaning(error) from error
+
+    async def _connect(self) -> None:
+        connection = aiosqlite.Connection(lambda: _open(self._where, self._presence), 64)
+        try:
+            await connection
+        except library.Error as error:
+            raise await self._meaning(error) from error
+        except OSError as error:
+            raise library.translate(error, self._where) from error
+        self._connection = connection
+
+    async def _meaning(self, error: Exception) -> StorageError:
+        if not library.is_corruption(error) or self._presence is None:
+            return library.translate(error, self._where)
+        async with self._repairing:
+            connection, self._connection = self._connection, None
+            if connection is not None:
+                await connection.close()
+            outcome = await asyncio.to_thread(salvage.set_aside, self._where, self._presence)
+            if outcome is None:
+                return library.translate(error, self._where)
+            with contextlib.suppress(StorageError):
+                await self._connect()
+            return outcome
+
+
+@contextlib.contextmanager
+def transaction(db: Connection) -> Iterator[None]:
+    """Commit what the block did; leaving it by an exception rolls everything back."""
+    # IMMEDIATE: one that reads first and then writes is refused at once, whatever the timeout.
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        db.execute("COMMIT")
+    except BaseException:
+        if db.in_transaction:
+            db.execute("ROLLBACK")
+        raise
+
+
+def _open(where: str, presence: salvage.Presence | None) -> Connection:
+    if presence is not None:
+        Path(where).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        presence.enter()
+        _make_private(where)
+    db = library.connect(where)
+    try:
+        schema.check_owner(db, where)
+        _use_wal(db)
+        schema.migrate(db)
+    except BaseException:
+        db.close()
+        raise
+    return db
+
+
+def _make_private(where: str) -> None:
+    # SQLite gives -wal and -shm the mode that the database has when it makes them.
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
+    with contextlib.suppress(FileExistsError):
+        os.close(os.open(where, flags, 0o600))
+
+
+def _use_wal(db: Connection) -> None:
+    # Windows that make a database at once collide here, and SQLite does not wait for this lock.
+    deadline = time.monotonic() + library.BUSY_TIMEOUT_S
+    while True:
+        try:
+            db.execute("PRAGMA journal_mode = WAL").fetchone()
+        except library.Error as error:
+            if not library.is_busy(error) or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+        else:
+            return

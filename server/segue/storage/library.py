@@ -1,0 +1,116 @@
+"""Which SQLite is linked, whether it is safe, how to open it, and what its errors mean."""
+
+import errno
+import sqlite3
+from types import ModuleType
+
+from segue.service import (
+    StorageCorrupt,
+    StorageError,
+    StorageFull,
+    StorageReadOnly,
+    StorageUnavailable,
+)
+
+
+def _load() -> ModuleType:
+    # The interpreter's own library is often one with the WAL-reset corruption.
+    try:
+        import pysqlite3.dbapi2 as newer
+    except ImportError:
+        return sqlite3
+    return newer  # type: ignore[no-any-return]
+
+
+_library = _load()
+
+Connection = sqlite3.Connection
+"""Either library's connection: their interfaces are one."""
+
+Error: tuple[type[Exception], ...] = (_library.Error, sqlite3.Error)
+"""What either library raises: pysqlite3's errors are not sqlite3's."""
+
+NAME: str = _library.__name__.partition(".")[0]
+VERSION: str = _library.sqlite_version
+BUSY_TIMEOUT_S = 10.0
+"""How long a write waits for another window's; each takes well under a millisecond."""
+
+_SAFE_SINCE = (3, 51, 3)
+_BACKPORTS = ((3, 50, 7), (3, 44, 6))
+
+
+def is_safe(version: str = VERSION) -> bool:
+    """Tell whether this SQLite has the fix of the WAL-reset race (3.7.0 to 3.51.2, sqlite.org).
+
+    The race needs several processes that commit and checkpoint one database: editor windows do.
+    """
+    number = tuple(int(part) for part in version.split("."))
+    return number >= _SAFE_SINCE or any(
+        number[:2] == fixed[:2] and number >= fixed for fixed in _BACKPORTS
+    )
+
+
+def connect(where: str) -> Connection:
+    """Open *where* with the promises of the store: durable commits, nothing implicit."""
+    db: Connection = _library.connect(where, isolation_level=None, timeout=BUSY_TIMEOUT_S)
+    db.row_factory = _library.Row
+    # One row of invalid UTF-8 must not fail the SELECT that it is in.
+    db.text_factory = lambda raw: raw.decode("utf-8", "surrogateescape")
+    try:
+        for pragma in (
+            "PRAGMA foreign_keys = ON",
+            "PRAGMA synchronous = FULL",  # answered means on disk, also when the power fails
+            "PRAGMA secure_delete = ON",
+            "PRAGMA trusted_schema = OFF",
+            "PRAGMA cell_size_check = ON",
+            "PRAGMA journal_size_limit = 16777216",
+        ):
+            db.execute(pragma)
+    except BaseException:
+        db.close()
+        raise
+    return db
+
+
+def is_busy(error: Exception) -> bool:
+    """Tell whether another program held the lock for too long."""
+    return _code(error) in (_library.SQLITE_BUSY, _library.SQLITE_LOCKED)
+
+
+def is_corruption(error: Exception) -> bool:
+    """Tell whether SQLite itself says that the file is damaged. Full, busy or I/O never are."""
+    return _code(error) in (_library.SQLITE_CORRUPT, _library.SQLITE_NOTADB)
+
+
+def translate(error: Exception, where: str) -> StorageError:
+    """Return what *error* means for the store at *where*, in words that a person can act on."""
+    match _code(error):
+        case _library.SQLITE_FULL:
+            return StorageFull(f"There is no room left for {where}. Nothing was written.")
+        case _library.SQLITE_READONLY:
+            return StorageReadOnly(f"{where} may be read but not written to.")
+        case _library.SQLITE_CORRUPT:
+            return StorageCorrupt(f"{where} is damaged ({error}).")
+        case _library.SQLITE_NOTADB:
+            return StorageCorrupt(f"{where} is not a SQLite database. It was left as it is.")
+        case _library.SQLITE_BUSY | _library.SQLITE_LOCKED:
+            return StorageUnavailable(
+                f"{where} was locked by another program for {BUSY_TIMEOUT_S:.0f} seconds. "
+                "Nothing was written; try again."
+            )
+        case _:
+            return StorageUnavailable(f"{where} cannot be used: {error}.")
+
+
+_OF_THE_SYSTEM = {
+    errno.ENOSPC: _library.SQLITE_FULL,
+    errno.EDQUOT: _library.SQLITE_FULL,
+    errno.EROFS: _library.SQLITE_READONLY,
+    errno.EACCES: _library.SQLITE_READONLY,
+}
+
+
+def _code(error: Exception) -> int:
+    if isinstance(error, OSError):
+        return int(_OF_THE_SYSTEM.get(error.errno or 0, 0))
+    return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF

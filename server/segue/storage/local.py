@@ -1,0 +1,482 @@
+"""LocalSessionService: sessions in one SQLite file that every window of one user shares."""
+
+import base64
+import json
+import os
+import re
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import timedelta
+from typing import Any
+
+from segue import events as model
+from segue.events import Event
+from segue.service import (
+    MAX_PAGE_BYTES,
+    PAGE,
+    Appended,
+    EventConflict,
+    EventPage,
+    HeadMoved,
+    NewSession,
+    Placement,
+    Session,
+    SessionArchived,
+    SessionNotFound,
+    SessionPage,
+    StoredEvent,
+)
+from segue.storage.database import Database
+from segue.storage.library import Connection
+from segue.strict import Fault, InvalidInputError
+
+Row = Mapping[str, Any]
+FITTING = 6
+"""How many sessions `find_resumable` returns: the one, and what else fits."""
+
+_LAST_SEQ = 0xFFFFFFFF
+_NEWEST = (1 << 62, 0)
+_UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+
+_RESUMABLE = """
+SELECT * FROM (
+    SELECT * FROM session_records
+    WHERE git_root = :git_root AND updated_at > :since
+        AND archived_at IS NULL AND model_visible = 1
+    ORDER BY updated_at DESC, number DESC LIMIT :limit
+)
+UNION
+SELECT * FROM (
+    SELECT * FROM session_records
+    WHERE directory = :directory AND updated_at > :since
+        AND archived_at IS NULL AND model_visible = 1
+    ORDER BY updated_at DESC, number DESC LIMIT :limit
+)
+ORDER BY updated_at DESC, number DESC LIMIT :limit
+"""
+
+_LIST_LIVE = """
+SELECT * FROM session_records
+WHERE archived_at IS NULL AND (updated_at, number) < (:updated_at, :number)
+ORDER BY updated_at DESC, number DESC LIMIT :limit
+"""
+
+_LIST_ALL = """
+SELECT * FROM session_records
+WHERE (updated_at, number) < (:updated_at, :number)
+ORDER BY updated_at DESC, number DESC LIMIT :limit
+"""
+
+_LIST_HERE = """
+SELECT * FROM (
+    SELECT * FROM session_records
+    WHERE directory = :directory AND (updated_at, number) < (:updated_at, :number)
+        AND (:archived OR archived_at IS NULL)
+    ORDER BY updated_at DESC, number DESC LIMIT :limit
+)
+UNION
+SELECT * FROM (
+    SELECT * FROM session_records
+    WHERE git_common_dir = :git_common_dir AND (updated_at, number) < (:updated_at, :number)
+        AND (:archived OR archived_at IS NULL)
+    ORDER BY updated_at DESC, number DESC LIMIT :limit
+)
+ORDER BY updated_at DESC, number DESC LIMIT :limit
+"""
+
+_EVENTS_UP = """
+SELECT
+    events.seq, events.id, parents.id AS parent_id, invocations.id AS invocation_id,
+    events.created_at, events.type, events.data
+FROM events
+LEFT JOIN events AS parents ON parents.key = events.key - 1
+LEFT JOIN invocations ON invocations.number = events.invocation
+WHERE events.key > ? AND events.key < ?
+ORDER BY events.key LIMIT ?
+"""
+
+_EVENTS_DOWN = """
+SELECT
+    events.seq, events.id, parents.id AS parent_id, invocations.id AS invocation_id,
+    events.created_at, events.type, events.data
+FROM events
+LEFT JOIN events AS parents ON parents.key = events.key - 1
+LEFT JOIN invocations ON invocations.number = events.invocation
+WHERE events.key > ? AND events.key < ?
+ORDER BY events.key DESC LIMIT ?
+"""
+
+
+class LocalSessionService:
+    """The SessionService in a SQLite file. Made by `open`; `close` it on every way out."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    @classmethod
+    async def open(cls, path: str | os.PathLike[str]) -> "LocalSessionService":
+        """Open the database at *path*, making or migrating it; `":memory:"` keeps nothing.
+
+        What is made is for its owner alone: folder 0700, files 0600. Raises a StorageError that
+        says what and where; a file that is not ours is left as it is.
+        """
+        return cls(await Database.open(os.fspath(path)))
+
+    async def close(self) -> None:
+        await self._database.close()
+
+    async def create_session(
+        self, new: NewSession, events: Sequence[Event], *, invocation_id: str
+    ) -> Appended:
+        def create(db: Connection) -> Appended:
+            if _find(db, new.id) is None:
+                _insert_session(db, new)
+            return _append(db, new.id, events, None, invocation_id, None)
+
+        return await self._database.write(create)
+
+    async def append_events(
+        self,
+        session_id: str,
+        events: Sequence[Event],
+        *,
+        parent_id: str | None,
+        invocation_id: str,
+        boundary: Event | None = None,
+    ) -> Appended:
+        return await self._database.write(
+            lambda db: _append(db, session_id, events, parent_id, invocation_id, boundary)
+        )
+
+    async def find_resumable(
+        self, directory: str, git_root: str | None, max_age: timedelta
+    ) -> Sequence[Session]:
+        values = {
+            "directory": directory,
+            "git_root": git_root,
+            "since": _now() - max_age // timedelta(milliseconds=1),
+            "limit": FITTING,
+        }
+        rows = await self._database.read(lambda db: db.execute(_RESUMABLE, values).fetchall())
+        return [_session(row) for row in rows]
+
+    async def load_events(
+        self,
+        session_id: str,
+        *,
+        after: int | None = None,
+        before: int | None = None,
+        limit: int = PAGE,
+    ) -> EventPage:
+        def load(db: Connection) -> EventPage:
+            first = _get(db, session_id)["number"] << 32
+            if after is not None:
+                low, high = first + min(after, _LAST_SEQ), first + _LAST_SEQ
+                return _page(db.execute(_EVENTS_UP, (low, high, limit + 1)), limit)
+            high = first + (_LAST_SEQ if before is None else min(before, _LAST_SEQ))
+            page = _page(db.execute(_EVENTS_DOWN, (first, high, limit + 1)), limit)
+            return EventPage(events=page.events[::-1], has_more=page.has_more)
+
+        return await self._database.read(load)
+
+    async def get_session(self, session_id: str) -> Session:
+        return await self._database.read(lambda db: _session(_get(db, session_id)))
+
+    async def list_sessions(
+        self,
+        *,
+        directory: str | None = None,
+        git_common_dir: str | None = None,
+        archived: bool = False,
+        cursor: str | None = None,
+        limit: int = PAGE,
+    ) -> SessionPage:
+        updated_at, number = _NEWEST if cursor is None else _read_cursor(cursor)
+        values = {
+            "directory": directory,
+            "git_common_dir": git_common_dir,
+            "archived": archived,
+            "updated_at": updated_at,
+            "number": number,
+            "limit": limit + 1,
+        }
+        everywhere = _LIST_ALL if archived else _LIST_LIVE
+        sql = everywhere if directory is None else _LIST_HERE
+        rows = await self._database.read(lambda db: db.execute(sql, values).fetchall())
+        return SessionPage(
+            sessions=[_session(row) for row in rows[:limit]],
+            next_cursor=_write_cursor(rows[limit - 1]) if len(rows) > limit else None,
+        )
+
+    async def update_server_session_id(self, session_id: str, server_session_id: str) -> None:
+        sql = "UPDATE sessions SET server_session_id = ? WHERE number = ?"
+        await self._update(session_id, sql, server_session_id)
+
+    async def archive(self, session_id: str) -> None:
+        sql = "UPDATE sessions SET archived_at = coalesce(archived_at, ?) WHERE number = ?"
+        await self._update(session_id, sql, _now())
+
+    async def unarchive(self, session_id: str) -> None:
+        await self._update(session_id, "UPDATE sessions SET archived_at = ? WHERE number = ?", None)
+
+    async def delete(self, session_id: str) -> None:
+        await self._database.write(
+            lambda db: db.execute("DELETE FROM sessions WHERE id = ?", (session_id,)).close()
+        )
+        # Until the log is emptied, the deleted text can still be read in the pages it replaces.
+        await self._database.read(
+            lambda db: db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        )
+
+    async def get_metadata(self, session_id: str, key: str) -> Any:
+        sql = "SELECT value FROM metadata WHERE session = ? AND key = ?"
+        row = await self._database.read(
+            lambda db: db.execute(sql, (_get(db, session_id)["number"], key)).fetchone()
+        )
+        return None if row is None else model.decode(row["value"])[0]
+
+    async def set_metadata(self, session_id: str, key: str, value: Any) -> None:
+        text = None if value is None else model.encode("$.value", value)
+        await self._database.write(
+            lambda db: _set_metadata(db, _get(db, session_id)["number"], {key: text})
+        )
+
+    async def _update(self, session_id: str, sql: str, value: Any) -> None:
+        await self._database.write(
+            lambda db: db.execute(sql, (value, _get(db, session_id)["number"])).close()
+        )
+
+
+def _find(db: Connection, session_id: str) -> Row | None:
+    sql = "SELECT * FROM session_records WHERE id = ?"
+    row: Row | None = db.execute(sql, (session_id,)).fetchone()
+    return row
+
+
+def _get(db: Connection, session_id: str) -> Row:
+    row = _find(db, session_id)
+    if row is None:
+        raise SessionNotFound(session_id)
+    return row
+
+
+def _insert_session(db: Connection, new: NewSession) -> None:
+    now = _now()
+    (number,) = db.execute(
+        """
+        INSERT INTO sessions
+            (id, directory, git_root, git_common_dir, server_session_id, created_at, updated_at)
+        VALUES (?, ?, ?, ?, ?, ?, ?)
+        RETURNING number
+        """,
+        (
+            new.id,
+            new.directory,
+            new.git_root,
+            new.git_common_dir,
+            new.server_session_id,
+            now,
+            now,
+        ),
+    ).fetchone()
+    metadata = {key: model.encode("$.value", value) for key, value in new.metadata.items()}
+    _set_metadata(db, number, metadata)
+
+
+def _append(
+    db: Connection,
+    session_id: str,
+    events: Sequence[Event],
+    parent_id: str | None,
+    invocation_id: str,
+    boundary: Event | None,
+) -> Appended:
+    session = _get(db, session_id)
+    # Ids before the head: a retry after a lost answer must never look like a conflict.
+    seqs = _stored_seqs(db, session["number"], events)
+    fresh = _fresh(events, seqs)
+    if not fresh:
+        return _appended(session["event_count"], _head(session), events, seqs, len(events))
+    if session["archived_at"] is not None:
+        raise SessionArchived(session_id)
+    _check_head(session, events, fresh, parent_id)
+    chain = list(fresh.values())
+    if boundary is not None and boundary.id not in fresh:
+        chain.insert(0, boundary)
+    _write_chain(db, session, chain, invocation_id)
+    seqs |= {event.id: seq for seq, event in enumerate(chain, session["event_count"] + 1)}
+    count = session["event_count"] + len(chain)
+    return _appended(count, chain[-1].id, events, seqs, len(events) - len(fresh))
+
+
+def _stored_seqs(db: Connection, number: int, events: Iterable[Event]) -> dict[str, int]:
+    sql = "SELECT seq, type, data FROM events WHERE session = ? AND id = ?"
+    seqs = {}
+    for event in events:
+        row = db.execute(sql, (number, _pack(event.id))).fetchone()
+        if row is not None:
+            _check_same(event, row["type"], row["data"])
+            seqs[event.id] = row["seq"]
+    return seqs
+
+
+def _fresh(events: Iterable[Event], stored: Mapping[str, int]) -> dict[str, Event]:
+    fresh: dict[str, Event] = {}
+    for event in events:
+        if event.id in fresh:
+            _check_same(event, fresh[event.id].type, fresh[event.id].text)
+        elif event.id not in stored:
+            fresh[event.id] = event
+    return fresh
+
+
+def _check_same(event: Event, type: str, text: str) -> None:
+    if event.type != type or not model.same_json(event.text, text):
+        raise EventConflict(event.id)
+
+
+def _check_head(
+    session: Row, events: Sequence[Event], fresh: Mapping[str, Event], parent_id: str | None
+) -> None:
+    """Raise HeadMoved unless the first fresh event follows the head, as far as its sender knows.
+
+    A sender that repeats stored events knows them too, whatever it says of the parent.
+    """
+    first = next(place for place, event in enumerate(events) if event.id in fresh)
+    known = {parent_id, events[first - 1].id} if first else {parent_id}
+    if _head(session) not in known:
+        raise HeadMoved(_head(session), session["event_count"])
+
+
+def _write_chain(db: Connection, session: Row, chain: Sequence[Event], invocation_id: str) -> None:
+    now = _now()
+    invocation = _invocation(db, session["number"], invocation_id)
+    first = (session["number"] << 32) + session["event_count"] + 1
+    db.executemany(
+        "INSERT INTO events (key, id, invocation, created_at, type, data) "
+        "VALUES (?, ?, ?, ?, ?, ?)",
+        [
+            (key, _pack(event.id), invocation, now, event.type, event.text)
+            for key, event in enumerate(chain, first)
+        ],
+    )
+    db.execute(
+        """
+        UPDATE sessions SET
+            event_count = event_count + ?,
+            updated_at = ?,
+            title = coalesce(title, ?),
+            model_visible = max(model_visible, ?)
+        WHERE number = ?
+        """,
+        (
+            len(chain),
+            now,
+            next(filter(None, map(model.title, chain)), None),
+            any(event.type in model.MODEL_VISIBLE for event in chain),
+            session["number"],
+        ),
+    )
+
+
+def _invocation(db: Connection, session: int, invocation_id: str) -> int:
+    values = (session, invocation_id)
+    sql = "SELECT number FROM invocations WHERE session = ? AND id = ?"
+    row = db.execute(sql, values).fetchone()
+    if row is None:
+        sql = "INSERT INTO invocations (session, id) VALUES (?, ?) RETURNING number"
+        row = db.execute(sql, values).fetchone()
+    return int(row["number"])
+
+
+def _appended(
+    count: int, head: str | None, events: Iterable[Event], seqs: Mapping[str, int], duplicates: int
+) -> Appended:
+    placements = [Placement(event.id, seqs[event.id]) for event in events]
+    return Appended(head=head, event_count=count, events=placements, duplicates=duplicates)
+
+
+def _set_metadata(db: Connection, number: int, texts: Mapping[str, str | None]) -> None:
+    for key, text in texts.items():
+        db.execute("DELETE FROM metadata WHERE session = ? AND key = ?", (number, key))
+        if text is not None:
+            sql = "INSERT INTO metadata (session, key, value) VALUES (?, ?, ?)"
+            db.execute(sql, (number, key, text))
+
+
+def _page(rows: Iterable[Row], limit: int) -> EventPage:
+    events: list[StoredEvent] = []
+    size = 0
+    for row in rows:
+        size += len(row["data"])
+        if len(events) == limit or (events and size > MAX_PAGE_BYTES):
+            return EventPage(events=events, has_more=True)
+        events.append(_event(row))
+    return EventPage(events=events, has_more=False)
+
+
+def _event(row: Row) -> StoredEvent:
+    data, corrupt = model.decode(row["data"])
+    return StoredEvent(
+        id=_unpack(row["id"]),
+        seq=row["seq"],
+        parent_id=None if row["parent_id"] is None else _unpack(row["parent_id"]),
+        invocation_id=row["invocation_id"] or "",
+        created_at=row["created_at"],
+        type=row["type"],
+        data=data,
+        corrupt=corrupt,
+    )
+
+
+def _session(row: Row) -> Session:
+    return Session(
+        id=row["id"],
+        directory=row["directory"],
+        git_root=row["git_root"],
+        title=row["title"],
+        server_session_id=row["server_session_id"],
+        head=_head(row),
+        event_count=row["event_count"],
+        created_at=row["created_at"],
+        updated_at=row["updated_at"],
+        archived_at=row["archived_at"],
+        forked_from=row["forked_from"],
+    )
+
+
+def _head(session: Row) -> str | None:
+    return None if session["head"] is None else _unpack(session["head"])
+
+
+def _pack(id: str) -> str | bytes:
+    """Return *id* as it is stored: a UUID, the habit, takes 16 bytes instead of 36."""
+    return bytes.fromhex(id.replace("-", "")) if _UUID.fullmatch(id) else id
+
+
+def _unpack(stored: str | bytes) -> str:
+    if isinstance(stored, str):
+        return stored
+    digits = stored.hex()
+    return "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))
+
+
+def _write_cursor(row: Row) -> str:
+    return base64.urlsafe_b64encode(
+        json.dumps([row["updated_at"], row["number"]]).encode()
+    ).decode()
+
+
+def _read_cursor(cursor: str) -> tuple[int, int]:
+    try:
+        updated_at, number = json.loads(base64.urlsafe_b64decode(cursor))
+        if type(updated_at) is not int or type(number) is not int:
+            raise TypeError
+    except (ValueError, TypeError):
+        fault = Fault("$.cursor", "is not one that session/list returned")
+        raise InvalidInputError(fault) from None
+    return updated_at, number
+
+
+def _now() -> int:
+    return time.time_ns() // 1_000_000

@@ -1,0 +1,185 @@
+"""A damaged database is set aside whole, and every row that can still be read is kept.
+
+Only SQLite's own word for damage leads here, only for a file that says it is ours, and only while
+no other window has it open: a file that is moved under an open connection takes its log with it.
+"""
+
+import contextlib
+import os
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from segue.events import new_id
+from segue.service import StorageCorrupt
+from segue.storage import library, schema
+from segue.storage.library import Connection
+
+try:
+    import fcntl
+except ImportError:  # Windows, where a file that others have open cannot be moved anyway
+    fcntl = None  # type: ignore[assignment]
+
+_MAGIC = b"SQLite format 3\0"
+_LAST_KEY = (1 << 62) - 1
+_CHUNK = 500
+
+
+class Presence:
+    """Says to other processes that this one has the database open."""
+
+    def __init__(self, where: str) -> None:
+        self._path = f"{where}-lock"
+        self._fd: int | None = None
+
+    def enter(self) -> None:
+        """Wait until nobody repairs the database, and be counted as one who has it open."""
+        if self._fd is None:
+            self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        if self._fd is not None and fcntl is not None:
+            fcntl.flock(self._fd, fcntl.LOCK_SH)
+
+    def alone(self) -> bool:
+        """Tell whether nobody else has the database open, and keep the others out if so."""
+        if self._fd is None or fcntl is None:
+            return True
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return False
+        return True
+
+    def leave(self) -> None:
+        """Be gone."""
+        if self._fd is not None:
+            os.close(self._fd)
+            self._fd = None
+
+
+def set_aside(where: str, presence: Presence) -> StorageCorrupt | None:
+    """Move the damaged database at *where* aside and put what it still holds in its place.
+
+    Returns what there is to tell, or None for a file that is not ours and was left as it is.
+    """
+    if not _is_ours(where):
+        return None
+    if not presence.alone():
+        presence.enter()
+        return StorageCorrupt(
+            f"{where} is damaged, and other editor windows have it open. Close them all, then "
+            "open one again: what can be read will be saved."
+        )
+    aside = f"{where}.corrupt-{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}"
+    rescued = f"{where}.rescued"
+    for suffix in ("-wal", "-shm", ""):
+        with contextlib.suppress(FileNotFoundError):
+            os.rename(f"{where}{suffix}", f"{aside}{suffix}")
+    sessions, events = _rescue(aside, rescued)
+    os.rename(rescued, where)
+    presence.enter()
+    return StorageCorrupt(
+        f"{where} was damaged. It was set aside as {aside}; {events} events of {sessions} "
+        f"sessions that could still be read are in {where}. Try again."
+    )
+
+
+def _is_ours(where: str) -> bool:
+    try:
+        with open(where, "rb") as file:
+            header = file.read(100)
+    except OSError:
+        return False
+    return header.startswith(_MAGIC) and header[68:72] == schema.APPLICATION_ID.to_bytes(4, "big")
+
+
+def _rescue(source: str, target: str) -> tuple[int, int]:
+    """Copy every readable row into a new database; return how many sessions and events."""
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(target)
+    os.close(os.open(target, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+    old, new = library.connect(source), library.connect(target)
+    with contextlib.closing(old), contextlib.closing(new):
+        schema.migrate(new)
+        new.execute("PRAGMA foreign_keys = OFF")
+        new.execute("BEGIN IMMEDIATE")
+        for table, columns in _COPIED.items():
+            for row in _readable(old, table, columns, key="number"):
+                _insert(new, table, columns, row)
+        for row in _readable(old, "metadata", ("session", "key", "value"), key="rowid"):
+            _insert(new, "metadata", ("session", "key", "value"), row)
+        _copy_events(old, new)
+        _mend(new)
+        new.execute("COMMIT")
+        (sessions,) = new.execute("SELECT count(*) FROM sessions").fetchone()
+        (events,) = new.execute("SELECT count(*) FROM events").fetchone()
+        new.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    return sessions, events
+
+
+_COPIED: dict[str, tuple[str, ...]] = {
+    "sessions": (
+        "number", "id", "directory", "git_root", "git_common_dir", "title", "server_session_id",
+        "forked_from", "event_count", "model_visible", "created_at", "updated_at", "archived_at",
+    ),
+    "invocations": ("number", "id", "session"),
+}  # fmt: skip
+
+
+def _copy_events(old: Connection, new: Connection) -> None:
+    """Copy the events, each session's numbered anew where some are lost: a chain has no gaps."""
+    columns = ("key", "id", "invocation", "created_at", "type", "data")
+    session, seq = -1, 0
+    for key, *values in _readable(old, "events", columns, key="key"):
+        session, seq = (session, seq + 1) if key >> 32 == session else (key >> 32, 1)
+        _insert(new, "events", columns, ((session << 32) + seq, *values))
+
+
+def _mend(new: Connection) -> None:
+    """Give a row to what events still name, and count again what is left of each session."""
+    lost = "SELECT DISTINCT session FROM events WHERE session NOT IN (SELECT number FROM sessions)"
+    for (number,) in new.execute(lost).fetchall():
+        values = (number, new_id(), "(lost)", 1, 0, 0)
+        columns = ("number", "id", "directory", "model_visible", "created_at", "updated_at")
+        _insert(new, "sessions", columns, values)
+    lost = (
+        "SELECT DISTINCT invocation, session FROM events "
+        "WHERE invocation NOT IN (SELECT number FROM invocations)"
+    )
+    for number, session in new.execute(lost).fetchall():
+        _insert(new, "invocations", ("number", "id", "session"), (number, new_id(), session))
+    new.execute(
+        "UPDATE sessions SET event_count = "
+        "(SELECT count(*) FROM events WHERE events.session = sessions.number)"
+    )
+    new.execute("DELETE FROM sessions WHERE event_count = 0")
+    for table in ("metadata", "invocations"):
+        new.execute(f"DELETE FROM {table} WHERE session NOT IN (SELECT number FROM sessions)")  # noqa: S608
+
+
+def _insert(db: Connection, table: str, columns: Sequence[str], values: Sequence[Any]) -> None:
+    marks = ", ".join("?" * len(columns))
+    with contextlib.suppress(*library.Error):  # a row that breaks a rule was damaged too
+        db.execute(f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({marks})", tuple(values))  # noqa: S608
+
+
+def _readable(
+    db: Connection, table: str, columns: Sequence[str], *, key: str
+) -> Iterator[Sequence[Any]]:
+    """Yield every row that can be read, by *key*: a range that cannot be read is halved."""
+    sql = (
+        f"SELECT {key}, {', '.join(columns)} FROM {table} "  # noqa: S608
+        f"WHERE {key} BETWEEN ? AND ? ORDER BY {key} LIMIT {_CHUNK}"
+    )
+    pending = [(0, _LAST_KEY)]
+    while pending:
+        low, high = pending.pop()
+        try:
+            rows = [tuple(row) for row in db.execute(sql, (low, high))]
+        except library.Error:
+            if low < high:
+                middle = (low + high) // 2
+                pending += [(middle + 1, high), (low, middle)]
+            continue
+        yield from (row[1:] for row in rows)
+        if len(rows) == _CHUNK and rows[-1][0] < high:
+            pending.append((rows[-1][0] + 1, high))

@@ -1,0 +1,137 @@
+"""The database's migrations: an append-only list, each one transaction with its own record."""
+
+from typing import TYPE_CHECKING
+
+from segue.service import StorageUnavailable
+
+if TYPE_CHECKING:
+    from segue.storage.library import Connection
+
+APPLICATION_ID = 0x53454755
+"""`SEGU`, in the header of every Segue database."""
+
+M001_INITIAL = (
+    """
+    CREATE TABLE sessions (
+        number INTEGER PRIMARY KEY,
+        id TEXT NOT NULL UNIQUE,
+        directory TEXT NOT NULL,
+        git_root TEXT,
+        git_common_dir TEXT,
+        title TEXT,
+        server_session_id TEXT,
+        forked_from TEXT,
+        event_count INTEGER NOT NULL DEFAULT 0,
+        model_visible INTEGER NOT NULL DEFAULT 0 CHECK (model_visible IN (0, 1)),
+        created_at INTEGER NOT NULL,
+        updated_at INTEGER NOT NULL,
+        archived_at INTEGER
+    ) STRICT
+    """,
+    # Resuming is one probe of one of these two, however many sessions a directory has.
+    """
+    CREATE INDEX resumable_by_directory ON sessions (directory, updated_at)
+    WHERE archived_at IS NULL AND model_visible = 1
+    """,
+    """
+    CREATE INDEX resumable_by_git_root ON sessions (git_root, updated_at)
+    WHERE archived_at IS NULL AND model_visible = 1
+    """,
+    "CREATE INDEX sessions_by_directory ON sessions (directory, updated_at)",
+    "CREATE INDEX sessions_by_git_common_dir ON sessions (git_common_dir, updated_at)",
+    "CREATE INDEX sessions_by_update ON sessions (updated_at)",
+    "CREATE INDEX live_sessions_by_update ON sessions (updated_at) WHERE archived_at IS NULL",
+    """
+    CREATE TABLE invocations (
+        number INTEGER PRIMARY KEY,
+        id TEXT NOT NULL,
+        session INTEGER NOT NULL REFERENCES sessions (number) ON DELETE CASCADE,
+        UNIQUE (session, id)
+    ) STRICT
+    """,
+    # `key` is the session's number in the high half and the seq in the low one: a session's events
+    # lie together, so its tail is one short read. A rowid table, because WITHOUT ROWID moves every
+    # row of over a kilobyte to pages of its own. `id` holds a UUID as its 16 bytes.
+    """
+    CREATE TABLE events (
+        key INTEGER PRIMARY KEY,
+        session INTEGER NOT NULL GENERATED ALWAYS AS (key >> 32) VIRTUAL
+            REFERENCES sessions (number) ON DELETE CASCADE,
+        seq INTEGER NOT NULL GENERATED ALWAYS AS (key & 4294967295) VIRTUAL,
+        id ANY NOT NULL,
+        invocation INTEGER NOT NULL REFERENCES invocations (number),
+        created_at INTEGER NOT NULL,
+        type TEXT NOT NULL,
+        data TEXT NOT NULL,
+        UNIQUE (session, id)
+    ) STRICT
+    """,
+    """
+    CREATE TRIGGER events_are_gapless BEFORE INSERT ON events
+    WHEN (NEW.key & 4294967295) <> 1
+        AND NOT EXISTS (SELECT 1 FROM events WHERE key = NEW.key - 1)
+    BEGIN
+        SELECT RAISE(ABORT, 'an event must follow the one before it');
+    END
+    """,
+    """
+    CREATE TABLE metadata (
+        session INTEGER NOT NULL REFERENCES sessions (number) ON DELETE CASCADE,
+        key TEXT NOT NULL,
+        value TEXT NOT NULL,
+        PRIMARY KEY (session, key)
+    ) STRICT
+    """,
+    """
+    CREATE VIEW session_records AS
+    SELECT
+        number, id, directory, git_root, git_common_dir, title, server_session_id, forked_from,
+        (
+            SELECT events.id FROM events
+            WHERE events.key = (sessions.number << 32) + sessions.event_count
+        ) AS head,
+        event_count, model_visible, created_at, updated_at, archived_at
+    FROM sessions
+    """,
+)
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (M001_INITIAL,)
+"""Append only. A database's `user_version` counts those that it has had."""
+
+
+def check_owner(db: "Connection", where: str) -> None:
+    """Raise unless the database is empty or ours, and not of a later version. Changes nothing."""
+    (application,) = db.execute("PRAGMA application_id").fetchone()
+    (tables,) = db.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    if application != APPLICATION_ID and (application or tables):
+        raise StorageUnavailable(
+            f"{where} is another program's database. It was left as it is; choose another path."
+        )
+    if (version := _version(db)) > len(MIGRATIONS):
+        raise StorageUnavailable(
+            f"{where} was written by a later Segue (schema {version}; this one knows up to "
+            f"{len(MIGRATIONS)}). It was left as it is; update Segue."
+        )
+
+
+def migrate(db: "Connection") -> None:
+    """Bring the database up to date, one transaction for each migration."""
+    while _version(db) < len(MIGRATIONS):
+        db.execute("BEGIN IMMEDIATE")
+        try:
+            # Read again under the lock: another window may have migrated meanwhile.
+            version = _version(db)
+            for statement in MIGRATIONS[version] if version < len(MIGRATIONS) else ():
+                db.execute(statement)
+            db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+            db.execute(f"PRAGMA user_version = {min(version + 1, len(MIGRATIONS))}")
+            db.execute("COMMIT")
+        except BaseException:
+            if db.in_transaction:
+                db.execute("ROLLBACK")
+            raise
+
+
+def _version(db: "Connection") -> int:
+    (version,) = db.execute("PRAGMA user_version").fetchone()
+    return int(version)

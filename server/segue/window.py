@@ -1,0 +1,279 @@
+"""Window: what one editor window has open, and which session an opening goes on with."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import timedelta
+from typing import Any, Literal
+
+import attrs
+
+from segue.events import Event
+from segue.manager import LAST_SEEN, SessionManager, ago
+from segue.service import (
+    PAGE,
+    Appended,
+    EventPage,
+    NothingToResume,
+    Session,
+    SessionNotOpen,
+    SessionPage,
+    SessionService,
+    StoredEvent,
+)
+from segue.workspace import Workspace
+
+Mode = Literal["auto", "new", "resume"]
+
+_LONGEST_AGE_MINUTES = 1_000 * 365 * 24 * 60
+
+
+@attrs.frozen(kw_only=True)
+class Opened:
+    """A session as it is handed to the editor, and why it is this one."""
+
+    session: Session
+    invocation_id: str
+    resumed: bool
+    reason: str
+    boundary: Event | None
+    events: Sequence[StoredEvent]
+    has_more: bool
+    last_event_at: int | None
+    alternatives: Sequence[Session]
+
+
+@attrs.frozen(kw_only=True)
+class Found:
+    """The session that a workspace would go on with, if any, why, and what else fits."""
+
+    session: Session | None
+    reason: str
+    alternatives: Sequence[Session]
+
+
+class Window:
+    """The sessions of one editor window, over a service that is opened when it is first needed.
+
+    Requests take effect one after the other, in the order in which they are made.
+    """
+
+    def __init__(
+        self, open_service: Callable[[], Awaitable[SessionService]], continue_minutes: float
+    ) -> None:
+        self._open_service = open_service
+        self._continue_minutes = continue_minutes
+        self._service: SessionService | None = None
+        self._managers: dict[str, SessionManager] = {}
+        # First in, first out: the first await of every request keeps the order of arrival.
+        self._turn = asyncio.Lock()
+
+    async def close(self) -> None:
+        """Release the store, after what was begun."""
+        async with self._turn:
+            if self._service is not None:
+                await self._service.close()
+
+    async def open(
+        self,
+        workspace: Workspace,
+        *,
+        session_id: str | None = None,
+        mode: Mode = "auto",
+        continue_minutes: float | None = None,
+        tail: int = PAGE,
+    ) -> Opened:
+        """Open a session: the one named, one that fits *workspace*, or a new one.
+
+        What is open here already is given back as it is. Raises SessionNotFound, or
+        NothingToResume for the mode `resume`.
+        """
+        async with self._turn:
+            if session_id is not None:
+                manager = await self._manager_of(session_id, workspace)
+                return await self._opened(manager, "It was asked for by its id.", tail)
+            if mode == "new":
+                return await self._begin(workspace, "A new session was asked for.")
+            if mode == "auto" and (empty := self._empty_one(workspace)) is not None:
+                return await self._opened(empty, "It is open here and still empty.", tail)
+            found = await self._find(workspace, continue_minutes)
+            if found.session is not None:
+                manager = await self._manager_of(found.session.id, workspace)
+                return await self._opened(manager, found.reason, tail, found.alternatives)
+            if mode == "resume":
+                raise NothingToResume(found.reason)
+            return await self._begin(workspace, found.reason)
+
+    async def find_resumable(
+        self, workspace: Workspace, continue_minutes: float | None = None
+    ) -> Found:
+        """Say which session `open` would go on with, and why. Opens nothing."""
+        async with self._turn:
+            return await self._find(workspace, continue_minutes)
+
+    async def append(
+        self, session_id: str, events: Sequence[Event], parent_id: str | None = LAST_SEEN
+    ) -> Appended:
+        """Append to a session that is open here, as `SessionManager.persist_events` promises."""
+        async with self._turn:
+            return await self._open_manager(session_id).persist_events(events, parent_id=parent_id)
+
+    async def events(
+        self, session_id: str, *, after: int | None, before: int | None, limit: int
+    ) -> EventPage:
+        """Return a page of a session's events, open here or not."""
+        async with self._turn:
+            if self._is_deferred(session_id):
+                return EventPage(events=(), has_more=False)
+            service = await self._connected()
+            return await service.load_events(session_id, after=after, before=before, limit=limit)
+
+    async def list_sessions(
+        self, workspace: Workspace | None, *, archived: bool, cursor: str | None, limit: int
+    ) -> SessionPage:
+        """Return a page of the sessions of *workspace* and its worktrees, or of everywhere."""
+        async with self._turn:
+            service = await self._connected()
+            return await service.list_sessions(
+                directory=None if workspace is None else workspace.directory,
+                git_common_dir=None if workspace is None else workspace.git_common_dir,
+                archived=archived,
+                cursor=cursor,
+                limit=limit,
+            )
+
+    async def reset(self, session_id: str) -> Opened:
+        """Archive a session that is open here and begin a new one in its place."""
+        async with self._turn:
+            manager = self._open_manager(session_id)
+            await manager.archive_and_reset()
+            del self._managers[session_id]
+            self._managers[manager.session_id] = manager
+            return await self._opened(manager, "The session before it was archived.", 0)
+
+    async def archive(self, session_id: str) -> None:
+        """Put a session aside, open here or not."""
+        async with self._turn:
+            if not self._is_deferred(session_id):
+                await (await self._connected()).archive(session_id)
+
+    async def unarchive(self, session_id: str) -> None:
+        """Bring an archived session back."""
+        async with self._turn:
+            if not self._is_deferred(session_id):
+                await (await self._connected()).unarchive(session_id)
+
+    async def delete(self, session_id: str) -> None:
+        """Remove a session for good, and close it here. An unknown id succeeds."""
+        async with self._turn:
+            await (await self._connected()).delete(session_id)
+            self._managers.pop(session_id, None)
+
+    async def close_session(self, session_id: str) -> None:
+        """Forget that a session is open here. One that is not succeeds."""
+        async with self._turn:
+            self._managers.pop(session_id, None)
+
+    async def set_server_session_id(self, session_id: str, server_session_id: str) -> None:
+        """Remember the remote service's id of a session, open here or not."""
+        async with self._turn:
+            if (manager := self._managers.get(session_id)) is not None:
+                await manager.persist_server_session_id(server_session_id)
+            else:
+                service = await self._connected()
+                await service.update_server_session_id(session_id, server_session_id)
+
+    async def get_metadata(self, session_id: str, key: str) -> Any:
+        """Return what is kept with a session under *key*, or None."""
+        async with self._turn:
+            if (manager := self._managers.get(session_id)) is not None:
+                return await manager.get_metadata(key)
+            return await (await self._connected()).get_metadata(session_id, key)
+
+    async def set_metadata(self, session_id: str, key: str, value: Any) -> None:
+        """Keep a JSON value with a session, open here or not; None removes it."""
+        async with self._turn:
+            if (manager := self._managers.get(session_id)) is not None:
+                await manager.set_metadata(key, value)
+            else:
+                await (await self._connected()).set_metadata(session_id, key, value)
+
+    async def _connected(self) -> SessionService:
+        if self._service is None:
+            self._service = await self._open_service()
+        return self._service
+
+    def _open_manager(self, session_id: str) -> SessionManager:
+        try:
+            return self._managers[session_id]
+        except KeyError:
+            raise SessionNotOpen(session_id) from None
+
+    def _is_deferred(self, session_id: str) -> bool:
+        manager = self._managers.get(session_id)
+        return manager is not None and not manager.stored
+
+    def _empty_one(self, workspace: Workspace) -> SessionManager | None:
+        return next(
+            (
+                manager
+                for manager in self._managers.values()
+                if not manager.stored and manager.workspace == workspace
+            ),
+            None,
+        )
+
+    async def _begin(self, workspace: Workspace, reason: str) -> Opened:
+        manager = SessionManager.create_new(await self._connected(), workspace)
+        self._managers[manager.session_id] = manager
+        return await self._opened(manager, reason, 0)
+
+    async def _manager_of(self, session_id: str, workspace: Workspace) -> SessionManager:
+        if (manager := self._managers.get(session_id)) is None:
+            manager = await SessionManager.resume(await self._connected(), session_id, workspace)
+            self._managers[session_id] = manager
+        return manager
+
+    async def _opened(
+        self,
+        manager: SessionManager,
+        reason: str,
+        tail: int,
+        alternatives: Sequence[Session] = (),
+    ) -> Opened:
+        session = await manager.look()
+        page = await manager.load_events(tail)
+        return Opened(
+            session=session,
+            invocation_id=manager.invocation_id,
+            resumed=manager.resumed,
+            reason=reason,
+            boundary=manager.boundary,
+            events=page.events,
+            has_more=page.has_more,
+            last_event_at=session.updated_at if session.event_count else None,
+            alternatives=alternatives,
+        )
+
+    async def _find(self, workspace: Workspace, continue_minutes: float | None) -> Found:
+        minutes = self._continue_minutes if continue_minutes is None else continue_minutes
+        if minutes <= 0:
+            reason = "Sessions are not resumed by themselves here (continueMinutes is 0)."
+            return Found(session=None, reason=reason, alternatives=())
+        fitting = await (await self._connected()).find_resumable(
+            workspace.directory,
+            workspace.git_root,
+            timedelta(minutes=min(minutes, _LONGEST_AGE_MINUTES)),
+        )
+        if not fitting:
+            reason = f"No session of this workspace was updated in the last {minutes:g} minutes."
+            return Found(session=None, reason=reason, alternatives=())
+        session, *others = fitting
+        return Found(session=session, reason=_why(session, workspace), alternatives=others)
+
+
+def _why(session: Session, workspace: Workspace) -> str:
+    if session.git_root is not None and session.git_root == workspace.git_root:
+        where = f"git repository ({session.git_root})"
+    else:
+        where = f"directory ({session.directory})"
+    return f"The newest session of this {where}, last updated {ago(session.updated_at)}."
