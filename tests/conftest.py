@@ -1,0 +1,63 @@
+"""What every test may ask for: a repository, a place for the store, and real servers."""
+
+import os
+import subprocess
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from segue.cli.client import Client
+from segue.storage.local import LocalSessionService
+
+StartClient = Callable[..., Client]
+
+
+@pytest.fixture(autouse=True)
+def private_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep every process of a test away from the settings and the sessions of this machine."""
+    for name in ("XDG_CONFIG_HOME", "XDG_DATA_HOME"):
+        monkeypatch.setenv(name, str(tmp_path / name.lower()))
+    for name in ("SEGUE_CONTINUE_MINUTES", "SEGUE_LOG"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("SEGUE_DATABASE", str(tmp_path / "data" / "sessions.db"))
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Path:
+    """Where the servers and the services of this test keep their sessions."""
+    return tmp_path / "data" / "sessions.db"
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    """A git repository with a subdirectory `src`."""
+    root = Path(os.path.realpath(tmp_path)) / "repository"
+    (root / "src").mkdir(parents=True)
+    subprocess.run(["git", "init", "--quiet", root], check=True)
+    return root
+
+
+@pytest.fixture
+def start(repository: Path) -> Iterator[StartClient]:
+    """Start initialized clients of real servers: `start()`, `start(directory)`; all end here."""
+    clients: list[Client] = []
+
+    def start_client(directory: Path = repository, **environment: str) -> Client:
+        client = Client(directory, environment)
+        clients.append(client)
+        client.initialize(rootUri=directory.as_uri())
+        return client
+
+    yield start_client
+    for client in clients:
+        if client.process.poll() is None:
+            client.kill()
+
+
+@pytest.fixture
+async def service(database: Path) -> AsyncIterator[LocalSessionService]:
+    """Return a service on a real file."""
+    opened = await LocalSessionService.open(database)
+    yield opened
+    await opened.close()
