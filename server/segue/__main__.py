@@ -1,6 +1,11 @@
 """The composition root: settings in, a service chosen, a server or a command started."""
 
 import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from segue.service import SessionService
+    from segue.settings import Settings
 
 
 def main() -> None:
@@ -22,7 +27,6 @@ def serve(arguments: list[str]) -> int:
     import logging
 
     from segue.lsp.server import run
-    from segue.service import SessionService
     from segue.settings import LOG_LEVELS, SettingsError, load_settings
 
     parser = argparse.ArgumentParser("segue lsp", description="Serve one editor window on stdio.")
@@ -40,12 +44,14 @@ def serve(arguments: list[str]) -> int:
     logging.basicConfig(level=settings.log.upper(), format="segue: %(levelname)s: %(message)s")
     logging.getLogger("pygls").setLevel(logging.WARNING)  # at INFO it logs what people said
 
-    async def open_service() -> SessionService:
-        from segue.storage.local import LocalSessionService
+    return run(lambda: open_service(settings), settings.continue_minutes)
 
-        return await LocalSessionService.open(settings.database)
 
-    return run(open_service, settings.continue_minutes)
+async def open_service(settings: "Settings") -> "SessionService":
+    """Open the store that the settings name: the one place that knows which there are."""
+    from segue.storage.local import LocalSessionService
+
+    return await LocalSessionService.open(settings.database)
 
 
 if __name__ == "__main__":

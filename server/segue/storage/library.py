@@ -2,6 +2,7 @@
 
 import errno
 import sqlite3
+from pathlib import Path
 from types import ModuleType
 
 from segue.service import (
@@ -69,6 +70,13 @@ def connect(where: str) -> Connection:
     except BaseException:
         db.close()
         raise
+    return db
+
+
+def connect_to_read(where: str) -> Connection:
+    """Open *where* so that nothing in it can be changed."""
+    uri = f"{Path(where).absolute().as_uri()}?mode=ro"
+    db: Connection = _library.connect(uri, uri=True, isolation_level=None, timeout=BUSY_TIMEOUT_S)
     return db
 
 

@@ -1,0 +1,88 @@
+"""`segue doctor`: which versions run, whether they are safe, and how the data is."""
+
+import json
+import platform
+from importlib import metadata
+from typing import Any
+
+import click
+
+import segue
+from segue.cli.printing import visible
+from segue.settings import Settings, config_file
+from segue.storage import library
+from segue.storage.checkup import Checkup, examine
+
+_PACKAGES = ("pygls", "lsprotocol", "aiosqlite", "cattrs", "uuid6")
+
+
+def run(settings: Settings, *, as_json: bool) -> int:
+    """Print what was found; return 1 if something is wrong, else 0. Nothing is changed."""
+    checkup = examine(settings.database)
+    problems = list(checkup.problems)
+    if not library.is_safe():
+        problems.insert(
+            0,
+            f"SQLite {library.VERSION} can corrupt a database that several windows share; "
+            "3.51.3 is the first safe one (install the package pysqlite3)",
+        )
+    report = _report(settings, checkup, problems)
+    if as_json:
+        click.echo(json.dumps(report, indent=2))
+    else:
+        _print(report)
+    return 1 if problems else 0
+
+
+def _report(settings: Settings, checkup: Checkup, problems: list[str]) -> dict[str, Any]:
+    return {
+        "segue": segue.__version__,
+        "python": platform.python_version(),
+        "packages": {name: metadata.version(name) for name in _PACKAGES},
+        "sqlite": {
+            "library": library.NAME,
+            "version": library.VERSION,
+            "safe": library.is_safe(),
+        },
+        "configFile": str(config_file()),
+        "database": {
+            "path": settings.database,
+            "exists": checkup.exists,
+            "bytes": checkup.size,
+            "modes": checkup.modes,
+            "schemaVersion": checkup.schema_version,
+            "sessions": checkup.sessions,
+            "archived": checkup.archived,
+            "events": checkup.events,
+        },
+        "problems": problems,
+    }
+
+
+def _print(report: dict[str, Any]) -> None:
+    sqlite, database = report["sqlite"], report["database"]
+    _line("segue", f"{report['segue']} on Python {report['python']}")
+    _line("packages", ", ".join(f"{name} {at}" for name, at in report["packages"].items()))
+    safe = "safe" if sqlite["safe"] else "NOT SAFE"
+    _line("SQLite", f"{sqlite['version']} from {sqlite['library']}, {safe}")
+    _line("settings", visible(report["configFile"]))
+    _line("database", visible(database["path"]))
+    if not database["exists"]:
+        _line("", "not made yet: it appears with the first conversation")
+    elif database["sessions"] is not None:
+        _line("", f"{database['bytes']:,} bytes, schema {database['schemaVersion']}")
+        _line(
+            "",
+            f"{database['sessions']} sessions ({database['archived']} archived), "
+            f"{database['events']} events",
+        )
+    for path, mode in database["modes"].items():
+        _line("", f"{mode:>4}  {visible(path)}")
+    for problem in report["problems"]:
+        click.secho(f"problem   {visible(problem)}", fg="red")
+    if not report["problems"]:
+        click.secho("all is well", fg="green")
+
+
+def _line(name: str, text: str) -> None:
+    click.echo(f"{name:<9} {text}")

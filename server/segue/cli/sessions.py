@@ -1,0 +1,109 @@
+"""`segue list` and `segue show`: what is stored, for a person or as JSON."""
+
+import json
+import sys
+from collections.abc import AsyncIterator
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from segue.cli.printing import local_time, visible
+from segue.lsp import protocol
+from segue.manager import ago
+from segue.service import MAX_PAGE, Session, SessionService, StoredEvent
+from segue.workspace import locate_workspace
+
+
+async def list_sessions(
+    service: SessionService, cwd: str | None, *, archived: bool, limit: int, as_json: bool
+) -> None:
+    """Print the newest sessions, of everywhere or of the workspace at *cwd*."""
+    workspace = None if cwd is None else locate_workspace(cwd)
+    page = await service.list_sessions(
+        directory=None if workspace is None else workspace.directory,
+        git_common_dir=None if workspace is None else workspace.git_common_dir,
+        archived=archived,
+        limit=limit,
+    )
+    if as_json:
+        sessions = [protocol.Session.of(session) for session in page.sessions]
+        result = protocol.ListResult(sessions=sessions, next_cursor=page.next_cursor)
+        _print_json(protocol.wire.unstructure(result))
+    elif not page.sessions:
+        click.echo("No sessions.", err=True)
+    else:
+        _print_table(page.sessions)
+
+
+async def show_session(service: SessionService, session_id: str, *, as_json: bool) -> None:
+    """Print a session's whole conversation, a page at a time."""
+    session = await service.get_session(session_id)
+    if as_json:
+        events = [protocol.Event.of(event) async for event in _events(service, session_id)]
+        _print_json(
+            {
+                "session": protocol.wire.unstructure(protocol.Session.of(session)),
+                "events": [protocol.wire.unstructure(event) for event in events],
+            }
+        )
+        return
+    click.secho(visible(session.title or "(no title)"), bold=True)
+    click.echo(f"{session.id} · {session.event_count} events · {visible(session.directory)}")
+    async for event in _events(service, session_id):
+        click.secho(
+            f"\n{event.seq} {visible(event.type)} · {local_time(event.created_at)}", fg="cyan"
+        )
+        click.echo(visible(event_text(event), keep="\n\t"))
+
+
+def event_text(event: StoredEvent) -> str:
+    """Return what an event says: its content if that is text, else its data as JSON."""
+    data: Any = event.data
+    if isinstance(data, str):
+        return f"(corrupt) {data}"
+    match data:
+        case {"name": str(name), "input": given}:
+            return f"{name} {json.dumps(given, ensure_ascii=False)}"
+        case {"content": str(content)}:
+            return f"(error) {content}" if data.get("is_error") is True else content
+        case _:
+            return json.dumps(data, ensure_ascii=False, indent=2)
+
+
+async def _events(service: SessionService, session_id: str) -> AsyncIterator[StoredEvent]:
+    after, more = 0, True
+    while more:
+        page = await service.load_events(session_id, after=after, limit=MAX_PAGE)
+        for event in page.events:
+            yield event
+            after = event.seq
+        more = page.has_more
+
+
+def _print_table(sessions: list[Session] | Any) -> None:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("SESSION", no_wrap=True)
+    table.add_column("UPDATED", no_wrap=True)
+    table.add_column("EVENTS", justify="right", no_wrap=True)
+    table.add_column("TITLE", no_wrap=True, overflow="ellipsis", max_width=48)
+    table.add_column("DIRECTORY", no_wrap=True, overflow="ellipsis")
+    for session in sessions:
+        archived = " (archived)" if session.archived_at is not None else ""
+        table.add_row(
+            session.id,
+            ago(session.updated_at) + archived,
+            str(session.event_count),
+            Text(visible(session.title or "")),
+            Text(visible(session.directory)),
+        )
+    # What goes into a pipe or a file is not cut at the width of a terminal.
+    console = Console() if sys.stdout.isatty() else Console(width=10_000)
+    console.print(table)
+
+
+def _print_json(value: Any) -> None:
+    # ASCII: nothing in it can steer a terminal.
+    click.echo(json.dumps(value, indent=2))

@@ -1,0 +1,42 @@
+"""`python3 tests`: make the environment that the tests need, then run them.
+
+Needs only Python 3.11 or later. Arguments go to pytest. `--prepare` makes the environment, no more.
+"""
+
+import hashlib
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+ENVIRONMENT = ROOT / ".venv"
+CONSTRAINTS = ROOT / "server" / "constraints.txt"
+
+
+def main() -> int:
+    """Run the tests; return pytest's exit code."""
+    if sys.version_info < (3, 11):  # noqa: UP036  an older interpreter may well start this
+        sys.exit("Segue needs Python 3.11 or later; this is " + sys.version.split()[0])
+    python = prepare()
+    if sys.argv[1:] == ["--prepare"]:
+        return 0
+    return subprocess.run([python, "-m", "pytest", *sys.argv[1:]], cwd=ROOT).returncode
+
+
+def prepare() -> Path:
+    """Return the environment's interpreter, after installing what is not installed yet."""
+    inputs = (ROOT / "pyproject.toml").read_bytes() + CONSTRAINTS.read_bytes()
+    wanted = hashlib.sha256(inputs).hexdigest()
+    stamp = ENVIRONMENT / "prepared-for-tests"
+    python = ENVIRONMENT / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
+    if not (python.exists() and stamp.exists() and stamp.read_text() == wanted):
+        venv.create(ENVIRONMENT, with_pip=True)
+        install = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        subprocess.run([*install, "-c", CONSTRAINTS, "-e", ".[dev]"], cwd=ROOT, check=True)
+        stamp.write_text(wanted)
+    return python
+
+
+if __name__ == "__main__":
+    sys.exit(main())
