@@ -32,8 +32,8 @@ def prepare() -> Path:
     python = ENVIRONMENT / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
     if not (python.exists() and stamp.exists() and stamp.read_text() == wanted):
         venv.create(ENVIRONMENT, with_pip=True)
-        install = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-        subprocess.run([*install, "-c", CONSTRAINTS, "-e", ".[dev]"], cwd=ROOT, check=True)
+        pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        subprocess.run([*pip, "-c", str(CONSTRAINTS), "-e", ".[dev]"], cwd=ROOT, check=True)
         stamp.write_text(wanted)
     return python
 

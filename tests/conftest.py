@@ -31,7 +31,7 @@ def database(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def repository(tmp_path: Path) -> Path:
-    """A git repository with a subdirectory `src`."""
+    """Return a git repository with a subdirectory `src`."""
     root = Path(os.path.realpath(tmp_path)) / "repository"
     (root / "src").mkdir(parents=True)
     subprocess.run(["git", "init", "--quiet", root], check=True)

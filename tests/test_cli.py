@@ -32,7 +32,7 @@ def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]
 
 @pytest.fixture
 def recorded(start: StartClient) -> str:
-    """A stored session; its id."""
+    """Store a session and return its id."""
     client = start()
     session_id: str = client.request("session/open")["session"]["sessionId"]
     events = [

@@ -19,10 +19,10 @@ def segue(context: click.Context, database: str | None) -> None:
     context.obj = database
 
 
-@segue.command(add_help_option=False, context_settings={"ignore_unknown_options": True})
+@segue.command("lsp", add_help_option=False, context_settings={"ignore_unknown_options": True})
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 @click.pass_obj
-def lsp(database: str | None, arguments: tuple[str, ...]) -> None:
+def lsp_command(database: str | None, arguments: tuple[str, ...]) -> None:
     """Serve one editor window: JSON-RPC on stdio."""
     from segue.__main__ import serve
 
@@ -30,8 +30,8 @@ def lsp(database: str | None, arguments: tuple[str, ...]) -> None:
     raise SystemExit(serve([*given, *arguments]))
 
 
-@segue.command()
-def demo() -> None:
+@segue.command("demo")
+def demo_command() -> None:
     """Record a conversation, be killed, and resume it, before your eyes."""
     from segue.cli.demo import run
 
@@ -44,7 +44,9 @@ def demo() -> None:
 @click.option("--limit", type=click.IntRange(1, 1_000), default=50, show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="As the answer of session/list.")
 @click.pass_obj
-def list_(database: str | None, cwd: str | None, archived: bool, limit: int, as_json: bool) -> None:
+def list_command(
+    database: str | None, cwd: str | None, archived: bool, limit: int, as_json: bool
+) -> None:
     """List the sessions, newest first."""
     import os
 
@@ -60,11 +62,11 @@ def list_(database: str | None, cwd: str | None, archived: bool, limit: int, as_
     )
 
 
-@segue.command()
+@segue.command("show")
 @click.argument("session_id", metavar="ID")
 @click.option("--json", "as_json", is_flag=True, help="The session and its events, as on the wire.")
 @click.pass_obj
-def show(database: str | None, session_id: str, as_json: bool) -> None:
+def show_command(database: str | None, session_id: str, as_json: bool) -> None:
     """Show one conversation whole."""
     from segue.cli.running import with_service
     from segue.cli.sessions import show_session
@@ -74,10 +76,10 @@ def show(database: str | None, session_id: str, as_json: bool) -> None:
     )
 
 
-@segue.command()
+@segue.command("doctor")
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 @click.pass_obj
-def doctor(database: str | None, as_json: bool) -> None:
+def doctor_command(database: str | None, as_json: bool) -> None:
     """Check the versions, the linked SQLite and the data. Changes nothing."""
     from segue.cli.doctor import run
 
