@@ -12,9 +12,9 @@ def main() -> None:
     """Run the `segue` command."""
     if sys.argv[1:2] == ["lsp"]:
         sys.exit(serve(sys.argv[2:]))
-    from segue.cli import segue  # what only the commands need, the server never imports
+    from segue.cli import Composition, segue  # what only the commands need, the server never pays
 
-    segue()
+    segue(obj=Composition(serve=serve, open_service=open_service))
 
 
 def serve(arguments: list[str]) -> int:

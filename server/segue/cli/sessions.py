@@ -1,20 +1,46 @@
 """`segue list` and `segue show`: what is stored, for a person or as JSON."""
 
+import asyncio
 import json
+import os
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any
 
+import attrs
 import click
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from segue.cli import Composition
 from segue.cli.printing import local_time, visible
 from segue.lsp import protocol
 from segue.manager import ago
-from segue.service import MAX_PAGE, Session, SessionService, StoredEvent
-from segue.workspace import locate_workspace
+from segue.service import MAX_PAGE, SegueError, Session, SessionService, StoredEvent
+from segue.workspace import InvalidWorkspaceError, locate_workspace
+
+
+def with_service(
+    composition: Composition, work: Callable[[SessionService], Awaitable[None]]
+) -> None:
+    """Run *work* over the store, or end the command with one line that says what went wrong."""
+    settings = composition.settings()
+    if not os.path.exists(settings.database):
+        # To look is not to make: a store that is not there yet is an empty one.
+        settings = attrs.evolve(settings, database=":memory:")
+
+    async def run() -> None:
+        service = await composition.open_service(settings)
+        try:
+            await work(service)
+        finally:
+            await service.close()
+
+    try:
+        asyncio.run(run())
+    except (SegueError, InvalidWorkspaceError) as error:
+        raise click.ClickException(visible(str(error))) from None
 
 
 async def list_sessions(
@@ -83,7 +109,7 @@ async def _events(service: SessionService, session_id: str) -> AsyncIterator[Sto
         more = page.has_more
 
 
-def _print_table(sessions: list[Session] | Any) -> None:
+def _print_table(sessions: Sequence[Session]) -> None:
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("SESSION", no_wrap=True)
     table.add_column("UPDATED", no_wrap=True)

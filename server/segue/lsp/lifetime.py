@@ -74,7 +74,13 @@ def watch_process(process_id: int, on_gone: Callable[[], None]) -> None:
         task = loop.create_task(_poll(process_id, on_gone))
         _watchers.add(task)
     else:
-        loop.add_reader(descriptor, on_gone)
+
+        def gone() -> None:
+            loop.remove_reader(descriptor)
+            os.close(descriptor)
+            on_gone()
+
+        loop.add_reader(descriptor, gone)
 
 
 _watchers: set[asyncio.Task[None]] = set()

@@ -220,8 +220,8 @@ def _workspace(ls: SessionServer, given: str | None) -> Workspace:
         return _located(given, "$.workspace", resolve_workspace)
     for folder in ls.protocol.folders:
         if (path := _path(folder)) is not None and os.path.isdir(path):
-            return resolve_workspace(path)
-    return resolve_workspace(os.getcwd())
+            return _located(path, "$.workspace", resolve_workspace)
+    return _located(os.path.abspath(os.curdir), "$.workspace", resolve_workspace)
 
 
 def _located(given: str, field: str, locate: Callable[[str], Workspace]) -> Workspace:

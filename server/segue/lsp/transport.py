@@ -131,8 +131,10 @@ class SessionProtocol(LanguageServerProtocol):
     # -- what comes in ---------------------------------------------------------------------------
 
     def receive(self, frames: list[Frame]) -> None:
-        """Take in what the reader found."""
+        """Take in what the reader found; after the end has begun, nothing more is accepted."""
         for frame in frames:
+            if self.stopped.is_set():
+                return
             if isinstance(frame, BadFrame):
                 self._refuse(None, JsonRpcInvalidRequest(f"Invalid Request: {frame.message}"))
                 continue
@@ -239,7 +241,7 @@ class SessionProtocol(LanguageServerProtocol):
             self.writer.write(json.dumps(data, separators=(",", ":")).encode())
 
     def _pace(self) -> None:
-        if self._reader is None:
+        if self._reader is None or self.stopped.is_set():
             return
         if len(self._request_futures) > MAX_IN_FLIGHT or self.writer.is_behind:  # type: ignore[union-attr]
             self._reader.pause()
