@@ -221,7 +221,11 @@ def _workspace(ls: SessionServer, given: str | None) -> Workspace:
     for folder in ls.protocol.folders:
         if (path := _path(folder)) is not None and os.path.isdir(path):
             return _located(path, "$.workspace", resolve_workspace)
-    return _located(os.path.abspath(os.curdir), "$.workspace", resolve_workspace)
+    try:
+        return _located(os.getcwd(), "$.workspace", resolve_workspace)
+    except FileNotFoundError:
+        fault = Fault("$.workspace", "is required: the server's own directory is gone")
+        raise InvalidInputError(fault) from None
 
 
 def _located(given: str, field: str, locate: Callable[[str], Workspace]) -> Workspace:
