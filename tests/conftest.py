@@ -53,6 +53,8 @@ def start(repository: Path) -> Iterator[StartClient]:
     for client in clients:
         if client.process.poll() is None:
             client.kill()
+        else:
+            client.close_stdin()
 
 
 @pytest.fixture

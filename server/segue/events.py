@@ -6,6 +6,7 @@ as they are (`decode`): a type or a field of a later version is never a reason t
 """
 
 import json
+import math
 from typing import Annotated, Any
 
 import attrs
@@ -174,8 +175,7 @@ def encode(path: str, value: Any) -> str:
     except ValueError:
         message = "must hold no NaN, no Infinity and no integer of more than 4,300 digits"
         raise InvalidInputError(Fault(path, message)) from None
-    # Counting brackets is cheap and bounds the depth from above; only a suspect is walked.
-    if text.count("[") + text.count("{") > MAX_DEPTH and _depth(value) > MAX_DEPTH:
+    if _is_too_deep(text, value):
         raise InvalidInputError(_too_deep(path))
     return text
 
@@ -183,14 +183,30 @@ def encode(path: str, value: Any) -> str:
 def decode(text: str) -> tuple[Any, bool]:
     """Return what *text* holds and whether it is corrupt: not even JSON, then the text itself."""
     try:
-        return json.loads(text), False
+        value = _decoder.decode(text)
     except (ValueError, RecursionError):
         return text, True
+    return (text, True) if _is_too_deep(text, value) else (value, False)
 
 
 def same_json(one: str, other: str) -> bool:
     """Tell whether two stored texts hold the same JSON value, whatever their key order."""
     return one == other or _canonical(one) == _canonical(other)
+
+
+def _finite(digits: str) -> float:
+    value = float(digits)
+    if math.isinf(value):
+        raise ValueError(digits)
+    return value
+
+
+def _refuse(constant: str) -> float:
+    raise ValueError(constant)
+
+
+# Python's own reading of JSON takes NaN and Infinity, which no client could read.
+_decoder = json.JSONDecoder(parse_float=_finite, parse_constant=_refuse)
 
 
 def _canonical(text: str) -> str:
@@ -200,6 +216,11 @@ def _canonical(text: str) -> str:
 
 def _too_deep(path: str) -> Fault:
     return Fault(path, f"must not nest deeper than {MAX_DEPTH} levels")
+
+
+def _is_too_deep(text: str, value: Any) -> bool:
+    # Counting brackets is cheap and bounds the depth from above; only a suspect is walked.
+    return text.count("[") + text.count("{") > MAX_DEPTH and _depth(value) > MAX_DEPTH
 
 
 def _depth(value: Any) -> int:

@@ -6,10 +6,12 @@ each, and stops the whole server while a client does not read.
 
 import asyncio
 import collections
+import contextlib
 import os
 import re
 import threading
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import attrs
 
@@ -21,7 +23,7 @@ _MAX_BACKLOG = 32 * 1024 * 1024
 _CHUNK = 256 * 1024
 _HEADER = re.compile(rb"[!-9;-~]+:[ -~\t]*")
 _LENGTH = re.compile(rb"content-length\s*:\s*(\d{1,10})\s*$", re.IGNORECASE)
-_CHARSET = re.compile(rb"content-type\s*:.*charset\s*=\s*\"?(?!utf-?8\b)", re.IGNORECASE)
+_CHARSET = re.compile(rb"content-type\s*:.*charset\s*=\s*+\"?+(?!utf-?8\b)", re.IGNORECASE)
 
 
 @attrs.frozen
@@ -147,23 +149,21 @@ class FrameReader:
         try:
             while self._open.wait() and (data := os.read(self._fd, _CHUNK)):
                 if frames := list(parser.feed(data)):
-                    self._loop.call_soon_threadsafe(self._on_frames, frames)
+                    _tell(self._loop, self._on_frames, frames)
         except OSError:
             pass  # a descriptor that breaks is one that has ended
-        except RuntimeError:
-            return  # the loop is closed: nobody is left to tell
-        try:
-            self._loop.call_soon_threadsafe(self._on_end)
-        except RuntimeError:
-            return
+        _tell(self._loop, self._on_end)
 
 
 class FrameWriter:
     """A daemon thread that writes frames: a client that does not read cannot stop the loop."""
 
-    def __init__(self, fd: int, on_broken: Callable[[], None]) -> None:
+    def __init__(
+        self, fd: int, on_broken: Callable[[], None], on_caught_up: Callable[[], None]
+    ) -> None:
         self._fd = fd
         self._on_broken = on_broken
+        self._on_caught_up = on_caught_up
         self._loop = asyncio.get_running_loop()
         self._frames: collections.deque[bytes] = collections.deque()
         self._ready = threading.Condition()
@@ -199,14 +199,14 @@ class FrameWriter:
                 while view:
                     view = view[os.write(self._fd, view) :]
                 with self._ready:
+                    was_behind = self.is_behind
                     self._backlog -= len(frame)
+                if was_behind and not self.is_behind:
+                    _tell(self._loop, self._on_caught_up)
         except OSError:
             with self._ready:
                 self._closing = True
-            try:
-                self._loop.call_soon_threadsafe(self._on_broken)
-            except RuntimeError:
-                return
+            _tell(self._loop, self._on_broken)
 
     def _next(self) -> bytes | None:
         with self._ready:
@@ -215,3 +215,9 @@ class FrameWriter:
                     return None
                 self._ready.wait()
             return self._frames.popleft()
+
+
+def _tell(loop: asyncio.AbstractEventLoop, callback: Callable[..., None], *values: Any) -> None:
+    # A loop that is closed has nobody left to be told.
+    with contextlib.suppress(RuntimeError):
+        loop.call_soon_threadsafe(callback, *values)

@@ -58,6 +58,8 @@ class LazyTypes(ModuleType):
         preamble_end = self._index()
         exec(compile(source[:preamble_end], spec.origin or NAME, "exec"), self.__dict__)  # noqa: S102
         for table in _TABLES:
+            if table not in self._spans:
+                raise ImportError(f"{NAME} has no {table}")
             self.__dict__[table] = LazyTable(lambda table=table: self._define(table))  # type: ignore[misc]
 
     def _index(self) -> int:
@@ -103,7 +105,7 @@ def install() -> None:
         spec = PathFinder.find_spec(NAME, lsprotocol.__path__)
         source = spec.loader.get_source(NAME)  # type: ignore[union-attr]
         module = LazyTypes(spec, source)  # type: ignore[arg-type]
-    except (AttributeError, ImportError, SyntaxError, TypeError):
+    except (AttributeError, ImportError, IndexError, SyntaxError, TypeError, ValueError):
         return
     sys.modules[NAME] = module
     lsprotocol.types = module  # type: ignore[attr-defined]

@@ -21,6 +21,7 @@ logger = logging.getLogger(__name__)
 LAST_MOMENT_S = 4.5
 """However stuck the disk or the client is, the process is gone this long after its end began."""
 
+_LAST_WORDS_S = 1.0
 _DRAIN_S = 3.0
 _FLUSH_S = 0.5
 _POLL_S = 3.0
@@ -33,8 +34,13 @@ async def serve(protocol: SessionProtocol, window: Window, stdin: int, stdout: i
     The end is that of stdin, `exit`, SIGTERM, SIGHUP or SIGINT, or the editor's process gone.
     """
     reader = FrameReader(stdin, protocol.receive, protocol.stop)
-    writer = FrameWriter(stdout, protocol.stop)
-    protocol.on_client = lambda process_id: watch_process(process_id, protocol.stop)
+    writer = FrameWriter(stdout, protocol.stop, protocol.pace)
+
+    def without_editor() -> None:
+        # What it said last is still in the pipe, whose end, if it comes, is ours.
+        asyncio.get_running_loop().call_later(_LAST_WORDS_S, protocol.stop)
+
+    protocol.on_client = lambda process_id: watch_process(process_id, without_editor)
     _on_signals(protocol.stop)
     protocol.connect(reader, writer)
     await protocol.stopped.wait()

@@ -110,7 +110,6 @@ class SessionProtocol(LanguageServerProtocol):
     @lsp_method(lsp.SHUTDOWN)
     async def lsp_shutdown(self, params: Any) -> None:  # type: ignore[override]
         # pygls cancels what is in flight here; it was accepted, so it is finished.
-        self._shutdown = True
         await self.drain(at_most_s=1.5)
 
     @lsp_method(lsp.EXIT)
@@ -145,10 +144,6 @@ class SessionProtocol(LanguageServerProtocol):
                 continue
             self.handle_message(message)
 
-    def structure_message(self, data: Any) -> Any:
-        # pygls structures every nested dict: a payload that holds "jsonrpc" would be lost in it.
-        return data
-
     def handle_message(self, message: Any) -> None:
         if not isinstance(message, dict):
             self._refuse(None, JsonRpcInvalidRequest("Invalid Request: expected an object"))
@@ -169,9 +164,10 @@ class SessionProtocol(LanguageServerProtocol):
         elif self._shutdown:
             self._refuse(msg_id, JsonRpcInvalidRequest("The server is shutting down"))
         else:
+            self._shutdown = method == lsp.SHUTDOWN
             context = contextvars.copy_context()
             context.run(self._handle_request, msg_id, method, message.get("params"))
-            self._pace()
+            self.pace()
 
     def _notified(self, method: str, params: Any) -> None:
         if method == lsp.CANCEL_REQUEST:
@@ -183,8 +179,8 @@ class SessionProtocol(LanguageServerProtocol):
                 logger.warning("%s was ignored: %s", method, error)
 
     def _cancel(self, params: Any) -> None:
-        msg_id = params.get("id") if isinstance(params, dict) else None
-        if isinstance(msg_id, int | str) and (found := self._request_futures.get(msg_id)):
+        msg_id: Any = params.get("id") if isinstance(params, dict) else None
+        if type(msg_id) in (int, str) and (found := self._request_futures.get(msg_id)):
             found.cancel()
 
     def answering(self, method: str, handler: Handler) -> Callable[[Any], Awaitable[Any]]:
@@ -218,8 +214,11 @@ class SessionProtocol(LanguageServerProtocol):
         elif (error := future.exception()) is not None:
             self._refuse(msg_id, _for_the_wire(error))
         else:
-            self._send_response(msg_id, future.result())
-        self._pace()
+            try:
+                self._send_response(msg_id, future.result())
+            except (ValueError, RecursionError) as unsayable:
+                self._refuse(msg_id, _for_the_wire(unsayable))
+        self.pace()
 
     def _refuse(self, msg_id: Any, error: JsonRpcException) -> None:
         self._send_response(msg_id, error=error.to_response_error())
@@ -240,7 +239,8 @@ class SessionProtocol(LanguageServerProtocol):
             # ASCII: half a surrogate pair has no UTF-8.
             self.writer.write(json.dumps(data, separators=(",", ":")).encode())
 
-    def _pace(self) -> None:
+    def pace(self) -> None:
+        """Read on, unless the client is too far ahead of our answers, or behind with them."""
         if self._reader is None or self.stopped.is_set():
             return
         if len(self._request_futures) > MAX_IN_FLIGHT or self.writer.is_behind:  # type: ignore[union-attr]
@@ -257,6 +257,7 @@ def _structure(params: Any, kind: type) -> Any:
 
 
 def _decode(body: bytes) -> Any:
+    # No object_hook, as pygls has it: a "jsonrpc" in what people said would be taken for a message.
     text = body.decode()
     try:
         return json.loads(text)
@@ -297,5 +298,4 @@ def _for_the_wire(error: BaseException) -> JsonRpcException:
         case _:
             # Its message and its traceback may hold what people said: only its name is told.
             logger.error("A request failed inside: %s", type(error).__name__)
-            logger.debug("The traceback", exc_info=error)
             return JsonRpcInternalError(f"Internal Error: {type(error).__name__}")

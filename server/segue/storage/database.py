@@ -20,13 +20,14 @@ from segue.storage.library import Connection
 
 T = TypeVar("T")
 MEMORY = ":memory:"
+_ERRORS: tuple[type[Exception], ...] = (*library.Error, OSError, StorageError)
 
 
 class Database:
     """One connection to a database file, and its thread. Made by `open`; `close` it always."""
 
     def __init__(self, where: str) -> None:
-        self._where = where
+        self._where = where = where if where == MEMORY else os.path.realpath(where)
         self._presence = None if where == MEMORY else salvage.Presence(where)
         self._connection: aiosqlite.Connection | None = None
         self._repairing = asyncio.Lock()
@@ -35,18 +36,19 @@ class Database:
     async def open(cls, where: str) -> "Database":
         """Open, make or migrate the database at *where*, or raise a StorageError."""
         database = cls(where)
+        opening = asyncio.ensure_future(database._connect())
         try:
-            await database._connect()
+            # The thread opens it to the end whoever waits: only then can it be closed again.
+            await asyncio.shield(opening)
         except BaseException:
+            await asyncio.wait([opening])
             await database.close()
             raise
         return database
 
     async def close(self) -> None:
         """Finish what was begun, and end the thread. Closing twice is closing once."""
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            await connection.close()
+        await self._disconnect()
         if self._presence is not None:
             self._presence.leave()
 
@@ -63,36 +65,51 @@ class Database:
         """Run *work*, which changes nothing, on the connection's thread."""
         connection = self._connection
         if connection is None:
-            raise StorageUnavailable(f"{self._where} is closed.")
+            raise self._closed()
         try:
             # A private name: aiosqlite's public calls are a thread hop for each single statement.
             return await connection._execute(lambda: work(connection._conn))  # type: ignore[no-any-return, no-untyped-call]
         except library.Error as error:
-            raise await self._meaning(error) from error
+            raise await self._meaning(error, connection) from error
+        except ValueError as error:
+            if type(error) is ValueError and self._connection is not connection:
+                raise self._closed() from error
+            raise
+
+    def _closed(self) -> StorageError:
+        return StorageUnavailable(f"{self._where} is closed.")
 
     async def _connect(self) -> None:
         connection = aiosqlite.Connection(lambda: _open(self._where, self._presence), 64)
         try:
             await connection
-        except library.Error as error:
-            raise await self._meaning(error) from error
-        except OSError as error:
-            raise library.translate(error, self._where) from error
+        except _ERRORS as error:
+            # aiosqlite does not wait for the thread of what it could not open.
+            await asyncio.to_thread(connection._thread.join)
+            raise await self._meaning(error, None) from error
         self._connection = connection
 
-    async def _meaning(self, error: Exception) -> StorageError:
+    async def _disconnect(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await connection.close()
+
+    async def _meaning(
+        self, error: Exception, connection: aiosqlite.Connection | None
+    ) -> StorageError:
+        if isinstance(error, StorageError):
+            return error
         if not library.is_corruption(error) or self._presence is None:
             return library.translate(error, self._where)
         async with self._repairing:
-            connection, self._connection = self._connection, None
-            if connection is not None:
-                await connection.close()
-            outcome = await asyncio.to_thread(salvage.set_aside, self._where, self._presence)
-            if outcome is None:
-                return library.translate(error, self._where)
-            with contextlib.suppress(StorageError):
-                await self._connect()
-            return outcome
+            if self._connection is not connection:
+                return StorageUnavailable(f"{self._where} was damaged and is repaired. Try again.")
+            await self._disconnect()
+            outcome = await asyncio.to_thread(salvage.set_aside, self._where, self._presence, error)
+            if connection is not None or outcome.repaired:
+                with contextlib.suppress(StorageError):
+                    await self._connect()
+            return outcome.error
 
 
 @contextlib.contextmanager

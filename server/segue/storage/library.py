@@ -1,6 +1,7 @@
 """Which SQLite is linked, whether it is safe, how to open it, and what its errors mean."""
 
 import errno
+import shutil
 import sqlite3
 from pathlib import Path
 from types import ModuleType
@@ -36,6 +37,7 @@ VERSION: str = _library.sqlite_version
 BUSY_TIMEOUT_S = 10.0
 """How long a write waits for another window's; each takes well under a millisecond."""
 
+_LITTLE_ROOM = 64 * 1024
 _SAFE_SINCE = (3, 51, 3)
 _BACKPORTS = ((3, 50, 7), (3, 44, 6))
 
@@ -53,10 +55,7 @@ def is_safe(version: str = VERSION) -> bool:
 
 def connect(where: str) -> Connection:
     """Open *where* with the promises of the store: durable commits, nothing implicit."""
-    db: Connection = _library.connect(where, isolation_level=None, timeout=BUSY_TIMEOUT_S)
-    db.row_factory = _library.Row
-    # One row of invalid UTF-8 must not fail the SELECT that it is in.
-    db.text_factory = lambda raw: raw.decode("utf-8", "surrogateescape")
+    db = _connect(where)
     try:
         for pragma in (
             "PRAGMA foreign_keys = ON",
@@ -75,8 +74,14 @@ def connect(where: str) -> Connection:
 
 def connect_to_read(where: str) -> Connection:
     """Open *where* so that nothing in it can be changed."""
-    uri = f"{Path(where).absolute().as_uri()}?mode=ro"
-    db: Connection = _library.connect(uri, uri=True, isolation_level=None, timeout=BUSY_TIMEOUT_S)
+    return _connect(f"{Path(where).absolute().as_uri()}?mode=ro", uri=True)
+
+
+def _connect(where: str, *, uri: bool = False) -> Connection:
+    db: Connection = _library.connect(where, uri=uri, isolation_level=None, timeout=BUSY_TIMEOUT_S)
+    db.row_factory = _library.Row
+    # One row of invalid UTF-8 must not fail the SELECT that it is in.
+    db.text_factory = lambda raw: raw.decode("utf-8", "surrogateescape")
     return db
 
 
@@ -90,9 +95,17 @@ def is_corruption(error: Exception) -> bool:
     return _code(error) in (_library.SQLITE_CORRUPT, _library.SQLITE_NOTADB)
 
 
+def is_broken_rule(error: Exception) -> bool:
+    """Tell whether a row was refused by the schema."""
+    return _code(error) in (_library.SQLITE_CONSTRAINT, _library.SQLITE_MISMATCH)
+
+
 def translate(error: Exception, where: str) -> StorageError:
     """Return what *error* means for the store at *where*, in words that a person can act on."""
-    match _code(error):
+    code = _code(error)
+    if code == _library.SQLITE_IOERR and _is_full(where):
+        code = _library.SQLITE_FULL  # the log's index is mapped memory, and says it in its own way
+    match code:
         case _library.SQLITE_FULL:
             return StorageFull(f"There is no room left for {where}. Nothing was written.")
         case _library.SQLITE_READONLY:
@@ -108,6 +121,13 @@ def translate(error: Exception, where: str) -> StorageError:
             )
         case _:
             return StorageUnavailable(f"{where} cannot be used: {error}.")
+
+
+def _is_full(where: str) -> bool:
+    try:
+        return shutil.disk_usage(Path(where).parent).free < _LITTLE_ROOM
+    except OSError:
+        return False
 
 
 _OF_THE_SYSTEM = {

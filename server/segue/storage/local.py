@@ -1,9 +1,9 @@
 """LocalSessionService: sessions in one SQLite file that every window of one user shares."""
 
 import base64
-import json
 import os
 import re
+import struct
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
@@ -35,6 +35,7 @@ FITTING = 6
 """How many sessions `find_resumable` returns: the one, and what else fits."""
 
 _LAST_SEQ = 0xFFFFFFFF
+_CURSOR = struct.Struct(">qq")
 _NEWEST = (1 << 62, 0)
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 
@@ -128,6 +129,9 @@ class LocalSessionService:
     async def create_session(
         self, new: NewSession, events: Sequence[Event], *, invocation_id: str
     ) -> Appended:
+        if not events:
+            raise ValueError("a session is stored with its first event")
+
         def create(db: Connection) -> Appended:
             if _find(db, new.id) is None:
                 _insert_session(db, new)
@@ -302,7 +306,8 @@ def _append(
     _check_head(session, events, fresh, parent_id)
     chain = list(fresh.values())
     if boundary is not None and boundary.id not in fresh:
-        chain.insert(0, boundary)
+        known = _stored_seqs(db, session["number"], [boundary])
+        chain[:0] = [] if known else [boundary]
     _write_chain(db, session, chain, invocation_id)
     seqs |= {event.id: seq for seq, event in enumerate(chain, session["event_count"] + 1)}
     count = session["event_count"] + len(chain)
@@ -462,17 +467,13 @@ def _unpack(stored: str | bytes) -> str:
 
 
 def _write_cursor(row: Row) -> str:
-    return base64.urlsafe_b64encode(
-        json.dumps([row["updated_at"], row["number"]]).encode()
-    ).decode()
+    return base64.urlsafe_b64encode(_CURSOR.pack(row["updated_at"], row["number"])).decode()
 
 
 def _read_cursor(cursor: str) -> tuple[int, int]:
     try:
-        updated_at, number = json.loads(base64.urlsafe_b64decode(cursor))
-        if type(updated_at) is not int or type(number) is not int:
-            raise TypeError
-    except (ValueError, TypeError):
+        updated_at, number = _CURSOR.unpack(base64.urlsafe_b64decode(cursor))
+    except (ValueError, struct.error):
         fault = Fault("$.cursor", "is not one that session/list returned")
         raise InvalidInputError(fault) from None
     return updated_at, number

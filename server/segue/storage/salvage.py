@@ -10,8 +10,10 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import attrs
+
 from segue.events import new_id
-from segue.service import StorageCorrupt
+from segue.service import StorageCorrupt, StorageError
 from segue.storage import library, schema
 from segue.storage.library import Connection
 
@@ -22,7 +24,7 @@ except ImportError:  # Windows, where a file that others have open cannot be mov
 
 _MAGIC = b"SQLite format 3\0"
 _LAST_KEY = (1 << 62) - 1
-_CHUNK = 500
+_ERRORS: tuple[type[Exception], ...] = (*library.Error, OSError)
 
 
 class Presence:
@@ -56,31 +58,61 @@ class Presence:
             self._fd = None
 
 
-def set_aside(where: str, presence: Presence) -> StorageCorrupt | None:
+@attrs.frozen
+class Outcome:
+    """What became of a damaged database, and what there is to tell."""
+
+    repaired: bool
+    error: StorageError
+
+
+def set_aside(where: str, presence: Presence, damage: Exception) -> Outcome:
     """Move the damaged database at *where* aside and put what it still holds in its place.
 
-    Returns what there is to tell, or None for a file that is not ours and was left as it is.
+    A file that is not ours, or that others have open, is left as it is; so is one whose readable
+    part finds no room.
     """
     if not _is_ours(where):
-        return None
+        return Outcome(False, library.translate(damage, where))
     if not presence.alone():
-        presence.enter()
-        return StorageCorrupt(
-            f"{where} is damaged, and other editor windows have it open. Close them all, then "
-            "open one again: what can be read will be saved."
+        return Outcome(
+            False,
+            StorageCorrupt(
+                f"{where} is damaged, and other editor windows have it open. Close them all, then "
+                "open one again: what can be read will be saved."
+            ),
         )
-    aside = f"{where}.corrupt-{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}"
     rescued = f"{where}.rescued"
+    try:
+        sessions, events = _rescue(where, rescued)
+        aside = _move_aside(where)
+        os.rename(rescued, where)
+    except _ERRORS as error:
+        return Outcome(False, library.translate(error, where))
+    finally:
+        for leftover in (rescued, f"{rescued}-wal", f"{rescued}-shm"):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(leftover)
+        presence.enter()
+    return Outcome(
+        True,
+        StorageCorrupt(
+            f"{where} was damaged. It was set aside as {aside}; {events} events of {sessions} "
+            f"sessions that could still be read are in {where}. Try again."
+        ),
+    )
+
+
+def _move_aside(where: str) -> str:
+    name = aside = f"{where}.corrupt-{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}"
+    taken = 1
+    while os.path.lexists(aside):
+        taken += 1
+        aside = f"{name}-{taken}"
     for suffix in ("-wal", "-shm", ""):
         with contextlib.suppress(FileNotFoundError):
             os.rename(f"{where}{suffix}", f"{aside}{suffix}")
-    sessions, events = _rescue(aside, rescued)
-    os.rename(rescued, where)
-    presence.enter()
-    return StorageCorrupt(
-        f"{where} was damaged. It was set aside as {aside}; {events} events of {sessions} "
-        f"sessions that could still be read are in {where}. Try again."
-    )
+    return aside
 
 
 def _is_ours(where: str) -> bool:
@@ -97,7 +129,7 @@ def _rescue(source: str, target: str) -> tuple[int, int]:
     with contextlib.suppress(FileNotFoundError):
         os.unlink(target)
     os.close(os.open(target, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
-    old, new = library.connect(source), library.connect(target)
+    old, new = library.connect_to_read(source), library.connect(target)
     with contextlib.closing(old), contextlib.closing(new):
         schema.migrate(new)
         new.execute("PRAGMA foreign_keys = OFF")
@@ -131,7 +163,8 @@ def _copy_events(old: Connection, new: Connection) -> None:
     session, seq = -1, 0
     for key, *values in _readable(old, "events", columns, key="key"):
         session, seq = (session, seq + 1) if key >> 32 == session else (key >> 32, 1)
-        _insert(new, "events", columns, ((session << 32) + seq, *values))
+        if not _insert(new, "events", columns, ((session << 32) + seq, *values)):
+            seq -= 1
 
 
 def _mend(new: Connection) -> None:
@@ -156,30 +189,67 @@ def _mend(new: Connection) -> None:
         new.execute(f"DELETE FROM {table} WHERE session NOT IN (SELECT number FROM sessions)")  # noqa: S608
 
 
-def _insert(db: Connection, table: str, columns: Sequence[str], values: Sequence[Any]) -> None:
+def _insert(db: Connection, table: str, columns: Sequence[str], values: Sequence[Any]) -> bool:
+    """Insert a row, and tell so, unless it breaks a rule: then it was damaged too."""
     marks = ", ".join("?" * len(columns))
-    with contextlib.suppress(*library.Error):  # a row that breaks a rule was damaged too
+    try:
         db.execute(f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({marks})", tuple(values))  # noqa: S608
+    except library.Error as error:
+        if not library.is_broken_rule(error):
+            raise
+        return False
+    return True
 
 
 def _readable(
     db: Connection, table: str, columns: Sequence[str], *, key: str
 ) -> Iterator[Sequence[Any]]:
-    """Yield every row that can be read, by *key*: a range that cannot be read is halved."""
-    sql = (
-        f"SELECT {key}, {', '.join(columns)} FROM {table} "  # noqa: S608
-        f"WHERE {key} BETWEEN ? AND ? ORDER BY {key} LIMIT {_CHUNK}"
-    )
-    pending = [(0, _LAST_KEY)]
-    while pending:
-        low, high = pending.pop()
+    """Yield every row that can be read, by *key*, and go on behind each damaged page."""
+    sql = f"SELECT {key}, {', '.join(columns)} FROM {table} WHERE {key}"  # noqa: S608
+    start: int | None = 0
+    while start is not None:
         try:
-            rows = [tuple(row) for row in db.execute(sql, (low, high))]
+            for row in db.execute(f"{sql} >= ? ORDER BY {key}", (start,)):
+                start = row[0] + 1
+                yield tuple(row)[1:]
         except library.Error:
-            if low < high:
-                middle = (low + high) // 2
-                pending += [(middle + 1, high), (low, middle)]
-            continue
-        yield from (row[1:] for row in rows)
-        if len(rows) == _CHUNK and rows[-1][0] < high:
-            pending.append((rows[-1][0] + 1, high))
+            at = _first_key(db, table, key, start)
+            if at is None:
+                start = _past_damage(db, table, key, start)
+                continue
+            # Damage ahead took this row with it, or it is damaged itself, and alone.
+            with contextlib.suppress(*_ERRORS):
+                yield tuple(db.execute(f"{sql} = ?", (at,)).fetchone())[1:]
+            start = at + 1
+        else:
+            return
+
+
+def _past_damage(db: Connection, table: str, key: str, start: int) -> int | None:
+    """Return the first key from which *table* can be read again, if there is one.
+
+    Every key of a damaged page leads into it, and the first one behind it does not: so the end is
+    found by doubling the distance, then by halving it.
+    """
+    distance = 1
+    while _first_key(db, table, key, start + distance) is None:
+        distance *= 2
+        if distance > _LAST_KEY:
+            return None
+    bad, good = start + distance // 2, start + distance
+    while good - bad > 1:
+        middle = (bad + good) // 2
+        if _first_key(db, table, key, middle) is None:
+            bad = middle
+        else:
+            good = middle
+    return good
+
+
+def _first_key(db: Connection, table: str, key: str, start: int) -> int | None:
+    """Return the first key from *start* on (*start* itself if there is none), None in damage."""
+    try:
+        row = db.execute(f"SELECT min({key}) FROM {table} WHERE {key} >= ?", (start,)).fetchone()  # noqa: S608
+    except library.Error:
+        return None
+    return start if row[0] is None else int(row[0])

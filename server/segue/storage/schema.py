@@ -101,8 +101,9 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (M001_INITIAL,)
 
 def check_owner(db: "Connection", where: str) -> None:
     """Raise unless the database is empty or ours, and not of a later version. Changes nothing."""
-    (application,) = db.execute("PRAGMA application_id").fetchone()
+    # The tables first: a database that another window makes meanwhile has both, or neither.
     (tables,) = db.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    (application,) = db.execute("PRAGMA application_id").fetchone()
     if application != APPLICATION_ID and (application or tables):
         raise StorageUnavailable(
             f"{where} is another program's database. It was left as it is; choose another path."
