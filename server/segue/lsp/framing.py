@@ -1,4 +1,4 @@
-"""Bytes to frames and back: LSP's base protocol in any legal spelling, on two threads of its own.
+"""Bytes to frames and back: LSP's base protocol in any legal spelling.
 
 pygls' own loop reads one spelling, loses the frame after a bad one, takes three thread hops for
 each, and stops the whole server while a client does not read.
@@ -119,7 +119,11 @@ class FrameParser:
 
 
 class FrameReader:
-    """A daemon thread that reads a file descriptor and hands its frames to the event loop."""
+    """Reads a file descriptor and hands its frames to the event loop.
+
+    The loop itself waits for a pipe; for what it cannot wait for (on Windows, or a file) a daemon
+    thread does.
+    """
 
     def __init__(
         self, fd: int, on_frames: Callable[[list[Frame]], None], on_end: Callable[[], None]
@@ -127,32 +131,53 @@ class FrameReader:
         self._fd = fd
         self._on_frames = on_frames
         self._on_end = on_end
+        self._parser = FrameParser()
         self._loop = asyncio.get_running_loop()
         self._open = threading.Event()
-        self._open.set()
-        self._thread = threading.Thread(target=self._run, name="segue-reader", daemon=True)
+        self._thread: threading.Thread | None = None
 
     def start(self) -> None:
         """Begin to read."""
-        self._thread.start()
+        try:
+            self.resume()
+        except (NotImplementedError, OSError):
+            self._open.set()
+            self._thread = threading.Thread(target=self._run, name="segue-reader", daemon=True)
+            self._thread.start()
 
     def pause(self) -> None:
         """Read no more for now: the client is ahead of us."""
+        if self._thread is None and self._open.is_set():
+            self._loop.remove_reader(self._fd)
         self._open.clear()
 
     def resume(self) -> None:
         """Read on."""
+        if self._thread is None and not self._open.is_set():
+            self._loop.add_reader(self._fd, self._readable)
         self._open.set()
 
+    def _readable(self) -> None:
+        frames = self._read()
+        if frames is None:
+            self.pause()
+            self._on_end()
+        elif frames:
+            self._on_frames(frames)
+
     def _run(self) -> None:
-        parser = FrameParser()
-        try:
-            while self._open.wait() and (data := os.read(self._fd, _CHUNK)):
-                if frames := list(parser.feed(data)):
-                    _tell(self._loop, self._on_frames, frames)
-        except OSError:
-            pass  # a descriptor that breaks is one that has ended
+        while self._open.wait() and (frames := self._read()) is not None:
+            if frames:
+                _tell(self._loop, self._on_frames, frames)
         _tell(self._loop, self._on_end)
+
+    def _read(self) -> list[Frame] | None:
+        """Return the frames that came, or None at the end; a broken descriptor has reached it."""
+        try:
+            data = os.read(self._fd, _CHUNK)
+        except OSError:
+            return None
+        return list(self._parser.feed(data)) if data else None
 
 
 class FrameWriter:

@@ -46,7 +46,8 @@ class SessionProtocol(LanguageServerProtocol):
         self.exit_code = 0
         self.on_client: Callable[[int], None] = lambda process_id: None
         self._initialized = False
-        self._work: set[asyncio.Future[Any]] = set()
+        self._work: set[Any] = set()
+        self._unwanted: set[Any] = set()
         self._reader: FrameReader | None = None
         super().__init__(server, converter)
 
@@ -180,45 +181,46 @@ class SessionProtocol(LanguageServerProtocol):
 
     def _cancel(self, params: Any) -> None:
         msg_id: Any = params.get("id") if isinstance(params, dict) else None
-        if type(msg_id) in (int, str) and (found := self._request_futures.get(msg_id)):
-            found.cancel()
+        if type(msg_id) in (int, str) and (work := self._request_futures.pop(msg_id, None)):
+            # pygls would stop it at its next await, in the middle of a write.
+            self._unwanted.add(work)
+            self._refuse(msg_id, JsonRpcRequestCancelled("Request Cancelled"))
 
     def answering(self, method: str, handler: Handler) -> Callable[[Any], Awaitable[Any]]:
         """Return *handler* as a feature: params structured, result unstructured, never cut short.
 
-        A cancelled request loses its answer. Its work, once begun, is finished.
+        A cancelled request loses its answer. Its work is done all the same.
         """
         shape = protocol.METHODS[method]
 
         async def answer(params: Any) -> Any:
+            self._work.add(asyncio.current_task())
             typed = _structure(params, shape.params)
-            work = asyncio.ensure_future(handler(self._server, typed))
-            self._work.add(work)
-            work.add_done_callback(self._done)
-            return protocol.wire.unstructure(await asyncio.shield(work), shape.result)
+            return protocol.wire.unstructure(await handler(self._server, typed), shape.result)
 
         return answer
-
-    def _done(self, work: asyncio.Future[Any]) -> None:
-        self._work.discard(work)
-        if not work.cancelled():
-            work.exception()  # its request may be cancelled, and then nobody else looks
 
     # -- what goes out ---------------------------------------------------------------------------
 
     def _send_handler_result(self, future: Any, *, msg_id: Any) -> None:
         # pygls logs, and sends, the traceback of what it does not know.
-        self._request_futures.pop(msg_id, None)
-        if future.cancelled():
-            self._refuse(msg_id, JsonRpcRequestCancelled("Request Cancelled"))
-        elif (error := future.exception()) is not None:
-            self._refuse(msg_id, _for_the_wire(error))
+        self._work.discard(future)
+        error = future.exception()
+        if future in self._unwanted:
+            self._unwanted.remove(future)
         else:
-            try:
-                self._send_response(msg_id, future.result())
-            except (ValueError, RecursionError) as unsayable:
-                self._refuse(msg_id, _for_the_wire(unsayable))
+            self._request_futures.pop(msg_id, None)
+            self._answer(msg_id, future, error)
         self.pace()
+
+    def _answer(self, msg_id: Any, future: Any, error: BaseException | None) -> None:
+        if error is not None:
+            self._refuse(msg_id, _for_the_wire(error))
+            return
+        try:
+            self._send_response(msg_id, future.result())
+        except (ValueError, RecursionError) as unsayable:
+            self._refuse(msg_id, _for_the_wire(unsayable))
 
     def _refuse(self, msg_id: Any, error: JsonRpcException) -> None:
         self._send_response(msg_id, error=error.to_response_error())
