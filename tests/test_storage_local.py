@@ -1,0 +1,913 @@
+"""What holds for the SQLite store alone, shown on real files, disks and processes."""
+
+import asyncio
+import contextlib
+import hashlib
+import os
+import random
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+
+from segue.service import (
+    SessionNotFound,
+    StorageCorrupt,
+    StorageError,
+    StorageFull,
+    StorageReadOnly,
+    StorageUnavailable,
+)
+from segue.storage import library, salvage, schema
+from segue.storage.local import LocalSessionService
+from tests.making import INVOCATION, add, chain, contents, execute, note, said, store
+
+PAGE_BYTES = 4_096
+CANARY = "canary-7f3a9c"
+
+
+@asynccontextmanager
+async def opened(database: Path | str) -> AsyncIterator[LocalSessionService]:
+    service = await LocalSessionService.open(database)
+    try:
+        yield service
+    finally:
+        await service.close()
+
+
+async def pragma(service: LocalSessionService, name: str) -> Any:
+    row = await service._database.read(lambda db: db.execute(f"PRAGMA {name}").fetchone())
+    return row[0]
+
+
+def digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def workers() -> list[threading.Thread]:
+    """Return the threads of connections that are not closed."""
+    return [thread for thread in threading.enumerate() if "connection_worker" in thread.name]
+
+
+def mode(path: Path) -> int:
+    return path.stat().st_mode & 0o777
+
+
+def write(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+
+
+def modes(folder: Path) -> dict[str, int]:
+    return {path.name: mode(path) for path in folder.iterdir()}
+
+
+# Who may read it
+
+
+@pytest.fixture(params=[0o000, 0o022, 0o077], ids=["000", "022", "077"])
+def umask(request: pytest.FixtureRequest) -> Iterator[None]:
+    before = os.umask(request.param)
+    yield
+    os.umask(before)
+
+
+@pytest.mark.usefixtures("umask")
+async def test_files_are_for_their_owner_alone_from_the_first_byte(database: Path) -> None:
+    async with opened(database) as service:
+        await store(service)
+        assert modes(database.parent) == {
+            "sessions.db": 0o600,
+            "sessions.db-wal": 0o600,
+            "sessions.db-shm": 0o600,
+            "sessions.db-lock": 0o600,
+        }
+        assert mode(database.parent) == 0o700
+
+
+def link(path: Path, target: Path) -> None:
+    for folder in (path.parent, target.parent):
+        folder.mkdir()
+    path.symlink_to(target)
+
+
+async def test_a_link_to_nowhere_makes_no_file_that_others_can_read(
+    database: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "elsewhere"
+    link(database, folder / "sessions.db")
+    with contextlib.suppress(StorageError):  # to refuse it is as good as to make it private
+        async with opened(database) as service:
+            await store(service)
+    assert set(modes(folder).values()) <= {0o600}
+
+
+# What the database says of itself
+
+
+async def test_the_database_says_whose_it_is(database: Path, service: LocalSessionService) -> None:
+    assert await pragma(service, "application_id") == schema.APPLICATION_ID
+    assert await pragma(service, "user_version") == len(schema.MIGRATIONS)
+    await service.close()
+    with database.open("rb") as file:
+        assert file.read(100)[68:72] == b"SEGU"
+
+
+async def test_the_connection_keeps_the_promises_of_the_store(service: LocalSessionService) -> None:
+    expected = {
+        "journal_mode": "wal",
+        "synchronous": 2,  # FULL
+        "foreign_keys": 1,
+        "secure_delete": 1,
+        "trusted_schema": 0,
+        "cell_size_check": 1,
+    }
+    assert {name: await pragma(service, name) for name in expected} == expected
+
+
+async def test_every_table_is_strict(database: Path, service: LocalSessionService) -> None:
+    tables = execute(
+        database, "SELECT name, strict FROM pragma_table_list WHERE type = 'table' AND schema = ?",
+        "main",
+    )  # fmt: skip
+    strict = {row["name"]: row["strict"] for row in tables if row["name"] != "sqlite_schema"}
+    assert strict == {"sessions": 1, "invocations": 1, "events": 1, "metadata": 1}
+
+
+async def test_the_schema_itself_refuses_a_gap(
+    database: Path, service: LocalSessionService
+) -> None:
+    id = await store(service, said("one"), said("two"))
+    sql = (
+        "INSERT INTO events (key, id, invocation, created_at, type, data) "
+        "SELECT max(key) + ?, 'new', invocation, 0, 'text', '{}' FROM events"
+    )
+    for step in (2, 1 << 33):
+        with pytest.raises(library.Error, match="must follow the one before it"):
+            execute(database, sql, step)
+    with pytest.raises(library.Error, match="UNIQUE"):
+        execute(database, sql, 0)
+    assert await contents(service, id) == ["one", "two"]
+
+
+# Rows that cannot be decoded
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "shown"),
+    [
+        ("data", b"not json", {"data": "not json", "corrupt": True}),
+        ("data", b"", {"data": "", "corrupt": True}),
+        ("data", b'{"content": "', {"data": '{"content": "', "corrupt": True}),
+        ("data", b"\xff\xfe", {"data": "\udcff\udcfe", "corrupt": True}),
+        ("data", b"[" * 100_000, {"data": "[" * 100_000, "corrupt": True}),
+        ("data", b'{"content": 5}', {"data": {"content": 5}, "corrupt": False}),
+        ("data", b"[1]", {"data": [1], "corrupt": False}),
+        ("type", b"from/later", {"type": "from/later", "corrupt": False}),
+        ("type", b"\xff", {"type": "\udcff", "corrupt": False}),
+    ],
+    ids=lambda value: str(value)[:14],
+)
+async def test_a_bad_row_comes_back_and_never_fails_its_page(
+    database: Path,
+    service: LocalSessionService,
+    column: str,
+    value: bytes,
+    shown: dict[str, Any],
+) -> None:
+    id = await store(service, said("one"), said("two"), said("three"))
+    execute(database, f"UPDATE events SET {column} = CAST(? AS TEXT) WHERE seq = 2", value)
+    one, bad, three = await chain(service, id)
+    assert {name: getattr(bad, name) for name in shown} == shown
+    assert (one.data, three.data) == ({"content": "one"}, {"content": "three"})
+    await add(service, id, said("four"))
+    assert len(await chain(service, id)) == 4
+
+
+async def test_a_session_with_a_bad_title_is_still_listed(
+    database: Path, service: LocalSessionService
+) -> None:
+    id = await store(service)
+    execute(database, "UPDATE sessions SET title = CAST(? AS TEXT)", b"\xff")
+    page = await service.list_sessions()
+    assert [(session.id, session.title) for session in page.sessions] == [(id, "\udcff")]
+
+
+# Files that are not ours
+
+
+def make_foreign(database: Path, *statements: str) -> None:
+    for statement in statements:
+        execute(database, statement)
+
+
+NOT_OURS: dict[str, Callable[[Path], object]] = {
+    "five bytes": lambda path: path.write_bytes(b"hello"),
+    "a text": lambda path: path.write_bytes(b"Not a database at all.\n" * 1_000),
+    "another program's": lambda path: make_foreign(path, "CREATE TABLE t (x)"),
+    "another program's in WAL mode": lambda path: make_foreign(
+        path, "PRAGMA journal_mode = WAL", "CREATE TABLE t (x)"
+    ),
+    "another program's, still empty": lambda path: make_foreign(path, "PRAGMA application_id = 77"),
+    "a later version's": lambda path: make_foreign(
+        path,
+        f"PRAGMA application_id = {schema.APPLICATION_ID}",
+        "CREATE TABLE sessions (later)",
+        "PRAGMA user_version = 99",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", NOT_OURS)
+async def test_a_file_that_is_not_ours_is_left_as_it_is(database: Path, kind: str) -> None:
+    write(database, b"")
+    NOT_OURS[kind](database)
+    before = digest(database)
+    for _ in range(2):
+        with pytest.raises(StorageError, match="was left as it is") as error:
+            await LocalSessionService.open(database)
+        assert str(database) in str(error.value)
+        assert workers() == []
+    assert digest(database) == before
+    assert {path.name for path in database.parent.iterdir()} <= {
+        "sessions.db",
+        "sessions.db-lock",
+    }
+
+
+async def test_a_folder_is_no_database(database: Path) -> None:
+    write(database / "kept", b"kept")
+    with pytest.raises(StorageUnavailable):
+        await LocalSessionService.open(database)
+    assert modes(database).keys() == {"kept"}
+
+
+async def test_a_file_in_the_place_of_the_folder_is_a_storage_error(tmp_path: Path) -> None:
+    (tmp_path / "data").write_text("kept")
+    with pytest.raises(StorageError):
+        await LocalSessionService.open(tmp_path / "data" / "sessions.db")
+    assert (tmp_path / "data").read_text() == "kept"
+
+
+async def test_an_empty_file_becomes_the_database(database: Path) -> None:
+    write(database, b"")
+    async with opened(database) as service:
+        assert await contents(service, await store(service, said("one"))) == ["one"]
+
+
+# Migrations
+
+
+def schema_of(database: Path) -> list[tuple[str, str]]:
+    rows = execute(database, "SELECT name, sql FROM sqlite_master ORDER BY name")
+    return [(row["name"], row["sql"]) for row in rows]
+
+
+async def test_opening_again_changes_nothing(database: Path) -> None:
+    async with opened(database) as service:
+        id = await store(service, said("one"))
+    before = schema_of(database)
+    async with opened(database) as one, opened(database) as other:
+        assert await contents(one, id) == await contents(other, id) == ["one"]
+    assert schema_of(database) == before
+
+
+async def test_windows_that_open_a_new_database_at_once_make_one(database: Path) -> None:
+    services = await asyncio.gather(*(LocalSessionService.open(database) for _ in range(8)))
+    ids = [await store(service) for service in services]
+    assert {session.id for session in (await services[0].list_sessions()).sessions} == set(ids)
+    await asyncio.gather(*(service.close() for service in services))
+    (version,) = execute(database, "PRAGMA user_version")
+    assert version[0] == len(schema.MIGRATIONS)
+
+
+@attrs.frozen
+class Answer:
+    row: Any
+
+    def fetchone(self) -> Any:
+        return self.row
+
+
+class Meddled:
+    """A connection; another window makes the database behind its statement number *at*."""
+
+    def __init__(self, where: str, at: int) -> None:
+        self.db, self.other = library.connect(where), library.connect(where)
+        self.at = at
+
+    def execute(self, sql: str) -> Any:
+        row = self.db.execute(sql).fetchone()
+        if self.at == 0:
+            schema.migrate(self.other)
+        self.at -= 1
+        return Answer(row)
+
+
+@pytest.mark.parametrize("at", [0, 1, 2])
+def test_a_database_that_another_window_makes_during_the_check_is_ours(
+    tmp_path: Path, at: int
+) -> None:
+    meddled = Meddled(str(tmp_path / "sessions.db"), at)
+    with closing(meddled.db), closing(meddled.other):
+        schema.check_owner(meddled, "sessions.db")  # type: ignore[arg-type]
+        assert meddled.at < 0
+
+
+async def test_a_migration_that_fails_is_not_there_by_half(
+    database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with opened(database) as service:
+        id = await store(service, said("one"))
+    before = schema_of(database)
+    with monkeypatch.context() as patch:
+        broken = ("CREATE TABLE half (x)", "CREATE TABLE sessions (x)")
+        patch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, broken))
+        with pytest.raises(StorageError):
+            await LocalSessionService.open(database)
+    assert schema_of(database) == before
+    async with opened(database) as service:
+        assert await contents(service, id) == ["one"]
+
+
+async def test_a_later_migration_keeps_what_is_stored(
+    database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with opened(database) as service:
+        id = await store(service, said("one"))
+    later = ("ALTER TABLE sessions ADD COLUMN later TEXT",)
+    monkeypatch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, later))
+    async with opened(database) as service:
+        assert await contents(service, id) == ["one"]
+        assert await pragma(service, "user_version") == len(schema.MIGRATIONS)
+    monkeypatch.undo()
+    with pytest.raises(StorageUnavailable, match="later Segue"):
+        await LocalSessionService.open(database)
+
+
+@pytest.mark.parametrize(
+    ("version", "safe"),
+    [
+        ("3.7.0", False),
+        ("3.40.1", False),
+        ("3.44.5", False),
+        ("3.44.6", True),
+        ("3.45.0", False),
+        ("3.50.6", False),
+        ("3.50.7", True),
+        ("3.51.0", False),
+        ("3.51.2", False),
+        ("3.51.3", True),
+        ("3.53.4", True),
+        ("4.0.0", True),
+    ],
+)
+def test_which_versions_of_sqlite_are_safe(version: str, safe: bool) -> None:
+    assert library.is_safe(version) is safe
+
+
+# Disks
+
+
+@contextmanager
+def mounted(where: Path, *options: str) -> Iterator[Path]:
+    where.mkdir(exist_ok=True)
+    if sys.platform != "linux" or os.geteuid() != 0:
+        pytest.skip("only root can mount a disk")
+    done = subprocess.run(["mount", *options, where], capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip(f"a disk cannot be mounted here: {done.stderr.strip()}")
+    try:
+        yield where
+    finally:
+        subprocess.run(["umount", where], check=True)
+
+
+def remount_read_only(disk: Path) -> None:
+    subprocess.run(["mount", "-o", "remount,bind,ro", disk], check=True)
+
+
+@pytest.fixture
+def tiny_disk(tmp_path: Path) -> Iterator[Path]:
+    with mounted(tmp_path / "tiny", "-t", "tmpfs", "-o", "size=1m", "tmpfs") as disk:
+        yield disk
+
+
+def fill(disk: Path, leave: int = 0) -> Path:
+    """Leave no byte free on *disk*, or *leave* of them."""
+    filler = disk / "filler"
+    with filler.open("ab", buffering=0) as file:
+        for size in (PAGE_BYTES, 1):
+            try:
+                while True:
+                    file.write(b"x" * size)
+            except OSError:
+                continue
+    os.truncate(filler, filler.stat().st_size - leave)
+    return filler
+
+
+async def test_a_full_disk_is_said_to_be_full_and_costs_nothing_that_was_answered(
+    tiny_disk: Path,
+) -> None:
+    async with opened(tiny_disk / "sessions.db") as service:
+        id = await store(service, said("0"))
+        filler = fill(tiny_disk)
+        answered = 1
+        with contextlib.suppress(StorageFull):
+            while answered < 1_000:
+                await add(service, id, said(str(answered)), note("x" * 10_000))
+                answered += 1
+        assert answered < 1_000
+        for _ in range(3):
+            with pytest.raises(StorageFull):
+                await add(service, id, note("x" * 100_000))
+        page = await service.load_events(id)
+        assert page.events[0].data == {"content": "0"}
+        filler.unlink()
+        await add(service, id, said("after"))
+        said_words = [words for words in await contents(service, id) if len(words) < 100]
+        assert said_words == [*map(str, range(answered)), "after"]
+
+
+async def test_a_new_database_on_a_full_disk_is_a_full_disk(tiny_disk: Path) -> None:
+    filler = fill(tiny_disk)
+    for _ in range(2):
+        with pytest.raises(StorageFull):
+            await LocalSessionService.open(tiny_disk / "sessions.db")
+    filler.unlink()
+    async with opened(tiny_disk / "sessions.db") as service:
+        assert await contents(service, await store(service, said("one"))) == ["one"]
+
+
+async def test_an_old_database_on_a_full_disk_is_a_full_disk(tiny_disk: Path) -> None:
+    async with opened(tiny_disk / "sessions.db") as service:
+        id = await store(service, said("one"))
+    filler = fill(tiny_disk)
+    with pytest.raises(StorageFull):
+        async with opened(tiny_disk / "sessions.db") as service:
+            await add(service, id, said("two"))
+    filler.unlink()
+    async with opened(tiny_disk / "sessions.db") as service:
+        await add(service, id, said("three"))
+        assert await contents(service, id) == ["one", "three"]
+
+
+async def test_a_read_only_disk_is_said_to_be_read_only(database: Path, tmp_path: Path) -> None:
+    async with opened(database) as service:
+        id = await store(service)
+    before = digest(database)
+    with mounted(tmp_path / "readonly", "--bind", str(database.parent)) as disk:
+        remount_read_only(disk)
+        with pytest.raises(StorageReadOnly):
+            async with opened(disk / "sessions.db") as service:
+                await add(service, id, said())
+        with pytest.raises(StorageReadOnly):
+            await LocalSessionService.open(disk / "folder" / "new.db")
+    assert digest(database) == before
+
+
+async def test_a_lock_that_is_never_given_back_is_told_and_sets_nothing_aside(
+    database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(library, "BUSY_TIMEOUT_S", 0.05)
+    async with opened(database) as service:
+        id = await store(service, said("one"))
+        with closing(library.connect(str(database))) as other:
+            other.execute("BEGIN IMMEDIATE")
+            with pytest.raises(StorageUnavailable, match="locked"):
+                await add(service, id, said("two"))
+            assert await contents(service, id) == ["one"]
+        await add(service, id, said("three"))
+        assert await contents(service, id) == ["one", "three"]
+    assert not list(database.parent.glob("*.corrupt-*"))
+
+
+# Interruptions
+
+
+async def test_cancelled_appends_leave_no_open_transaction_and_no_half_batch(
+    database: Path, service: LocalSessionService
+) -> None:
+    chance = random.Random(7)
+    loop = asyncio.get_running_loop()
+    id = await store(service, said("first"))
+    answered: set[str] = set()
+    cancelled = 0
+    for number in range(300):
+        batch = [said(f"{number}-{part}") for part in range(3)]
+        head = (await service.get_session(id)).head
+        task = asyncio.ensure_future(
+            service.append_events(id, batch, parent_id=head, invocation_id=INVOCATION)
+        )
+        handle = loop.call_later(chance.random() * 0.003, task.cancel)
+        if chance.random() < 0.2:
+            task.cancel()
+        try:
+            await task
+            answered |= {event.id for event in batch}
+        except asyncio.CancelledError:
+            cancelled += 1
+        handle.cancel()
+    execute(database, "BEGIN IMMEDIATE")
+    words = await contents(service, id)
+    assert answered <= {event.id for event in await chain(service, id)}
+    batches = [words[at : at + 3] for at in range(1, len(words), 3)]
+    assert batches == [[f"{one[0].split('-')[0]}-{part}" for part in range(3)] for one in batches]
+    assert 0 < cancelled < 300
+
+
+async def test_an_opening_that_is_cancelled_leaves_nothing_open(database: Path) -> None:
+    for turns in range(6):
+        task = asyncio.ensure_future(LocalSessionService.open(database))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        for worker in workers():
+            await asyncio.to_thread(worker.join, 10)
+    assert workers() == []
+    presence = salvage.Presence(str(database))
+    presence.enter()
+    assert presence.alone()
+    presence.leave()
+    async with opened(database) as service:
+        assert await contents(service, await store(service, said("one"))) == ["one"]
+
+
+def start(program: str, *arguments: object) -> subprocess.Popen[str]:
+    """Start a process that runs `async def main(*arguments)` of *program*."""
+    text = (
+        "import asyncio, sys\n"
+        "from segue.events import Event\n"
+        "from segue.service import HeadMoved, StorageError\n"
+        "from segue.storage.local import LocalSessionService\n"
+        f"{program}\n"
+        "asyncio.run(main(*sys.argv[1:]))"
+    )
+    return subprocess.Popen(
+        [sys.executable, "-W", "error", "-c", text, *map(str, arguments)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+def line(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    return process.stdout.readline().strip()
+
+
+def tell(process: subprocess.Popen[str], text: str) -> None:
+    assert process.stdin is not None
+    process.stdin.write(f"{text}\n")
+    process.stdin.flush()
+
+
+def end(*processes: subprocess.Popen[str]) -> None:
+    for process in processes:
+        process.communicate()
+        assert process.returncode == 0
+
+
+OPENER = """
+async def main():
+    for where in map(str.strip, sys.stdin):
+        service = await LocalSessionService.open(where)
+        print("opened", flush=True)
+        await service.close()
+"""
+
+
+def test_processes_that_first_open_a_database_at_once_all_succeed(tmp_path: Path) -> None:
+    processes = [start(OPENER) for _ in range(8)]
+    for number in range(20):
+        database = tmp_path / f"{number}" / "sessions.db"
+        for process in processes:
+            tell(process, str(database))
+        assert [line(process) for process in processes] == ["opened"] * 8
+        assert schema_of(database)
+    end(*processes)
+
+
+RIVAL = """
+async def main(where, session_id):
+    service = await LocalSessionService.open(where)
+    head = (await service.get_session(session_id)).head
+    for number in range(100):
+        event = Event.new("text", {"content": f"{number}"})
+        while True:
+            try:
+                appended = await service.append_events(
+                    session_id, [event], parent_id=head, invocation_id=sys.argv[1])
+            except HeadMoved as moved:
+                head = moved.head
+            else:
+                head = appended.head
+                break
+        print(event.id)
+    await service.close()
+"""
+
+
+async def test_processes_that_append_to_one_session_lose_nothing(
+    database: Path, service: LocalSessionService
+) -> None:
+    id = await store(service)
+    processes = [start(RIVAL, database, id) for _ in range(4)]
+    written = {process: (await asyncio.to_thread(process.communicate))[0] for process in processes}
+    assert [process.returncode for process in processes] == [0] * 4
+    order = [event.id for event in (await chain(service, id))[1:]]
+    assert len(order) == 400
+    for ids in map(str.split, written.values()):
+        assert len(ids) == 100
+        assert [one for one in order if one in set(ids)] == ids
+
+
+WRITER = """
+async def main(where, session_id):
+    service = await LocalSessionService.open(where)
+    head = (await service.get_session(session_id)).head
+    while True:
+        batch = [Event.new("text", {"content": "x" * 500}) for _ in range(3)]
+        appended = await service.append_events(
+            session_id, batch, parent_id=head, invocation_id="killed")
+        head = appended.head
+        print(head, flush=True)
+"""
+
+
+async def test_what_was_answered_survives_the_death_of_its_writer(database: Path) -> None:
+    chance = random.Random(7)
+    async with opened(database) as service:
+        id = await store(service)
+    answered: list[str] = []
+    for _ in range(20):
+        writer = start(WRITER, database, id)
+        answered += [line(writer) for _ in range(chance.randrange(1, 20))]
+        writer.kill()
+        rest, _ = writer.communicate()
+        answered += [head for head in rest.split("\n")[:-1] if head]
+    async with opened(database) as service:
+        ids = [event.id for event in await chain(service, id)]
+        assert set(answered) <= set(ids)
+        assert len(ids) % 3 == 1
+        assert await pragma(service, "integrity_check") == "ok"
+    assert len(answered) >= 20
+
+
+# Deletion
+
+
+async def test_a_deleted_sessions_text_is_in_no_file(database: Path) -> None:
+    async with opened(database) as service, opened(database):
+        kept = await store(service, said("kept"))
+        gone = await store(
+            service,
+            said(f"{CANARY} title"),
+            server_session_id=f"{CANARY} remote",
+            metadata={"key": f"{CANARY} metadata"},
+        )
+        for number in range(40):
+            size = 10 ** (number % 5)
+            await add(service, gone, said(f"{CANARY} {'x' * size} {CANARY}"))
+            await add(service, kept, said("kept"))
+        await service.set_metadata(gone, "key", "replaced")
+        assert any(CANARY.encode() in path.read_bytes() for path in database.parent.iterdir())
+        await service.delete(gone)
+        files = {path: path.read_bytes() for path in database.parent.iterdir()}
+        assert [path.name for path, held in files.items() if CANARY.encode() in held] == []
+        assert await contents(service, kept) == ["kept"] * 41
+        with pytest.raises(SessionNotFound):
+            await service.get_session(gone)
+
+
+# Damage
+
+
+async def many(database: Path, sessions: int = 30, events: int = 100) -> list[str]:
+    """Fill a database so that its events lie on many pages, all of them in the main file."""
+    async with opened(database) as service:
+        return [
+            await store(
+                service,
+                *(said(f"payload {number}-{seq} {'x' * 200}") for seq in range(events)),
+                directory=f"/project/{number}",
+            )
+            for number in range(sessions)
+        ]
+
+
+def leaves(database: Path, marker: bytes) -> list[int]:
+    """Return where the leaves of tables begin that hold *marker*."""
+    content = database.read_bytes()
+    return [
+        at
+        for at in range(PAGE_BYTES, len(content), PAGE_BYTES)
+        if content[at] == 0x0D and marker in content[at : at + PAGE_BYTES]
+    ]
+
+
+def cells(database: Path, at: int) -> int:
+    """Return how many rows a leaf holds: its header says so."""
+    return int.from_bytes(database.read_bytes()[at + 3 : at + 5], "big")
+
+
+def damage(database: Path, at: int, size: int = PAGE_BYTES) -> str:
+    """Overwrite one page with garbage and return the digest of what that leaves."""
+    garbage = b"\xff" + random.Random(7).randbytes(size - 1)
+    content = database.read_bytes()
+    database.write_bytes(content[:at] + garbage + content[at + size :])
+    return digest(database)
+
+
+def aside(database: Path) -> list[Path]:
+    found = database.parent.glob("*.corrupt-*")
+    return sorted(path for path in found if not path.name.endswith(("-wal", "-shm", "-lock")))
+
+
+READER = """
+async def main(where, readers, *ids):
+    try:
+        service = await LocalSessionService.open(where)
+    except StorageError as error:
+        print(f"{error.kind}: {error}")
+        return
+    for id in ids:
+        calls = [service.load_events(id) for _ in range(int(readers))]
+        for result in await asyncio.gather(*calls, return_exceptions=True):
+            if isinstance(result, BaseException):
+                print(f"{type(result).__name__}: {result}")
+    await service.close()
+"""
+
+
+def read_elsewhere(database: Path, *ids: str, readers: int = 1) -> list[str]:
+    """Read sessions in another process and return its errors: a salvage must end in seconds."""
+    reader = start(READER, database, readers, *ids)
+    try:
+        errors, _ = reader.communicate(timeout=15)
+    finally:
+        reader.kill()
+        reader.communicate()
+    assert reader.returncode == 0
+    return errors.splitlines()
+
+
+async def read_all(service: LocalSessionService, ids: list[str]) -> list[str]:
+    """Return every event's text of the sessions that are left, each a whole chain."""
+    left = {session.id for session in (await service.list_sessions(limit=1_000)).sessions}
+    return [words for id in ids if id in left for words in await contents(service, id)]
+
+
+@pytest.mark.parametrize("which", ["first", "within a session", "between two sessions", "last"])
+async def test_a_damaged_database_is_set_aside_and_what_can_be_read_is_kept(
+    database: Path, which: str
+) -> None:
+    ids = await many(database)
+    at = {
+        "first": leaves(database, b"payload 0-0 ")[0],
+        "within a session": leaves(database, b"payload 15-50 ")[0],
+        "between two sessions": leaves(database, b"payload 15-99 ")[0],
+        "last": leaves(database, b"payload 29-99 ")[0],
+    }[which]
+    on_it = cells(database, at)
+    damaged = damage(database, at)
+    (error,) = read_elsewhere(database, *ids)
+    (kept,) = aside(database)
+    assert digest(kept) == damaged
+    assert error.startswith(f"StorageCorrupt: {database} was damaged. It was set aside as {kept};")
+    assert set(modes(database.parent).values()) == {0o600}
+    async with opened(database) as service:
+        words = await read_all(service, ids)
+        assert len(words) == len(set(words)) == 3_000 - on_it
+        await add(service, ids[15], said("goes on"))
+        assert (await contents(service, ids[15]))[-1] == "goes on"
+        assert await pragma(service, "integrity_check") == "ok"
+    assert execute(database, "PRAGMA foreign_key_check") == []
+
+
+async def test_a_damaged_schema_is_found_when_the_database_is_opened(database: Path) -> None:
+    ids = await many(database, sessions=3)
+    damaged = damage(database, 100, PAGE_BYTES - 100)  # the file still says that it is ours
+    (error,) = read_elsewhere(database)
+    (kept,) = aside(database)
+    assert "StorageCorrupt" in error
+    assert str(kept) in error
+    assert digest(kept) == damaged
+    async with opened(database) as service:
+        assert await read_all(service, ids) == []
+        assert await contents(service, await store(service, said("anew"))) == ["anew"]
+
+
+@pytest.mark.parametrize("which", [0, -1], ids=["first", "last"])
+async def test_a_damaged_page_of_sessions_costs_no_events(database: Path, which: int) -> None:
+    ids = await many(database)
+    damage(database, leaves(database, b"/project/")[which])
+    errors = read_elsewhere(database, *ids)
+    assert len(aside(database)) == 1
+    assert errors[0].startswith("StorageCorrupt: ")
+    async with opened(database) as service:
+        left = (await service.list_sessions(limit=1_000)).sessions
+        chains = [await contents(service, session.id) for session in left]
+    assert sorted(word for words in chains for word in words) == sorted(
+        f"payload {number}-{seq} {'x' * 200}" for number in range(30) for seq in range(100)
+    )
+
+
+async def test_readers_that_meet_the_damage_at_once_set_it_aside_once(database: Path) -> None:
+    ids = await many(database)
+    damaged = damage(database, leaves(database, b"payload 15-50 ")[0])
+    errors = read_elsewhere(database, ids[15], readers=4)
+    assert all(error.startswith("Storage") for error in errors)
+    (kept,) = aside(database)
+    assert digest(kept) == damaged
+    async with opened(database) as service:
+        assert len(await read_all(service, ids)) >= 2_900
+
+
+async def test_what_is_set_aside_twice_in_one_second_is_there_twice(
+    database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(time, "strftime", lambda *_: "20260101T000000")
+    ids = await many(database, sessions=2)
+    damaged = set()
+    for number in (0, 1):
+        damaged.add(damage(database, leaves(database, f"payload {number}-50 ".encode())[0]))
+        async with opened(database) as service:
+            with pytest.raises(StorageCorrupt, match="set aside"):
+                await service.load_events(ids[number])
+    assert {digest(path) for path in aside(database)} == damaged
+
+
+async def test_a_row_that_breaks_a_rule_costs_no_row_behind_it(database: Path) -> None:
+    ids = await many(database, sessions=2)
+    with closing(library.connect(str(database))) as db:
+        # As damage would: a null where the schema allows none.
+        db.execute("PRAGMA writable_schema = ON")
+        sql = "UPDATE sqlite_master SET sql = replace(sql, ?, ?) WHERE name = 'events'"
+        for one, other in (
+            ("data TEXT NOT NULL", "data TEXT"),
+            ("data TEXT", "data TEXT NOT NULL"),
+        ):
+            db.execute(sql, (one, other))
+            db.execute("PRAGMA writable_schema = RESET")
+            db.execute("PRAGMA writable_schema = ON")
+            if other == "data TEXT":
+                db.execute("UPDATE events SET data = NULL WHERE session = 1 AND seq = 10")
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    damage(database, leaves(database, b"payload 1-50 ")[0])
+    read_elsewhere(database, *ids)
+    assert len(aside(database)) == 1
+    async with opened(database) as service:
+        assert len(await contents(service, ids[0])) == 99
+
+
+async def test_a_salvage_without_room_loses_nothing(tiny_disk: Path) -> None:
+    database = tiny_disk / "sessions.db"
+    ids = await many(database, sessions=4)
+    damage(database, leaves(database, b"payload 2-50 ")[0])
+    filler = fill(tiny_disk, leave=128 * 1_024)
+    errors = read_elsewhere(database, ids[2])
+    assert [error.partition(":")[0] for error in errors] == ["StorageFull"]
+    filler.unlink()
+    read_elsewhere(database, *ids)
+    async with opened(database) as service:
+        assert len(await read_all(service, ids)) >= 370
+
+
+HOLDER = """
+async def main(where):
+    service = await LocalSessionService.open(where)
+    print("opened", flush=True)
+    sys.stdin.readline()
+    await service.close()
+"""
+
+
+async def test_a_damaged_database_that_another_process_has_open_is_not_moved(
+    database: Path,
+) -> None:
+    ids = await many(database)
+    damaged = damage(database, leaves(database, b"payload 15-50 ")[0])
+    holder = start(HOLDER, database)
+    assert line(holder) == "opened"
+    (error,) = read_elsewhere(database, ids[0], ids[15])
+    assert error.startswith("StorageCorrupt: ")
+    assert "other editor windows have it open" in error
+    assert aside(database) == []
+    assert digest(database) == damaged
+    tell(holder, "close")
+    end(holder)
+    read_elsewhere(database, ids[15])
+    assert len(aside(database)) == 1
+    async with opened(database) as service:
+        assert len(await read_all(service, ids)) >= 2_900
