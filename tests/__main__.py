@@ -30,8 +30,9 @@ def prepare() -> Path:
     wanted = hashlib.sha256(inputs).hexdigest()
     stamp = ENVIRONMENT / "prepared-for-tests"
     python = ENVIRONMENT / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
-    if not (python.exists() and stamp.exists() and stamp.read_text() == wanted):
-        venv.create(ENVIRONMENT, with_pip=True)
+    if not python.exists():
+        venv.create(ENVIRONMENT, with_pip=True, symlinks=sys.platform != "win32")
+    if not (stamp.exists() and stamp.read_text() == wanted):
         pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
         subprocess.run([*pip, "-c", str(CONSTRAINTS), "-e", ".[dev]"], cwd=ROOT, check=True)
         stamp.write_text(wanted)
