@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from segue.cli.client import Client
+from segue.lsp.transport import MAX_IN_FLIGHT
 from segue.storage import library
 
 Json = dict[str, Any]
@@ -110,7 +111,7 @@ def test_stdio_is_accepted(tmp_path: Path) -> None:
 # -- what was sent before the end --------------------------------------------------------------
 
 
-@pytest.mark.parametrize("count", [200, 1_100])
+@pytest.mark.parametrize("count", [200, 2 * MAX_IN_FLIGHT])
 def test_all_that_came_before_the_end_of_stdin_is_stored(start: StartClient, count: int) -> None:
     client = start()
     session = open_new(client)

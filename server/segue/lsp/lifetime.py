@@ -22,7 +22,7 @@ LAST_MOMENT_S = 4.5
 """However stuck the disk or the client is, the process is gone this long after its end began."""
 
 _LAST_WORDS_S = 1.0
-_DRAIN_S = 3.0
+_DRAIN_S = 3.5
 _FLUSH_S = 0.5
 _POLL_S = 3.0
 _SIGNALS = ("SIGTERM", "SIGHUP", "SIGINT")

@@ -31,8 +31,9 @@ from segue.strict import InvalidInputError
 
 logger = logging.getLogger(__name__)
 
-MAX_IN_FLIGHT = 1_000
-"""Requests without an answer; while there are more, nothing more is read."""
+MAX_IN_FLIGHT = 256
+"""Requests without an answer; while there are more, nothing more is read: the end of a server
+waits for them all, and a slow disk commits this many in a second."""
 
 Handler = Callable[[Any, Any], Awaitable[Any]]
 
