@@ -216,9 +216,10 @@ async def test_resume_restores_the_parent_chain_under_a_new_invocation(
     first = SessionManager.create_new(service, place())
     one, two = said("one"), said("two")
     await first.persist_events([one])
+    other = await SessionManager.resume(service, first.session_id, place())
     second = await SessionManager.resume(service, first.session_id, place())
     assert (second.session_id, second.resumed) == (first.session_id, True)
-    assert second.invocation_id != first.invocation_id
+    assert len({first.invocation_id, other.invocation_id, second.invocation_id}) == 3
     boundary = second.boundary
     assert boundary is not None
     await second.persist_events([two])

@@ -543,6 +543,18 @@ async def test_an_opening_that_is_cancelled_leaves_nothing_open(database: Path) 
         assert await contents(service, await store(service, said("one"))) == ["one"]
 
 
+started: list[subprocess.Popen[str]] = []
+
+
+@pytest.fixture(autouse=True)
+def no_process_outlives_its_test() -> Iterator[None]:
+    yield
+    for process in started:
+        process.kill()
+        process.communicate()
+    started.clear()
+
+
 def start(program: str, *arguments: object) -> subprocess.Popen[str]:
     """Start a process that runs `async def main(*arguments)` of *program*."""
     text = (
@@ -553,12 +565,14 @@ def start(program: str, *arguments: object) -> subprocess.Popen[str]:
         f"{program}\n"
         "asyncio.run(main(*sys.argv[1:]))"
     )
-    return subprocess.Popen(
+    process = subprocess.Popen(
         [sys.executable, "-W", "error", "-c", text, *map(str, arguments)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
     )
+    started.append(process)
+    return process
 
 
 def line(process: subprocess.Popen[str]) -> str:
@@ -572,10 +586,11 @@ def tell(process: subprocess.Popen[str], text: str) -> None:
     process.stdin.flush()
 
 
-def end(*processes: subprocess.Popen[str]) -> None:
-    for process in processes:
-        process.communicate()
-        assert process.returncode == 0
+def end(process: subprocess.Popen[str]) -> str:
+    """Wait for a process that ends well within seconds, and return what it has still said."""
+    said_last, _ = process.communicate(timeout=30)
+    assert process.returncode == 0
+    return said_last
 
 
 OPENER = """
@@ -595,7 +610,8 @@ def test_processes_that_first_open_a_database_at_once_all_succeed(tmp_path: Path
             tell(process, str(database))
         assert [line(process) for process in processes] == ["opened"] * 8
         assert schema_of(database)
-    end(*processes)
+    for process in processes:
+        end(process)
 
 
 RIVAL = """
@@ -623,11 +639,10 @@ async def test_processes_that_append_to_one_session_lose_nothing(
 ) -> None:
     id = await store(service)
     processes = [start(RIVAL, database, id) for _ in range(4)]
-    written = {process: (await asyncio.to_thread(process.communicate))[0] for process in processes}
-    assert [process.returncode for process in processes] == [0] * 4
+    written = [end(process) for process in processes]
     order = [event.id for event in (await chain(service, id))[1:]]
     assert len(order) == 400
-    for ids in map(str.split, written.values()):
+    for ids in map(str.split, written):
         assert len(ids) == 100
         assert [one for one in order if one in set(ids)] == ids
 
@@ -752,14 +767,7 @@ async def main(where, readers, *ids):
 
 def read_elsewhere(database: Path, *ids: str, readers: int = 1) -> list[str]:
     """Read sessions in another process and return its errors: a salvage must end in seconds."""
-    reader = start(READER, database, readers, *ids)
-    try:
-        errors, _ = reader.communicate(timeout=15)
-    finally:
-        reader.kill()
-        reader.communicate()
-    assert reader.returncode == 0
-    return errors.splitlines()
+    return end(start(READER, database, readers, *ids)).splitlines()
 
 
 async def read_all(service: LocalSessionService, ids: list[str]) -> list[str]:

@@ -95,6 +95,7 @@ async def test_without_minutes_nothing_is_resumed_by_itself(
     asked = None if by_window else minutes
     found = await window.find_resumable(place(), asked)
     assert (found.session, found.alternatives) == (None, ())
+    assert "continueMinutes is 0" in found.reason
     with pytest.raises(NothingToResume):
         await window.open(place(), mode="resume", continue_minutes=asked)
     opened = await window.open(place(), continue_minutes=asked)
