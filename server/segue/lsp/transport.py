@@ -260,7 +260,7 @@ def _structure(params: Any, kind: type) -> Any:
 
 
 def _decode(body: bytes) -> Any:
-    # No object_hook, as pygls has it: a "jsonrpc" in what people said would be taken for a message.
+    # Without pygls' object_hook, which takes a "jsonrpc" in what people said for a message.
     text = body.decode()
     try:
         return json.loads(text)
