@@ -1,0 +1,5 @@
+---@type vim.lsp.Config
+return {
+  cmd = { "segue", "lsp" },
+  root_markers = { ".git" },
+}

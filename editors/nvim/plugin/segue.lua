@@ -1,0 +1,45 @@
+if vim.g.loaded_segue then
+  return
+end
+vim.g.loaded_segue = true
+
+vim.api.nvim_create_user_command("Segue", function(command)
+  require("segue.commands").run(command)
+end, {
+  nargs = "+",
+  range = true,
+  desc = "Keep AI conversations and bring them back",
+  complete = function(lead, line)
+    return require("segue.commands").complete(lead, line)
+  end,
+})
+
+for _, name in ipairs({ "resume", "new", "list", "show", "archive", "delete", "info", "log" }) do
+  vim.keymap.set("n", ("<Plug>(segue-%s)"):format(name), function()
+    vim.cmd.Segue(name)
+  end, { desc = "Segue: " .. name })
+end
+vim.keymap.set("x", "<Plug>(segue-append)", ":Segue append user_message<CR>", {
+  desc = "Segue: append the selection as a user message",
+  silent = true,
+})
+
+local group = vim.api.nvim_create_augroup("segue", { clear = true })
+vim.api.nvim_create_autocmd("BufReadCmd", {
+  group = group,
+  pattern = "segue://*",
+  desc = "Segue: show a conversation",
+  callback = function(args)
+    require("segue.transcript").read(args.buf)
+  end,
+})
+vim.api.nvim_create_autocmd("User", {
+  group = group,
+  pattern = "CodeCompanionChatCreated",
+  desc = "Segue: record a CodeCompanion chat",
+  callback = function(args)
+    if require("segue.config").get().integrations.codecompanion ~= false then
+      require("segue.integrations.codecompanion").attach(args.data.bufnr)
+    end
+  end,
+})

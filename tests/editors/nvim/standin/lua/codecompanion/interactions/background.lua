@@ -1,0 +1,2 @@
+-- The specs set `new`.
+return {}
