@@ -76,6 +76,11 @@ def test_no_method_is_documented_that_is_not_there() -> None:
     assert set(re.findall(r"^### (session/\w+)$", PROTOCOL, re.M)) == set(protocol.METHODS)
 
 
+def test_the_neovim_plugin_knows_every_method() -> None:
+    client = (ROOT / "editors" / "nvim" / "lua" / "segue" / "server.lua").read_text()
+    assert set(re.findall(r'"(session/\w+)"', client)) == set(protocol.METHODS)
+
+
 @pytest.mark.parametrize("type", PAYLOADS)
 def test_every_event_type_is_documented_with_its_fields(type: str) -> None:
     row = re.search(rf"^\| `{type}` \| (.*?) \|", PROTOCOL, re.M)
