@@ -130,6 +130,11 @@ def test_doctor_and_list_leave_a_file_that_is_no_database_as_it_is(tmp_path: Pat
 
 
 def test_a_wrong_setting_is_named(tmp_path: Path) -> None:
+    wrong = run("lsp", "--continue-minutes", "nan")
+    assert (wrong.returncode, wrong.stderr.strip()) == (
+        2,
+        "segue: --continue-minutes: expected a number of minutes, got 'nan'",
+    )
     for command in ("list", "doctor", "lsp"):
         done = run(command, SEGUE_CONTINUE_MINUTES="soon")
         assert done.returncode != 0
@@ -141,6 +146,11 @@ def test_the_demo_keeps_every_promise() -> None:
     assert done.returncode == 0, done.stdout
     assert "Nothing lost, nothing twice." in done.stdout
     assert "✗" not in done.stdout
+
+
+def test_the_demo_keeps_to_itself_what_surrounds_it(tmp_path: Path) -> None:
+    done = run("demo", SEGUE_CONTINUE_MINUTES="0", GIT_DIR=str(tmp_path / "elsewhere"))
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_the_demo_fails_where_a_promise_is_broken(

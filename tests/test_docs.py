@@ -54,6 +54,8 @@ def typescript(kind: Any) -> str:
         return " | ".join(f'"{value}"' for value in arguments)
     if origin in (Union, types.UnionType):
         return " | ".join(map(typescript, arguments))
+    if origin is dict:
+        return f"{{ [key: string]: {typescript(arguments[1])} }}"
     if origin in (list, collections.abc.Sequence):
         return typescript(arguments[0]) + "[]"
     simple = {str: "string", int: "number", float: "number", bool: "boolean", Any: "unknown"}

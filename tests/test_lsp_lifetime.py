@@ -392,3 +392,13 @@ def test_an_idle_server_uses_no_processor(start: StartClient) -> None:
     # The one sleep that is the test: nothing may happen in it.
     time.sleep(2)
     assert ticks() - before < 5
+
+
+def test_what_was_cancelled_is_stored_before_the_end_too(start: StartClient) -> None:
+    client = start()
+    session = open_new(client)
+    for name in names(8 * MAX_IN_FLIGHT):
+        client.notify("$/cancelRequest", {"id": append(client, session, name)})
+    assert client.close_stdin() == 0
+    [kept] = start().request("session/list")["sessions"]
+    assert kept["eventCount"] == 8 * MAX_IN_FLIGHT

@@ -221,12 +221,16 @@ def test_utf_8_is_read_as_well_as_escapes(shared: Client) -> None:
         (
             "session/append",
             {"sessionId": "s", "events": [{"type": 1, "data": {}}, 7]},
-            [("$.events[1]", "expected an object, got an integer")],
+            [
+                ("$.events[0].type", "expected a string, got an integer"),
+                ("$.events[1]", "expected an object, got an integer"),
+            ],
         ),
         (
             "session/append",
             {"sessionId": "s", "events": [{"id": 1}]},
             [
+                ("$.events[0].id", "expected a string, got an integer"),
                 ("$.events[0].type", "is required"),
                 ("$.events[0].data", "is required"),
             ],

@@ -387,3 +387,17 @@ async def test_a_session_and_its_first_event_are_one_call(service: LocalSessionS
     await manager.persist_server_session_id("remote-1")
     await manager.persist_events([said(), said()])
     assert recording.calls == ["create_session"]
+
+
+async def test_a_mere_retry_sees_nothing_of_what_another_window_appended(
+    service: LocalSessionService,
+) -> None:
+    """The head that a retry reports may be an event that nobody here was shown."""
+    one = SessionManager.create_new(service, place())
+    sent = said("a")
+    await one.persist_events([sent])
+    other = await SessionManager.resume(service, one.session_id, place())
+    await other.persist_events([said("z")])
+    assert (await one.persist_events([sent])).duplicates == 1
+    with pytest.raises(HeadMoved):
+        await one.persist_events([said("b")])

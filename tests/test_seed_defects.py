@@ -123,7 +123,7 @@ async def test_x7_a_worktree_resumes_only_its_own_conversations(
         ["commit", "--quiet", "--allow-empty", "-m", "first"],
         ["worktree", "add", "--quiet", str(tree)],
     ):
-        subprocess.run([*git, *command], check=True, capture_output=True)  # noqa: ASYNC221
+        subprocess.run([*git, *command], check=True, capture_output=True)
     main, branch = resolve_workspace(str(repository)), resolve_workspace(str(tree))
     opened = await window.open(main)
     await window.append(opened.session.id, [said("on main")])

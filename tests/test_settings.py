@@ -114,3 +114,16 @@ def test_nothing_is_read_from_the_folder_that_is_open(
         (repository / name).write_text('database = "/evil.db"\nSEGUE_DATABASE="/evil.db"\n')
     monkeypatch.chdir(repository)
     assert load_settings(environment={}).database == str(data_directory() / "sessions.db")
+
+
+def test_a_path_in_the_settings_file_counts_from_that_file() -> None:
+    """From the working directory, a cloned repository could choose the database."""
+    file = config_file()
+    file.parent.mkdir(parents=True)
+    file.write_text('database = "sessions.db"\n')
+    assert load_settings(environment={}).database == str(file.parent / "sessions.db")
+
+
+def test_a_relative_path_in_the_environment_is_refused() -> None:
+    with pytest.raises(SettingsError, match="SEGUE_DATABASE: expected an absolute path"):
+        load_settings(environment={"SEGUE_DATABASE": "sessions.db"})

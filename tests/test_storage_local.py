@@ -919,3 +919,61 @@ async def test_a_damaged_database_that_another_process_has_open_is_not_moved(
     assert len(aside(database)) == 1
     async with opened(database) as service:
         assert len(await read_all(service, ids)) >= 2_900
+
+
+# What a review found
+
+
+async def test_damage_that_cannot_be_repaired_is_told_to_everyone(database: Path) -> None:
+    """To connect again fails too, and must not wait for the repair that it is part of."""
+    async with opened(database) as service:
+        id = await store(service)
+        for _ in range(30):
+            await add(service, id, said("x" * 3_000))
+    async with opened(database) as service:
+        database.write_bytes(b"\xff" * database.stat().st_size)
+        for _ in range(2):
+            with pytest.raises(StorageError):
+                await asyncio.wait_for(service.load_events(id), 10)
+
+
+async def test_a_window_works_again_when_the_damaged_file_does(database: Path) -> None:
+    async with opened(database) as service:
+        id = await store(service, said("kept"))
+    whole = database.read_bytes()
+    async with opened(database) as service:
+        database.write_bytes(b"\xff" * len(whole))
+        with pytest.raises(StorageError):
+            await service.load_events(id)
+        database.write_bytes(whole)
+        assert await contents(service, id) == ["kept"]
+
+
+@pytest.mark.parametrize(("application", "version"), [(0, 0), (schema.APPLICATION_ID, 99)])
+async def test_the_pending_log_of_what_is_not_ours_is_left_as_it_is(
+    database: Path, application: int, version: int
+) -> None:
+    database.parent.mkdir()
+    writer = (
+        "import os, sqlite3, sys\n"
+        "db = sqlite3.connect(sys.argv[1], isolation_level=None)\n"
+        f"db.execute('PRAGMA application_id = {application}')\n"
+        f"db.execute('PRAGMA user_version = {version}')\n"
+        "db.execute('CREATE TABLE a (b)')\n"
+        "db.execute('PRAGMA journal_mode = WAL')\n"
+        "db.execute('INSERT INTO a VALUES (1)')\n"
+        "os._exit(0)\n"
+    )
+    subprocess.run([sys.executable, "-c", writer, database], check=True)
+    files = (database, database.with_name("sessions.db-wal"))
+    before = [digest(file) for file in files]
+    with pytest.raises(StorageError, match="was left as it is"):
+        await LocalSessionService.open(database)
+    assert [digest(file) for file in files] == before
+
+
+async def test_to_delete_a_session_reads_no_event_of_another(database: Path) -> None:
+    async with opened(database):
+        pass
+    [reference] = execute(database, "PRAGMA foreign_key_list(events)")
+    assert (reference["table"], reference["from"]) == ("sessions", "session")

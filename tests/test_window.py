@@ -308,12 +308,22 @@ async def test_what_is_kept_with_a_session_is_the_same_open_or_not(
         await window.set_metadata("unknown", "key", 1)
 
 
-async def test_a_deferred_session_has_no_events_and_nothing_to_archive(window: Window) -> None:
+async def test_to_archive_an_empty_session_closes_it(window: Window) -> None:
     id = (await window.open(place())).session.id
     assert (await window.events(id, after=None, before=None, limit=10)).events == ()
     await window.archive(id)
-    await window.unarchive(id)
-    assert (await window.append(id, [said()])).event_count == 1
+    with pytest.raises(SessionNotOpen):
+        await window.append(id, [said()])
+    assert (await window.open(place())).session.id != id
+
+
+async def test_a_session_that_was_deleted_elsewhere_can_be_reset(
+    window: Window, service: LocalSessionService
+) -> None:
+    id = (await window.open(place())).session.id
+    await window.append(id, [said()])
+    await service.delete(id)
+    assert (await window.reset(id)).session.event_count == 0
 
 
 async def test_the_list_of_a_workspace_holds_its_worktrees(

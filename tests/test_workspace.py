@@ -149,12 +149,3 @@ def test_a_path_that_is_not_utf_8_is_refused(tmp_path: Path) -> None:
 def test_a_folder_that_is_gone_can_still_be_located(repository: Path) -> None:
     gone = locate_workspace(str(repository / "gone"))
     assert (gone.directory, gone.git_root) == (str(repository / "gone"), str(repository))
-
-
-def test_a_workspace_holds_what_happened_in_its_directory_or_its_repository() -> None:
-    here = Workspace(directory="/repo/src", git_root="/repo", git_common_dir="/repo/.git")
-    assert here.holds("/repo/src", None)
-    assert here.holds("/repo/docs", "/repo")
-    assert not here.holds("/repo", None)
-    bare = Workspace(directory="/tmp", git_root=None, git_common_dir=None)
-    assert not bare.holds("/else", None)

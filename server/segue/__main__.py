@@ -30,16 +30,17 @@ def serve(arguments: list[str]) -> int:
     import logging
 
     from segue.lsp.server import run
-    from segue.settings import LOG_LEVELS, SettingsError, load_settings
+    from segue.settings import LOG_LEVELS, SettingsError, load_settings, minutes_of
 
     parser = argparse.ArgumentParser("segue lsp", description="Serve one editor window on stdio.")
     parser.add_argument("--stdio", action="store_true", help="accepted and ignored: it always is")
     parser.add_argument("--database", help="the SQLite file to keep sessions in")
-    parser.add_argument("--continue-minutes", type=float, help="how old a session may be resumed")
+    parser.add_argument("--continue-minutes", help="how old a session may be to be resumed")
     parser.add_argument("--log", choices=LOG_LEVELS, help="how much is said on stderr")
     given = vars(parser.parse_args(arguments))
     given.pop("stdio")
     try:
+        given["continue_minutes"] = minutes_of(given["continue_minutes"], "--continue-minutes")
         settings = load_settings(given)
     except SettingsError as error:
         sys.stderr.write(f"segue: {error}\n")

@@ -101,8 +101,9 @@ MODEL_VISIBLE = frozenset({"user_message", "text", "tool_call", "tool_result", "
 
 @attrs.frozen(kw_only=True)
 class _Envelope:
-    id: Name
+    id: Name | None = None
     type: Name
+    data: Any
 
 
 @attrs.frozen
@@ -116,7 +117,7 @@ _converter = strict.make_converter()
 
 @attrs.frozen(kw_only=True)
 class Event:
-    """One thing that was said or done. Made by `new` or `of`, which check it."""
+    """One thing that was said or done. Made by `parse`, `new` or `of`, which check it."""
 
     id: str
     type: str
@@ -125,26 +126,47 @@ class Event:
     """`data` as it is stored: ASCII JSON, key order kept."""
 
     @classmethod
-    def new(cls, type: str, data: Any, id: str | None = None) -> "Event":
-        """Return a checked event; without *id* it gets a UUIDv7.
+    def parse(cls, value: Any) -> "Event":
+        """Return the checked event that *value*, `{id?, type, data}`, says.
 
-        Raises InvalidInputError, naming each field, if a known type lacks one or has a wrong one,
-        or if *data* is not a JSON object that every reader can read back. Fields and types that
-        are not known are kept.
+        Without an id it gets a UUIDv7. Raises InvalidInputError, naming each field, if a known type
+        lacks one or has a wrong one, or if `data` is not a JSON object that every reader can read
+        back. Fields and types that are not known are kept.
         """
-        named = {"id": new_id() if id is None else id, "type": type}
-        envelope = strict.structure(_converter, named, _Envelope)
+        faults: list[Fault] = []
         try:
-            strict.structure(_converter, data, PAYLOADS.get(type, _AnyObject))
+            envelope = strict.structure(_converter, value, _Envelope)
         except InvalidInputError as error:
-            raise error.under("$.data") from None
-        text = encode("$.data", data)
-        return cls(id=envelope.id, type=envelope.type, data=data, text=text)
+            faults += error.faults
+        if isinstance(value, dict) and "data" in value:
+            faults += _faults_of_data(value.get("type"), value["data"])
+        if faults:
+            raise InvalidInputError(*faults)
+        return cls(
+            id=envelope.id or new_id(),
+            type=envelope.type,
+            data=envelope.data,
+            text=encode("$.data", envelope.data),
+        )
+
+    @classmethod
+    def new(cls, type: str, data: Any, id: str | None = None) -> "Event":
+        """Return a checked event, as `parse` does."""
+        return cls.parse({"id": id, "type": type, "data": data})
 
     @classmethod
     def of(cls, payload: Payload) -> "Event":
         """Return *payload* as an event with an id of its own."""
         return cls.new(_TYPE_OF[payload.__class__], attrs.asdict(payload))
+
+
+def _faults_of_data(type: Any, data: Any) -> tuple[Fault, ...]:
+    kind = PAYLOADS.get(type, _AnyObject) if isinstance(type, str) else _AnyObject
+    try:
+        strict.structure(_converter, data, kind)
+    except InvalidInputError as error:
+        return error.under("$.data").faults
+    return ()
 
 
 def new_id() -> str:

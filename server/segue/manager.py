@@ -1,6 +1,7 @@
 """SessionManager: the life of one open session, whatever store it lives in."""
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -15,6 +16,7 @@ from segue.service import (
     HeadMoved,
     NewSession,
     Session,
+    SessionNotFound,
     SessionService,
 )
 from segue.workspace import Workspace
@@ -103,9 +105,12 @@ class SessionManager:
                 )
             appended = await self._store(events, parent)
             self._deferred = None
-            self._head, self._event_count = appended.head, appended.event_count
-            if appended.duplicates < len(events):
+            wrote = appended.duplicates < len(events)
+            if wrote:
                 self.boundary = None
+            # After a mere retry, the head may be an event of another window that nobody here saw.
+            if wrote or appended.head in {event.id for event in events}:
+                self._head, self._event_count = appended.head, appended.event_count
             return appended
 
     async def persist_server_session_id(self, server_session_id: str) -> None:
@@ -185,7 +190,8 @@ class SessionManager:
 
     async def _archive(self) -> None:
         if self.stored:
-            await self._service.archive(self.session_id)
+            with contextlib.suppress(SessionNotFound):  # deleted elsewhere: nothing to put aside
+                await self._service.archive(self.session_id)
 
     async def _current(self) -> Session:
         if self._deferred is None:

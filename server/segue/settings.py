@@ -18,6 +18,7 @@ from segue import strict
 from segue.strict import InvalidInputError
 
 APP = "segue"
+MEMORY = ":memory:"
 LogLevel = Literal["debug", "info", "warning", "error"]
 LOG_LEVELS: tuple[str, ...] = get_args(LogLevel)
 
@@ -55,7 +56,8 @@ def load_settings(
             f"database: {database.partition('://')[0]}:// URLs are not supported by this version; "
             "give the path of a SQLite file"
         )
-    if database != ":memory:":
+    if database != MEMORY:
+        # Only the command line's may be relative: the working directory is the editor's.
         database = os.path.abspath(os.path.expanduser(database))
     return Settings(database=database, **given)
 
@@ -79,20 +81,34 @@ def _from_file(path: Path) -> dict[str, Any]:
         raise SettingsError(f"{path}: {error}") from None
     try:
         converter = strict.make_converter(forbid_extra_keys=True)
-        return attrs.asdict(strict.structure(converter, tomllib.loads(text), _Given))
+        given = attrs.asdict(strict.structure(converter, tomllib.loads(text), _Given))
+        return given | {"database": _rooted(given["database"], path.parent)}
     except (tomllib.TOMLDecodeError, InvalidInputError) as error:
         raise SettingsError(f"{path}: {error}") from None
 
 
 def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
+    database = environment.get("SEGUE_DATABASE") or None
+    if database != _rooted(database, Path(os.sep)):
+        raise SettingsError(f"SEGUE_DATABASE: expected an absolute path, got {database!r}")
     return {
-        "database": environment.get("SEGUE_DATABASE") or None,
-        "continue_minutes": _minutes(environment.get("SEGUE_CONTINUE_MINUTES")),
+        "database": database,
+        "continue_minutes": minutes_of(
+            environment.get("SEGUE_CONTINUE_MINUTES"), "SEGUE_CONTINUE_MINUTES"
+        ),
         "log": _level(environment.get("SEGUE_LOG")),
     }
 
 
-def _minutes(text: str | None) -> float | None:
+def _rooted(database: str | None, folder: Path) -> str | None:
+    """Return a path of the settings from the folder that it stands in, never from the editor's."""
+    if database is None or database == MEMORY or "://" in database or database.startswith("~"):
+        return database
+    return str(folder / database)
+
+
+def minutes_of(text: str | None, setting: str) -> float | None:
+    """Return a number of minutes, or raise SettingsError, naming the *setting*."""
     if not text:
         return None
     try:
@@ -100,7 +116,7 @@ def _minutes(text: str | None) -> float | None:
     except ValueError:
         minutes = math.nan
     if not math.isfinite(minutes):
-        raise SettingsError(f"SEGUE_CONTINUE_MINUTES: expected a number of minutes, got {text!r}")
+        raise SettingsError(f"{setting}: expected a number of minutes, got {text!r}")
     return minutes
 
 

@@ -1,6 +1,7 @@
 """Window: what one editor window has open, and which session an opening goes on with."""
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 from typing import Any, Literal
@@ -15,6 +16,7 @@ from segue.service import (
     EventPage,
     NothingToResume,
     Session,
+    SessionNotFound,
     SessionNotOpen,
     SessionPage,
     SessionService,
@@ -97,8 +99,10 @@ class Window:
                 return await self._opened(empty, "It is open here and still empty.", tail)
             found = await self._find(workspace, continue_minutes)
             if found.session is not None:
-                manager = await self._manager_of(found.session.id, workspace)
-                return await self._opened(manager, found.reason, tail, found.alternatives)
+                # It may be deleted by another window just now: then nothing fits any more.
+                with contextlib.suppress(SessionNotFound):
+                    manager = await self._manager_of(found.session.id, workspace)
+                    return await self._opened(manager, found.reason, tail, found.alternatives)
             if mode == "resume":
                 raise NothingToResume(found.reason)
             return await self._begin(workspace, found.reason)
@@ -145,15 +149,18 @@ class Window:
         """Archive a session that is open here and begin a new one in its place."""
         async with self._turn:
             manager = self._open_manager(session_id)
+            was = "archived" if manager.stored else "empty"
             await manager.archive_and_reset()
             del self._managers[session_id]
             self._managers[manager.session_id] = manager
-            return await self._opened(manager, "The session before it was archived.", 0)
+            return await self._opened(manager, f"The session before it was {was}.", 0)
 
     async def archive(self, session_id: str) -> None:
-        """Put a session aside, open here or not."""
+        """Put a session aside, open here or not. One that is still empty is just closed."""
         async with self._turn:
-            if not self._is_deferred(session_id):
+            if self._is_deferred(session_id):
+                del self._managers[session_id]
+            else:
                 await (await self._connected()).archive(session_id)
 
     async def unarchive(self, session_id: str) -> None:

@@ -23,10 +23,6 @@ class Workspace:
     git_root: str | None
     git_common_dir: str | None
 
-    def holds(self, directory: str, git_root: str | None) -> bool:
-        """Tell whether a session of that directory and git root happened in this workspace."""
-        return directory == self.directory or (git_root is not None and git_root == self.git_root)
-
 
 def resolve_workspace(path: str) -> Workspace:
     """Return the workspace of an existing folder, or raise InvalidWorkspaceError."""

@@ -43,3 +43,12 @@ vim.api.nvim_create_autocmd("User", {
     end
   end,
 })
+
+-- Chats that were opened before this plugin was loaded.
+if package.loaded["codecompanion"] then
+  vim.schedule(function()
+    if require("segue.config").get().integrations.codecompanion ~= false then
+      require("segue.integrations.codecompanion").attach_existing()
+    end
+  end)
+end

@@ -1,6 +1,7 @@
 """`segue demo`: the main job, done for real, and each promise checked as it is kept."""
 
 import itertools
+import os
 import shutil
 import subprocess
 import tempfile
@@ -10,7 +11,7 @@ from typing import Any
 import click
 
 import segue
-from segue.cli.client import Client
+from segue.cli.client import Client, RequestError, ServerGoneError
 from segue.cli.printing import visible
 from segue.events import new_id
 from segue.storage import library
@@ -35,6 +36,9 @@ def run() -> int:
     demonstration = Demonstration(folder)
     try:
         demonstration.run()
+    except (RequestError, ServerGoneError, TimeoutError) as error:
+        demonstration.broken.append(str(error))
+        click.secho(f"  ✗ {visible(str(error))}", fg="red")
     finally:
         demonstration.close()
         shutil.rmtree(folder)
@@ -54,6 +58,8 @@ class Demonstration:
         self._subdirectory = self._repository / "src" / "parser"
         self._environment = {
             "SEGUE_DATABASE": str(folder / "data" / "sessions.db"),
+            "SEGUE_CONTINUE_MINUTES": "60",
+            "SEGUE_LOG": "warning",
             "XDG_CONFIG_HOME": str(folder / "config"),
         }
         self._client: Client | None = None
@@ -118,7 +124,9 @@ class Demonstration:
         if git is None:
             (self._repository / ".git").mkdir()
         else:
-            subprocess.run([git, "init", "--quiet", self._repository], check=True)  # noqa: S603
+            # A leaked GIT_DIR, as in a hook, would have git make the repository elsewhere.
+            clean = {name: at for name, at in os.environ.items() if not name.startswith("GIT_")}
+            subprocess.run([git, "init", "--quiet", self._repository], check=True, env=clean)  # noqa: S603
 
     def _start(self, directory: Path) -> Client:
         self._client = Client(directory, self._environment)

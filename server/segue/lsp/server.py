@@ -189,7 +189,7 @@ def _events(params: AppendParams) -> list[Event]:
     faults: list[Fault] = []
     for place, event in enumerate(params.events):
         try:
-            events.append(Event.new(event.type, event.data, event.id))
+            events.append(Event.parse(event))
         except InvalidInputError as error:
             faults += error.under(f"$.events[{place}]").faults
     if faults:

@@ -246,7 +246,8 @@ class SessionProtocol(LanguageServerProtocol):
         """Read on, unless the client is too far ahead of our answers, or behind with them."""
         if self._reader is None or self.stopped.is_set():
             return
-        if len(self._request_futures) > MAX_IN_FLIGHT or self.writer.is_behind:  # type: ignore[union-attr]
+        in_flight = len(self._request_futures) + len(self._unwanted)
+        if in_flight > MAX_IN_FLIGHT or self.writer.is_behind:  # type: ignore[union-attr]
             self._reader.pause()
         else:
             self._reader.resume()

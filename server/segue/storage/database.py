@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
@@ -31,6 +31,7 @@ class Database:
         self._presence = None if where == MEMORY else salvage.Presence(where)
         self._connection: aiosqlite.Connection | None = None
         self._repairing = asyncio.Lock()
+        self._is_closed = False
 
     @classmethod
     async def open(cls, where: str) -> "Database":
@@ -48,6 +49,7 @@ class Database:
 
     async def close(self) -> None:
         """Finish what was begun, and end the thread. Closing twice is closing once."""
+        self._is_closed = True
         await self._disconnect()
         if self._presence is not None:
             self._presence.leave()
@@ -56,16 +58,14 @@ class Database:
         """Run *work* in one transaction: it is on disk when this returns, or nothing was done."""
 
         def whole(db: Connection) -> T:
-            with transaction(db):
+            with library.transaction(db):
                 return work(db)
 
         return await self.read(whole)
 
     async def read(self, work: Callable[[Connection], T]) -> T:
         """Run *work*, which changes nothing, on the connection's thread."""
-        connection = self._connection
-        if connection is None:
-            raise self._closed()
+        connection = self._connection or await self._reconnected()
         try:
             # A private name: aiosqlite's public calls are a thread hop for each single statement.
             return await connection._execute(lambda: work(connection._conn))  # type: ignore[no-any-return, no-untyped-call]
@@ -80,14 +80,31 @@ class Database:
         return StorageUnavailable(f"{self._where} is closed.")
 
     async def _connect(self) -> None:
+        try:
+            await self._attach()
+        except _ERRORS as error:
+            raise await self._meaning(error, None) from error
+
+    async def _attach(self) -> aiosqlite.Connection:
         connection = aiosqlite.Connection(lambda: _open(self._where, self._presence), 64)
         try:
             await connection
-        except _ERRORS as error:
+        except _ERRORS:
             # aiosqlite does not wait for the thread of what it could not open.
             await asyncio.to_thread(connection._thread.join)
-            raise await self._meaning(error, None) from error
+            raise
         self._connection = connection
+        return connection
+
+    async def _reconnected(self) -> aiosqlite.Connection:
+        """Return a connection after one was lost to damage that could not be repaired then."""
+        if self._is_closed:
+            raise self._closed()
+        try:
+            async with self._repairing:
+                return self._connection or await self._attach()
+        except _ERRORS as error:
+            raise await self._meaning(error, None) from error
 
     async def _disconnect(self) -> None:
         connection, self._connection = self._connection, None
@@ -107,29 +124,16 @@ class Database:
             await self._disconnect()
             outcome = await asyncio.to_thread(salvage.set_aside, self._where, self._presence, error)
             if connection is not None or outcome.repaired:
-                with contextlib.suppress(StorageError):
-                    await self._connect()
+                with contextlib.suppress(*_ERRORS):
+                    await self._attach()  # not _connect, which would repair again, and wait for us
             return outcome.error
-
-
-@contextlib.contextmanager
-def transaction(db: Connection) -> Iterator[None]:
-    """Commit what the block did; leaving it by an exception rolls everything back."""
-    # IMMEDIATE: one that reads first and then writes is refused at once, whatever the timeout.
-    db.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-        db.execute("COMMIT")
-    except BaseException:
-        if db.in_transaction:
-            db.execute("ROLLBACK")
-        raise
 
 
 def _open(where: str, presence: salvage.Presence | None) -> Connection:
     if presence is not None:
         Path(where).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         presence.enter()
+        _refuse_strangers(where)
         _make_private(where)
     db = library.connect(where)
     try:
@@ -140,6 +144,13 @@ def _open(where: str, presence: salvage.Presence | None) -> Connection:
         db.close()
         raise
     return db
+
+
+def _refuse_strangers(where: str) -> None:
+    # The last connection to close empties a pending log into the file, which may not be ours.
+    if os.path.exists(where) and os.path.exists(f"{where}-wal"):
+        with contextlib.closing(library.connect_to_read(where)) as db:
+            schema.check_owner(db, where)
 
 
 def _make_private(where: str) -> None:

@@ -1,8 +1,10 @@
 """Which SQLite is linked, whether it is safe, how to open it, and what its errors mean."""
 
+import contextlib
 import errno
 import shutil
 import sqlite3
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -74,7 +76,9 @@ def connect(where: str) -> Connection:
 
 def connect_to_read(where: str) -> Connection:
     """Open *where* so that nothing in it can be changed."""
-    return _connect(f"{Path(where).absolute().as_uri()}?mode=ro", uri=True)
+    # Where there is no log nobody writes, and to share one would leave an empty one behind.
+    alone = "" if Path(f"{where}-wal").exists() else "&immutable=1"
+    return _connect(f"{Path(where).absolute().as_uri()}?mode=ro{alone}", uri=True)
 
 
 def _connect(where: str, *, uri: bool = False) -> Connection:
@@ -83,6 +87,20 @@ def _connect(where: str, *, uri: bool = False) -> Connection:
     # One row of invalid UTF-8 must not fail the SELECT that it is in.
     db.text_factory = lambda raw: raw.decode("utf-8", "surrogateescape")
     return db
+
+
+@contextlib.contextmanager
+def transaction(db: Connection) -> Iterator[None]:
+    """Commit what the block did; leaving it by an exception rolls everything back."""
+    # IMMEDIATE: one that reads first and then writes is refused at once, whatever the timeout.
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        db.execute("COMMIT")
+    except BaseException:
+        if db.in_transaction:
+            db.execute("ROLLBACK")
+        raise
 
 
 def is_busy(error: Exception) -> bool:
@@ -109,7 +127,7 @@ def translate(error: Exception, where: str) -> StorageError:
         case _library.SQLITE_FULL:
             return StorageFull(f"There is no room left for {where}. Nothing was written.")
         case _library.SQLITE_READONLY:
-            return StorageReadOnly(f"{where} may be read but not written to.")
+            return StorageReadOnly(f"{where} cannot be used: it, or its folder, is read-only.")
         case _library.SQLITE_CORRUPT:
             return StorageCorrupt(f"{where} is damaged ({error}).")
         case _library.SQLITE_NOTADB:

@@ -1,11 +1,8 @@
 """The database's migrations: an append-only list, each one transaction with its own record."""
 
-from typing import TYPE_CHECKING
-
 from segue.service import StorageUnavailable
-
-if TYPE_CHECKING:
-    from segue.storage.library import Connection
+from segue.storage import library
+from segue.storage.library import Connection
 
 APPLICATION_ID = 0x53454755
 """`SEGU`, in the header of every Segue database."""
@@ -51,7 +48,8 @@ M001_INITIAL = (
     """,
     # `key` is the session's number in the high half and the seq in the low one: a session's events
     # lie together, so its tail is one short read. A rowid table, because WITHOUT ROWID moves every
-    # row of over a kilobyte to pages of its own. `id` holds a UUID as its 16 bytes.
+    # row of over a kilobyte to pages of its own. `id` holds a UUID as its 16 bytes. `invocation` is
+    # no foreign key: without an index on it, to delete one invocation would read every event.
     """
     CREATE TABLE events (
         key INTEGER PRIMARY KEY,
@@ -59,7 +57,7 @@ M001_INITIAL = (
             REFERENCES sessions (number) ON DELETE CASCADE,
         seq INTEGER NOT NULL GENERATED ALWAYS AS (key & 4294967295) VIRTUAL,
         id ANY NOT NULL,
-        invocation INTEGER NOT NULL REFERENCES invocations (number),
+        invocation INTEGER NOT NULL,
         created_at INTEGER NOT NULL,
         type TEXT NOT NULL,
         data TEXT NOT NULL,
@@ -99,7 +97,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (M001_INITIAL,)
 """Append only. A database's `user_version` counts those that it has had."""
 
 
-def check_owner(db: "Connection", where: str) -> None:
+def check_owner(db: Connection, where: str) -> None:
     """Raise unless the database is empty or ours, and not of a later version. Changes nothing."""
     # The tables first: a database that another window makes meanwhile has both, or neither.
     (tables,) = db.execute("SELECT count(*) FROM sqlite_master").fetchone()
@@ -115,24 +113,18 @@ def check_owner(db: "Connection", where: str) -> None:
         )
 
 
-def migrate(db: "Connection") -> None:
+def migrate(db: Connection) -> None:
     """Bring the database up to date, one transaction for each migration."""
     while _version(db) < len(MIGRATIONS):
-        db.execute("BEGIN IMMEDIATE")
-        try:
+        with library.transaction(db):
             # Read again under the lock: another window may have migrated meanwhile.
             version = _version(db)
             for statement in MIGRATIONS[version] if version < len(MIGRATIONS) else ():
                 db.execute(statement)
             db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
             db.execute(f"PRAGMA user_version = {min(version + 1, len(MIGRATIONS))}")
-            db.execute("COMMIT")
-        except BaseException:
-            if db.in_transaction:
-                db.execute("ROLLBACK")
-            raise
 
 
-def _version(db: "Connection") -> int:
+def _version(db: Connection) -> int:
     (version,) = db.execute("PRAGMA user_version").fetchone()
     return int(version)

@@ -454,7 +454,7 @@ function M.segue_comes_later(t)
   local chat = codecompanion.chat()
   chats.say(chat, "before", { text = "one" })
   vim.cmd.runtime("plugin/segue.lua")
-  codecompanion.chat()
+  vim.wait(20)
   chats.say(chat, "after", { text = "two" })
   wait_for_stored(t, 4)
 end
