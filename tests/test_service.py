@@ -208,7 +208,7 @@ async def test_an_append_to_anything_but_the_head_is_refused_with_the_real_head(
     with pytest.raises(HeadMoved) as moved:
         await append(service, id, said("three"), parent_id=parent)
     assert (moved.value.head, moved.value.event_count) == (second.id, 2)
-    assert moved.value.details() == {"head": second.id, "eventCount": 2}
+    assert moved.value.details() == {"head": second.id, "event_count": 2}
     assert await service.get_session(id) == before
     assert await contents(service, id) == ["one", "two"]
 
@@ -290,7 +290,7 @@ async def test_a_known_id_with_other_content_is_a_conflict(
     for parent in (None, "same"):
         with pytest.raises(EventConflict) as conflict:
             await append(service, id, said("new"), other, parent_id=parent)
-        assert conflict.value.details() == {"eventId": "same"}
+        assert conflict.value.details() == {"event_id": "same"}
     assert await contents(service, id) == ["one"]
 
 

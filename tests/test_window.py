@@ -7,14 +7,12 @@ import pytest
 from segue.service import (
     Appended,
     HeadMoved,
-    NothingToResume,
     SessionArchived,
     SessionNotFound,
-    SessionNotOpen,
     SessionService,
 )
 from segue.storage.local import LocalSessionService
-from segue.window import Mode, Window
+from segue.window import Mode, NothingToResume, SessionNotOpen, Window
 from tests.making import HERE, contents, make_older, place, said, store
 
 OpenWindow = Callable[..., Window]

@@ -101,15 +101,17 @@ class SegueError(Exception):
 
     @property
     def kind(self) -> str:
-        """The error's name on the wire."""
+        """The error's name, for programs."""
         return type(self).__name__
 
     def details(self) -> dict[str, Any]:
-        """Return what a program needs to go on, as JSON."""
+        """Return what a program needs to go on."""
         return {}
 
 
-class _OfSession(SegueError):
+class SessionError(SegueError):
+    """Something about one session, which *session_id* names."""
+
     message = ""
 
     def __init__(self, session_id: str) -> None:
@@ -117,19 +119,13 @@ class _OfSession(SegueError):
         self.session_id = session_id
 
 
-class SessionNotFound(_OfSession):
+class SessionNotFound(SessionError):
     """No session has this id."""
 
     message = "No session has the id {}."
 
 
-class SessionNotOpen(_OfSession):
-    """The session is not open in this window."""
-
-    message = "Session {} is not open in this window. Open it with session/open first."
-
-
-class SessionArchived(_OfSession):
+class SessionArchived(SessionError):
     """The session was put aside; it takes no more events until it is unarchived."""
 
     message = "Session {} is archived. Unarchive it, or open a new one."
@@ -147,7 +143,7 @@ class HeadMoved(SegueError):
         self.event_count = event_count
 
     def details(self) -> dict[str, Any]:
-        return {"head": self.head, "eventCount": self.event_count}
+        return {"head": self.head, "event_count": self.event_count}
 
 
 class EventConflict(SegueError):
@@ -158,11 +154,7 @@ class EventConflict(SegueError):
         self.event_id = event_id
 
     def details(self) -> dict[str, Any]:
-        return {"eventId": self.event_id}
-
-
-class NothingToResume(SegueError):
-    """No session fits this workspace and age."""
+        return {"event_id": self.event_id}
 
 
 class StorageError(SegueError):

@@ -14,10 +14,10 @@ from segue.service import (
     PAGE,
     Appended,
     EventPage,
-    NothingToResume,
+    SegueError,
     Session,
+    SessionError,
     SessionNotFound,
-    SessionNotOpen,
     SessionPage,
     SessionService,
     StoredEvent,
@@ -27,6 +27,16 @@ from segue.workspace import Workspace
 Mode = Literal["auto", "new", "resume"]
 
 _LONGEST_AGE_MINUTES = 1_000 * 365 * 24 * 60
+
+
+class SessionNotOpen(SessionError):
+    """The session is not open in this window."""
+
+    message = "Session {} is not open in this window. Open it first."
+
+
+class NothingToResume(SegueError):
+    """No session fits this workspace and age."""
 
 
 @attrs.frozen(kw_only=True)

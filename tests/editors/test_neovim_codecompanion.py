@@ -9,19 +9,9 @@ from typing import Any
 
 import pytest
 
-from tests.editors.test_neovim_plugin import (
-    Live,
-    Seen,
-    begin,
-    live,
-    messages,
-    pytestmark,
-    said,
-    sessions,
-    stored,
-)
+from tests.editors.neovim import Live, Seen, messages, needs_neovim, said, sessions, stored
 
-__all__ = ["begin", "live", "pytestmark"]
+pytestmark = needs_neovim
 
 REAL = os.environ.get("SEGUE_CODECOMPANION")
 PLENARY = os.environ.get("SEGUE_PLENARY")

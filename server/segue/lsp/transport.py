@@ -297,7 +297,8 @@ def _for_the_wire(error: BaseException) -> JsonRpcException:
             faults = [{"path": fault.path, "message": fault.message} for fault in error.faults]
             return JsonRpcInvalidParams(f"Invalid Params: {error}", data={"errors": faults})
         case SegueError():
-            data = {"kind": error.kind, **error.details()}
+            details = {strict.camel_case(name): at for name, at in error.details().items()}
+            data = {"kind": error.kind, **details}
             return JsonRpcException(str(error), lsp.LSPErrorCodes.RequestFailed.value, data)
         case _:
             # Its message and its traceback may hold what people said: only its name is told.
