@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import pytest
@@ -127,3 +128,9 @@ def test_a_path_in_the_settings_file_counts_from_that_file() -> None:
 def test_a_relative_path_in_the_environment_is_refused() -> None:
     with pytest.raises(SettingsError, match="SEGUE_DATABASE: expected an absolute path"):
         load_settings(environment={"SEGUE_DATABASE": "sessions.db"})
+
+
+@pytest.mark.parametrize("path", ["/data//sessions.db", "/data/./sessions.db", "~/sessions.db"])
+def test_an_absolute_path_may_be_spelled_in_any_way(path: str) -> None:
+    expected = os.path.abspath(os.path.expanduser(path))
+    assert load_settings(environment={"SEGUE_DATABASE": path}).database == expected

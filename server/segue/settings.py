@@ -82,14 +82,16 @@ def _from_file(path: Path) -> dict[str, Any]:
     try:
         converter = strict.make_converter(forbid_extra_keys=True)
         given = attrs.asdict(strict.structure(converter, tomllib.loads(text), _Given))
-        return given | {"database": _rooted(given["database"], path.parent)}
+        if (database := given["database"]) is not None and not _is_rooted(database):
+            given["database"] = str(path.parent / database)
+        return given
     except (tomllib.TOMLDecodeError, InvalidInputError) as error:
         raise SettingsError(f"{path}: {error}") from None
 
 
 def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
     database = environment.get("SEGUE_DATABASE") or None
-    if database != _rooted(database, Path(os.sep)):
+    if database is not None and not _is_rooted(database):
         raise SettingsError(f"SEGUE_DATABASE: expected an absolute path, got {database!r}")
     return {
         "database": database,
@@ -100,11 +102,9 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
     }
 
 
-def _rooted(database: str | None, folder: Path) -> str | None:
-    """Return a path of the settings from the folder that it stands in, never from the editor's."""
-    if database is None or database == MEMORY or "://" in database or database.startswith("~"):
-        return database
-    return str(folder / database)
+def _is_rooted(database: str) -> bool:
+    """Tell whether a setting means the same place whatever folder the editor has open."""
+    return database == MEMORY or "://" in database or os.path.isabs(os.path.expanduser(database))
 
 
 def minutes_of(text: str | None, setting: str) -> float | None:

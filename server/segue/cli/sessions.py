@@ -18,6 +18,7 @@ from segue.cli.printing import local_time, visible
 from segue.lsp import protocol
 from segue.manager import ago
 from segue.service import MAX_PAGE, SegueError, Session, SessionService, StoredEvent
+from segue.settings import MEMORY
 from segue.workspace import InvalidWorkspaceError, locate_workspace
 
 
@@ -28,7 +29,7 @@ def with_service(
     settings = composition.settings()
     if not os.path.exists(settings.database):
         # To look is not to make: a store that is not there yet is an empty one.
-        settings = attrs.evolve(settings, database=":memory:")
+        settings = attrs.evolve(settings, database=MEMORY)
 
     async def run() -> None:
         service = await composition.open_service(settings)

@@ -37,7 +37,7 @@ class Database:
     async def open(cls, where: str) -> "Database":
         """Open, make or migrate the database at *where*, or raise a StorageError."""
         database = cls(where)
-        opening = asyncio.ensure_future(database._connect())
+        opening = asyncio.ensure_future(database._connected())
         try:
             # The thread opens it to the end whoever waits: only then can it be closed again.
             await asyncio.shield(opening)
@@ -65,7 +65,7 @@ class Database:
 
     async def read(self, work: Callable[[Connection], T]) -> T:
         """Run *work*, which changes nothing, on the connection's thread."""
-        connection = self._connection or await self._reconnected()
+        connection = self._connection or await self._connected()
         try:
             # A private name: aiosqlite's public calls are a thread hop for each single statement.
             return await connection._execute(lambda: work(connection._conn))  # type: ignore[no-any-return, no-untyped-call]
@@ -79,12 +79,6 @@ class Database:
     def _closed(self) -> StorageError:
         return StorageUnavailable(f"{self._where} is closed.")
 
-    async def _connect(self) -> None:
-        try:
-            await self._attach()
-        except _ERRORS as error:
-            raise await self._meaning(error, None) from error
-
     async def _attach(self) -> aiosqlite.Connection:
         connection = aiosqlite.Connection(lambda: _open(self._where, self._presence), 64)
         try:
@@ -96,8 +90,8 @@ class Database:
         self._connection = connection
         return connection
 
-    async def _reconnected(self) -> aiosqlite.Connection:
-        """Return a connection after one was lost to damage that could not be repaired then."""
+    async def _connected(self) -> aiosqlite.Connection:
+        """Return the connection: the first, or one after damage that could not be repaired then."""
         if self._is_closed:
             raise self._closed()
         try:
@@ -125,7 +119,9 @@ class Database:
             outcome = await asyncio.to_thread(salvage.set_aside, self._where, self._presence, error)
             if connection is not None or outcome.repaired:
                 with contextlib.suppress(*_ERRORS):
-                    await self._attach()  # not _connect, which would repair again, and wait for us
+                    await (
+                        self._attach()
+                    )  # not _connected: it would repair again, and wait for us
             return outcome.error
 
 
