@@ -6,13 +6,14 @@ from typing import Any
 import pytest
 
 from segue.events import Event
-from segue.manager import SessionManager, ago, boundary_note, now
+from segue.manager import SessionManager, ago, boundary_note
 from segue.service import (
     HeadMoved,
     SessionArchived,
     SessionNotFound,
     SessionService,
     StorageUnavailable,
+    now,
 )
 from segue.storage.local import LocalSessionService
 from segue.strict import InvalidInputError

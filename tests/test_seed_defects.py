@@ -94,7 +94,7 @@ async def test_x5_a_clock_that_steps_back_reorders_nothing(
 ) -> None:
     """One-second stamps or a clock step back reorder events."""
     now = 1_800_000_000_000
-    monkeypatch.setattr(local, "_now", lambda: now)
+    monkeypatch.setattr(local, "now", lambda: now)
     id = await store(service, said("0"))
     for number in range(1, 10):
         now -= 3_600_000 * (number % 2)

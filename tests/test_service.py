@@ -39,7 +39,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(local, "_now", lambda: clock.now)
+    monkeypatch.setattr(local, "now", lambda: clock.now)
     return clock
 
 

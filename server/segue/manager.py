@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,6 +17,7 @@ from segue.service import (
     Session,
     SessionNotFound,
     SessionService,
+    now,
 )
 from segue.workspace import Workspace
 
@@ -226,8 +226,3 @@ def ago(then: int) -> str:
             count = seconds // size
             return f"{count} {unit}{'s' if count > 1 else ''} ago"
     return "less than a second ago"
-
-
-def now() -> int:
-    """Return the time, in milliseconds since 1970 UTC."""
-    return time.time_ns() // 1_000_000

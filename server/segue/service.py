@@ -1,5 +1,6 @@
 """The SessionService contract: its records, its promises and its errors."""
 
+import time
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any, Protocol
@@ -94,6 +95,11 @@ class Appended:
     event_count: int
     events: Sequence[Placement]
     duplicates: int
+
+
+def now() -> int:
+    """Return the time as the records have it: milliseconds since 1970 UTC."""
+    return time.time_ns() // 1_000_000
 
 
 class SegueError(Exception):

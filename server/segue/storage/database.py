@@ -119,9 +119,7 @@ class Database:
             outcome = await asyncio.to_thread(salvage.set_aside, self._where, self._presence, error)
             if connection is not None or outcome.repaired:
                 with contextlib.suppress(*_ERRORS):
-                    await (
-                        self._attach()
-                    )  # not _connected: it would repair again, and wait for us
+                    await self._attach()  # not _connected: it would repair again, and wait for us
             return outcome.error
 
 

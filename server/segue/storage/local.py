@@ -4,7 +4,6 @@ import base64
 import os
 import re
 import struct
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
@@ -25,6 +24,7 @@ from segue.service import (
     SessionNotFound,
     SessionPage,
     StoredEvent,
+    now,
 )
 from segue.storage.database import Database
 from segue.storage.library import Connection
@@ -162,7 +162,7 @@ class LocalSessionService:
         values = {
             "directory": directory,
             "git_root": git_root,
-            "since": _now() - max_age // timedelta(milliseconds=1),
+            "since": now() - max_age // timedelta(milliseconds=1),
             "limit": FITTING,
         }
         rows = await self._database.read(lambda db: db.execute(_RESUMABLE, values).fetchall())
@@ -222,7 +222,7 @@ class LocalSessionService:
 
     async def archive(self, session_id: str) -> None:
         sql = "UPDATE sessions SET archived_at = coalesce(archived_at, ?) WHERE number = ?"
-        await self._update(session_id, sql, _now())
+        await self._update(session_id, sql, now())
 
     async def unarchive(self, session_id: str) -> None:
         await self._update(session_id, "UPDATE sessions SET archived_at = ? WHERE number = ?", None)
@@ -269,7 +269,7 @@ def _get(db: Connection, session_id: str) -> Row:
 
 
 def _insert_session(db: Connection, new: NewSession) -> None:
-    now = _now()
+    at = now()
     (number,) = db.execute(
         """
         INSERT INTO sessions
@@ -283,8 +283,8 @@ def _insert_session(db: Connection, new: NewSession) -> None:
             new.git_root,
             new.git_common_dir,
             new.server_session_id,
-            now,
-            now,
+            at,
+            at,
         ),
     ).fetchone()
     metadata = {key: model.encode("$.value", value) for key, value in new.metadata.items()}
@@ -358,14 +358,14 @@ def _check_head(
 
 
 def _write_chain(db: Connection, session: Row, chain: Sequence[Event], invocation_id: str) -> None:
-    now = _now()
+    at = now()
     invocation = _invocation(db, session["number"], invocation_id)
     first = (session["number"] << 32) + session["event_count"] + 1
     db.executemany(
         "INSERT INTO events (key, id, invocation, created_at, type, data) "
         "VALUES (?, ?, ?, ?, ?, ?)",
         [
-            (key, _pack(event.id), invocation, now, event.type, event.text)
+            (key, _pack(event.id), invocation, at, event.type, event.text)
             for key, event in enumerate(chain, first)
         ],
     )
@@ -380,7 +380,7 @@ def _write_chain(db: Connection, session: Row, chain: Sequence[Event], invocatio
         """,
         (
             len(chain),
-            now,
+            at,
             next(filter(None, map(model.title, chain)), None),
             any(event.type in model.MODEL_VISIBLE for event in chain),
             session["number"],
@@ -481,7 +481,3 @@ def _read_cursor(cursor: str) -> tuple[int, int]:
         fault = Fault("$.cursor", "is not one that session/list returned")
         raise InvalidInputError(fault) from None
     return updated_at, number
-
-
-def _now() -> int:
-    return time.time_ns() // 1_000_000
