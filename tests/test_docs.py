@@ -18,13 +18,14 @@ from segue.strict import Characters, camel_case
 
 ROOT = Path(__file__).parent.parent
 PROTOCOL = (ROOT / "server" / "PROTOCOL.md").read_text()
+VSCODE = ROOT / "editors" / "vscode"
 README = (ROOT / "README.md").read_text()
 
 Shape = dict[str, str]
 
 
-def documented_interfaces() -> dict[str, Shape]:
-    blocks = re.findall(r"^interface (\w+) \{\n(.*?)^\}", PROTOCOL, re.M | re.S)
+def written_interfaces(text: str) -> dict[str, Shape]:
+    blocks = re.findall(r"^(?:export )?interface (\w+) \{\n(.*?)^\}", text, re.M | re.S)
     return {name: dict(re.findall(r"^  (\w+\??): (.*?);", body, re.M)) for name, body in blocks}
 
 
@@ -62,8 +63,21 @@ def typescript(kind: Any) -> str:
     return "null" if kind is type(None) else simple.get(kind) or str(kind.__name__)
 
 
+def test_the_vscode_extension_mirrors_the_protocol() -> None:
+    written = (VSCODE / "segue.d.ts").read_text() + (VSCODE / "src" / "protocol.ts").read_text()
+    interfaces = written_interfaces(written)
+    implemented = implemented_interfaces()
+    assert {name: interfaces.get(name) for name in implemented} == implemented
+    table = {
+        method: [types.params.__name__, types.result.__name__]
+        for method, types in protocol.METHODS.items()
+    }
+    rows = re.findall(r'^  "(session/\w+)": \[(\w+), (\w+)\];$', written, re.M)
+    assert {method: names for method, *names in rows} == table
+
+
 def test_every_interface_is_documented_as_it_is_implemented() -> None:
-    assert documented_interfaces() == implemented_interfaces()
+    assert written_interfaces(PROTOCOL) == implemented_interfaces()
 
 
 @pytest.mark.parametrize("method", protocol.METHODS)

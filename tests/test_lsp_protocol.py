@@ -114,13 +114,19 @@ def paths(error: RequestError) -> list[str]:
 # -- the table ---------------------------------------------------------------------------------
 
 
-def test_every_method_has_a_handler_and_is_announced(tmp_path: Path) -> None:
+def test_every_method_has_a_handler_and_is_announced(tmp_path: Path, database: Path) -> None:
     client = Client(tmp_path)
     try:
         assert client.initialize() == {
             "capabilities": {
                 "workspace": {"workspaceFolders": {"supported": True, "changeNotifications": True}},
-                "experimental": {"sessions": {"version": 1, "methods": list(METHODS)}},
+                "experimental": {
+                    "sessions": {
+                        "version": 1,
+                        "methods": list(METHODS),
+                        "database": str(database),
+                    }
+                },
             },
             "serverInfo": {"name": "segue", "version": segue.__version__},
         }

@@ -30,7 +30,7 @@ def serve(arguments: list[str]) -> int:
     import logging
 
     from segue.lsp.server import run
-    from segue.settings import LOG_LEVELS, SettingsError, load_settings, minutes_of
+    from segue.settings import LOG_LEVELS, MEMORY, SettingsError, load_settings, minutes_of
 
     parser = argparse.ArgumentParser("segue lsp", description="Serve one editor window on stdio.")
     parser.add_argument("--stdio", action="store_true", help="accepted and ignored: it always is")
@@ -50,7 +50,8 @@ def serve(arguments: list[str]) -> int:
 
     gc.freeze()
     gc.enable()
-    return run(lambda: open_service(settings), settings.continue_minutes)
+    database = None if settings.database == MEMORY else settings.database
+    return run(lambda: open_service(settings), settings.continue_minutes, database)
 
 
 async def open_service(settings: "Settings") -> "SessionService":

@@ -49,7 +49,7 @@ class SessionServer(LanguageServer):
 
     protocol: SessionProtocol
 
-    def __init__(self, window: Window) -> None:
+    def __init__(self, window: Window, database: str | None) -> None:
         super().__init__(
             "segue",
             segue.__version__,
@@ -58,6 +58,7 @@ class SessionServer(LanguageServer):
             converter_factory=lambda: protocol.wire,
         )
         self.window = window
+        self.protocol.database = database
         for method, handler in HANDLERS.items():
             self.feature(method)(self.protocol.answering(method, handler))
 
@@ -172,13 +173,16 @@ HANDLERS: dict[str, Callable[[Any, Any], Awaitable[Any]]] = {
 }
 
 
-def run(open_service: OpenService, continue_minutes: float) -> int:
-    """Serve the client on stdio until its end; return the exit code."""
+def run(open_service: OpenService, continue_minutes: float, database: str | None) -> int:
+    """Serve the client on stdio until its end; return the exit code.
+
+    *database* is what the client is told of where the sessions are kept.
+    """
     stdin, stdout = lifetime.claim_stdio()
 
     async def main() -> int:
         window = Window(open_service, continue_minutes)
-        server = SessionServer(window)
+        server = SessionServer(window, database)
         return await lifetime.serve(server.protocol, window, stdin, stdout)
 
     return asyncio.run(main())

@@ -43,6 +43,7 @@ class SessionProtocol(LanguageServerProtocol):
 
     def __init__(self, server: Any, converter: Any) -> None:
         self.folders: list[str] = []
+        self.database: str | None = None
         self.stopped = asyncio.Event()
         self.exit_code = 0
         self.on_client: Callable[[int], None] = lambda process_id: None
@@ -99,7 +100,11 @@ class SessionProtocol(LanguageServerProtocol):
             "capabilities": {
                 "workspace": {"workspaceFolders": {"supported": True, "changeNotifications": True}},
                 "experimental": {
-                    "sessions": {"version": protocol.VERSION, "methods": list(protocol.METHODS)}
+                    "sessions": {
+                        "version": protocol.VERSION,
+                        "methods": list(protocol.METHODS),
+                        "database": self.database,
+                    }
                 },
             },
             "serverInfo": {"name": self._server.name, "version": self._server.version},

@@ -1,0 +1,48 @@
+// Where the parts of the extension are put together.
+
+import * as vscode from "vscode";
+import type { SegueApi } from "../segue";
+import { registerCommands } from "./commands";
+import { Conversations } from "./conversations";
+import { Transcripts } from "./documents";
+import { Participant } from "./participant";
+import { Server } from "./server";
+import { Status } from "./status";
+import { StoreWatcher } from "./store";
+import { ConversationsView } from "./view";
+
+let server: Server | undefined;
+
+export function activate(context: vscode.ExtensionContext): SegueApi {
+  const log = vscode.window.createOutputChannel("Segue", { log: true });
+  server = new Server(context, log);
+  const conversations = new Conversations(server);
+  const transcripts = new Transcripts(conversations);
+  const view = new ConversationsView(conversations);
+  const watcher = new StoreWatcher(server, () => view.refreshSoon());
+  const watch = () => void watcher.set(view.isVisible);
+
+  context.subscriptions.push(
+    log,
+    server,
+    conversations,
+    transcripts,
+    view,
+    watcher,
+    new Status(conversations),
+    new Participant(context.extensionUri, conversations, log),
+    view.onDidChangeVisibility(watch),
+    server.onDidStart(watch),
+    vscode.workspace.onDidChangeConfiguration((event) => {
+      if (event.affectsConfiguration("segue.server") || event.affectsConfiguration("segue.database")) {
+        void server?.restart();
+      }
+    }),
+    ...registerCommands({ conversations, log, server, transcripts, view }),
+  );
+  return conversations;
+}
+
+export async function deactivate(): Promise<void> {
+  await server?.stop();
+}
