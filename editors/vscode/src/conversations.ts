@@ -105,6 +105,11 @@ export class Conversations implements SegueApi, vscode.Disposable {
     return this.currents.get(folder);
   }
 
+  /** Resolves when all that was appended is on disk or refused. */
+  settled(): Promise<void> {
+    return this.outbox.settled();
+  }
+
   dispose(): void {
     this.appended.dispose();
     this.changed.dispose();

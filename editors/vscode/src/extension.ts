@@ -11,17 +11,24 @@ import { Status } from "./status";
 import { StoreWatcher } from "./store";
 import { ConversationsView } from "./view";
 
-let server: Server | undefined;
+/** An extension may take five seconds to end; the server takes at most two of them. */
+const LAST_WORDS_MS = 2_500;
+
+let end: (() => Promise<void>) | undefined;
 
 export function activate(context: vscode.ExtensionContext): SegueApi {
   const log = vscode.window.createOutputChannel("Segue", { log: true });
-  server = new Server(context, log);
+  const server = new Server(context, log);
   const conversations = new Conversations(server);
   const transcripts = new Transcripts(conversations);
   const view = new ConversationsView(conversations);
   const watcher = new StoreWatcher(server, () => view.refreshSoon());
   const watch = () => void watcher.set(view.isVisible);
 
+  end = async () => {
+    await Promise.race([conversations.settled(), new Promise((resolve) => setTimeout(resolve, LAST_WORDS_MS))]);
+    await server.stop();
+  };
   context.subscriptions.push(
     log,
     server,
@@ -35,7 +42,7 @@ export function activate(context: vscode.ExtensionContext): SegueApi {
     server.onDidStart(watch),
     vscode.workspace.onDidChangeConfiguration((event) => {
       if (event.affectsConfiguration("segue.server") || event.affectsConfiguration("segue.database")) {
-        void server?.restart();
+        void server.restart();
       }
     }),
     ...registerCommands({ conversations, log, server, transcripts, view }),
@@ -44,5 +51,5 @@ export function activate(context: vscode.ExtensionContext): SegueApi {
 }
 
 export async function deactivate(): Promise<void> {
-  await server?.stop();
+  await end?.();
 }

@@ -38,6 +38,8 @@ export class Outbox {
   /** By every id that a chain has had: one that was never stored begins anew under another. */
   private readonly chains = new Map<string, Chain>();
 
+  private readonly working = new Set<Promise<void>>();
+
   constructor(private readonly options: OutboxOptions) {}
 
   /** Know a session as the server just opened it; what is appended next follows its head. */
@@ -64,9 +66,15 @@ export class Outbox {
     return new Promise((resolve, reject) => {
       chain.batches.push({ events: settled, resolve, reject });
       if (chain.batches.length === 1) {
-        void this.work(chain);
+        const work = this.work(chain).finally(() => this.working.delete(work));
+        this.working.add(work);
       }
     });
+  }
+
+  /** Resolves when nothing waits for an answer any more. */
+  async settled(): Promise<void> {
+    await Promise.all([...this.working]);
   }
 
   /** The server is another one now: nothing is open in it. */

@@ -75,6 +75,16 @@ test("a session that nothing was stored of begins anew when the server died", as
   assert.deepEqual(await stored(sessionId), ["first", "second"]);
 });
 
+test("what waits for an answer can be waited for", async () => {
+  const id = await begin();
+  const words = Array.from({ length: 20 }, (_, place) => `word ${place}`);
+  for (const word of words) {
+    void outbox.append(id, [said(word)]);
+  }
+  await outbox.settled();
+  assert.deepEqual(await stored(id), words);
+});
+
 test("a session that was deleted elsewhere does not come back", async () => {
   const id = await begin();
   await outbox.append(id, [said("first")]);
