@@ -9,6 +9,8 @@ import { LostError, type Method, type Methods, RefusedError } from "../../../../
 const PYTHON = process.env["SEGUE_PYTHON"] ?? "python3";
 
 export class Connection {
+  /** The server dies between the next append and its answer. */
+  loseNextAnswer = false;
   private run = 0;
   private waiting: (() => void)[] = [];
   private process!: ChildProcess;
@@ -25,7 +27,12 @@ export class Connection {
   async request<M extends Method>(method: M, params: Methods[M][0]): Promise<Methods[M][1]> {
     const run = this.run;
     try {
-      return await this.rpc.sendRequest<Methods[M][1]>(method, params);
+      const answer = await this.rpc.sendRequest<Methods[M][1]>(method, params);
+      if (method === "session/append" && this.loseNextAnswer) {
+        await this.killAndRestart();
+        throw new Error("the server died before its answer was read");
+      }
+      return answer;
     } catch (error) {
       if (error instanceof ResponseError && error.code < -32_099) {
         throw new RefusedError(error.message, error.data?.kind ?? "InvalidParams", error.data);
@@ -39,6 +46,7 @@ export class Connection {
   }
 
   async killAndRestart(): Promise<void> {
+    this.loseNextAnswer = false;
     this.process.kill("SIGKILL");
     await once(this.process, "exit");
     this.rpc.dispose();

@@ -65,6 +65,14 @@ test("what was not acknowledged when the server died is sent again, once", async
   assert.deepEqual(await stored(id), ["first", ...words]);
 });
 
+test("what was stored, and only its answer lost, is not stored again", async () => {
+  const id = await begin();
+  connection.loseNextAnswer = true;
+  const appended = await outbox.append(id, [said("once")]);
+  assert.equal(appended.duplicates, 1);
+  assert.deepEqual(await stored(id), ["once"]);
+});
+
 test("a session that nothing was stored of begins anew when the server died", async () => {
   const id = await begin();
   await connection.killAndRestart();
