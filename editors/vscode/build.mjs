@@ -1,5 +1,5 @@
 // Bundles the extension into one file, or with `--tests` each test of the pure modules.
-import { readdirSync } from "node:fs";
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { build } from "esbuild";
 
 const TESTS = "../../tests/editors/vscode/unit/";
@@ -31,3 +31,9 @@ await build({
         legalComments: "eof",
       }),
 });
+
+if (!tests) {
+  // A packaged README may only show images from the web, and these stand nowhere there.
+  mkdirSync("dist", { recursive: true });
+  writeFileSync("dist/README.md", readFileSync("README.md", "utf8").replace(/^!\[.*\n\n/gm, ""));
+}

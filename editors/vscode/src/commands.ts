@@ -103,8 +103,8 @@ async function remove({ conversations }: Parts, argument?: unknown): Promise<voi
   }
   const { session } = node;
   const answer = await vscode.window.showWarningMessage(
-    `Delete “${title(session)}”?`,
-    { modal: true, detail: `${count(session.eventCount, "event")} will be removed for good.` },
+    "Delete this conversation?",
+    { modal: true, detail: `“${title(session)}”\n${count(session.eventCount, "event")} will be removed for good.` },
     "Delete",
   );
   if (answer === "Delete") {

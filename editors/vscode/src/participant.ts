@@ -88,7 +88,6 @@ export class Participant implements vscode.Disposable {
     token: vscode.CancellationToken,
   ): Promise<void> {
     const { model } = request;
-    stream.progress("Recording");
     const { sessionId, messages } = await this.asked(folder, request);
     let answer = "";
     try {

@@ -72,10 +72,15 @@ function messageOf(event: Event): Message | undefined {
     case "tool_result":
       return { role: "user", text: `[It answered: ${text(data["content"])}]` };
     case "system_context":
-      return { role: "user", text: `[${text(data["content"])}]` };
+      return { role: "user", text: bracketed(text(data["content"])) };
     default:
       return undefined;
   }
+}
+
+/** A note among what was said: a boundary has its brackets already. */
+function bracketed(note: string): string {
+  return note.startsWith("[") ? note : `[${note}]`;
 }
 
 function text(value: unknown): string {

@@ -7,6 +7,8 @@ import type { Session } from "./protocol";
 import { age, count, plain, plainMarkdown, title } from "./words";
 
 const PAGE = 100;
+/** Characters of a title, so that the age and the count beside it are seen in a side bar of usual width. */
+const WIDTH = 26;
 
 interface FolderNode {
   kind: "folder";
@@ -142,7 +144,7 @@ export class ConversationsView implements vscode.TreeDataProvider<Node>, vscode.
   private sessionItem({ folder, session }: SessionNode): vscode.TreeItem {
     const isCurrent = this.conversations.current(folder)?.session.sessionId === session.sessionId;
     const isArchived = session.archivedAt !== null;
-    const item = new vscode.TreeItem(title(session));
+    const item = new vscode.TreeItem(title(session, WIDTH));
     item.id = `${folder} ${session.sessionId}`;
     item.description = `${age(session.updatedAt)} · ${session.eventCount.toLocaleString("en")}`;
     item.tooltip = tooltip(session, isCurrent);
@@ -160,7 +162,7 @@ export class ConversationsView implements vscode.TreeDataProvider<Node>, vscode.
 function iconOf(isCurrent: boolean, isArchived: boolean): vscode.ThemeIcon {
   return isCurrent
     ? new vscode.ThemeIcon("comment-discussion", new vscode.ThemeColor("charts.green"))
-    : new vscode.ThemeIcon(isArchived ? "archive" : "comment-discussion");
+    : new vscode.ThemeIcon(isArchived ? "archive" : "comment");
 }
 
 function tooltip(session: Session, isCurrent: boolean): vscode.MarkdownString {
