@@ -30,13 +30,16 @@ export interface Places {
 /** No server can be started; the message says what is missing. */
 export class NoServerError extends Error {}
 
-/** Return the command that starts a server, after making its environment if that is needed. */
+/**
+ * Return the command that starts a server, after making its environment if that is needed. It is to be run in
+ * the folder `storage`.
+ */
 export async function findServer(places: Places): Promise<Launch> {
+  await mkdir(places.storage, { recursive: true });
   const [command, ...args] = places.command;
   if (command !== undefined) {
     return { command, args };
   }
-  await mkdir(places.storage, { recursive: true });
   const reasons: string[] = [];
   if (existsSync(join(places.wheels, "stamp"))) {
     try {

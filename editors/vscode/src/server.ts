@@ -100,6 +100,7 @@ export class Server implements vscode.Disposable {
     client.onDidChangeState(({ newState }) => {
       if (newState === State.Running) {
         this.run += 1;
+        this.setUnavailable(false);
         this.started.fire();
       }
     });
@@ -151,6 +152,11 @@ export class Server implements vscode.Disposable {
     return once(this.gone.event);
   }
 
+  /** What the view "Conversations" says when it has nothing to show. */
+  private setUnavailable(isSo: boolean): void {
+    void vscode.commands.executeCommand("setContext", "segue.unavailable", isSo);
+  }
+
   private get storage(): string {
     return this.context.globalStorageUri.fsPath;
   }
@@ -161,6 +167,7 @@ export class Server implements vscode.Disposable {
 
   private async showFailure(error: unknown): Promise<void> {
     this.log.error(messageOf(error));
+    this.setUnavailable(true);
     if (this.isFailureShown) {
       return;
     }
