@@ -15,6 +15,7 @@ from segue.cli import demo
 from segue.cli.printing import visible
 from segue.storage import library
 from tests.conftest import StartClient
+from tests.making import execute
 
 ESCAPES = "red \x1b[31m bell \x07 clipboard \x1b]52;c;aGk=\x07 turn \u202e c1 \x9b1m"
 
@@ -174,3 +175,55 @@ def test_the_server_never_imports_what_only_the_commands_need() -> None:
         "assert not {'click', 'rich'} & set(sys.modules), 'imported'\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+def test_backup_makes_a_copy_that_can_be_looked_at(recorded: str, database: Path) -> None:
+    path, summary = run("backup").stdout.splitlines()
+    assert Path(path).parent == database.parent / "backups"
+    assert summary.startswith("1 sessions, 4 events, ")
+    assert as_json("--database", path, "list") == as_json("list")
+
+
+def test_backup_overwrites_nothing(recorded: str, tmp_path: Path) -> None:
+    target = tmp_path / "copy.db"
+    assert run("backup", str(target)).returncode == 0
+    before = target.read_bytes()
+    again = run("backup", str(target))
+    assert (again.returncode, target.read_bytes()) == (1, before)
+    assert again.stderr == f"Error: {target} exists already. It was left as it is.\n"
+
+
+@pytest.mark.parametrize("command", ["backup", "doctor --repair"])
+def test_without_a_database_there_is_nothing_to_copy_or_repair(
+    command: str, database: Path
+) -> None:
+    done = run(*command.split())
+    assert (done.returncode, done.stderr) == (1, f"Error: there is no database at {database} yet\n")
+    assert not database.parent.exists()
+
+
+def test_repair_leaves_a_whole_database_as_it_is(recorded: str, database: Path) -> None:
+    before = database.read_bytes()
+    assert run("doctor", "--repair").stdout == f"{database} is whole. Nothing was changed.\n"
+    assert database.read_bytes() == before
+
+
+def test_repair_saves_what_can_be_read_and_keeps_the_damaged_one(
+    recorded: str, database: Path
+) -> None:
+    (page,) = execute(
+        database, "SELECT rootpage FROM sqlite_master WHERE name = ?", "resumable_by_git_root"
+    )
+    with database.open("r+b") as file:
+        file.seek((page["rootpage"] - 1) * 4_096)
+        file.write(b"\xff" * 4_096)
+    damaged = database.read_bytes()
+    assert run("doctor").returncode == 1
+    done = run("doctor", "--repair")
+    assert done.returncode == 0
+    (aside,) = database.parent.glob("*.corrupt-*")
+    assert aside.read_bytes() == damaged
+    assert str(aside) in done.stdout
+    assert "4 events of 1 sessions" in done.stdout
+    assert run("doctor").returncode == 0
+    assert len(as_json("show", recorded)["events"]) == 4

@@ -138,7 +138,8 @@ async def test_every_table_is_strict(database: Path, service: LocalSessionServic
         "main",
     )  # fmt: skip
     strict = {row["name"]: row["strict"] for row in tables if row["name"] != "sqlite_schema"}
-    assert strict == {"sessions": 1, "invocations": 1, "events": 1, "metadata": 1}
+    assert set(strict) == {"sessions", "invocations", "events", "metadata", "compatibility"}
+    assert set(strict.values()) == {1}
 
 
 async def test_the_schema_itself_refuses_a_gap(
@@ -347,9 +348,87 @@ async def test_a_later_migration_keeps_what_is_stored(
     async with opened(database) as service:
         assert await contents(service, id) == ["one"]
         assert await pragma(service, "user_version") == len(schema.MIGRATIONS)
-    monkeypatch.undo()
+
+
+@pytest.mark.parametrize("says", ["reader = 99, writer = 99", None])
+async def test_a_later_versions_database_is_left_alone_unless_it_says_otherwise(
+    database: Path, says: str | None
+) -> None:
+    async with opened(database) as service:
+        await store(service, said("one"))
+    execute(database, f"UPDATE compatibility SET {says}" if says else "DROP TABLE compatibility")
+    execute(database, "PRAGMA user_version = 99")
+    before = digest(database)
     with pytest.raises(StorageUnavailable, match="later Segue"):
         await LocalSessionService.open(database)
+    assert digest(database) == before
+
+
+async def test_a_later_versions_database_may_be_read_if_it_says_so(database: Path) -> None:
+    async with opened(database) as service:
+        id = await store(service, said("one"))
+    execute(database, "UPDATE compatibility SET writer = 99")
+    execute(database, "PRAGMA user_version = 99")
+    before = digest(database)
+    async with opened(database) as service:
+        assert await contents(service, id) == ["one"]
+        with pytest.raises(StorageReadOnly, match="later Segue"):
+            await add(service, id, said("two"))
+        with pytest.raises(StorageReadOnly):
+            await store(service, said("another"))
+    assert digest(database) == before
+
+
+async def test_a_later_versions_database_may_be_written_if_it_says_so(database: Path) -> None:
+    async with opened(database) as service:
+        id = await store(service, said("one"))
+    execute(database, "PRAGMA user_version = 99")
+    async with opened(database) as service:
+        await add(service, id, said("two"))
+        assert await contents(service, id) == ["one", "two"]
+        assert await pragma(service, "user_version") == 99
+
+
+async def test_what_is_stored_is_kept_as_it_was_before_a_migration(
+    database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with opened(database) as service:
+        id = await store(service, said("one"))
+    version = len(schema.MIGRATIONS)
+    harm = ("UPDATE events SET data = '{}'",)
+    monkeypatch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, harm))
+    async with opened(database) as service:
+        assert [event.data for event in await chain(service, id)] == [{}]
+    monkeypatch.undo()
+    kept = Path(f"{database}.schema-{version}")
+    assert mode(kept) == 0o600
+    async with opened(kept) as service:
+        assert await contents(service, id) == ["one"]
+
+
+async def test_a_fresh_database_is_no_migration_to_keep_anything_from(database: Path) -> None:
+    async with opened(database):
+        pass
+    assert [path.name for path in database.parent.iterdir() if "schema" in path.name] == []
+
+
+async def test_a_folder_that_is_a_link_is_refused(database: Path, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    database.parent.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(StorageUnavailable, match="is a link"):
+        await LocalSessionService.open(database)
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+@pytest.mark.skipif(
+    os.name != "posix" or os.geteuid() != 0, reason="only root can give a folder away"
+)
+async def test_a_folder_of_another_user_is_refused(database: Path) -> None:
+    database.parent.mkdir()
+    os.chown(database.parent, 12_345, 12_345)
+    with pytest.raises(StorageUnavailable, match="belongs to another user"):
+        await LocalSessionService.open(database)
+    assert list(database.parent.iterdir()) == []
 
 
 @pytest.mark.parametrize(

@@ -50,15 +50,18 @@ def load_settings(
     given: dict[str, Any] = {}
     for layer in (_from_file(config_file()), _from_environment(environment), arguments or {}):
         given |= {name: value for name, value in layer.items() if value is not None}
-    database = given.pop("database", None) or str(data_directory() / "sessions.db")
+    database = given.pop("database", None)
+    if database is None:
+        return Settings(database=str(data_directory() / "sessions.db"), **given)
     if "://" in database:
         raise SettingsError(
             f"database: {database.partition('://')[0]}:// URLs are not supported by this version; "
             "give the path of a SQLite file"
         )
     if database != MEMORY:
-        # Only the command line's may be relative: the working directory is the editor's.
-        database = os.path.abspath(os.path.expanduser(database))
+        # Only the command line's may be relative: the working directory is the editor's. A link
+        # that the person names is meant; one in the place of the data directory is not.
+        database = os.path.realpath(os.path.expanduser(database))
     return Settings(database=database, **given)
 
 

@@ -95,9 +95,30 @@ def show_command(composition: Composition, session_id: str, as_json: bool) -> No
 
 @segue.command("doctor")
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@click.option(
+    "--repair",
+    "is_repair",
+    is_flag=True,
+    help="Set a damaged database aside, and save what can be read.",
+)
 @click.pass_obj
-def doctor_command(composition: Composition, as_json: bool) -> None:
-    """Check the versions, the linked SQLite and the data. Changes nothing."""
-    from segue.cli.doctor import run
+def doctor_command(composition: Composition, as_json: bool, is_repair: bool) -> None:
+    """Check the versions, the linked SQLite and the data. Changes nothing without --repair."""
+    from segue.cli.doctor import repair, run
 
-    raise SystemExit(run(composition.settings(), as_json=as_json))
+    settings = composition.settings()
+    raise SystemExit(repair(settings) if is_repair else run(settings, as_json=as_json))
+
+
+@segue.command("backup")
+@click.argument("path", required=False, type=click.Path(resolve_path=True))
+@click.pass_obj
+def backup_command(composition: Composition, path: str | None) -> None:
+    """Copy all sessions to PATH, verified, while editors go on writing.
+
+    Without PATH, into the folder `backups` beside the database. What is deleted later stays in a
+    copy: delete the copies too, if that matters.
+    """
+    from segue.cli.backup import run
+
+    raise SystemExit(run(composition.settings(), path))

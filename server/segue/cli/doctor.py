@@ -3,14 +3,16 @@
 import json
 import platform
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 import click
 
 import segue
 from segue.cli.printing import visible
+from segue.service import StorageError
 from segue.settings import Settings, config_file
-from segue.storage import library
+from segue.storage import library, salvage
 from segue.storage.checkup import Checkup, examine
 
 _PACKAGES = ("pygls", "lsprotocol", "aiosqlite", "cattrs", "uuid6")
@@ -32,6 +34,17 @@ def run(settings: Settings, *, as_json: bool) -> int:
     else:
         _print(report)
     return 1 if problems else 0
+
+
+def repair(settings: Settings) -> int:
+    """Save what can be read of a damaged database, and print both paths and the counts."""
+    if not Path(settings.database).exists():
+        raise click.ClickException(f"there is no database at {visible(settings.database)} yet")
+    try:
+        click.echo(visible(salvage.repair(settings.database)))
+    except StorageError as error:
+        raise click.ClickException(visible(str(error))) from None
+    return 0
 
 
 def _report(settings: Settings, checkup: Checkup, problems: list[str]) -> dict[str, Any]:

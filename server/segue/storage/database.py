@@ -15,7 +15,7 @@ from typing import TypeVar
 import aiosqlite
 
 from segue.service import StorageError, StorageUnavailable
-from segue.storage import library, salvage, schema
+from segue.storage import backup, library, salvage, schema
 from segue.storage.library import Connection
 
 T = TypeVar("T")
@@ -27,6 +27,7 @@ class Database:
     """One connection to a database file, and its thread. Made by `open`; `close` it always."""
 
     def __init__(self, where: str) -> None:
+        self._folder = Path(os.path.abspath(where)).parent
         self._where = where = where if where == MEMORY else os.path.realpath(where)
         self._presence = None if where == MEMORY else salvage.Presence(where)
         self._connection: aiosqlite.Connection | None = None
@@ -80,7 +81,7 @@ class Database:
         return StorageUnavailable(f"{self._where} is closed.")
 
     async def _attach(self) -> aiosqlite.Connection:
-        connection = aiosqlite.Connection(lambda: _open(self._where, self._presence), 64)
+        connection = aiosqlite.Connection(self._open, 64)
         try:
             await connection
         except _ERRORS:
@@ -89,6 +90,21 @@ class Database:
             raise
         self._connection = connection
         return connection
+
+    def _open(self) -> Connection:
+        where = self._where
+        if self._presence is not None:
+            _own_folder(self._folder)
+            self._presence.enter()
+            _refuse_strangers(where)
+            _make_private(where)
+        db = library.connect(where)
+        try:
+            _bring_up_to_date(db, where)
+        except BaseException:
+            db.close()
+            raise
+        return db
 
     async def _connected(self) -> aiosqlite.Connection:
         """Return the connection: the first, or one after damage that could not be repaired then."""
@@ -123,21 +139,30 @@ class Database:
             return outcome.error
 
 
-def _open(where: str, presence: salvage.Presence | None) -> Connection:
-    if presence is not None:
-        Path(where).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        presence.enter()
-        _refuse_strangers(where)
-        _make_private(where)
-    db = library.connect(where)
-    try:
-        schema.check_owner(db, where)
-        _use_wal(db)
-        schema.migrate(db)
-    except BaseException:
-        db.close()
-        raise
-    return db
+def _bring_up_to_date(db: Connection, where: str) -> None:
+    schema.check_owner(db, where)
+    if not schema.may_write(db):
+        db.execute("PRAGMA query_only = ON")
+        return
+    _use_wal(db)
+    if schema.is_behind(db):
+        backup.before_migration(where, schema.version_of(db))
+    schema.migrate(db)
+
+
+def _own_folder(folder: Path) -> None:
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if folder.is_symlink():
+        raise StorageUnavailable(
+            f"{folder} is a link: what it names can be changed under the database. Name the real "
+            "folder in the setting `database`."
+        )
+    # Who owns the folder can put another file in the database's place.
+    if os.name == "posix" and (owner := folder.stat().st_uid) not in (os.geteuid(), 0):
+        raise StorageUnavailable(
+            f"{folder} belongs to another user ({owner}). Conversations are kept only where nobody "
+            "else can reach them; choose another folder in the setting `database`."
+        )
 
 
 def _refuse_strangers(where: str) -> None:

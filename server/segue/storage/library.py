@@ -127,7 +127,10 @@ def translate(error: Exception, where: str) -> StorageError:
         case _library.SQLITE_FULL:
             return StorageFull(f"There is no room left for {where}. Nothing was written.")
         case _library.SQLITE_READONLY:
-            return StorageReadOnly(f"{where} cannot be used: it, or its folder, is read-only.")
+            return StorageReadOnly(
+                f"{where} cannot be written: it, or its folder, is read-only, or a later Segue "
+                "that made it lets this one only read."
+            )
         case _library.SQLITE_CORRUPT:
             return StorageCorrupt(f"{where} is damaged ({error}).")
         case _library.SQLITE_NOTADB:

@@ -98,9 +98,40 @@ def set_aside(where: str, presence: Presence, damage: Exception) -> Outcome:
         True,
         StorageCorrupt(
             f"{where} was damaged. It was set aside as {aside}; {events} events of {sessions} "
-            f"sessions that could still be read are in {where}. Try again."
+            f"sessions that could still be read are in {where}, which is in use from now on."
         ),
     )
+
+
+def repair(where: str) -> str:
+    """Do by hand what happens by itself when SQLite meets damage; return what became of it.
+
+    Finds damage in pages that nothing has read yet, too. Raises a StorageError if it cannot be.
+    """
+    presence = Presence(where)
+    try:
+        presence.enter()
+        damage = _damage(where)
+        if damage is None:
+            return f"{where} is whole. Nothing was changed."
+        outcome = set_aside(where, presence, damage)
+    finally:
+        presence.leave()
+    if not outcome.repaired:
+        raise outcome.error
+    return str(outcome.error)
+
+
+def _damage(where: str) -> Exception | None:
+    try:
+        with contextlib.closing(library.connect_to_read(where)) as db:
+            schema.check_owner(db, where)
+            verdicts = [row[0] for row in db.execute("PRAGMA integrity_check(1)")]
+    except library.Error as error:
+        if library.is_corruption(error):
+            return error
+        raise library.translate(error, where) from error
+    return None if verdicts == ["ok"] else library.Error[0](verdicts[0])
 
 
 def _move_aside(where: str) -> str:

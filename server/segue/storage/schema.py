@@ -1,5 +1,7 @@
 """The database's migrations: an append-only list, each one transaction with its own record."""
 
+from typing import Literal
+
 from segue.service import StorageUnavailable
 from segue.storage import library
 from segue.storage.library import Connection
@@ -93,12 +95,24 @@ M001_INITIAL = (
     """,
 )
 
-MIGRATIONS: tuple[tuple[str, ...], ...] = (M001_INITIAL,)
+M002_COMPATIBILITY = (
+    # The first versions that may read, and write, what this one stores. A migration that an
+    # earlier version would misread, or would break by writing, raises them.
+    """
+    CREATE TABLE compatibility (
+        reader INTEGER NOT NULL,
+        writer INTEGER NOT NULL
+    ) STRICT
+    """,
+    "INSERT INTO compatibility (reader, writer) VALUES (1, 1)",
+)
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (M001_INITIAL, M002_COMPATIBILITY)
 """Append only. A database's `user_version` counts those that it has had."""
 
 
 def check_owner(db: Connection, where: str) -> None:
-    """Raise unless the database is empty or ours, and not of a later version. Changes nothing."""
+    """Raise unless the database is empty or ours, and may be read. Changes nothing."""
     # The tables first: a database that another window makes meanwhile has both, or neither.
     (tables,) = db.execute("SELECT count(*) FROM sqlite_master").fetchone()
     (application,) = db.execute("PRAGMA application_id").fetchone()
@@ -106,25 +120,45 @@ def check_owner(db: Connection, where: str) -> None:
         raise StorageUnavailable(
             f"{where} is another program's database. It was left as it is; choose another path."
         )
-    if (version := _version(db)) > len(MIGRATIONS):
+    if (version := version_of(db)) > len(MIGRATIONS) and not _compatible(db, "reader"):
         raise StorageUnavailable(
             f"{where} was written by a later Segue (schema {version}; this one knows up to "
             f"{len(MIGRATIONS)}). It was left as it is; update Segue."
         )
 
 
+def may_write(db: Connection) -> bool:
+    """Tell whether the database, if a later version made it, says that this one may write it."""
+    return version_of(db) <= len(MIGRATIONS) or _compatible(db, "writer")
+
+
+def is_behind(db: Connection) -> bool:
+    """Tell whether the database holds something, and a migration is to come."""
+    return 0 < version_of(db) < len(MIGRATIONS)
+
+
 def migrate(db: Connection) -> None:
     """Bring the database up to date, one transaction for each migration."""
-    while _version(db) < len(MIGRATIONS):
+    while version_of(db) < len(MIGRATIONS):
         with library.transaction(db):
             # Read again under the lock: another window may have migrated meanwhile.
-            version = _version(db)
+            version = version_of(db)
             for statement in MIGRATIONS[version] if version < len(MIGRATIONS) else ():
                 db.execute(statement)
             db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
             db.execute(f"PRAGMA user_version = {min(version + 1, len(MIGRATIONS))}")
 
 
-def _version(db: Connection) -> int:
+def version_of(db: Connection) -> int:
+    """Return how many migrations the database has had."""
     (version,) = db.execute("PRAGMA user_version").fetchone()
     return int(version)
+
+
+def _compatible(db: Connection, role: Literal["reader", "writer"]) -> bool:
+    """Tell whether a database of a later version lets this one be its *role*."""
+    try:
+        row = db.execute("SELECT reader, writer FROM compatibility").fetchone()
+    except library.Error:
+        return False  # from a time when it was kept otherwise
+    return row is not None and row[role] <= len(MIGRATIONS)
