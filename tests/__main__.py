@@ -11,7 +11,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 ENVIRONMENT = ROOT / ".venv"
-CONSTRAINTS = ROOT / "server" / "constraints.txt"
+LOCK = ROOT / "tests" / "requirements.txt"
 
 
 def main() -> int:
@@ -26,7 +26,7 @@ def main() -> int:
 
 def prepare() -> Path:
     """Return the environment's interpreter, after installing what is not installed yet."""
-    inputs = (ROOT / "pyproject.toml").read_bytes() + CONSTRAINTS.read_bytes()
+    inputs = (ROOT / "pyproject.toml").read_bytes() + LOCK.read_bytes()
     wanted = hashlib.sha256(inputs).hexdigest()
     stamp = ENVIRONMENT / "prepared-for-tests"
     python = ENVIRONMENT / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
@@ -34,7 +34,10 @@ def prepare() -> Path:
         venv.create(ENVIRONMENT, with_pip=True, symlinks=sys.platform != "win32")
     if not (stamp.exists() and stamp.read_text() == wanted):
         pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-        subprocess.run([*pip, "-c", str(CONSTRAINTS), "-e", ".[dev]"], cwd=ROOT, check=True)
+        # Two steps: pip verifies no hashes where a folder is installed, not even its requirements'.
+        subprocess.run([*pip, "--require-hashes", "-r", str(LOCK)], cwd=ROOT, check=True)
+        here = ["--no-deps", "--no-build-isolation", "-e", "."]
+        subprocess.run([*pip, *here], cwd=ROOT, check=True)
         stamp.write_text(wanted)
     return python
 

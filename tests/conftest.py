@@ -18,7 +18,7 @@ def private_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep every process of a test away from the settings and the sessions of this machine."""
     for name in ("XDG_CONFIG_HOME", "XDG_DATA_HOME"):
         monkeypatch.setenv(name, str(tmp_path / name.lower()))
-    for name in ("SEGUE_CONTINUE_MINUTES", "SEGUE_LOG"):
+    for name in ("SEGUE_CONTINUE_MINUTES", "SEGUE_LOG", "SEGUE_REDACT"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("SEGUE_DATABASE", str(tmp_path / "data" / "sessions.db"))
 

@@ -24,6 +24,7 @@ ROOMS = {
     "service": {"events"},
     "workspace": set(),
     "settings": {"strict"},
+    "redact": set(),
     "storage": {"strict", "events", "service", "storage"},
     "manager": {"strict", "events", "service", "workspace"},
     "window": {"strict", "events", "service", "workspace", "manager"},
@@ -47,7 +48,12 @@ OWNERS = {
 }
 """Which rooms a library belongs to."""
 
-BARE = {"strict": {"attrs", "cattrs"}, "events": {"attrs", "uuid6"}, "service": {"attrs"}}
+BARE: dict[str, set[str]] = {
+    "strict": {"attrs", "cattrs"},
+    "events": {"attrs", "uuid6"},
+    "service": {"attrs"},
+    "redact": set(),
+}
 """Which libraries the lowest rooms make do with, beside Python's own."""
 
 

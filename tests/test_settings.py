@@ -15,28 +15,33 @@ def config() -> Path:
 
 def test_without_any_setting_the_users_data_directory_is_used() -> None:
     assert load_settings(environment={}) == Settings(
-        database=str(data_directory() / "sessions.db"), continue_minutes=60, log="warning"
+        database=str(data_directory() / "sessions.db"),
+        continue_minutes=60,
+        log="warning",
+        redact="mask",
     )
 
 
 def test_the_command_line_comes_before_the_environment_and_that_before_the_file(
     config: Path,
 ) -> None:
-    config.write_text('database = "/file.db"\ncontinue_minutes = 1\nlog = "error"\n')
+    text = 'database = "/file.db"\ncontinue_minutes = 1\nlog = "error"\nredact = "off"\n'
+    config.write_text(text)
     assert load_settings(environment={}) == Settings(
-        database="/file.db", continue_minutes=1, log="error"
+        database="/file.db", continue_minutes=1, log="error", redact="off"
     )
     environment = {
         "SEGUE_DATABASE": "/environment.db",
         "SEGUE_CONTINUE_MINUTES": "2.5",
         "SEGUE_LOG": "DEBUG",
+        "SEGUE_REDACT": "Mask",
     }
     assert load_settings(environment=environment) == Settings(
-        database="/environment.db", continue_minutes=2.5, log="debug"
+        database="/environment.db", continue_minutes=2.5, log="debug", redact="mask"
     )
-    arguments = {"database": "/given.db", "continue_minutes": 0.0, "log": "info"}
+    arguments = {"database": "/given.db", "continue_minutes": 0.0, "log": "info", "redact": "off"}
     assert load_settings(arguments, environment) == Settings(
-        database="/given.db", continue_minutes=0, log="info"
+        database="/given.db", continue_minutes=0, log="info", redact="off"
     )
 
 
@@ -55,6 +60,8 @@ def test_what_a_layer_leaves_out_the_one_beneath_it_says(config: Path) -> None:
         ("continue_minutes = inf", "continue_minutes"),
         ("database = 5", "database"),
         ("log = 'loud'", "log"),
+        ("redact = 'on'", "redact"),
+        ("redact = false", "redact"),
         ("databse = '/x'", "databse"),
         ("[segue]\nlog = 'info'", "segue"),
         ("not toml", "config.toml"),
@@ -84,6 +91,7 @@ def test_a_file_that_cannot_be_read_is_named(config: Path) -> None:
         ("SEGUE_CONTINUE_MINUTES", "nan"),
         ("SEGUE_CONTINUE_MINUTES", "inf"),
         ("SEGUE_LOG", "loud"),
+        ("SEGUE_REDACT", "no"),
     ],
 )
 def test_a_wrong_setting_in_the_environment_is_named(name: str, value: str) -> None:

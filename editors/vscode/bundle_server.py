@@ -6,38 +6,69 @@ serve every machine; pysqlite3 has one for each platform and each version of Pyt
 
 import hashlib
 import itertools
+import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 WHEELS = HERE / "server"
+LOCK = ROOT / "server" / "requirements.txt"
 PLATFORMS = ("manylinux_2_28_x86_64", "macosx_11_0_arm64", "win_amd64")
-PIP = "pip==26.3"
 PYTHONS = ("3.11", "3.12", "3.13", "3.14")
-CONSTRAINTS = ("-c", str(ROOT / "server" / "constraints.txt"))
+PIP = "pip==26.3 --hash=sha256:f3b60b20ffaadd4415ed7957212a38ac63fa4c5fa375bd0f4a797777940fad13"
 
 
 def main() -> None:
-    """Fill the folder anew."""
+    """Fill the folder anew. Every file is verified by its hash before it is used."""
     shutil.rmtree(WHEELS, ignore_errors=True)
-    pip("wheel", *CONSTRAINTS, "--wheel-dir", str(WHEELS), str(ROOT))
-    pip("download", "--dest", str(WHEELS), "--no-deps", PIP)
-    for wheel in WHEELS.glob("*.whl"):
-        if not wheel.name.endswith("-none-any.whl"):
-            wheel.unlink()
-    with ThreadPoolExecutor(max_workers=4) as pool:
-        list(pool.map(download_sqlite, *zip(*itertools.product(PYTHONS, PLATFORMS), strict=True)))
-    (WHEELS / "stamp").write_text(f"{stamp()}\n")
+    with tempfile.TemporaryDirectory() as folder:
+        fetched = Path(folder)
+        pip("download", "--require-hashes", "--dest", folder, "-r", str(LOCK))
+        pip("wheel", "--no-index", "--find-links", folder, "--wheel-dir", str(WHEELS), str(ROOT))
+        for wheel in WHEELS.glob("pysqlite3-*"):
+            wheel.unlink()  # the one of this machine: those of all come next
+        several = fetched / "pysqlite3.txt"
+        several.write_text(locked("pysqlite3"), encoding="utf-8")
+        with ThreadPoolExecutor(max_workers=4) as pool:
+            for python, platform in itertools.product(PYTHONS, PLATFORMS):
+                where = ("--python-version", python, "--platform", platform)
+                pool.submit(fetch, several, *where, "--only-binary=:all:")
+        alone = fetched / "pip.txt"
+        alone.write_text(PIP, encoding="utf-8")
+        fetch(alone)
+    expected = len(PYTHONS) * len(PLATFORMS)
+    if len(list(WHEELS.glob("pysqlite3-*"))) != expected:
+        sys.exit(f"expected {expected} wheels of pysqlite3")
+    (WHEELS / "stamp").write_text(f"{stamp()}\n", encoding="utf-8")
 
 
-def download_sqlite(python: str, platform: str) -> None:
-    """Fetch the wheel that carries a current SQLite for one Python on one platform."""
-    where = ("--python-version", python, "--platform", platform, "--dest", str(WHEELS))
-    pip("download", *CONSTRAINTS, *where, "--only-binary=:all:", "--no-deps", "pysqlite3")
+def locked(name: str) -> str:
+    """Return the lock's entry of one package, for any platform."""
+    entry = re.search(
+        rf"^({name}==\S+)[^\\\n]*(\\\n(?:    --hash=\S+(?: \\)?\n)+)", LOCK.read_text(), re.M
+    )
+    if entry is None:
+        sys.exit(f"{LOCK} does not lock {name}")
+    return f"{entry[1]} {entry[2]}"
+
+
+def fetch(requirements: Path, *where: str) -> None:
+    """Download what is locked, and nothing that it needs."""
+    pip(
+        "download",
+        "--require-hashes",
+        "--no-deps",
+        *where,
+        "--dest",
+        str(WHEELS),
+        "-r",
+        str(requirements),
+    )
 
 
 def pip(*arguments: str) -> None:

@@ -2,11 +2,12 @@
 
 import gc
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from segue.service import SessionService
     from segue.settings import Settings
+    from segue.window import Redact
 
 
 def main() -> None:
@@ -30,13 +31,21 @@ def serve(arguments: list[str]) -> int:
     import logging
 
     from segue.lsp.server import run
-    from segue.settings import LOG_LEVELS, MEMORY, SettingsError, load_settings, minutes_of
+    from segue.settings import (
+        LOG_LEVELS,
+        MEMORY,
+        REDACTIONS,
+        SettingsError,
+        load_settings,
+        minutes_of,
+    )
 
     parser = argparse.ArgumentParser("segue lsp", description="Serve one editor window on stdio.")
     parser.add_argument("--stdio", action="store_true", help="accepted and ignored: it always is")
     parser.add_argument("--database", help="the SQLite file to keep sessions in")
     parser.add_argument("--continue-minutes", help="how old a session may be to be resumed")
     parser.add_argument("--log", choices=LOG_LEVELS, help="how much is said on stderr")
+    parser.add_argument("--redact", choices=REDACTIONS, help="whether secrets are stored masked")
     given = vars(parser.parse_args(arguments))
     given.pop("stdio")
     try:
@@ -51,14 +60,32 @@ def serve(arguments: list[str]) -> int:
     gc.freeze()
     gc.enable()
     database = None if settings.database == MEMORY else settings.database
-    return run(lambda: open_service(settings), settings.continue_minutes, database)
+    redact = redaction(settings)
+    return run(lambda: open_service(settings), settings.continue_minutes, redact, database)
 
 
 async def open_service(settings: "Settings") -> "SessionService":
     """Open the store that the settings name: the one place that knows which there are."""
+    import logging
+
+    from segue.storage import library
     from segue.storage.local import LocalSessionService
 
+    if (warning := library.warning()) is not None:
+        logging.getLogger("segue").warning(warning)
     return await LocalSessionService.open(settings.database)
+
+
+def redaction(settings: "Settings") -> "Redact":
+    """Return what is done with the secrets in what an editor says: masked, unless it is off."""
+    from segue.window import as_it_is
+
+    def masked(value: Any, text: str) -> Any:
+        from segue.redact import mask  # not before the first append: a start does not need it
+
+        return mask(value, text)
+
+    return as_it_is if settings.redact == "off" else masked
 
 
 if __name__ == "__main__":

@@ -21,6 +21,8 @@ APP = "segue"
 MEMORY = ":memory:"
 LogLevel = Literal["debug", "info", "warning", "error"]
 LOG_LEVELS: tuple[str, ...] = get_args(LogLevel)
+Redaction = Literal["mask", "off"]
+REDACTIONS: tuple[str, ...] = get_args(Redaction)
 
 
 class SettingsError(Exception):
@@ -34,6 +36,7 @@ class Settings:
     database: str
     continue_minutes: float = 60.0
     log: LogLevel = "warning"
+    redact: Redaction = "mask"
 
 
 @attrs.frozen(kw_only=True)
@@ -41,6 +44,7 @@ class _Given:
     database: str | None = None
     continue_minutes: float | None = None
     log: LogLevel | None = None
+    redact: Redaction | None = None
 
 
 def load_settings(
@@ -101,7 +105,8 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
         "continue_minutes": minutes_of(
             environment.get("SEGUE_CONTINUE_MINUTES"), "SEGUE_CONTINUE_MINUTES"
         ),
-        "log": _level(environment.get("SEGUE_LOG")),
+        "log": _one_of(LOG_LEVELS, environment.get("SEGUE_LOG"), "SEGUE_LOG"),
+        "redact": _one_of(REDACTIONS, environment.get("SEGUE_REDACT"), "SEGUE_REDACT"),
     }
 
 
@@ -123,9 +128,9 @@ def minutes_of(text: str | None, setting: str) -> float | None:
     return minutes
 
 
-def _level(text: str | None) -> str | None:
+def _one_of(words: tuple[str, ...], text: str | None, setting: str) -> str | None:
     if not text:
         return None
-    if text.lower() not in LOG_LEVELS:
-        raise SettingsError(f"SEGUE_LOG: expected one of {', '.join(LOG_LEVELS)}")
+    if text.lower() not in words:
+        raise SettingsError(f"{setting}: expected one of {', '.join(words)}")
     return text.lower()

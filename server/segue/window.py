@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import attrs
 
-from segue.events import Event
+from segue.events import Event, encode
 from segue.manager import LAST_SEEN, SessionManager, ago
 from segue.service import (
     PAGE,
@@ -25,6 +25,15 @@ from segue.service import (
 from segue.workspace import Workspace
 
 Mode = Literal["auto", "new", "resume"]
+
+Redact = Callable[[Any, str], Any]
+"""Returns a JSON value, which the text holds as ASCII JSON, as it may be stored."""
+
+
+def as_it_is(value: Any, text: str) -> Any:
+    """Return *value*: nothing is redacted."""
+    return value
+
 
 _LONGEST_AGE_MINUTES = 1_000 * 365 * 24 * 60
 
@@ -66,14 +75,19 @@ class Found:
 class Window:
     """The sessions of one editor window, over a service that is opened when it is first needed.
 
-    Requests take effect one after the other, in the order in which they are made.
+    Requests take effect one after the other, in the order in which they are made. What an editor
+    says is redacted here, before anything is kept, compared or named after it.
     """
 
     def __init__(
-        self, open_service: Callable[[], Awaitable[SessionService]], continue_minutes: float
+        self,
+        open_service: Callable[[], Awaitable[SessionService]],
+        continue_minutes: float,
+        redact: Redact = as_it_is,
     ) -> None:
         self._open_service = open_service
         self._continue_minutes = continue_minutes
+        self._redact = redact
         self._service: SessionService | None = None
         self._managers: dict[str, SessionManager] = {}
         # First in, first out: the first await of every request keeps the order of arrival.
@@ -129,7 +143,9 @@ class Window:
     ) -> Appended:
         """Append to a session that is open here, as `SessionManager.persist_events` promises."""
         async with self._turn:
-            return await self._open_manager(session_id).persist_events(events, parent_id=parent_id)
+            manager = self._open_manager(session_id)
+            redacted = [self._redacted(event) for event in events]
+            return await manager.persist_events(redacted, parent_id=parent_id)
 
     async def events(
         self, session_id: str, *, after: int | None, before: int | None, limit: int
@@ -209,10 +225,15 @@ class Window:
     async def set_metadata(self, session_id: str, key: str, value: Any) -> None:
         """Keep a JSON value with a session, open here or not; None removes it."""
         async with self._turn:
+            value = self._redact(value, encode("$.value", value))
             if (manager := self._managers.get(session_id)) is not None:
                 await manager.set_metadata(key, value)
             else:
                 await (await self._connected()).set_metadata(session_id, key, value)
+
+    def _redacted(self, event: Event) -> Event:
+        data = self._redact(event.data, event.text)
+        return event if data is event.data else event.with_data(data)
 
     async def _connected(self) -> SessionService:
         if self._service is None:

@@ -21,13 +21,7 @@ _PACKAGES = ("pygls", "lsprotocol", "aiosqlite", "cattrs", "uuid6")
 def run(settings: Settings, *, as_json: bool) -> int:
     """Print what was found; return 1 if something is wrong, else 0. Nothing is changed."""
     checkup = examine(settings.database)
-    problems = list(checkup.problems)
-    if not library.is_safe():
-        problems.insert(
-            0,
-            f"SQLite {library.VERSION} can corrupt a database that several windows share; "
-            "3.51.3 is the first safe one (install the package pysqlite3)",
-        )
+    problems = [*filter(None, [library.warning()]), *checkup.problems]
     report = _report(settings, checkup, problems)
     if as_json:
         click.echo(json.dumps(report, indent=2))

@@ -33,7 +33,7 @@ from segue.lsp.protocol import (
 from segue.lsp.transport import SessionProtocol
 from segue.service import SessionService
 from segue.strict import Fault, InvalidInputError
-from segue.window import Opened, Window
+from segue.window import Opened, Redact, Window
 from segue.workspace import (
     InvalidWorkspaceError,
     Workspace,
@@ -173,7 +173,9 @@ HANDLERS: dict[str, Callable[[Any, Any], Awaitable[Any]]] = {
 }
 
 
-def run(open_service: OpenService, continue_minutes: float, database: str | None) -> int:
+def run(
+    open_service: OpenService, continue_minutes: float, redact: Redact, database: str | None
+) -> int:
     """Serve the client on stdio until its end; return the exit code.
 
     *database* is what the client is told of where the sessions are kept.
@@ -181,7 +183,7 @@ def run(open_service: OpenService, continue_minutes: float, database: str | None
     stdin, stdout = lifetime.claim_stdio()
 
     async def main() -> int:
-        window = Window(open_service, continue_minutes)
+        window = Window(open_service, continue_minutes, redact)
         server = SessionServer(window, database)
         return await lifetime.serve(server.protocol, window, stdin, stdout)
 

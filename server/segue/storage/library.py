@@ -55,6 +55,16 @@ def is_safe(version: str = VERSION) -> bool:
     )
 
 
+def warning() -> str | None:
+    """Return what is wrong with the linked SQLite, in words that a person can act on, or None."""
+    if is_safe():
+        return None
+    return (
+        f"SQLite {VERSION} can corrupt a database that several windows share; "
+        "3.51.3 is the first safe one (install the package pysqlite3)"
+    )
+
+
 def connect(where: str) -> Connection:
     """Open *where* with the promises of the store: durable commits, nothing implicit."""
     db = _connect(where)
