@@ -1,0 +1,457 @@
+"""Damage copies of a good database, open them as a window does, and compare what is left.
+
+A server always starts. What SQLite calls damage is set aside, and what lies on the pages that were
+not hit is in the database that takes its place. What SQLite does not notice is counted apart, and
+so is what only a damaged page above it led to.
+"""
+
+import asyncio
+import contextlib
+import hashlib
+import multiprocessing
+import os
+import re
+import resource
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import attrs
+
+from segue.cli.client import Client, RequestError
+from segue.events import Event
+from segue.service import (
+    NewSession,
+    SessionService,
+    StorageCorrupt,
+    StorageError,
+)
+from segue.storage import library
+from segue.storage.local import LocalSessionService
+from tests.faults.pages import Layout, layout
+from tests.faults.programme import Report, Size, main
+from tests.faults.staging import database_in, quiet, stage
+
+DAMAGES: dict[Size, int] = {"short": 60, "long": 1_000}
+OVER_STDIO_EVERY = 20
+SESSIONS, EVENTS = 25, 60
+LARGE_EVERY = 15
+PAGE = 4_096
+PATIENCE_S = 5.0
+ENOUGH = 0.99
+SET_ASIDE = re.compile(
+    r"(?P<where>.+) was damaged\. It was set aside as (?P<aside>.+); (?P<events>\d+) events of "
+    r"(?P<sessions>\d+) sessions that could still be read are in (?P=where)\. Try again\."
+)
+
+
+@attrs.frozen
+class Good:
+    """A good database, what is in it, and where each event lies."""
+
+    database: Path
+    content: bytes
+    events: dict[str, int]
+    """What each event says, and its key in the table."""
+    sessions: list[str]
+    layout: Layout
+
+
+@attrs.define
+class Found:
+    """What a window met when it read everything."""
+
+    errors: list[StorageError] = attrs.field(factory=list)
+    crash: str = ""
+    says: list[str] = attrs.field(factory=list)
+    sessions: list[str] = attrs.field(factory=list)
+
+
+async def make_good(folder: Path) -> Good:
+    """Fill a database: small events and large ones, and metadata, all in the main file."""
+    database = folder / "good" / "sessions.db"
+    service = await LocalSessionService.open(database)
+    ids = []
+    for number in range(SESSIONS):
+        new = NewSession(
+            id=f"session {number}", directory=f"/project/{number}", metadata={"key": number}
+        )
+        events = [_event(number, seq) for seq in range(EVENTS)]
+        await service.create_session(new, events, invocation_id=f"window {number}")
+        ids.append(new.id)
+    await service.close()
+    return _inspected(database, ids)
+
+
+def _event(session: int, seq: int) -> Event:
+    size = 9_000 if seq % LARGE_EVERY == 7 else 200
+    return Event.new("user_message", {"content": f"payload {session}-{seq} {'x' * size}"})
+
+
+def _inspected(database: Path, ids: list[str]) -> Good:
+    with contextlib.closing(library.connect_to_read(str(database))) as db:
+        rows = db.execute("SELECT key, data FROM events").fetchall()
+    says = {_says(data): key for key, data in rows}
+    assert len(says) == SESSIONS * EVENTS
+    return Good(database, database.read_bytes(), says, ids, layout(database, "events"))
+
+
+def _says(text: str) -> str:
+    """Return an event's name and the digest of all that it says."""
+    name = re.search(r"payload \d+-\d+", text)
+    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+    return f"{name[0] if name else '?'} {digest}"
+
+
+Damage = Callable[[Random, bytearray], None]
+
+
+def flip(chance: Random, content: bytearray) -> None:
+    """Flip bits of a few bytes."""
+    for _ in range(chance.choice([1, 1, 2, 8])):
+        content[chance.randrange(len(content))] ^= chance.randrange(1, 256)
+
+
+def flip_in_structure(chance: Random, content: bytearray) -> None:
+    """Flip bytes where a page says what is on it: SQLite seldom misses that."""
+    at = chance.randrange(len(content) // PAGE) * PAGE
+    for _ in range(chance.choice([1, 2, 4])):
+        content[at + chance.randrange(40) + (100 if at == 0 else 0)] ^= chance.randrange(1, 256)
+
+
+def wipe(chance: Random, content: bytearray) -> None:
+    """Overwrite whole pages with zeros, or with garbage."""
+    for _ in range(chance.choice([1, 1, 2, 3])):
+        at = chance.randrange(len(content) // PAGE) * PAGE
+        content[at : at + PAGE] = chance.choice([bytes(PAGE), chance.randbytes(PAGE)])
+
+
+def cut(chance: Random, content: bytearray) -> None:
+    """Cut off the end, at a page or anywhere."""
+    keep = chance.randrange(len(content) // 2, len(content))
+    del content[keep - keep % chance.choice([1, PAGE]) :]
+
+
+def spoil_first_page(chance: Random, content: bytearray) -> None:
+    """Damage the page that says what the file is, and what is in it."""
+    if chance.random() < 0.5:
+        content[:PAGE] = chance.choice([bytes(PAGE), chance.randbytes(PAGE)])
+    else:
+        content[chance.randrange(100)] ^= chance.randrange(1, 256)
+
+
+DAMAGE: dict[str, Damage] = {
+    "flipped": flip, "flipped in structure": flip_in_structure, "wiped": wipe, "cut": cut,
+    "first page": spoil_first_page,
+}  # fmt: skip
+
+
+def hit_pages(good: bytes, bad: bytes) -> set[int]:
+    """Return the numbers of the pages that are not what they were."""
+    pages = range(0, len(good), PAGE)
+    return {at // PAGE + 1 for at in pages if good[at : at + PAGE] != bad[at : at + PAGE]}
+
+
+class Victim:
+    """One damaged copy, and what becomes of it."""
+
+    def __init__(self, report: Report, good: Good, database: Path, content: bytes) -> None:
+        self._report = report
+        self._good = good
+        self._database = database
+        self._hit = hit_pages(good.content, content)
+        self._content = content
+        shutil.rmtree(database.parent, ignore_errors=True)
+        database.parent.mkdir(mode=0o700)
+        database.write_bytes(content)
+
+    def judge(self, found: Found, kind: str) -> None:
+        """Compare what was found with what must be there."""
+        report = self._report
+        report.count(f"damaged: {kind}")
+        promise = "no damage fails in any other way than by a StorageError"
+        report.expect(not found.crash, promise, found.crash)
+        if found.crash:
+            report.count("salvage failed")
+        elif 1 in self._hit and self._is_disowned():
+            self._judge_disowned(found)
+        elif not found.errors:
+            report.count("not noticed by SQLite")
+            self._judge_rows(found, "not noticed")
+        else:
+            report.count("set aside")
+            self._judge_messages(found)
+            self._judge_rows(found, "set aside")
+
+    def _is_disowned(self) -> bool:
+        return self._database.read_bytes() == self._content
+
+    def _judge_disowned(self, found: Found) -> None:
+        """Count a file whose first page no longer says what it is: it is left as it was."""
+        self._report.count("first page hit, left as it is")
+        self._report.expect(
+            bool(found.errors) or bool(found.says), "a file that is left is told of"
+        )
+        self._report.expect(not found.errors, "a window opens a session, whatever is damaged",
+                            f"pages {sorted(self._hit)}: {found.errors[:1]}")  # fmt: skip
+
+    def _judge_messages(self, found: Found) -> None:
+        told = [match for error in found.errors if (match := SET_ASIDE.fullmatch(str(error)))]
+        example = "; ".join(map(str, found.errors))
+        self._report.expect(len(told) == 1, "damage is told once, with both paths", example)
+        corrupt = all(isinstance(error, StorageCorrupt) for error in found.errors)
+        self._report.expect(corrupt, "damage is told as StorageCorrupt", example)
+        if not told:
+            return
+        self._report.expect(told[0]["where"] == str(self._database), "the path told is right")
+        aside = Path(told[0]["aside"])
+        kept = aside.exists() and aside.read_bytes() == self._content
+        self._report.expect(kept, "the damaged file is kept beside, unchanged", str(self._hit))
+        counts = (int(told[0]["sessions"]), int(told[0]["events"]))
+        real = (len(found.sessions), len(found.says))
+        self._report.expect(counts == real, "the counts told are right", f"{counts}, {real}")
+
+    def _judge_rows(self, found: Found, how: str) -> None:
+        places = self._good.layout
+        events = self._good.events
+        outside = {says for says, key in events.items() if not places.own[key] & self._hit}
+        behind = {says for says in outside if places.above[events[says]] & self._hit}
+        kept = outside & set(found.says)
+        self._report.count(f"rows outside, {how}", len(outside - behind))
+        self._report.count(f"rows outside kept, {how}", len(kept - behind))
+        self._report.count(f"rows behind a damaged page above, {how}", len(behind))
+        self._report.count(f"rows behind a damaged page above kept, {how}", len(kept & behind))
+        share = len(kept - behind) / max(1, len(outside - behind))
+        example = f"{share:.1%} with pages {sorted(self._hit)[:5]} hit"
+        promise = f"{how}: of the rows outside the damaged pages {ENOUGH:.0%} are kept"
+        self._report.expect(share >= ENOUGH, promise, example)
+        strange = [says for says in found.says if says not in events]
+        self._report.count(f"rows altered, {how}", len(strange))
+
+
+async def read_all(database: Path) -> Found:
+    """Read everything as a window does that tries again when it is told to."""
+    found = Found()
+    for _ in range(4):
+        try:
+            service = await LocalSessionService.open(database)
+        except StorageError as error:
+            found.errors.append(error)
+            continue
+        except Exception as error:
+            found.crash = repr(error)[:200]
+            break
+        try:
+            await _read(service, found)
+        except StorageError as error:
+            found.errors.append(error)
+            continue
+        except Exception as error:
+            found.crash = repr(error)[:200]
+        finally:
+            await service.close()
+        break
+    return found
+
+
+def read_apart(database: Path) -> Found:
+    """Read everything in a process of its own: one that hangs can be killed."""
+    ours, theirs = multiprocessing.Pipe(duplex=False)
+    reader = multiprocessing.get_context("fork").Process(target=_tell, args=(database, theirs))
+    reader.start()
+    theirs.close()
+    try:
+        if ours.poll(PATIENCE_S):
+            return ours.recv()  # type: ignore[no-any-return]
+        return Found(crash=f"nothing after {PATIENCE_S} seconds")
+    except EOFError:
+        return Found(crash=f"exit code {reader.exitcode}")
+    finally:
+        reader.kill()
+        reader.join()
+
+
+def _tell(database: Path, to: Any) -> None:
+    to.send(asyncio.run(read_all(database)))
+
+
+async def _read(service: SessionService, found: Found) -> None:
+    found.says.clear()
+    page = await service.list_sessions(archived=True, limit=1_000)
+    found.sessions = [session.id for session in page.sessions]
+    for id in found.sessions:
+        await service.get_metadata(id, "key")
+        await service.get_session(id)
+        after, more = 0, True
+        while more:
+            events = await service.load_events(id, after=after, limit=1_000)
+            found.says += [_says(_text(event.data)) for event in events.events]
+            more = events.has_more
+            after = events.events[-1].seq if events.events else after
+    await _goes_on(service)
+
+
+def _text(data: Any) -> str:
+    # As the store has it, so that the digests are of the same text.
+    return data if isinstance(data, str) else Event.new("any", data).text
+
+
+async def _goes_on(service: SessionService) -> None:
+    """Store something new, and take it away again: a database that is repaired takes both."""
+    new = NewSession(id="new", directory="/new")
+    await service.create_session(new, [Event.new("text", {"content": "x"})], invocation_id="1")
+    await service.delete("new")
+
+
+def over_stdio(report: Report, folder: Path) -> None:
+    """Meet the damage as an editor does: it is told once at most, and then can work."""
+    client = Client(folder)
+    client.initialize()
+    report.count("servers that answered initialize")
+    errors = []
+    for _ in range(3):
+        try:
+            _work(client)
+            break
+        except RequestError as error:
+            errors.append(f"{error.kind}: {error.message}")
+    else:
+        report.expect(False, "a window opens a session, whatever is damaged", errors[-1])
+    for told in errors:
+        report.expect(told.startswith("StorageCorrupt"), "damage is told by its name", told)
+    code = client.shutdown()
+    report.expect(code == 0, "a server that met damage ends well", f"exit code {code}")
+
+
+def _work(client: Client) -> None:
+    for session in client.request("session/list", {"limit": 1_000})["sessions"]:
+        client.request("session/open", {"sessionId": session["sessionId"]})
+    session = client.request("session/open", {"mode": "new"})["session"]["sessionId"]
+    event = {"type": "text", "data": {"content": "goes on"}}
+    client.request("session/append", {"sessionId": session, "events": [event]})
+
+
+def damage_all(report: Report, chance: Random, folder: Path) -> None:
+    """Damage copies in every way, in turn."""
+    good = asyncio.run(make_good(folder))
+    report.counts["pages"] = len(good.content) // PAGE
+    database = database_in(folder)
+    kinds = list(DAMAGE)
+    for number in range(DAMAGES[report.size]):
+        kind = kinds[number % len(kinds)]
+        content = bytearray(good.content)
+        DAMAGE[kind](chance, content)
+        victim = Victim(report, good, database, bytes(content))
+        if number % OVER_STDIO_EVERY == OVER_STDIO_EVERY - 1:
+            over_stdio(report, folder)
+        else:
+            victim.judge(read_apart(database), kind)
+        report.count("damages")
+
+
+# -- what is no damage -------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def locked(database: Path) -> Iterator[None]:
+    """Hold the lock that every write waits for."""
+    with contextlib.closing(library.connect(str(database))) as db:
+        db.execute("BEGIN IMMEDIATE")
+        yield
+        db.execute("ROLLBACK")
+
+
+@contextlib.contextmanager
+def without_room(database: Path) -> Iterator[None]:
+    """Let no file of this process grow: to SQLite this is an I/O error."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@contextlib.contextmanager
+def as_somebody_else(database: Path) -> Iterator[None]:
+    """Be a user who may not read the file (only root can be somebody else)."""
+    mine = os.geteuid()
+    mode = database.stat().st_mode
+    database.chmod(0)
+    if mine == 0:
+        os.seteuid(65_534)
+    try:
+        yield
+    finally:
+        if mine == 0:
+            os.seteuid(mine)
+        database.chmod(mode)
+
+
+@contextlib.contextmanager
+def full(database: Path) -> Iterator[None]:
+    """Let every new connection be told that the disk is full."""
+    connect = library.connect
+
+    def with_no_more_pages(where: str) -> library.Connection:
+        db = connect(where)
+        db.execute("PRAGMA max_page_count = 1")
+        return db
+
+    library.connect = with_no_more_pages
+    try:
+        yield
+    finally:
+        library.connect = connect
+
+
+NO_DAMAGE: dict[str, Callable[[Path], contextlib.AbstractContextManager[None]]] = {
+    "busy": locked, "I/O error": without_room, "permission denied": as_somebody_else, "full": full,
+}  # fmt: skip
+
+
+async def _try_to_write(database: Path) -> str:
+    try:
+        service = await LocalSessionService.open(database)
+    except StorageError as error:
+        return error.kind
+    try:
+        new = NewSession(id="large", directory="/large")
+        events = [Event.new("text", {"content": "x" * 1_000_000})]
+        await service.create_session(new, events, invocation_id="1")
+    except StorageError as error:
+        return error.kind
+    finally:
+        await service.close()
+    return "no error"
+
+
+def no_damage(report: Report, folder: Path) -> None:
+    """Meet every other trouble: nothing is ever set aside for it."""
+    library.BUSY_TIMEOUT_S = 0.2
+    for name, trouble in NO_DAMAGE.items():
+        place = folder / name.replace("/", "")
+        database = place / "sessions.db"
+        shutil.copytree(folder / "good", place)
+        with trouble(database):
+            kind = asyncio.run(_try_to_write(database))
+        report.counts[f"no damage: {name}"] = kind
+        report.expect(kind not in ("no error", "StorageCorrupt"), f"{name} is told as such", kind)
+        beside = [each.name for each in place.iterdir() if "corrupt" in each.name]
+        report.expect(not beside, "only damage sets a database aside", f"{name}: {beside}")
+        again = asyncio.run(read_all(database))
+        whole = not again.errors and len(again.says) == SESSIONS * EVENTS
+        report.expect(whole, "what was no damage costs nothing", f"{name}: {again.errors[:1]}")
+
+
+def run(report: Report, chance: Random) -> None:
+    """Do all the damage, then all that is none."""
+    with stage() as folder, quiet():
+        damage_all(report, chance, folder)
+        no_damage(report, folder)
+
+
+if __name__ == "__main__":
+    main(run)

@@ -1,0 +1,288 @@
+"""Kill a migration at every statement, and abort it at every statement.
+
+Afterwards the database is wholly before it or wholly after it, with every row, and the next window
+finishes what was begun. Whatever stands in `schema.MIGRATIONS` is tried, and one more made up here,
+so that there is always one that meets a database with rows in it.
+"""
+
+import asyncio
+import contextlib
+import os
+import shutil
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import attrs
+
+from segue.cli.client import Client, RequestError
+from segue.events import Event
+from segue.service import NewSession, StorageError, StorageUnavailable
+from segue.storage import library, schema
+from segue.storage.database import Database
+from segue.storage.library import Connection
+from segue.storage.local import LocalSessionService
+from tests.faults.programme import Report, Size, main
+from tests.faults.staging import database_in, quiet, stage
+
+INSTRUCTIONS: dict[Size, int] = {"short": 40, "long": 3_000}
+"""How many more kills there are, in the middle of statements."""
+
+FURTHEST = 60_000
+ROWS = 40
+MADE_UP = (
+    "ALTER TABLE sessions ADD COLUMN mood TEXT",
+    "UPDATE sessions SET mood = 'calm'",
+    "CREATE TABLE moods (session INTEGER PRIMARY KEY, mood TEXT NOT NULL) STRICT",
+    "INSERT INTO moods SELECT number, mood FROM sessions",
+    "CREATE INDEX moods_by_name ON moods (mood)",
+)
+"""A migration that changes rows, moves them and makes indexes on them."""
+
+NOTHING: frozenset[str] = frozenset()
+Stop = Callable[[Connection], None]
+
+
+@attrs.frozen
+class State:
+    """What a database is: its version, its schema, and its rows in every table."""
+
+    version: int
+    application: int
+    names: frozenset[str]
+    rows: tuple[tuple[str, int], ...]
+    sound: bool
+
+
+def state_of(database: Path) -> State:
+    """Return the state in which a process that opens *database* finds it."""
+    with contextlib.closing(library.connect(str(database))) as db:
+        names = [row[0] for row in db.execute("SELECT name FROM sqlite_master ORDER BY name")]
+        tables = [
+            row[0]
+            for row in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+            if not row[0].startswith("sqlite_")
+        ]
+        counted = [(name, _one(db, f"SELECT count(*) FROM {name}")) for name in sorted(tables)]
+        return State(
+            version=_one(db, "PRAGMA user_version"),
+            application=_one(db, "PRAGMA application_id"),
+            names=frozenset(names),
+            rows=tuple(counted),
+            sound=_one(db, "PRAGMA integrity_check") == "ok",
+        )
+
+
+def _one(db: Connection, sql: str) -> Any:
+    return db.execute(sql).fetchone()[0]
+
+
+class Migrations:
+    """The real migrations and the made-up one, and a database of each version."""
+
+    def __init__(self, report: Report, folder: Path) -> None:
+        self._report = report
+        self._folder = folder
+        self._all = (*schema.MIGRATIONS, MADE_UP)
+        self._victim = folder / "victim" / "sessions.db"
+        self.versions = range(len(self._all))
+        self.before = [self._made(version) for version in range(len(self._all) + 1)]
+        self.states = [state_of(database) for database in self.before]
+
+    def _made(self, version: int) -> Path:
+        database = self._folder / f"version-{version}" / "sessions.db"
+        database.parent.mkdir()
+        schema.MIGRATIONS = self._all[:version]
+        if not version:
+            return database
+        previous = self._folder / f"version-{version - 1}" / "sessions.db"
+        if previous.exists():
+            shutil.copy(previous, database)
+        asyncio.run(_fill(database, rows=0 if previous.exists() else ROWS))
+        return database
+
+    def interrupt(self, version: int, stop: Stop) -> bool:
+        """Migrate from *version* by one, in a process that *stop* harms; tell whether it died."""
+        shutil.rmtree(self._victim.parent, ignore_errors=True)
+        shutil.copytree(self.before[version].parent, self._victim.parent)
+        schema.MIGRATIONS = self._all[: version + 1]
+        if child := os.fork():
+            _, status = os.waitpid(child, 0)
+        else:
+            _die_of(self._victim, stop)
+        self._judge(version, status)
+        return status != 0
+
+    def _judge(self, version: int, status: int) -> None:
+        report = self._report
+        before, after = self.states[version], self.states[version + 1]
+        found = state_of(self._victim)
+        example = f"version {version}, {found}"
+        if not version:  # a new database has no rows yet, and what it is before is nothing at all
+            after, before = attrs.evolve(after, rows=found.rows), attrs.evolve(found, names=NOTHING)
+        whole = found in (before, after)
+        report.expect(whole, "a migration is there wholly or not at all", example)
+        report.expect(found.sound, "an interrupted migration leaves a sound database", example)
+        report.count("found before it" if found.version == version else "found after it")
+        report.count("interrupted" if status else "not interrupted")
+        try:
+            asyncio.run(_fill(self._victim, rows=0))
+        except StorageError as error:
+            report.expect(False, "the next window finishes the migration", repr(error))
+            return
+        finished = state_of(self._victim)
+        same = (finished.version, finished.names) == (after.version, after.names)
+        report.expect(same, "the next window finishes the migration", f"{finished}")
+        kept = not version or finished.rows == after.rows
+        report.expect(kept, "a migration costs no row", f"{finished.rows}")
+
+
+def _die_of(database: Path, stop: Stop) -> None:
+    """Open *database* with *stop* at work, as a window does; never return."""
+    connect = library.connect
+
+    def harmed(where: str) -> Connection:
+        db = connect(where)
+        stop(db)
+        return db
+
+    library.connect = harmed
+    try:
+        Database(str(database))._open().close()
+    except BaseException:
+        os._exit(1)
+    os._exit(0)
+
+
+async def _fill(database: Path, rows: int) -> None:
+    service = await LocalSessionService.open(database)
+    try:
+        for number in range(rows):
+            new = NewSession(id=f"{number}", directory="/", metadata={"key": number})
+            events = [Event.new("text", {"content": "x" * 300}) for _ in range(3)]
+            await service.create_session(new, events, invocation_id="1")
+    finally:
+        await service.close()
+
+
+def kill_at_statement(number: int) -> Stop:
+    """Die when the statement with this *number* begins."""
+    return _at_statement(number, lambda db: os.kill(os.getpid(), signal.SIGKILL))
+
+
+def abort_at_statement(number: int) -> Stop:
+    """Let the statement with this *number* be broken off, as by an error."""
+    return _at_statement(number, lambda db: db.set_progress_handler(lambda: 1, 1))
+
+
+def _at_statement(number: int, harm: Callable[[Connection], None]) -> Stop:
+    def stop(db: Connection) -> None:
+        left = [number]
+
+        def trace(sql: str) -> None:
+            left[0] -= 1
+            if left[0] == -1:
+                harm(db)
+            elif left[0] < -1:
+                db.set_progress_handler(None, 0)  # what is broken off may be rolled back
+
+        db.set_trace_callback(trace)
+
+    return stop
+
+
+def kill_at_instruction(number: int) -> Stop:
+    """Die after so many instructions of SQLite's machine, in the middle of a statement."""
+
+    def stop(db: Connection) -> None:
+        db.set_progress_handler(lambda: os.kill(os.getpid(), signal.SIGKILL), number)
+
+    return stop
+
+
+def interrupt_all(report: Report, chance: Random, migrations: Migrations) -> None:
+    """Interrupt each migration at every statement, then anywhere."""
+    for version in migrations.versions:
+        statements = 0
+        while migrations.interrupt(version, kill_at_statement(statements)):
+            statements += 1
+        report.counts[f"statements of migration {version + 1}"] = statements
+        for number in range(statements):
+            aborted = migrations.interrupt(version, abort_at_statement(number))
+            report.count("aborted", int(aborted))
+        for _ in range(INSTRUCTIONS[report.size]):
+            at = int(FURTHEST ** chance.random())
+            migrations.interrupt(version, kill_at_instruction(at))
+            report.count("killed within a statement")
+
+
+# -- a later version ---------------------------------------------------------------------------
+
+
+def _bytes(folder: Path) -> dict[str, bytes]:
+    files = (each for each in folder.iterdir() if not each.name.endswith("-lock"))
+    return {each.name: each.read_bytes() for each in files}
+
+
+def later_version(report: Report, folder: Path, pending: bool) -> None:
+    """Meet a database of a later Segue, perhaps with a log that is not in the file yet."""
+    database = database_in(folder)
+    shutil.rmtree(database.parent, ignore_errors=True)
+    asyncio.run(_fill(database, rows=3))
+    writer = library.connect(str(database))
+    writer.execute(f"PRAGMA user_version = {len(schema.MIGRATIONS) + 1}")
+    if pending:
+        kept = folder / "kept"
+        shutil.copytree(database.parent, kept, ignore=shutil.ignore_patterns("*-shm", "*-lock"))
+        writer.close()
+        shutil.rmtree(database.parent)
+        kept.rename(database.parent)
+    else:
+        writer.close()
+    before = _bytes(database.parent)
+    for meet in (_meet_in_process, _meet_over_stdio):
+        kind, message = meet(folder)
+        clear = kind == "StorageUnavailable" and "later Segue" in message
+        report.expect(clear, "a later version is refused by name", f"{kind}: {message}")
+        after = {name: each for name, each in _bytes(database.parent).items() if name in before}
+        report.expect(after == before, "a database of a later version is left as it is")
+        more = {name for name in _bytes(database.parent) if "-shm" not in name} - set(before)
+        report.expect(not more, "nothing is put beside a later version's database", f"{more}")
+        report.count("later versions refused")
+
+
+def _meet_in_process(folder: Path) -> tuple[str, str]:
+    try:
+        asyncio.run(_fill(database_in(folder), rows=0))
+    except StorageUnavailable as error:
+        return error.kind, str(error)
+    return "nothing", "opened"
+
+
+def _meet_over_stdio(folder: Path) -> tuple[str, str]:
+    client = Client(folder)
+    client.initialize()
+    try:
+        client.request("session/open", {})
+    except RequestError as error:
+        return str(error.kind), error.message
+    finally:
+        client.close_stdin()
+    return "nothing", "opened"
+
+
+def run(report: Report, chance: Random) -> None:
+    """Interrupt every migration, and meet the one that is not known yet."""
+    real = schema.MIGRATIONS
+    report.counts["real migrations"] = len(real)
+    with stage() as folder, quiet():
+        interrupt_all(report, chance, Migrations(report, folder))
+        schema.MIGRATIONS = real
+        later_version(report, folder, pending=False)
+        later_version(report, folder, pending=True)
+
+
+if __name__ == "__main__":
+    main(run)

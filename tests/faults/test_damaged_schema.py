@@ -1,0 +1,47 @@
+"""A flipped bit in the schema's own text, while every row is whole."""
+
+from pathlib import Path
+
+import pytest
+
+from segue.service import StorageCorrupt
+from segue.storage.local import LocalSessionService
+from tests.making import said, store
+
+
+async def damage(database: Path, good: bytes, bad: bytes) -> str:
+    """Store a session and close the store, then flip a bit; return the session's id."""
+    service = await LocalSessionService.open(database)
+    session_id = await store(service, said("kept"))
+    await service.close()
+    content = database.read_bytes()
+    assert content.count(good) == 1
+    database.write_bytes(content.replace(good, bad))
+    return session_id
+
+
+async def test_damage_that_sqlite_names_in_no_unicode_is_damage(database: Path) -> None:
+    await damage(database, b"CREATE TABLE sessions", b"CREATE T\xc1BLE sessions")
+
+    with pytest.raises(StorageCorrupt):
+        await LocalSessionService.open(database)
+
+
+@pytest.mark.parametrize(
+    ("good", "bad"),
+    [
+        (b"CREATE VIEW session_records", b"CREATE VIEV session_records"),
+        (b"CREATE TABLE sessions", b"CREATE TABLD sessions"),
+    ],
+)
+async def test_rows_outlive_damage_to_the_schema(database: Path, good: bytes, bad: bytes) -> None:
+    session_id = await damage(database, good, bad)
+
+    with pytest.raises(StorageCorrupt):
+        await LocalSessionService.open(database)
+    service = await LocalSessionService.open(database)
+    try:
+        page = await service.load_events(session_id)
+    finally:
+        await service.close()
+    assert [event.data["content"] for event in page.events] == ["kept"]
