@@ -27,6 +27,7 @@ from segue.service import (
 )
 from segue.storage import library, salvage, schema
 from segue.storage.local import LocalSessionService
+from segue.storage.turn import Turn
 from tests.making import INVOCATION, add, chain, contents, execute, note, said, store
 
 PAGE_BYTES = 4_096
@@ -88,6 +89,7 @@ async def test_files_are_for_their_owner_alone_from_the_first_byte(database: Pat
             "sessions.db-wal": 0o600,
             "sessions.db-shm": 0o600,
             "sessions.db-lock": 0o600,
+            "sessions.db-turn": 0o600,
         }
         assert mode(database.parent) == 0o700
 
@@ -569,6 +571,39 @@ async def test_a_lock_that_is_never_given_back_is_told_and_sets_nothing_aside(
     assert not list(database.parent.glob("*.corrupt-*"))
 
 
+async def test_what_is_deleted_while_another_process_reads_is_gone_with_the_next_write(
+    database: Path, service: LocalSessionService
+) -> None:
+    id = await store(service, said(CANARY))
+    other = await store(service)
+    with closing(library.connect(str(database))) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM events").fetchone()
+        began = time.monotonic()
+        await service.delete(id)
+        assert time.monotonic() - began < library.BUSY_TIMEOUT_S / 2
+        assert CANARY.encode() in Path(f"{database}-wal").read_bytes()
+    await add(service, other, said())
+    holding = [path for path in database.parent.iterdir() if CANARY.encode() in path.read_bytes()]
+    assert holding == []
+
+
+async def test_a_turn_that_is_never_given_back_is_told_and_loses_nothing(
+    database: Path, service: LocalSessionService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(library, "BUSY_TIMEOUT_S", 0.05)
+    id = await store(service, said("one"))
+    stopped = Turn(str(database))
+    assert stopped.take()
+    with pytest.raises(StorageUnavailable, match="locked"):
+        await add(service, id, said("two"))
+    assert await contents(service, id) == ["one"]
+    stopped.give_back()
+    await add(service, id, said("three"))
+    stopped.close()
+    assert await contents(service, id) == ["one", "three"]
+
+
 # Interruptions
 
 
@@ -825,7 +860,9 @@ def damage(database: Path, at: int, size: int = PAGE_BYTES) -> str:
 
 def aside(database: Path) -> list[Path]:
     found = database.parent.glob("*.corrupt-*")
-    return sorted(path for path in found if not path.name.endswith(("-wal", "-shm", "-lock")))
+    return sorted(
+        path for path in found if not path.name.endswith(("-wal", "-shm", "-lock", "-turn"))
+    )
 
 
 READER = """

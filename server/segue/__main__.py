@@ -55,7 +55,8 @@ def serve(arguments: list[str]) -> int:
         sys.stderr.write(f"segue: {error}\n")
         return 2
     logging.basicConfig(level=settings.log.upper(), format="segue: %(levelname)s: %(message)s")
-    logging.getLogger("pygls").setLevel(logging.WARNING)  # at INFO it logs what people said
+    # At INFO it logs what people said.
+    logging.getLogger("pygls").setLevel(max(logging.root.level, logging.WARNING))
 
     gc.freeze()
     gc.enable()

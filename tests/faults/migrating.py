@@ -222,7 +222,7 @@ def interrupt_all(report: Report, chance: Random, migrations: Migrations) -> Non
 
 
 def _bytes(folder: Path) -> dict[str, bytes]:
-    files = (each for each in folder.iterdir() if not each.name.endswith("-lock"))
+    files = (each for each in folder.iterdir() if not each.name.endswith(("-lock", "-turn")))
     return {each.name: each.read_bytes() for each in files}
 
 
@@ -232,10 +232,13 @@ def later_version(report: Report, folder: Path, pending: bool) -> None:
     shutil.rmtree(database.parent, ignore_errors=True)
     asyncio.run(_fill(database, rows=3))
     writer = library.connect(str(database))
+    writer.execute("UPDATE compatibility SET reader = 99, writer = 99")
     writer.execute(f"PRAGMA user_version = {len(schema.MIGRATIONS) + 1}")
     if pending:
         kept = folder / "kept"
-        shutil.copytree(database.parent, kept, ignore=shutil.ignore_patterns("*-shm", "*-lock"))
+        shutil.copytree(
+            database.parent, kept, ignore=shutil.ignore_patterns("*-shm", "*-lock", "*-turn")
+        )
         writer.close()
         shutil.rmtree(database.parent)
         kept.rename(database.parent)

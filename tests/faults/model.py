@@ -82,7 +82,9 @@ class LocalStore:
         self._lives += 1
         self._life = self._folder / f"life-{self._lives}"
         # The index of the log is memory that the dead process shared with nobody.
-        shutil.copytree(dead, self._life, ignore=shutil.ignore_patterns("*-shm", "*-lock"))
+        shutil.copytree(
+            dead, self._life, ignore=shutil.ignore_patterns("*-shm", "*-lock", "*-turn")
+        )
         await service.close()
         shutil.rmtree(dead)
 

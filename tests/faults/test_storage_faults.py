@@ -65,8 +65,8 @@ LOCKED_BEFORE_READING = Guard(
 )
 MIGRATED_UNDER_THE_LOCK = Guard(
     file="storage/schema.py",
-    code="for statement in MIGRATIONS[version] if version < len(MIGRATIONS) else ():",
-    instead="for statement in MIGRATIONS[0]:",
+    code="due = MIGRATIONS[version : version + 1] if version else MIGRATIONS",
+    instead="due = MIGRATIONS",
 )
 LIMITED_LOG = Guard(
     file="storage/library.py", code='"PRAGMA journal_size_limit = 16777216",', instead=""

@@ -40,7 +40,7 @@ class Client:
         self,
         directory: str | os.PathLike[str],
         environment: Mapping[str, str] | None = None,
-        command: Sequence[str] = (sys.executable, "-m", "segue", "lsp"),
+        command: Sequence[str] = (sys.executable, "-P", "-m", "segue", "lsp"),
     ) -> None:
         self.process = subprocess.Popen(  # noqa: S603  our own server
             command,

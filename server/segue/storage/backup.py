@@ -55,8 +55,11 @@ def before_migration(where: str, version: int) -> None:
     target = f"{where}.schema-{version}"
     if os.path.lexists(target):
         return
-    with contextlib.suppress(StorageUnavailable):
-        back_up(where, target)  # of two windows that do it at once, one finds the other's
+    try:
+        back_up(where, target)
+    except StorageUnavailable:
+        if not os.path.lexists(target):  # it does when another window was first
+            raise
     with contextlib.closing(library.connect_to_read(target)) as db:
         if schema.version_of(db) != version:
             os.unlink(target)  # another window has migrated meanwhile, after its own backup

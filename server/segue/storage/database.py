@@ -17,6 +17,7 @@ import aiosqlite
 from segue.service import StorageError, StorageUnavailable
 from segue.storage import backup, library, salvage, schema
 from segue.storage.library import Connection
+from segue.storage.turn import Turn
 
 T = TypeVar("T")
 MEMORY = ":memory:"
@@ -30,7 +31,9 @@ class Database:
         self._folder = Path(os.path.abspath(where)).parent
         self._where = where = where if where == MEMORY else os.path.realpath(where)
         self._presence = None if where == MEMORY else salvage.Presence(where)
+        self._turn = None if where == MEMORY else Turn(where)
         self._connection: aiosqlite.Connection | None = None
+        self._is_log_due = False
         self._repairing = asyncio.Lock()
         self._is_closed = False
 
@@ -50,19 +53,46 @@ class Database:
 
     async def close(self) -> None:
         """Finish what was begun, and end the thread. Closing twice is closing once."""
+        if self._is_log_due and not self._is_closed:
+            with contextlib.suppress(StorageError):
+                await self.empty_log()
         self._is_closed = True
         await self._disconnect()
+        if self._turn is not None:
+            self._turn.close()
         if self._presence is not None:
             self._presence.leave()
 
     async def write(self, work: Callable[[Connection], T]) -> T:
         """Run *work* in one transaction: it is on disk when this returns, or nothing was done."""
 
-        def whole(db: Connection) -> T:
-            with library.transaction(db):
-                return work(db)
+        def whole(db: Connection) -> tuple[T] | None:
+            if self._turn is not None and not self._turn.take():
+                return None
+            try:
+                with library.transaction(db):
+                    return (work(db),)
+            finally:
+                if self._turn is not None:
+                    self._turn.give_back()
 
-        return await self.read(whole)
+        while (done := await self.read(whole)) is None:
+            await self._wait_for_turn()
+        if self._is_log_due:
+            await self.empty_log()
+        return done[0]
+
+    async def empty_log(self) -> None:
+        """Move the log into the database and empty it.
+
+        While another process reads what it replaces, that cannot be: then it is tried again after
+        each write, and when this is closed.
+        """
+        self._is_log_due = not await self.read(library.empty_log)
+
+    async def _wait_for_turn(self) -> None:
+        if self._turn is not None and not await self._turn.wait(library.BUSY_TIMEOUT_S):
+            raise library.locked_too_long(self._where)
 
     async def read(self, work: Callable[[Connection], T]) -> T:
         """Run *work*, which changes nothing, on the connection's thread."""

@@ -113,6 +113,17 @@ def transaction(db: Connection) -> Iterator[None]:
         raise
 
 
+def empty_log(db: Connection) -> bool:
+    """Move the log into the database and empty it; tell whether nobody's reading prevented it."""
+    # Who reads may read for long, and nobody should wait for that.
+    db.execute("PRAGMA busy_timeout = 0")
+    try:
+        (busy, _, _) = db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    finally:
+        db.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_S * 1_000:.0f}")
+    return not busy
+
+
 def is_busy(error: Exception) -> bool:
     """Tell whether another program held the lock for too long."""
     return _code(error) in (_library.SQLITE_BUSY, _library.SQLITE_LOCKED)
@@ -146,12 +157,17 @@ def translate(error: Exception, where: str) -> StorageError:
         case _library.SQLITE_NOTADB:
             return StorageCorrupt(f"{where} is not a SQLite database. It was left as it is.")
         case _library.SQLITE_BUSY | _library.SQLITE_LOCKED:
-            return StorageUnavailable(
-                f"{where} was locked by another program for {BUSY_TIMEOUT_S:.0f} seconds. "
-                "Nothing was written; try again."
-            )
+            return locked_too_long(where)
         case _:
             return StorageUnavailable(f"{where} cannot be used: {error}.")
+
+
+def locked_too_long(where: str) -> StorageUnavailable:
+    """Return what to say when another window or program kept the store to itself."""
+    return StorageUnavailable(
+        f"{where} was locked by another program for {BUSY_TIMEOUT_S:.0f} seconds. "
+        "Nothing was written; try again."
+    )
 
 
 def _is_full(where: str) -> bool:

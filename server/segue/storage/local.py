@@ -231,10 +231,8 @@ class LocalSessionService:
         await self._database.write(
             lambda db: db.execute("DELETE FROM sessions WHERE id = ?", (session_id,)).close()
         )
-        # Until the log is emptied, the deleted text can still be read in the pages it replaces.
-        await self._database.read(
-            lambda db: db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-        )
+        # Until then the deleted text can still be read in the pages that the log replaces.
+        await self._database.empty_log()
 
     async def get_metadata(self, session_id: str, key: str) -> Any:
         sql = "SELECT value FROM metadata WHERE session = ? AND key = ?"

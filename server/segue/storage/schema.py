@@ -1,5 +1,6 @@
 """The database's migrations: an append-only list, each one transaction with its own record."""
 
+import itertools
 from typing import Literal
 
 from segue.service import StorageUnavailable
@@ -138,15 +139,17 @@ def is_behind(db: Connection) -> bool:
 
 
 def migrate(db: Connection) -> None:
-    """Bring the database up to date, one transaction for each migration."""
+    """Bring the database up to date, one transaction for each migration, a new one in one."""
     while version_of(db) < len(MIGRATIONS):
         with library.transaction(db):
             # Read again under the lock: another window may have migrated meanwhile.
             version = version_of(db)
-            for statement in MIGRATIONS[version] if version < len(MIGRATIONS) else ():
+            # A new database is made whole: half made, it would look like one to be migrated.
+            due = MIGRATIONS[version : version + 1] if version else MIGRATIONS
+            for statement in itertools.chain.from_iterable(due):
                 db.execute(statement)
             db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-            db.execute(f"PRAGMA user_version = {min(version + 1, len(MIGRATIONS))}")
+            db.execute(f"PRAGMA user_version = {version + len(due)}")
 
 
 def version_of(db: Connection) -> int:
