@@ -13,7 +13,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs fork, mou
 DURABLE = "PRAGMA synchronous = FULL"
 COMMITTED_FIRST = Guard(
     file="storage/database.py",
-    code="        return await self.read(whole)\n",
+    code="        while (done := await self.read(whole)) is None:\n",
     instead="""
         def foretold(db: Connection) -> T:
             db.execute("BEGIN IMMEDIATE")
@@ -26,6 +26,7 @@ COMMITTED_FIRST = Guard(
         self._writing = asyncio.ensure_future(self.read(whole))
         await asyncio.sleep(0)
         return answer
+        while (done := await self.read(whole)) is None:
 """,
 )
 LOOKED_UP_FIRST = Guard(
@@ -38,8 +39,8 @@ IDS_OF_THE_CLIENT = Guard(
 )
 ONE_TRANSACTION = Guard(
     file="storage/database.py",
-    code="            with library.transaction(db):\n                return work(db)\n",
-    instead="            return work(db)\n",
+    code="                with library.transaction(db):\n                    return (work(db),)\n",
+    instead="                return (work(db),)\n",
 )
 SYNCED_AT_COMMIT = Guard(
     file="storage/library.py", code=DURABLE, instead="PRAGMA synchronous = NORMAL"
@@ -78,6 +79,12 @@ def seen_broken(name: str, guard: Guard, folder: Path, seed: int | None = None) 
     return set(run_programme(name, package=without(guard, folder), seed=seed).times)
 
 
+def is_seen_broken(promise: str, name: str, guard: Guard, folder: Path) -> bool:
+    """Tell whether a Segue without *guard* is seen to break *promise*; a kill needs some luck."""
+    package = without(guard, folder)
+    return any(promise in run_programme(name, package=package).times for _ in range(5))
+
+
 # -- kill -9 -----------------------------------------------------------------------------------
 
 
@@ -100,7 +107,7 @@ def test_killing_servers_loses_nothing() -> None:
     ],
 )
 def test_control_of_killing_servers(guard: Guard, promise: str, tmp_path: Path) -> None:
-    assert promise in seen_broken("killing_servers", guard, tmp_path)
+    assert is_seen_broken(promise, "killing_servers", guard, tmp_path)
 
 
 def test_killing_stores_loses_nothing() -> None:
@@ -121,7 +128,7 @@ def test_killing_stores_loses_nothing() -> None:
     ],
 )
 def test_control_of_killing_stores(guard: Guard, promise: str, tmp_path: Path) -> None:
-    assert promise in seen_broken("killing_stores", guard, tmp_path)
+    assert is_seen_broken(promise, "killing_stores", guard, tmp_path)
 
 
 # -- power, errors and room of the disk --------------------------------------------------------
@@ -209,7 +216,7 @@ def test_crowding_shows_nobody_a_busy_store() -> None:
 @pytest.mark.parametrize(
     ("guard", "promise"),
     [
-        pytest.param(LOCKED_BEFORE_READING, crowding.SHOWN, id="BEGIN without IMMEDIATE"),
+        pytest.param(LOCKED_BEFORE_READING, crowding.UNOPENED, id="BEGIN without IMMEDIATE"),
         pytest.param(MIGRATED_UNDER_THE_LOCK, crowding.UNOPENED, id="migrated twice"),
         pytest.param(LIMITED_LOG, crowding.UNBOUNDED, id="no limit of the log"),
     ],
