@@ -43,7 +43,8 @@ PATIENCE_S = 5.0
 ENOUGH = 0.99
 SET_ASIDE = re.compile(
     r"(?P<where>.+) was damaged\. It was set aside as (?P<aside>.+); (?P<events>\d+) events of "
-    r"(?P<sessions>\d+) sessions that could still be read are in (?P=where), which is in use from now on\."
+    r"(?P<sessions>\d+) sessions that could still be read are in (?P=where), "
+    r"which is in use from now on\."
 )
 
 

@@ -490,8 +490,7 @@ def test_control_errors_that_repeat_what_they_were_given_are_found(
     assert any(CANARY in answer for answer in talk.answers)
 
 
-@pytest.mark.xfail(strict=True, reason="BUG: pygls' logger is set to WARNING, whatever was asked")
-def test_bug_who_asks_for_errors_only_is_told_errors_only(
+def test_who_asks_for_errors_only_is_told_errors_only(
     start: StartClient, capfd: pytest.CaptureFixture[str]
 ) -> None:
     client = start(SEGUE_LOG="error")
