@@ -81,23 +81,22 @@ Begin = Callable[..., Life]
 Live = Callable[..., Seen]
 
 
-def with_store(database: Path) -> list[int]:
-    """Return every process that was started for this store, but for this one."""
-    wanted = f"SEGUE_DATABASE={database}".encode()
+def told_of(path: Path) -> list[int]:
+    """Return every process that was started with this path in its environment."""
     found = []
     for environment in Path("/proc").glob("[0-9]*/environ"):
         try:
-            if wanted in environment.read_bytes().split(b"\0"):
+            if os.fsencode(path) in environment.read_bytes():
                 found.append(int(environment.parent.name))
         except OSError:
             continue  # it ended meanwhile, or is somebody else's
     return found
 
 
-def wait_until_nobody_is_left(database: Path) -> list[int]:
-    """Return who is left after five seconds; they are killed."""
+def wait_until_nobody_is_left(path: Path) -> list[int]:
+    """Return who of those that were told of a path is left after five seconds; they are killed."""
     deadline = time.monotonic() + 5
-    while left := with_store(database):
+    while left := told_of(path):
         if time.monotonic() > deadline:
             for process in left:
                 os.kill(process, signal.SIGKILL)

@@ -4,7 +4,7 @@ import * as vscode from "vscode";
 import type { Conversations } from "./conversations";
 import { folders } from "./conversations";
 import type { Session } from "./protocol";
-import { age, count, plain, plainMarkdown, title } from "./words";
+import { age, count, plain, plainMarkdown, shortAge, title } from "./words";
 
 const PAGE = 100;
 /** Characters of a title, so that the age and the count beside it are seen in a side bar of usual width. */
@@ -146,7 +146,7 @@ export class ConversationsView implements vscode.TreeDataProvider<Node>, vscode.
     const isArchived = session.archivedAt !== null;
     const item = new vscode.TreeItem(title(session, WIDTH));
     item.id = `${folder} ${session.sessionId}`;
-    item.description = `${age(session.updatedAt)} · ${session.eventCount.toLocaleString("en")}`;
+    item.description = `${shortAge(session.updatedAt)} · ${session.eventCount.toLocaleString("en")}`;
     item.tooltip = tooltip(session, isCurrent);
     item.contextValue = isArchived ? "session.archived" : "session";
     item.iconPath = iconOf(isCurrent, isArchived);

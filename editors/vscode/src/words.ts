@@ -2,13 +2,19 @@
 
 /** How long ago that was: `12 min ago`. */
 export function age(iso: string, now = Date.now()): string {
+  const short = shortAge(iso, now);
+  return short === "now" ? "just now" : `${short} ago`;
+}
+
+/** The same where there is little room: `12 min`. */
+export function shortAge(iso: string, now = Date.now()): string {
   const seconds = Math.max(0, now - Date.parse(iso)) / 1_000;
   for (const [size, unit] of [[86_400, "d"], [3_600, "h"], [60, "min"]] as const) {
     if (seconds >= size) {
-      return `${Math.floor(seconds / size)} ${unit} ago`;
+      return `${Math.floor(seconds / size)} ${unit}`;
     }
   }
-  return "just now";
+  return "now";
 }
 
 /** `1 event`, `2 events`. */

@@ -1,0 +1,124 @@
+// Tests of the API that the extension gives to other extensions, in the real extension host.
+
+const assert = require("node:assert/strict");
+const fs = require("node:fs");
+const vscode = require("vscode");
+
+const said = (content) => ({ type: "user_message", data: { content } });
+
+const TESTS = {
+  async "the API says which version it is"(segue) {
+    assert.equal(segue.apiVersion, 1);
+  },
+
+  async "what is appended is acknowledged with its place and can be read"(segue) {
+    const { session, resumed, reason } = await segue.open({ mode: "new" });
+    assert.equal(resumed, false);
+    assert.match(reason, /new session/);
+    const appended = await segue.append(session.sessionId, [said("one"), said("two")]);
+    assert.equal(appended.eventCount, 2);
+    assert.deepEqual(appended.events.map(({ seq }) => seq), [1, 2]);
+    assert.match(appended.events[0].id, /^[0-9a-f]{8}-[0-9a-f]{4}-7/);
+    const { events, hasMore } = await segue.events(session.sessionId, { after: 1 });
+    assert.deepEqual([events.map(({ data }) => data.content), hasMore], [["two"], false]);
+  },
+
+  async "the same event twice is stored once"(segue) {
+    const { session } = await segue.open({ mode: "new" });
+    const event = { ...said("once"), id: "mine" };
+    await segue.append(session.sessionId, [event]);
+    assert.equal((await segue.append(session.sessionId, [event])).duplicates, 1);
+  },
+
+  async "a refusal says what and where"(segue) {
+    const { session } = await segue.open({ mode: "new" });
+    await assert.rejects(segue.append(session.sessionId, [{ type: "text", data: {} }]), (error) => {
+      assert.deepEqual([error.name, error.kind], ["SegueError", "InvalidParams"]);
+      assert.equal(error.data.errors[0].path, "$.events[0].data.content");
+      return true;
+    });
+    await assert.rejects(segue.open({ sessionId: "nobody" }), { kind: "SessionNotFound" });
+  },
+
+  async "who listens hears of appends and of another current conversation"(segue) {
+    const appends = [];
+    const changes = [];
+    const listeners = [segue.onDidAppend((e) => appends.push(e)), segue.onDidChangeSession((e) => changes.push(e))];
+    const { session } = await segue.open({ mode: "new" });
+    await segue.append(session.sessionId, [said("heard")]);
+    const second = await segue.reset(session.sessionId);
+    await segue.append(second.session.sessionId, [said("again")]);
+    await segue.archive(second.session.sessionId);
+    for (const listener of listeners) {
+      listener.dispose();
+    }
+    assert.deepEqual(appends.map(({ appended }) => appended[0].data.content), ["heard", "again"]);
+    assert.deepEqual(
+      [changes[0].session.sessionId, changes.at(-1).session],
+      [session.sessionId, undefined],
+    );
+    assert.ok(changes.some((change) => change.session?.sessionId === second.session.sessionId));
+  },
+
+  async "a list is of one workspace, newest first, the archived ones on request"(segue) {
+    const workspace = vscode.workspace.workspaceFolders[0].uri;
+    const first = (await segue.open({ workspace, mode: "new" })).session.sessionId;
+    await segue.append(first, [said("first")]);
+    const second = (await segue.open({ workspace, mode: "new" })).session.sessionId;
+    await segue.append(second, [said("second")]);
+    await segue.archive(first);
+    const ids = async (options) => (await segue.list({ workspace, ...options })).sessions.map((s) => s.sessionId);
+    assert.deepEqual((await ids({ limit: 1 })), [second]);
+    assert.ok(!(await ids({})).includes(first));
+    assert.ok((await ids({ archived: true })).includes(first));
+  },
+
+  async "what is appended at once is stored in the order of the calls"(segue) {
+    const { session } = await segue.open({ mode: "new" });
+    const words = Array.from({ length: 30 }, (_, place) => `word ${place}`);
+    await Promise.all(words.map((word) => segue.append(session.sessionId, [said(word)])));
+    const { events } = await segue.events(session.sessionId);
+    assert.deepEqual(events.map(({ data }) => data.content), words);
+  },
+
+  async "a server that is restarted in the middle loses nothing and doubles nothing"(segue) {
+    const { session } = await segue.open({ mode: "new" });
+    await segue.append(session.sessionId, [said("first")]);
+    const words = Array.from({ length: 30 }, (_, place) => `word ${place}`);
+    const all = Promise.all(words.map((word) => segue.append(session.sessionId, [said(word)])));
+    await vscode.commands.executeCommand("segue.restart");
+    await all;
+    const { events } = await segue.events(session.sessionId);
+    const messages = events.filter(({ type }) => type === "user_message");
+    assert.deepEqual(messages.map(({ data }) => data.content), ["first", ...words]);
+  },
+
+  async "a transcript is read-only Markdown, and no link in it runs a command"(segue) {
+    const { session } = await segue.open({ mode: "new" });
+    const links = "[a](command:workbench.action.quit) <command:a> [b](&#99;ommand:b) https://example.org";
+    await segue.append(session.sessionId, [said(links)]);
+    await vscode.commands.executeCommand("segue.showTranscript");
+    const { document } = vscode.window.activeTextEditor;
+    assert.deepEqual([document.uri.scheme, document.languageId], ["segue", "markdown"]);
+    assert.equal(vscode.workspace.fs.isWritableFileSystem("segue") ?? false, false);
+    const found = await vscode.commands.executeCommand("vscode.executeLinkProvider", document.uri);
+    const targets = found.map(({ target }) => String(target));
+    assert.deepEqual(targets.filter((target) => target.startsWith("command:")), []);
+    assert.ok(targets.some((target) => target.startsWith("https://example.org")));
+  },
+};
+
+exports.activate = async () => {
+  const segue = await vscode.extensions.getExtension("segue.segue").activate();
+  const results = [];
+  for (const [name, test] of Object.entries(TESTS)) {
+    try {
+      await test(segue);
+      results.push({ name, ok: true });
+    } catch (error) {
+      results.push({ name, ok: false, error: error.stack });
+    }
+  }
+  fs.writeFileSync(`${process.env.SEGUE_TESTS_HOST}.part`, JSON.stringify(results));
+  fs.renameSync(`${process.env.SEGUE_TESTS_HOST}.part`, process.env.SEGUE_TESTS_HOST);
+};

@@ -1,0 +1,35 @@
+"""Record conversations as another editor would: through a real server, over its stdio.
+
+`python -m tests.editors.vscode.record DATABASE` reads them as JSON and prints their ids:
+`[{"directory": …, "events": [{"type": …, "data": …}], "minutes": how long ago}]`.
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from segue.cli.client import Client
+from tests.making import make_older
+
+
+def main() -> None:
+    """Record them, each in a window of its own."""
+    database = Path(sys.argv[1])
+    print(json.dumps([record(database, each) for each in json.load(sys.stdin)]))  # noqa: T201
+
+
+def record(database: Path, conversation: dict[str, Any]) -> str:
+    """Record one conversation and return its id."""
+    directory = Path(conversation["directory"])
+    client = Client(directory, {"SEGUE_DATABASE": str(database)})
+    client.initialize(rootUri=directory.as_uri())
+    session_id: str = client.request("session/open", {"mode": "new"})["session"]["sessionId"]
+    client.request("session/append", {"sessionId": session_id, "events": conversation["events"]})
+    client.shutdown()
+    make_older(database, session_id, conversation.get("minutes", 0))
+    return session_id
+
+
+if __name__ == "__main__":
+    main()
