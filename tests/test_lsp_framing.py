@@ -1,10 +1,24 @@
+import asyncio
+import contextlib
 import json
+import os
+import select
+import socket
+from collections.abc import AsyncIterator, Callable, Iterator
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from segue.lsp.framing import MAX_FRAME, BadFrame, Frame, FrameParser
+from segue.lsp.framing import (
+    MAX_FRAME,
+    BadFrame,
+    Frame,
+    FrameParser,
+    FrameReader,
+    FrameWriter,
+    has_hung_up,
+)
 
 
 def parse(*chunks: bytes, longest: int = MAX_FRAME) -> list[Frame]:
@@ -216,3 +230,153 @@ def test_the_parser_raises_for_no_bytes(pieces: list[bytes]) -> None:
     stream = b"".join(pieces)
 
     assert parse(stream) == parse(*one_by_one(stream))
+
+
+# -- a client that hangs up, or does not read --------------------------------------------------
+
+needs_poll = pytest.mark.skipif(not hasattr(select, "poll"), reason="this system cannot tell")
+
+
+class Line:
+    """What a client writes to, and the descriptor that its server reads."""
+
+    def __init__(self, kind: str) -> None:
+        if kind == "pipe":
+            self.fd, self._write = os.pipe()
+            self.hang_up: Callable[[], None] = lambda: os.close(self._write)
+            self.close: Callable[[], None] = lambda: os.close(self.fd)
+            return
+        ours, theirs = socket.socketpair()
+        closing = contextlib.ExitStack()
+        for end in (ours, theirs):
+            closing.enter_context(end)
+        self.fd, self._write = ours.fileno(), theirs.fileno()
+        half = kind == "half of a socket"
+        self.hang_up = (lambda: theirs.shutdown(socket.SHUT_WR)) if half else theirs.close
+        self.close = closing.close
+
+    def write(self, data: bytes) -> None:
+        assert os.write(self._write, data) == len(data)
+
+
+@pytest.fixture(params=["pipe", "socket", "half of a socket"])
+def line(request: pytest.FixtureRequest) -> Iterator[Line]:
+    made = Line(request.param)
+    yield made
+    made.close()
+
+
+@needs_poll
+def test_a_client_that_has_more_to_say_has_not_hung_up(line: Line) -> None:
+    assert not has_hung_up(line.fd)
+    line.write(GOOD)
+    assert not has_hung_up(line.fd)
+    line.hang_up()
+    assert has_hung_up(line.fd), "though what it said is not read yet"
+
+
+@needs_poll
+async def test_a_paused_reader_sees_the_end_behind_what_was_said(line: Line) -> None:
+    frames: list[Frame] = []
+    ended = asyncio.Event()
+
+    def on_frames(found: list[Frame]) -> None:
+        frames.extend(found)
+        reader.pause()
+
+    reader = FrameReader(line.fd, on_frames, ended.set)
+    reader.start()
+    reader.pause()
+    line.write(GOOD * 2)
+    await asyncio.sleep(0.4)
+    assert frames == [], "it is paused, and nobody hung up"
+
+    line.hang_up()
+    # Whoever paces it does not know of the end.
+    while not ended.is_set():
+        reader.pause()
+        await asyncio.sleep(0)
+
+    assert bodies(frames) == [b'{"good":1}'] * 2
+
+
+@needs_poll
+async def test_a_reader_that_was_closed_looks_for_no_end() -> None:
+    line = Line("pipe")
+    ended = asyncio.Event()
+    reader = FrameReader(line.fd, lambda frames: None, ended.set)
+    reader.start()
+    reader.pause()
+    reader.close()
+    line.hang_up()
+    await asyncio.sleep(0.4)
+    line.close()
+
+    assert not ended.is_set()
+
+
+class Deaf:
+    """A writer whose client has 50 MiB left to read."""
+
+    def __init__(self) -> None:
+        self.unread, self._write = os.pipe()
+        self.writer = FrameWriter(self._write, lambda: None, lambda: None)
+        for _ in range(50):
+            self.writer.write(bytes(1 << 20))
+
+    def listen(self) -> int:
+        """Read until nothing more comes; return how many bytes came."""
+        os.set_blocking(self.unread, False)
+        count = 0
+        while select.select([self.unread], [], [], 0.2)[0]:
+            count += len(os.read(self.unread, 1 << 20))
+        return count
+
+    def close(self) -> None:
+        self.listen()
+        self.writer.close(1.0)
+        os.close(self.unread)
+        os.close(self._write)
+
+
+@pytest.fixture
+async def deaf() -> AsyncIterator[Deaf]:
+    made = Deaf()
+    yield made
+    await asyncio.to_thread(made.close)
+
+
+async def test_there_is_room_again_when_the_client_reads(deaf: Deaf) -> None:
+    room = asyncio.ensure_future(deaf.writer.room())
+    await asyncio.sleep(0.1)
+    assert not room.done()
+
+    await asyncio.to_thread(deaf.listen)
+
+    await asyncio.wait_for(room, 5)
+
+
+async def test_a_writer_that_gave_up_waits_no_more_and_keeps_no_more(deaf: Deaf) -> None:
+    room = asyncio.ensure_future(deaf.writer.room())
+    await asyncio.sleep(0.1)
+    deaf.writer.give_up()
+    await asyncio.wait_for(room, 5)
+    assert deaf.writer.is_in_vain
+
+    for _ in range(50):
+        deaf.writer.write(bytes(1 << 20))
+
+    assert await asyncio.to_thread(deaf.listen) < 52 << 20
+    assert not deaf.writer.is_in_vain
+
+
+async def test_nobody_waits_for_a_client_that_is_gone() -> None:
+    deaf = Deaf()
+    room = asyncio.ensure_future(deaf.writer.room())
+    await asyncio.sleep(0.1)
+    assert not room.done()
+
+    os.close(deaf.unread)
+
+    await asyncio.wait_for(room, 5)
+    os.close(deaf._write)

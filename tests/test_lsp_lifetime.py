@@ -1,6 +1,7 @@
 import contextlib
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -360,6 +361,52 @@ def test_a_client_that_reads_nothing_does_not_keep_it(start: StartClient) -> Non
         process.kill()
         process.wait()
         os.close(unread)
+
+
+def test_what_was_sent_behind_unread_answers_is_stored_at_the_end(start: StartClient) -> None:
+    writer = start()
+    session = open_new(writer)
+    large = [said(f"{n}" + "x" * 1_000_000) | {"id": f"{n}"} for n in range(4)]
+    writer.request("session/append", {"sessionId": session, "events": large})
+    unread, write = os.pipe()
+    process = subprocess.Popen(SERVER, stdin=subprocess.PIPE, stdout=write)
+    os.close(write)
+    requests = [framed(0, "initialize", {"capabilities": {}})]
+    requests.append(framed(1, "session/open", {"sessionId": session, "tail": 0}))
+    requests += [framed(n, "session/events", {"sessionId": session}) for n in range(2, 250)]
+    requests.append(framed(250, "session/append", {"sessionId": session, "events": [said("last")]}))
+
+    try:
+        assert process.stdin is not None
+        process.stdin.write(b"".join(requests))
+        process.stdin.flush()
+        # The end comes while the server has stopped to read, and waits for its client.
+        select.select([unread], [], [])
+        time.sleep(2)
+        process.stdin.close()
+        assert process.wait(timeout=PROMISED_S) == 0
+    finally:
+        process.kill()
+        process.wait()
+        os.close(unread)
+    params = {"sessionId": session, "limit": 1}
+    assert writer.request("session/events", params)["events"][0]["id"] == "last"
+
+
+def test_the_end_is_seen_while_nothing_can_be_stored(start: StartClient, database: Path) -> None:
+    client = start()
+    session = open_new(client)
+    client.result(append(client, session, "one"))
+    with contextlib.closing(library.connect(str(database))) as db:
+        db.execute("BEGIN IMMEDIATE")
+        for name in names(2 * MAX_IN_FLIGHT):
+            append(client, session, name)
+
+        began = time.monotonic()
+        assert client.close_stdin() == 1, "what was accepted could not be finished"
+        assert time.monotonic() - began < PROMISED_S
+
+        db.execute("ROLLBACK")
 
 
 def test_a_stdout_that_nobody_reads_any_more_ends_it() -> None:

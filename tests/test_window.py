@@ -355,3 +355,38 @@ async def test_the_store_is_opened_when_it_is_first_needed_and_once(database: Pa
     await asyncio.gather(*(window.open(place(f"/{number}")) for number in range(4)))
     assert len(opened) == 1
     await window.close()
+
+
+# Whose answer cannot be taken yet
+
+
+async def test_a_turn_waits_until_its_answer_can_be_taken(window: Window) -> None:
+    session = (await window.open(place())).session.id
+    heard = asyncio.Event()
+
+    async def ready() -> None:
+        await heard.wait()
+
+    window.ready = ready
+    turns = [asyncio.create_task(window.append(session, [said(name)])) for name in ("one", "two")]
+    done, _ = await asyncio.wait(turns, timeout=0.1)
+    assert not done
+
+    heard.set()
+
+    assert [(await turn).event_count for turn in turns] == [1, 2]
+
+
+async def test_a_turn_that_is_refused_has_no_effect_and_is_the_next_ones(window: Window) -> None:
+    session = (await window.open(place())).session.id
+    free = window.ready
+
+    async def refuse() -> None:
+        raise NothingToResume("refused")
+
+    window.ready = refuse
+    with pytest.raises(NothingToResume):
+        await window.append(session, [said("one")])
+    window.ready = free
+
+    assert (await asyncio.wait_for(window.append(session, [said("two")]), 5)).event_count == 1

@@ -35,6 +35,10 @@ def as_it_is(value: Any, text: str) -> Any:
     return value
 
 
+async def at_once() -> None:
+    """Wait for nothing."""
+
+
 _LONGEST_AGE_MINUTES = 1_000 * 365 * 24 * 60
 
 
@@ -72,6 +76,25 @@ class Found:
     alternatives: Sequence[Session]
 
 
+class _Turn(asyncio.Lock):
+    """First in, first out: the first await of every request keeps the order of arrival.
+
+    Whose turn it is waits until its answer can be taken: so only two are in the making at once.
+    """
+
+    def __init__(self, window: "Window") -> None:
+        super().__init__()
+        self._window = window
+
+    async def __aenter__(self) -> None:
+        await self.acquire()
+        try:
+            await self._window.ready()
+        except BaseException:
+            self.release()
+            raise
+
+
 class Window:
     """The sessions of one editor window, over a service that is opened when it is first needed.
 
@@ -90,8 +113,9 @@ class Window:
         self._redact = redact
         self._service: SessionService | None = None
         self._managers: dict[str, SessionManager] = {}
-        # First in, first out: the first await of every request keeps the order of arrival.
-        self._turn = asyncio.Lock()
+        # Awaited before each request takes effect. If it raises, the request has none.
+        self.ready: Callable[[], Awaitable[None]] = at_once
+        self._turn = _Turn(self)
 
     async def close(self) -> None:
         """Release the store, after what was begun."""

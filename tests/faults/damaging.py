@@ -167,6 +167,7 @@ class Victim:
         shutil.rmtree(database.parent, ignore_errors=True)
         database.parent.mkdir(mode=0o700)
         database.write_bytes(content)
+        shutil.copy(f"{good.database}-lock", f"{database}-lock")
 
     def judge(self, found: Found, kind: str) -> None:
         """Compare what was found with what must be there."""

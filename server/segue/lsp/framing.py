@@ -9,6 +9,7 @@ import collections
 import contextlib
 import os
 import re
+import select
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -20,6 +21,8 @@ MAX_FRAME = 64 * 1024 * 1024
 
 _MAX_HEADER = 16 * 1024
 _MAX_BACKLOG = 32 * 1024 * 1024
+_MAX_UNREAD = 48 * 1024 * 1024
+_LOOK_S = 0.25
 _CHUNK = 256 * 1024
 _HEADER = re.compile(rb"[!-9;-~]+:[ -~\t]*")
 _LENGTH = re.compile(rb"content-length\s*:\s*(\d{1,10})\s*$", re.IGNORECASE)
@@ -122,7 +125,7 @@ class FrameReader:
     """Reads a file descriptor and hands its frames to the event loop.
 
     The loop itself waits for a pipe; for what it cannot wait for (on Windows, or a file) a daemon
-    thread does.
+    thread does. While it is paused, the loop still looks whether the client has hung up.
     """
 
     def __init__(
@@ -135,6 +138,8 @@ class FrameReader:
         self._loop = asyncio.get_running_loop()
         self._open = threading.Event()
         self._thread: threading.Thread | None = None
+        self._look: asyncio.TimerHandle | None = None
+        self._hung_up = False
 
     def start(self) -> None:
         """Begin to read."""
@@ -147,9 +152,18 @@ class FrameReader:
 
     def pause(self) -> None:
         """Read no more for now: the client is ahead of us."""
-        if self._thread is None and self._open.is_set():
-            self._loop.remove_reader(self._fd)
-        self._open.clear()
+        # Of a client that hung up, no more is left than a pipe holds, and then the end.
+        if self._hung_up:
+            return
+        self._shut()
+        if self._thread is None and self._look is None:
+            self._look = self._loop.call_later(_LOOK_S, self._look_for_the_end)
+
+    def close(self) -> None:
+        """Read no more."""
+        self._shut()
+        if self._look is not None:
+            self._look.cancel()
 
     def resume(self) -> None:
         """Read on."""
@@ -157,10 +171,26 @@ class FrameReader:
             self._loop.add_reader(self._fd, self._readable)
         self._open.set()
 
+    def _shut(self) -> None:
+        if self._thread is None and self._open.is_set():
+            self._loop.remove_reader(self._fd)
+        self._open.clear()
+
+    def _look_for_the_end(self) -> None:
+        # No reader sees the end of a pipe before it has read what lies in front of it.
+        self._look = None
+        if self._open.is_set():
+            return
+        if has_hung_up(self._fd):
+            self._hung_up = True
+            self.resume()
+        else:
+            self._look = self._loop.call_later(_LOOK_S, self._look_for_the_end)
+
     def _readable(self) -> None:
         frames = self._read()
         if frames is None:
-            self.pause()
+            self.close()
             self._on_end()
         elif frames:
             self._on_frames(frames)
@@ -180,6 +210,19 @@ class FrameReader:
         return list(self._parser.feed(data)) if data else None
 
 
+def has_hung_up(fd: int) -> bool:
+    """Tell whether nobody will write to *fd*, a pipe or a socket, any more. In doubt they will.
+
+    Windows cannot tell: there the watch over the editor's process has to do.
+    """
+    if not hasattr(select, "poll"):
+        return False
+    # The end of both directions is reported unasked; that of ours alone, on Linux, for asking.
+    events = select.poll()
+    events.register(fd, getattr(select, "POLLRDHUP", 0))
+    return bool(events.poll(0))
+
+
 class FrameWriter:
     """A daemon thread that writes frames: a client that does not read cannot stop the loop."""
 
@@ -194,6 +237,8 @@ class FrameWriter:
         self._ready = threading.Condition()
         self._backlog = 0
         self._closing = False
+        self._given_up = False
+        self._news = asyncio.Event()
         self._thread = threading.Thread(target=self._run, name="segue-writer", daemon=True)
         self._thread.start()
 
@@ -202,8 +247,33 @@ class FrameWriter:
         """Whether the client has so much left to read that nothing more should be asked of us."""
         return self._backlog > _MAX_BACKLOG
 
+    @property
+    def _is_full(self) -> bool:
+        return self._backlog > _MAX_UNREAD
+
+    async def room(self) -> None:
+        """Wait while the client has so much left to read that no further answer should be made.
+
+        There is a margin above `is_behind`: what was read before is still begun.
+        """
+        while self._is_full and not self._given_up:
+            self._news.clear()
+            await self._news.wait()
+
+    @property
+    def is_in_vain(self) -> bool:
+        """Whether what is written now will hardly be read."""
+        return self._given_up and self.is_behind
+
+    def give_up(self) -> None:
+        """Wait for the client no longer: what there is no room for is not sent."""
+        self._given_up = True
+        self._news.set()
+
     def write(self, body: bytes) -> None:
         """Send *body* in a frame, when the client reads."""
+        if self._is_full and self._given_up:
+            return
         frame = b"Content-Length: %d\r\n\r\n%b" % (len(body), body)
         with self._ready:
             self._frames.append(frame)
@@ -227,10 +297,12 @@ class FrameWriter:
                     was_behind = self.is_behind
                     self._backlog -= len(frame)
                 if was_behind and not self.is_behind:
+                    _tell(self._loop, self._news.set)
                     _tell(self._loop, self._on_caught_up)
         except OSError:
             with self._ready:
                 self._closing = True
+            _tell(self._loop, self.give_up)
             _tell(self._loop, self._on_broken)
 
     def _next(self) -> bytes | None:

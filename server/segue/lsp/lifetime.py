@@ -22,6 +22,7 @@ LAST_MOMENT_S = 4.5
 """However stuck the disk or the client is, the process is gone this long after its end began."""
 
 _LAST_WORDS_S = 1.0
+_PATIENCE_S = 1.5
 _DRAIN_S = 3.5
 _FLUSH_S = 0.5
 _POLL_S = 3.0
@@ -40,13 +41,17 @@ async def serve(protocol: SessionProtocol, window: Window, stdin: int, stdout: i
         # What it said last is still in the pipe, whose end, if it comes, is ours.
         asyncio.get_running_loop().call_later(_LAST_WORDS_S, protocol.stop)
 
+    window.ready = protocol.room
     protocol.on_client = lambda process_id: watch_process(process_id, without_editor)
     _on_signals(protocol.stop)
     protocol.connect(reader, writer)
     await protocol.stopped.wait()
-    reader.pause()
+    reader.close()
     _arm(LAST_MOMENT_S)
-    drained = await protocol.drain(_DRAIN_S)
+    drained = await protocol.drain(_PATIENCE_S)
+    # Whoever has not caught up by now is gone, but what they asked to be stored was accepted.
+    writer.give_up()
+    drained = drained or await protocol.drain(_DRAIN_S - _PATIENCE_S)
     await window.close()
     writer.close(_FLUSH_S)
     return protocol.exit_code if drained else 1

@@ -35,6 +35,8 @@ MAX_IN_FLIGHT = 256
 """Requests without an answer; while there are more, nothing more is read: the end of a server
 waits for them all, and a slow disk commits this many in a second."""
 
+_QUESTIONS = ("session/events", "session/list", "session/findResumable", "session/getMetadata")
+
 Handler = Callable[[Any, Any], Awaitable[Any]]
 
 
@@ -200,7 +202,9 @@ class SessionProtocol(LanguageServerProtocol):
         shape = protocol.METHODS[method]
 
         async def answer(params: Any) -> Any:
-            self._work.add(asyncio.current_task())
+            task: Any = asyncio.current_task()
+            task.set_name(method)
+            self._work.add(task)
             typed = _structure(params, shape.params)
             return protocol.wire.unstructure(await handler(self._server, typed), shape.result)
 
@@ -246,6 +250,15 @@ class SessionProtocol(LanguageServerProtocol):
         if self.writer is not None:
             # ASCII: half a surrogate pair has no UTF-8.
             self.writer.write(json.dumps(data, separators=(",", ":")).encode())
+
+    async def room(self) -> None:
+        """Wait until the answer to the current request can be taken."""
+        writer: Any = self.writer
+        await writer.room()
+        # An end has little time: it goes to what was asked to be stored.
+        task: Any = asyncio.current_task()
+        if writer.is_in_vain and task.get_name() in _QUESTIONS:
+            raise JsonRpcRequestCancelled("Nobody reads the answer")
 
     def pace(self) -> None:
         """Read on, unless the client is too far ahead of our answers, or behind with them."""

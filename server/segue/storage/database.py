@@ -122,18 +122,18 @@ class Database:
         return connection
 
     def _open(self) -> Connection:
-        where = self._where
-        if self._presence is not None:
-            _own_folder(self._folder)
-            self._presence.enter()
-            _refuse_strangers(where)
-            _make_private(where)
-        db = library.connect(where)
+        if self._presence is None:
+            return _opened(self._where)
+        _own_folder(self._folder)
+        self._presence.enter()
         try:
-            _bring_up_to_date(db, where)
-        except BaseException:
-            db.close()
+            _refuse_strangers(self._where)
+            _make_private(self._where)
+            db = _opened(self._where)
+        except StorageError:
+            self._presence.disown()
             raise
+        self._presence.own()
         return db
 
     async def _connected(self) -> aiosqlite.Connection:
@@ -167,6 +167,16 @@ class Database:
                 with contextlib.suppress(*_ERRORS):
                     await self._attach()  # not _connected: it would repair again, and wait for us
             return outcome.error
+
+
+def _opened(where: str) -> Connection:
+    db = library.connect(where)
+    try:
+        _bring_up_to_date(db, where)
+    except BaseException:
+        db.close()
+        raise
+    return db
 
 
 def _bring_up_to_date(db: Connection, where: str) -> None:

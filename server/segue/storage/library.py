@@ -31,8 +31,12 @@ _library = _load()
 Connection = sqlite3.Connection
 """Either library's connection: their interfaces are one."""
 
-Error: tuple[type[Exception], ...] = (_library.Error, sqlite3.Error)
-"""What either library raises: pysqlite3's errors are not sqlite3's."""
+Error: tuple[type[Exception], ...] = (_library.Error, sqlite3.Error, UnicodeDecodeError)
+"""What either library raises: pysqlite3's errors are not sqlite3's.
+
+UnicodeDecodeError comes in the place of an error whose words quote damaged bytes of the schema, and
+from nowhere else: rows are read by a `text_factory` that decodes everything.
+"""
 
 NAME: str = _library.__name__.partition(".")[0]
 VERSION: str = _library.sqlite_version
@@ -188,4 +192,6 @@ _OF_THE_SYSTEM = {
 def _code(error: Exception) -> int:
     if isinstance(error, OSError):
         return int(_OF_THE_SYSTEM.get(error.errno or 0, 0))
+    if isinstance(error, UnicodeDecodeError):
+        return int(_library.SQLITE_CORRUPT)
     return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF

@@ -4,8 +4,10 @@ Only SQLite's own word for damage leads here, only for a file that says it is ou
 no other window has it open: a file that is moved under an open connection takes its log with it.
 """
 
+import collections
 import contextlib
 import os
+import shutil
 import time
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -23,7 +25,10 @@ except ImportError:  # Windows, where a file that others have open cannot be mov
     fcntl = None  # type: ignore[assignment]
 
 _MAGIC = b"SQLite format 3\0"
-_LAST_KEY = (1 << 62) - 1
+_MARK = b"segue\n"
+_PAGE = 4096
+_LAST_KEY = (1 << 63) - 1
+_LAST_SESSION = 1 << 30
 _ERRORS: tuple[type[Exception], ...] = (*library.Error, OSError)
 
 
@@ -51,6 +56,26 @@ class Presence:
             return False
         return True
 
+    def own(self) -> None:
+        """Remember that this is our database: a header that is damaged no longer says so."""
+        with contextlib.suppress(OSError):  # on a full disk the next window does it
+            if self._fd is not None and os.fstat(self._fd).st_size == 0:
+                os.write(self._fd, _MARK)
+
+    def disown(self) -> None:
+        """Forget that a database of ours was here: what is here now is none."""
+        with contextlib.suppress(OSError):
+            if self.owns():
+                os.truncate(self._path, 0)
+
+    def owns(self) -> bool:
+        """Tell whether the last file that could be told by its header was our database."""
+        try:
+            with open(self._path, "rb") as file:
+                return file.read() == _MARK
+        except OSError:
+            return False
+
     def leave(self) -> None:
         """Be gone."""
         if self._fd is not None:
@@ -72,7 +97,7 @@ def set_aside(where: str, presence: Presence, damage: Exception) -> Outcome:
     A file that is not ours, or that others have open, is left as it is; so is one whose readable
     part finds no room.
     """
-    if not _is_ours(where):
+    if not _is_ours(where, presence):
         return Outcome(False, library.translate(damage, where))
     if not presence.alone():
         return Outcome(
@@ -82,23 +107,23 @@ def set_aside(where: str, presence: Presence, damage: Exception) -> Outcome:
                 "open one again: what can be read will be saved."
             ),
         )
-    rescued = f"{where}.rescued"
+    folder = f"{where}.rescue"
     try:
-        sessions, events = _rescue(where, rescued)
+        _make_folder(folder)
+        rescued = _rescue(where, folder)
         aside = _move_aside(where)
-        os.rename(rescued, where)
+        os.rename(rescued.path, where)
     except _ERRORS as error:
         return Outcome(False, library.translate(error, where))
     finally:
-        for leftover in (rescued, f"{rescued}-wal", f"{rescued}-shm"):
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(leftover)
+        shutil.rmtree(folder, ignore_errors=True)
         presence.enter()
     return Outcome(
         True,
         StorageCorrupt(
-            f"{where} was damaged. It was set aside as {aside}; {events} events of {sessions} "
-            f"sessions that could still be read are in {where}, which is in use from now on."
+            f"{where} was damaged. It was set aside as {aside}; {rescued.events} events of "
+            f"{rescued.sessions} sessions that could still be read are in {where}, which is in "
+            "use from now on."
         ),
     )
 
@@ -146,22 +171,125 @@ def _move_aside(where: str) -> str:
     return aside
 
 
-def _is_ours(where: str) -> bool:
+def _is_ours(where: str, presence: Presence) -> bool:
     try:
         with open(where, "rb") as file:
             header = file.read(100)
     except OSError:
         return False
-    return header.startswith(_MAGIC) and header[68:72] == schema.APPLICATION_ID.to_bytes(4, "big")
+    if header.startswith(_MAGIC) and len(header) == 100:
+        return header[68:72] == schema.APPLICATION_ID.to_bytes(4, "big")
+    # Damage took the header, or the file never was a database: only the mark knows.
+    return presence.owns()
 
 
-def _rescue(source: str, target: str) -> tuple[int, int]:
-    """Copy every readable row into a new database; return how many sessions and events."""
+def _make_folder(folder: str) -> None:
+    shutil.rmtree(folder, ignore_errors=True)  # of a salvage that was killed
+    os.mkdir(folder, 0o700)
+
+
+@attrs.frozen
+class _Rescued:
+    path: str
+    rows: int
+    """How many rows of all tables could be read."""
+    sessions: int
+    events: int
+
+
+def _rescue(where: str, folder: str) -> _Rescued:
+    """Copy every readable row of *where* into a new database in *folder*."""
+    rescued = _copy_rows(where, f"{folder}/rescued")
+    schemas = _known_schemas(f"{folder}/empty")
+    if _has_known_schema(where, schemas):
+        return rescued
+    attempts = [rescued]
+    copy = f"{folder}/copy"
+    _copy_file(where, copy)
     with contextlib.suppress(FileNotFoundError):
-        os.unlink(target)
+        _copy_file(f"{where}-wal", f"{copy}-wal")  # SQLite reads what is in it over the file
+    for number, known in enumerate(schemas):
+        _with_known_schema(copy, known.page)
+        attempts.append(_copy_rows(copy, f"{folder}/rescued-{number}"))
+    return max(attempts, key=lambda attempt: attempt.rows)
+
+
+def _copy_file(source: str, target: str) -> None:
+    with open(source, "rb") as old, open(target, "xb", opener=_privately) as new:
+        shutil.copyfileobj(old, new)
+
+
+def _privately(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
+def _with_known_schema(copy: str, page: bytes) -> None:
+    """Let *copy* begin with *page*, which says where the tables of a Segue database lie."""
+    with open(copy, "r+b") as file:
+        file.write(page[:28] + bytes(4) + page[32:])  # of no stated length: SQLite measures it
+
+
+@attrs.frozen
+class _Schema:
+    page: bytes
+    """The first page of a file."""
+    tables: list[tuple[Any, ...]]
+    """What it says about the tables that hold rows to keep."""
+
+
+def _known_schemas(empty: str) -> list[_Schema]:
+    """Return how a Segue database begins: one that grew, and one that was restored from a backup.
+
+    The same statements put the tables on the same pages of each file, and VACUUM INTO on others.
+    """
+    with contextlib.closing(library.connect(empty)) as db:
+        for statement in schema.M001_INITIAL:
+            db.execute(statement)
+        grown = _Schema(_first_page(empty), _tables(db))
+        db.execute("VACUUM")
+        return [grown, _Schema(_first_page(empty), _tables(db))]
+
+
+def _first_page(where: str) -> bytes:
+    with open(where, "rb") as file:
+        return file.read(_PAGE)
+
+
+def _has_known_schema(where: str, schemas: list[_Schema]) -> bool:
+    """Tell whether all rows can be found by what the first page says."""
+    page = _first_page(where)
+    if _format(page) != _format(schemas[0].page):
+        return False
+    # What lies behind the stated end is not read.
+    if int.from_bytes(page[28:32], "big") < os.path.getsize(where) // _PAGE:
+        return False
+    try:
+        with contextlib.closing(library.connect_to_read(where)) as db:
+            db.execute("PRAGMA writable_schema = ON")
+            return _tables(db) in [known.tables for known in schemas]
+    except library.Error:
+        return False
+
+
+def _format(page: bytes) -> tuple[bytes, ...]:
+    """Return what every row is read by: the size of a page and of its margin, the encoding."""
+    return page[16:18], page[20:24], page[52:60]
+
+
+def _tables(db: Connection) -> list[tuple[Any, ...]]:
+    sql = (
+        "SELECT name, rootpage, sql FROM sqlite_master WHERE type = 'table' "
+        "AND name IN ('sessions', 'invocations', 'events', 'metadata') ORDER BY name"
+    )
+    return [tuple(row) for row in db.execute(sql)]
+
+
+def _copy_rows(source: str, target: str) -> _Rescued:
     os.close(os.open(target, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
     old, new = library.connect_to_read(source), library.connect(target)
     with contextlib.closing(old), contextlib.closing(new):
+        # Without it one bad table, or a file that is shorter than it says, ends all reading.
+        old.execute("PRAGMA writable_schema = ON")
         schema.migrate(new)
         new.execute("PRAGMA foreign_keys = OFF")
         new.execute("BEGIN IMMEDIATE")
@@ -171,12 +299,13 @@ def _rescue(source: str, target: str) -> tuple[int, int]:
         for row in _readable(old, "metadata", ("session", "key", "value"), key="rowid"):
             _insert(new, "metadata", ("session", "key", "value"), row)
         _copy_events(old, new)
+        rows = new.total_changes
         _mend(new)
         new.execute("COMMIT")
         (sessions,) = new.execute("SELECT count(*) FROM sessions").fetchone()
         (events,) = new.execute("SELECT count(*) FROM events").fetchone()
         new.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    return sessions, events
+    return _Rescued(target, rows, sessions, events)
 
 
 _COPIED: dict[str, tuple[str, ...]] = {
@@ -191,15 +320,21 @@ _COPIED: dict[str, tuple[str, ...]] = {
 def _copy_events(old: Connection, new: Connection) -> None:
     """Copy the events, each session's numbered anew where some are lost: a chain has no gaps."""
     columns = ("key", "id", "invocation", "created_at", "type", "data")
-    session, seq = -1, 0
+    # Of every session: a key that is out of its order comes between the rows of another one.
+    seqs: dict[int, int] = collections.defaultdict(int)
     for key, *values in _readable(old, "events", columns, key="key"):
-        session, seq = (session, seq + 1) if key >> 32 == session else (key >> 32, 1)
-        if not _insert(new, "events", columns, ((session << 32) + seq, *values)):
-            seq -= 1
+        session = key >> 32
+        # The next session takes the number above the highest, and it must still have keys.
+        if not 0 < session <= _LAST_SESSION:
+            continue
+        if _insert(new, "events", columns, ((session << 32) + seqs[session] + 1, *values)):
+            seqs[session] += 1
 
 
 def _mend(new: Connection) -> None:
     """Give a row to what events still name, and count again what is left of each session."""
+    # The next session takes the number above the highest, and it must still have keys.
+    new.execute("DELETE FROM sessions WHERE number NOT BETWEEN 1 AND ?", (_LAST_SESSION,))
     lost = "SELECT DISTINCT session FROM events WHERE session NOT IN (SELECT number FROM sessions)"
     for (number,) in new.execute(lost).fetchall():
         values = (number, new_id(), "(lost)", 1, 0, 0)
@@ -222,9 +357,10 @@ def _mend(new: Connection) -> None:
 
 def _insert(db: Connection, table: str, columns: Sequence[str], values: Sequence[Any]) -> bool:
     """Insert a row, and tell so, unless it breaks a rule: then it was damaged too."""
-    marks = ", ".join("?" * len(columns))
+    bound = [_bindable(value) for value in values]
+    marks = ["CAST(? AS TEXT)" if isinstance(value, str) else "?" for value in values]
     try:
-        db.execute(f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({marks})", tuple(values))  # noqa: S608
+        db.execute(f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({', '.join(marks)})", bound)  # noqa: S608
     except library.Error as error:
         if not library.is_broken_rule(error):
             raise
@@ -232,45 +368,74 @@ def _insert(db: Connection, table: str, columns: Sequence[str], values: Sequence
     return True
 
 
+def _bindable(value: Any) -> Any:
+    # Text that is not UTF-8 was read with surrogates, and those can be bound as bytes only.
+    return value.encode("utf-8", "surrogateescape") if isinstance(value, str) else value
+
+
 def _readable(
     db: Connection, table: str, columns: Sequence[str], *, key: str
 ) -> Iterator[Sequence[Any]]:
-    """Yield every row that can be read, by *key*, and go on behind each damaged page."""
+    """Yield every row that can be read, and go on behind each damaged page.
+
+    Rows come by *key* where no key is damaged, and a few of them come twice.
+    """
     sql = f"SELECT {key}, {', '.join(columns)} FROM {table} WHERE {key}"  # noqa: S608
     start: int | None = 0
     while start is not None:
+        lately = collections.deque([start - 1] * 5, maxlen=5)
         try:
             for row in db.execute(f"{sql} >= ? ORDER BY {key}", (start,)):
-                start = row[0] + 1
                 yield tuple(row)[1:]
+                lately.append(row[0])
+                # A damaged key leads back, or past all others: the middle one of five is sound.
+                start = max(start, min(sorted(lately)[2] + 1, _LAST_KEY))
         except library.Error:
             at = _first_key(db, table, key, start)
-            if at is None:
-                start = _past_damage(db, table, key, start)
-                continue
-            # Damage ahead took this row with it, or it is damaged itself, and alone.
-            with contextlib.suppress(*_ERRORS):
-                yield tuple(db.execute(f"{sql} = ?", (at,)).fetchone())[1:]
-            start = at + 1
+            if at is not None:
+                # Damage ahead took this row with it, or it is damaged itself, and alone.
+                yield from _single(db, f"{sql} = ?", at)
+            start = _past_damage(db, table, key, start, at)
         else:
             return
 
 
-def _past_damage(db: Connection, table: str, key: str, start: int) -> int | None:
-    """Return the first key from which *table* can be read again, if there is one.
+def _single(db: Connection, sql: str, at: int) -> Iterator[Sequence[Any]]:
+    with contextlib.suppress(*library.Error):
+        # A damaged key is met on the way, but not when it is looked for.
+        if (row := db.execute(sql, (at,)).fetchone()) is not None:
+            yield tuple(row)[1:]
+
+
+def _past_damage(db: Connection, table: str, key: str, start: int, at: int | None) -> int | None:
+    """Return the first key above *start* that leads to a row, and not to the one with key *at*.
+
+    The search begins in three places, as a long stride may miss all that lies between two damaged
+    pages: here, behind *at* (unless that is a damaged key), and at the next session.
+    """
+    places = {start, start if at is None else at, min(start | 0xFFFF_FFFF, _LAST_KEY)}
+    found = [_past(db, table, key, place, at) for place in places]
+    return min((place for place in found if place is not None), default=None)
+
+
+def _past(db: Connection, table: str, key: str, start: int, at: int | None) -> int | None:
+    """Return the first key above *start* that leads to a row other than *at*, if there is one.
 
     Every key of a damaged page leads into it, and the first one behind it does not: so the end is
     found by doubling the distance, then by halving it.
     """
+    damaged = (None, at)
     distance = 1
-    while _first_key(db, table, key, start + distance) is None:
+    while start + distance <= _LAST_KEY:
+        if _first_key(db, table, key, start + distance) not in damaged:
+            break
         distance *= 2
-        if distance > _LAST_KEY:
-            return None
+    else:
+        return None
     bad, good = start + distance // 2, start + distance
     while good - bad > 1:
         middle = (bad + good) // 2
-        if _first_key(db, table, key, middle) is None:
+        if _first_key(db, table, key, middle) in damaged:
             bad = middle
         else:
             good = middle
@@ -283,4 +448,7 @@ def _first_key(db: Connection, table: str, key: str, start: int) -> int | None:
         row = db.execute(f"SELECT min({key}) FROM {table} WHERE {key} >= ?", (start,)).fetchone()  # noqa: S608
     except library.Error:
         return None
-    return start if row[0] is None else int(row[0])
+    if row[0] is None:
+        return start
+    # A key that is out of its order lies on a damaged page.
+    return int(row[0]) if row[0] >= start else None

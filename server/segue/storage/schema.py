@@ -155,7 +155,7 @@ def migrate(db: Connection) -> None:
 def version_of(db: Connection) -> int:
     """Return how many migrations the database has had."""
     (version,) = db.execute("PRAGMA user_version").fetchone()
-    return int(version)
+    return int(version) & 0xFFFF_FFFF  # damage can make it negative, and no list ends there
 
 
 def _compatible(db: Connection, role: Literal["reader", "writer"]) -> bool:
