@@ -5,6 +5,7 @@ whether its editor is still there.
 """
 
 import asyncio
+import contextlib
 import logging
 import os
 import signal
@@ -128,14 +129,16 @@ def is_running(process_id: int) -> bool:
 
 def _on_signals(stop: Callable[[], None]) -> None:
     loop = asyncio.get_running_loop()
+
+    def handle(*_: object) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed: the end is near already
+            loop.call_soon_threadsafe(stop)
+
+    # Not the loop's own handlers: it takes them away when it closes, and a second signal just then
+    # would end us with the code of a killed process.
     for name in _SIGNALS:
-        number = getattr(signal, name, None)
-        if number is None:
-            continue
-        try:
-            loop.add_signal_handler(number, stop)
-        except NotImplementedError:
-            signal.signal(number, lambda *_: loop.call_soon_threadsafe(stop))
+        if (number := getattr(signal, name, None)) is not None:
+            signal.signal(number, handle)
 
 
 def _arm(seconds: float) -> None:
