@@ -48,7 +48,7 @@ def missing() -> list[str]:
 
 def must_run() -> bool:
     """Tell whether it is a failure, not a reason to skip, that something is missing."""
-    return "true" in (os.environ.get("CI"), "1") or os.environ.get("SEGUE_REQUIRE_VSCODE") == "1"
+    return os.environ.get("CI") == "true" or os.environ.get("SEGUE_REQUIRE_VSCODE") == "1"
 
 
 def chromium() -> str | None:

@@ -40,7 +40,7 @@ def test_every_end_comes_in_time_and_costs_nothing() -> None:
     ("code", "instead", "promise"),
     [
         (
-            "    drained = await protocol.drain(_DRAIN_S)\n    await window.close()\n",
+            "    drained = await protocol.drain(_PATIENCE_S)\n",
             "    os._exit(0)\n",
             "all that was sent before the end is stored",
         ),
