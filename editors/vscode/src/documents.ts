@@ -20,7 +20,7 @@ export class Transcripts implements vscode.TextDocumentContentProvider, vscode.D
   constructor(private readonly conversations: Conversations) {
     this.listeners = [
       vscode.workspace.registerTextDocumentContentProvider(SCHEME, this),
-      conversations.onDidAppend(({ sessionId }) => this.refresh(sessionId)),
+      conversations.onDidAppend(({ sessionId }) => this.refresh((uri) => uri.query === sessionId)),
     ];
   }
 
@@ -46,9 +46,14 @@ export class Transcripts implements vscode.TextDocumentContentProvider, vscode.D
     }
   }
 
-  private refresh(sessionId: string): void {
+  /** Read every transcript again that is open. */
+  refreshAll(): void {
+    this.refresh(() => true);
+  }
+
+  private refresh(isMeant: (uri: vscode.Uri) => boolean): void {
     for (const { uri } of vscode.workspace.textDocuments) {
-      if (uri.scheme === SCHEME && uri.query === sessionId) {
+      if (uri.scheme === SCHEME && isMeant(uri)) {
         this.changed.fire(uri);
       }
     }

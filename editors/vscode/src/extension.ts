@@ -22,7 +22,10 @@ export function activate(context: vscode.ExtensionContext): SegueApi {
   const conversations = new Conversations(server);
   const transcripts = new Transcripts(conversations);
   const view = new ConversationsView(conversations);
-  const watcher = new StoreWatcher(server, () => view.refreshSoon());
+  const watcher = new StoreWatcher(server, () => {
+    view.refreshSoon();
+    transcripts.refreshAll();
+  });
   const watch = () => void watcher.set(view.isVisible);
 
   end = async () => {
@@ -39,7 +42,11 @@ export function activate(context: vscode.ExtensionContext): SegueApi {
     new Status(conversations),
     new Participant(context.extensionUri, conversations, log),
     view.onDidChangeVisibility(watch),
-    server.onDidStart(watch),
+    server.onDidStart(() => {
+      watcher.dispose(); // it may have another database now
+      watch();
+    }),
+    conversations.onDidAppend(watch),
     vscode.workspace.onDidChangeConfiguration((event) => {
       if (event.affectsConfiguration("segue.server") || event.affectsConfiguration("segue.database")) {
         void server.restart();

@@ -106,8 +106,9 @@ export class Outbox {
 
   private async delivered(chain: Chain, events: SettledEvent[]): Promise<Appended> {
     for (;;) {
+      const wasOpen = chain.isOpen;
       try {
-        if (!chain.isOpen) {
+        if (!wasOpen) {
           await this.reopen(chain);
         }
         return this.acknowledged(chain, await this.send(chain, events));
@@ -115,7 +116,8 @@ export class Outbox {
         if (error instanceof LostError) {
           chain.isOpen = false;
           await this.options.whenBack(error.run);
-        } else if (isKind(error, "SessionNotOpen") && chain.isOpen) {
+        } else if (isKind(error, "SessionNotOpen") && wasOpen) {
+          // It was sent to another server than the one that it is open in.
           chain.isOpen = false;
         } else {
           throw error;

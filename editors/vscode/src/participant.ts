@@ -44,7 +44,9 @@ export class Participant implements vscode.Disposable {
         return this.history(folder, stream);
       case "resume":
         await vscode.commands.executeCommand("segue.resume");
-        this.sayCurrent(folder, stream);
+        if (request.prompt.trim() === "") {
+          this.sayCurrent(folder, stream);
+        }
         break;
     }
     if (request.prompt.trim() !== "") {
@@ -56,10 +58,11 @@ export class Participant implements vscode.Disposable {
     const current = this.conversations.current(folder);
     if (current === undefined) {
       await this.conversations.open({ workspace: folder, mode: "new" });
+      stream.markdown("A new conversation.\n\n");
     } else {
       await this.conversations.reset(current.session.sessionId);
+      stream.markdown("A new conversation. The one before is archived.\n\n");
     }
-    stream.markdown("A new conversation. The one before is archived.\n\n");
   }
 
   private async history(folder: string, stream: vscode.ChatResponseStream): Promise<void> {
@@ -88,7 +91,7 @@ export class Participant implements vscode.Disposable {
     token: vscode.CancellationToken,
   ): Promise<void> {
     const { model } = request;
-    const { sessionId, messages } = await this.asked(folder, request);
+    const { sessionId, messages } = await this.asked(folder, request, stream);
     let answer = "";
     try {
       const response = await model.sendRequest(messages, {}, token);
@@ -108,12 +111,14 @@ export class Participant implements vscode.Disposable {
   private async asked(
     folder: string,
     request: vscode.ChatRequest,
+    stream: vscode.ChatResponseStream,
   ): Promise<{ sessionId: string; messages: vscode.LanguageModelChatMessage[] }> {
     const current = this.conversations.current(folder)?.session.sessionId;
     const opened = await this.conversations.open({
       workspace: folder,
       ...(current === undefined ? {} : { sessionId: current }),
     });
+    this.sayCurrent(folder, stream);
     const attached = await this.attached(request.references);
     const question = [request.prompt, ...attached].join("\n\n");
     const budget = request.model.maxInputTokens * CHARACTERS_PER_TOKEN - question.length;

@@ -1,7 +1,7 @@
 // A conversation as Markdown that can be read, and do nothing else.
 
 import type { Event, Session } from "./protocol";
-import { count, title } from "./words";
+import { count, localTime, title } from "./words";
 
 /** The transcript of a session; *events* are its newest, *left* as many are older. */
 export function transcript(session: Pick<Session, "title">, events: readonly Event[], left: number): string {
@@ -11,8 +11,7 @@ export function transcript(session: Pick<Session, "title">, events: readonly Eve
 
 function section(event: Event): string {
   const [heading, body] = shape(event);
-  const at = event.createdAt.slice(0, 16).replace("T", " ");
-  return `## ${heading} · ${at}Z\n\n${withoutCommands(body)}\n`;
+  return `## ${heading} · ${localTime(event.createdAt)}\n\n${withoutCommands(body)}\n`;
 }
 
 function shape(event: Event): [heading: string, body: string] {

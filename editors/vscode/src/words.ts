@@ -17,6 +17,13 @@ export function shortAge(iso: string, now = Date.now()): string {
   return "now";
 }
 
+/** A time as the person's clock has it: `2026-08-01 14:34`. */
+export function localTime(iso: string): string {
+  const at = new Date(iso);
+  const minutes = at.getTime() - at.getTimezoneOffset() * 60_000;
+  return new Date(minutes).toISOString().slice(0, 16).replace("T", " ");
+}
+
 /** `1 event`, `2 events`. */
 export function count(number: number, noun: string): string {
   return `${number.toLocaleString("en")} ${noun}${number === 1 ? "" : "s"}`;

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { Event } from "../../../../editors/vscode/src/protocol.ts";
+import { localTime } from "../../../../editors/vscode/src/words.ts";
 import { transcript } from "../../../../editors/vscode/src/transcript.ts";
 
 function event(type: string, data: unknown, more: Partial<Event> = {}): Event {
@@ -11,7 +12,7 @@ const shown = (type: string, data: unknown, more?: Partial<Event>) =>
   transcript({ title: "T" }, [event(type, data, more)], 0);
 
 test("each kind of event has its heading and its body", () => {
-  assert.equal(shown("user_message", { content: "Hello" }), "# T\n\n## You · 2026-08-01 12:34Z\n\nHello\n");
+  assert.equal(shown("user_message", { content: "Hello" }), `# T\n\n## You · ${localTime("2026-08-01T12:34:56.000Z")}\n\nHello\n`);
   assert.match(shown("text", { content: "Hi" }), /^## Assistant · .*\n\nHi\n$/m);
   assert.match(shown("tool_call", { id: "1", name: "grep", input: { a: 1 } }), /## Tool call: `grep` .*\n\n```json\n\{\n {2}"a": 1\n\}\n```/);
   assert.match(shown("tool_result", { tool_use_id: "1", content: "x", is_error: true }), /## Tool result: error /);
@@ -39,7 +40,7 @@ for (const link of [
 ]) {
   test(`no command hides in ${link}`, () => {
     const text = shown("user_message", { content: link });
-    const target = /(?:\]\(\s*<?|\]:\s*<?|<)(.*)$/m.exec(text.slice(text.indexOf("Z\n\n") + 3))?.[1] ?? "";
+    const target = /(?:\]\(\s*<?|\]:\s*<?|<)(.*)$/m.exec(text.slice(text.indexOf("## You")))?.[1] ?? "";
     assert.ok(!/^command\s*:/i.test(target), target);
     assert.ok(target.startsWith("\u200b") || /command\u200b:/i.test(target), target);
   });
