@@ -25,7 +25,7 @@ from segue.service import (
     StorageReadOnly,
     StorageUnavailable,
 )
-from segue.storage import library, salvage, schema
+from segue.storage import library, local, salvage, schema
 from segue.storage.local import LocalSessionService
 from segue.storage.turn import Turn
 from tests.making import INVOCATION, add, chain, contents, execute, note, said, store
@@ -602,6 +602,18 @@ async def test_a_turn_that_is_never_given_back_is_told_and_loses_nothing(
     await add(service, id, said("three"))
     stopped.close()
     assert await contents(service, id) == ["one", "three"]
+
+
+@pytest.mark.parametrize(
+    "spoiled", [{"data": b"{}"}, {"id": None}, {"type": None}, {"created_at": None}]
+)
+def test_a_row_whose_types_damage_has_changed_can_be_read(spoiled: dict[str, Any]) -> None:
+    row = {"id": bytes(16), "seq": 1, "parent_id": None, "invocation_id": "1"}
+    row |= {"created_at": 1, "type": "text", "data": "{}"}
+    event = local._event(row | spoiled)
+    assert isinstance(event.id, str)
+    assert isinstance(event.type, str)
+    assert event.corrupt is ("data" in spoiled)
 
 
 # Interruptions

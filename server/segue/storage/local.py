@@ -423,17 +423,22 @@ def _page(rows: Iterable[Row], limit: int) -> EventPage:
 
 
 def _event(row: Row) -> StoredEvent:
-    data, corrupt = model.decode(row["data"])
+    data, corrupt = model.decode(_text(row["data"]))
     return StoredEvent(
         id=_unpack(row["id"]),
         seq=row["seq"],
         parent_id=None if row["parent_id"] is None else _unpack(row["parent_id"]),
         invocation_id=row["invocation_id"] or "",
-        created_at=row["created_at"],
-        type=row["type"],
+        created_at=row["created_at"] or 0,
+        type=_text(row["type"]),
         data=data,
         corrupt=corrupt,
     )
+
+
+def _text(stored: Any) -> str:
+    """Return a text. Damage that SQLite does not notice may have made something else of it."""
+    return stored if isinstance(stored, str) else repr(stored)
 
 
 def _session(row: Row) -> Session:
@@ -462,8 +467,8 @@ def _pack(id: str) -> str | bytes:
 
 
 def _unpack(stored: str | bytes) -> str:
-    if isinstance(stored, str):
-        return stored
+    if not isinstance(stored, bytes):
+        return _text(stored)
     digits = stored.hex()
     return "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))
 
