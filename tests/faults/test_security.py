@@ -113,7 +113,9 @@ def test_nobody_else_can_read_it_at_any_moment(umask: str, database: Path) -> No
 def test_control_without_its_making_by_hand_others_can_read_it(
     database: Path, tmp_path: Path
 ) -> None:
-    guard = Guard(file="storage/database.py", code="        _make_private(where)\n", instead="")
+    guard = Guard(
+        file="storage/database.py", code="            _make_private(self._where)\n", instead=""
+    )
     seen = modes_while_writing("000", database, without(guard, tmp_path))
 
     assert seen["sessions.db"] != {0o600}
