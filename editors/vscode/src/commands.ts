@@ -19,7 +19,7 @@ export interface Parts {
 type Command = (parts: Parts, argument?: unknown) => unknown;
 
 const COMMANDS: { [id: string]: Command } = {
-  "segue.new": begin,
+  "segue.new": ({ conversations }) => conversations.begin(activeFolder()),
   "segue.resume": resume,
   "segue.showTranscript": showTranscript,
   "segue.archive": archive,
@@ -54,16 +54,6 @@ export function registerCommands(parts: Parts): vscode.Disposable[] {
       }
     }),
   );
-}
-
-async function begin({ conversations }: Parts): Promise<void> {
-  const workspace = activeFolder();
-  const current = conversations.current(workspace);
-  if (current === undefined) {
-    await conversations.open({ workspace, mode: "new" });
-  } else {
-    await conversations.reset(current.session.sessionId);
-  }
 }
 
 async function resume({ conversations }: Parts, argument?: unknown): Promise<void> {

@@ -84,6 +84,17 @@ export class Conversations implements SegueApi, vscode.Disposable {
     return opened;
   }
 
+  /** Begin a new conversation in a folder, the current one archived; tell whether there was one. */
+  async begin(folder: string): Promise<boolean> {
+    const current = this.current(folder);
+    if (current === undefined) {
+      await this.open({ workspace: folder, mode: "new" });
+    } else {
+      await this.reset(current.session.sessionId);
+    }
+    return current !== undefined;
+  }
+
   async archive(sessionId: string): Promise<void> {
     await this.server.request("session/archive", { sessionId });
     this.forget(sessionId);

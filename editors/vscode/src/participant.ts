@@ -55,14 +55,8 @@ export class Participant implements vscode.Disposable {
   }
 
   private async begin(folder: string, stream: vscode.ChatResponseStream): Promise<void> {
-    const current = this.conversations.current(folder);
-    if (current === undefined) {
-      await this.conversations.open({ workspace: folder, mode: "new" });
-      stream.markdown("A new conversation.\n\n");
-    } else {
-      await this.conversations.reset(current.session.sessionId);
-      stream.markdown("A new conversation. The one before is archived.\n\n");
-    }
+    const isArchived = await this.conversations.begin(folder);
+    stream.markdown(`A new conversation.${isArchived ? " The one before is archived." : ""}\n\n`);
   }
 
   private async history(folder: string, stream: vscode.ChatResponseStream): Promise<void> {

@@ -129,9 +129,9 @@ export class Server implements vscode.Disposable {
       {
         outputChannel: this.log,
         errorHandler: {
-          error: (error, message, count) => defaults().error(error, message, count),
+          error: (error, message, count) => defaults.error(error, message, count),
           closed: async () => {
-            const decided = await defaults().closed();
+            const decided = await defaults.closed();
             if (decided.action === CloseAction.DoNotRestart) {
               this.client = undefined;
               this.gone.fire();
@@ -143,8 +143,7 @@ export class Server implements vscode.Disposable {
         initializationFailedHandler: () => false,
       },
     );
-    const handler = client.createDefaultErrorHandler();
-    const defaults = () => handler;
+    const defaults = client.createDefaultErrorHandler();
     return client;
   }
 
