@@ -146,7 +146,7 @@ async def test_only_what_is_new_may_be_persisted_too(service: LocalSessionServic
 async def test_after_a_failure_the_next_call_goes_on_from_there(
     service: LocalSessionService, whole: bool
 ) -> None:
-    manager = SessionManager.create_new(failing(service, "append_events"), place())
+    manager = SessionManager.create_new(failing(service, "append_batches"), place())
     first, *rest = (said(str(number)) for number in range(4))
     await manager.persist_events([first])
     with pytest.raises(StorageUnavailable):
@@ -269,7 +269,7 @@ async def test_the_boundary_waits_for_the_append_that_succeeds(
     service: LocalSessionService,
 ) -> None:
     id = await store(service, said("one"))
-    manager = await SessionManager.resume(failing(service, "append_events"), id, place())
+    manager = await SessionManager.resume(failing(service, "append_batches"), id, place())
     with pytest.raises(StorageUnavailable):
         await manager.persist_events([said("two")])
     assert manager.boundary is not None

@@ -1,6 +1,7 @@
 """SessionManager: the life of one open session, whatever store it lives in."""
 
 import asyncio
+import collections
 import contextlib
 from collections.abc import Sequence
 from typing import Any
@@ -9,20 +10,20 @@ import attrs
 
 from segue.events import Event, SystemContext, encode, new_id
 from segue.service import (
+    LAST_SEEN,
     PAGE,
     Appended,
+    Batch,
     EventPage,
     HeadMoved,
     NewSession,
+    SegueError,
     Session,
     SessionNotFound,
     SessionService,
     now,
 )
 from segue.workspace import Workspace
-
-LAST_SEEN: Any = object()
-"""As a parent: the head that this manager last saw."""
 
 
 class SessionManager:
@@ -97,21 +98,30 @@ class SessionManager:
         goes on from there. Raises what `SessionService.append_events` raises, its HeadMoved also
         if another window has appended since this manager last looked.
         """
-        async with self._lock:
-            parent = self._head if parent_id is LAST_SEEN else parent_id
-            if not events:
+        if not events:
+            async with self._lock:
                 return Appended(
                     head=self._head, event_count=self._event_count, events=(), duplicates=0
                 )
-            appended = await self._store(events, parent)
-            self._deferred = None
-            wrote = appended.duplicates < len(events)
-            if wrote:
-                self.boundary = None
-            # After a mere retry, the head may be an event of another window that nobody here saw.
-            if wrote or appended.head in {event.id for event in events}:
-                self._head, self._event_count = appended.head, appended.event_count
-            return appended
+        (outcome,) = await self.persist_batches([Batch(events=events, parent_id=parent_id)])
+        if isinstance(outcome, SegueError):
+            raise outcome
+        return outcome
+
+    async def persist_batches(self, batches: Sequence[Batch]) -> Sequence[Appended | SegueError]:
+        """Store each of *batches* as `persist_events` would, in their order and in one commit.
+
+        One that is refused is answered with its error, and the others are stored all the same.
+        Each has at least one event.
+        """
+        async with self._lock:
+            outcomes: list[Appended | SegueError] = []
+            waiting = collections.deque(batches)
+            while waiting and self._deferred is not None:
+                outcomes.append(await self._begin_with(waiting.popleft(), self._deferred))
+            if waiting:
+                outcomes += await self._go_on_with(list(waiting))
+            return outcomes
 
     async def persist_server_session_id(self, server_session_id: str) -> None:
         """Remember the remote service's id: at once, or with the session's first event."""
@@ -173,20 +183,37 @@ class SessionManager:
         self._head, self._event_count = stored.head, stored.event_count
         self._deferred = None
 
-    async def _store(self, events: Sequence[Event], parent_id: str | None) -> Appended:
-        if self._deferred is None:
-            return await self._service.append_events(
-                self.session_id,
-                events,
-                parent_id=parent_id,
-                invocation_id=self.invocation_id,
-                boundary=self.boundary,
+    async def _begin_with(self, batch: Batch, new: NewSession) -> Appended | SegueError:
+        if batch.parent_id is not LAST_SEEN and batch.parent_id is not None:
+            return HeadMoved(None, 0)
+        try:
+            appended = await self._service.create_session(
+                new, batch.events, invocation_id=self.invocation_id
             )
-        if parent_id is not None:
-            raise HeadMoved(None, 0)
-        return await self._service.create_session(
-            self._deferred, events, invocation_id=self.invocation_id
+        except SegueError as error:
+            return error
+        self._deferred = None
+        self._note(appended)
+        return appended
+
+    async def _go_on_with(self, batches: Sequence[Batch]) -> Sequence[Appended | SegueError]:
+        outcomes = await self._service.append_batches(
+            self.session_id,
+            batches,
+            last_seen=self._head,
+            invocation_id=self.invocation_id,
+            boundary=self.boundary,
         )
+        for outcome in outcomes:
+            if isinstance(outcome, Appended):
+                self._note(outcome)
+        return outcomes
+
+    def _note(self, appended: Appended) -> None:
+        if appended.wrote:
+            self.boundary = None
+        if appended.shows_head:
+            self._head, self._event_count = appended.head, appended.event_count
 
     async def _archive(self) -> None:
         if self.stored:

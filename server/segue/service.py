@@ -79,6 +79,18 @@ class SessionPage:
     next_cursor: str | None
 
 
+LAST_SEEN: Any = object()
+"""As a parent: the head that whoever appends last saw."""
+
+
+@attrs.frozen(kw_only=True)
+class Batch:
+    """Events that are appended together behind *parent_id*, all or nothing."""
+
+    events: Sequence[Event]
+    parent_id: str | None = LAST_SEEN
+
+
 @attrs.frozen
 class Placement:
     """Where an event stands in its session."""
@@ -95,6 +107,16 @@ class Appended:
     event_count: int
     events: Sequence[Placement]
     duplicates: int
+
+    @property
+    def wrote(self) -> bool:
+        """Whether any event was new."""
+        return self.duplicates < len(self.events)
+
+    @property
+    def shows_head(self) -> bool:
+        """Whether who appended has seen the head: after a mere retry it may be another window's."""
+        return self.wrote or any(event.id == self.head for event in self.events)
 
 
 def now() -> int:
@@ -219,6 +241,21 @@ class SessionService(Protocol):
         again; the others are appended in their order, behind *boundary* if one is given. Raises
         EventConflict for a known id with other content; HeadMoved unless the head is *parent_id*
         or the stored event of this batch that the first new one follows; SessionArchived.
+        """
+
+    async def append_batches(
+        self,
+        session_id: str,
+        batches: Sequence[Batch],
+        *,
+        last_seen: str | None,
+        invocation_id: str,
+        boundary: Event | None = None,
+    ) -> Sequence[Appended | SegueError]:
+        """Append each of *batches* as `append_events` would, in their order and in one commit.
+
+        A batch that is refused is answered with its error, and the others are stored all the same.
+        LAST_SEEN is the head *last_seen*, or the one that a batch before has shown since.
         """
 
     async def find_resumable(

@@ -9,10 +9,12 @@ from typing import Any, Literal
 import attrs
 
 from segue.events import Event, encode
-from segue.manager import LAST_SEEN, SessionManager, ago
+from segue.manager import SessionManager, ago
 from segue.service import (
+    LAST_SEEN,
     PAGE,
     Appended,
+    Batch,
     EventPage,
     SegueError,
     Session,
@@ -40,6 +42,8 @@ async def at_once() -> None:
 
 
 _LONGEST_AGE_MINUTES = 1_000 * 365 * 24 * 60
+_MOST_TOGETHER = 1_000
+"""How many events' appends share a commit: as many as a page, so that nobody waits for long."""
 
 
 class SessionNotOpen(SessionError):
@@ -76,23 +80,62 @@ class Found:
     alternatives: Sequence[Session]
 
 
-class _Turn(asyncio.Lock):
+class _Appends:
+    """Appends to one session that stand in line behind each other: their turn is one."""
+
+    def __init__(self, session_id: str) -> None:
+        self.session_id = session_id
+        self.batches: list[Batch] = []
+        self._answers: list[asyncio.Future[Appended]] = []
+
+    def takes(self, session_id: str) -> bool:
+        """Tell whether one more append, to that session, may join."""
+        events = sum(len(batch.events) for batch in self.batches)
+        return session_id == self.session_id and events < _MOST_TOGETHER
+
+    def join(self, batch: Batch) -> asyncio.Future[Appended]:
+        """Put *batch* behind the others; return what will be its answer."""
+        answer = asyncio.get_running_loop().create_future()
+        self.batches.append(batch)
+        self._answers.append(answer)
+        return answer
+
+    def answer(self, outcomes: Sequence[Appended | BaseException]) -> None:
+        """Give each append its outcome."""
+        for answer, outcome in zip(self._answers, outcomes, strict=True):
+            if answer.cancelled():
+                continue
+            if isinstance(outcome, Appended):
+                answer.set_result(outcome)
+            else:
+                answer.set_exception(outcome)
+
+
+class _Turn:
     """First in, first out: the first await of every request keeps the order of arrival.
 
     Whose turn it is waits until its answer can be taken: so only two are in the making at once.
     """
 
-    def __init__(self, window: "Window") -> None:
-        super().__init__()
+    def __init__(self, window: "Window", appends: _Appends | None) -> None:
         self._window = window
+        self._appends = appends
 
     async def __aenter__(self) -> None:
-        await self.acquire()
+        window = self._window
+        window._last_in_line = self._appends
+        await window._line.acquire()
         try:
-            await self._window.ready()
+            await window.ready()
         except BaseException:
-            self.release()
+            window._line.release()
             raise
+        finally:
+            if window._last_in_line is self._appends:
+                window._last_in_line = None  # what comes now is too late for this turn
+
+    async def __aexit__(self, *_: object) -> None:
+        self._window._line.release()
 
 
 class Window:
@@ -115,11 +158,12 @@ class Window:
         self._managers: dict[str, SessionManager] = {}
         # Awaited before each request takes effect. If it raises, the request has none.
         self.ready: Callable[[], Awaitable[None]] = at_once
-        self._turn = _Turn(self)
+        self._line = asyncio.Lock()
+        self._last_in_line: _Appends | None = None
 
     async def close(self) -> None:
         """Release the store, after what was begun."""
-        async with self._turn:
+        async with self._turn():
             if self._service is not None:
                 await self._service.close()
 
@@ -137,7 +181,7 @@ class Window:
         What is open here already is given back as it is. Raises SessionNotFound, or
         NothingToResume for the mode `resume`.
         """
-        async with self._turn:
+        async with self._turn():
             if session_id is not None:
                 manager = await self._manager_of(session_id, workspace)
                 return await self._opened(manager, "It was asked for by its id.", tail)
@@ -159,23 +203,43 @@ class Window:
         self, workspace: Workspace, continue_minutes: float | None = None
     ) -> Found:
         """Say which session `open` would go on with, and why. Opens nothing."""
-        async with self._turn:
+        async with self._turn():
             return await self._find(workspace, continue_minutes)
 
     async def append(
         self, session_id: str, events: Sequence[Event], parent_id: str | None = LAST_SEEN
     ) -> Appended:
-        """Append to a session that is open here, as `SessionManager.persist_events` promises."""
-        async with self._turn:
-            manager = self._open_manager(session_id)
-            redacted = [self._redacted(event) for event in events]
-            return await manager.persist_events(redacted, parent_id=parent_id)
+        """Append to a session that is open here, as `SessionManager.persist_events` promises.
+
+        Appends to one session that wait behind each other are stored by one commit.
+        """
+        if not events:
+            async with self._turn():
+                return await self._open_manager(session_id).persist_events([])
+        batch = Batch(events=[self._redacted(event) for event in events], parent_id=parent_id)
+        appends = self._last_in_line
+        if appends is not None and appends.takes(session_id):
+            return await appends.join(batch)
+        appends = _Appends(session_id)
+        answer = appends.join(batch)
+        await self._append(appends)
+        return await answer
+
+    async def _append(self, appends: _Appends) -> None:
+        try:
+            async with self._turn(appends):
+                manager = self._open_manager(appends.session_id)
+                outcomes = await manager.persist_batches(appends.batches)
+        except BaseException as error:
+            appends.answer([error] * len(appends.batches))
+        else:
+            appends.answer(outcomes)
 
     async def events(
         self, session_id: str, *, after: int | None, before: int | None, limit: int
     ) -> EventPage:
         """Return a page of a session's events, open here or not."""
-        async with self._turn:
+        async with self._turn():
             if self._is_deferred(session_id):
                 return EventPage(events=(), has_more=False)
             service = await self._connected()
@@ -185,7 +249,7 @@ class Window:
         self, workspace: Workspace | None, *, archived: bool, cursor: str | None, limit: int
     ) -> SessionPage:
         """Return a page of the sessions of *workspace* and its worktrees, or of everywhere."""
-        async with self._turn:
+        async with self._turn():
             service = await self._connected()
             return await service.list_sessions(
                 directory=None if workspace is None else workspace.directory,
@@ -197,7 +261,7 @@ class Window:
 
     async def reset(self, session_id: str) -> Opened:
         """Archive a session that is open here and begin a new one in its place."""
-        async with self._turn:
+        async with self._turn():
             manager = self._open_manager(session_id)
             was = "archived" if manager.stored else "empty"
             await manager.archive_and_reset()
@@ -207,7 +271,7 @@ class Window:
 
     async def archive(self, session_id: str) -> None:
         """Put a session aside, open here or not. One that is still empty is just closed."""
-        async with self._turn:
+        async with self._turn():
             if self._is_deferred(session_id):
                 del self._managers[session_id]
             else:
@@ -215,24 +279,24 @@ class Window:
 
     async def unarchive(self, session_id: str) -> None:
         """Bring an archived session back."""
-        async with self._turn:
+        async with self._turn():
             if not self._is_deferred(session_id):
                 await (await self._connected()).unarchive(session_id)
 
     async def delete(self, session_id: str) -> None:
         """Remove a session for good, and close it here. An unknown id succeeds."""
-        async with self._turn:
+        async with self._turn():
             await (await self._connected()).delete(session_id)
             self._managers.pop(session_id, None)
 
     async def close_session(self, session_id: str) -> None:
         """Forget that a session is open here. One that is not succeeds."""
-        async with self._turn:
+        async with self._turn():
             self._managers.pop(session_id, None)
 
     async def set_server_session_id(self, session_id: str, server_session_id: str) -> None:
         """Remember the remote service's id of a session, open here or not."""
-        async with self._turn:
+        async with self._turn():
             if (manager := self._managers.get(session_id)) is not None:
                 await manager.persist_server_session_id(server_session_id)
             else:
@@ -241,19 +305,22 @@ class Window:
 
     async def get_metadata(self, session_id: str, key: str) -> Any:
         """Return what is kept with a session under *key*, or None."""
-        async with self._turn:
+        async with self._turn():
             if (manager := self._managers.get(session_id)) is not None:
                 return await manager.get_metadata(key)
             return await (await self._connected()).get_metadata(session_id, key)
 
     async def set_metadata(self, session_id: str, key: str, value: Any) -> None:
         """Keep a JSON value with a session, open here or not; None removes it."""
-        async with self._turn:
+        async with self._turn():
             value = self._redact(value, encode("$.value", value))
             if (manager := self._managers.get(session_id)) is not None:
                 await manager.set_metadata(key, value)
             else:
                 await (await self._connected()).set_metadata(session_id, key, value)
+
+    def _turn(self, appends: _Appends | None = None) -> _Turn:
+        return _Turn(self, appends)
 
     def _redacted(self, event: Event) -> Event:
         data = self._redact(event.data, event.text)

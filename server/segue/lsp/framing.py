@@ -10,6 +10,8 @@ import contextlib
 import os
 import re
 import select
+import socket
+import stat
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -167,7 +169,9 @@ class FrameReader:
 
     def resume(self) -> None:
         """Read on."""
-        if self._thread is None and not self._open.is_set():
+        if self._open.is_set():
+            return
+        if self._thread is None:
             self._loop.add_reader(self._fd, self._readable)
         self._open.set()
 
@@ -224,12 +228,16 @@ def has_hung_up(fd: int) -> bool:
 
 
 class FrameWriter:
-    """A daemon thread that writes frames: a client that does not read cannot stop the loop."""
+    """Writes frames at once where that takes no waiting, and leaves the others to a daemon thread.
+
+    So a client that does not read cannot stop the loop, and one that reads waits for no thread.
+    """
 
     def __init__(
         self, fd: int, on_broken: Callable[[], None], on_caught_up: Callable[[], None]
     ) -> None:
         self._fd = fd
+        self._write_at_once = _writes_at_once(fd)
         self._on_broken = on_broken
         self._on_caught_up = on_caught_up
         self._loop = asyncio.get_running_loop()
@@ -275,10 +283,13 @@ class FrameWriter:
         if self._is_full and self._given_up:
             return
         frame = b"Content-Length: %d\r\n\r\n%b" % (len(body), body)
-        with self._ready:
-            self._frames.append(frame)
-            self._backlog += len(frame)
-            self._ready.notify()
+        if not self._backlog:
+            frame = frame[self._write_at_once(frame) :]
+        if frame:
+            with self._ready:
+                self._frames.append(frame)
+                self._backlog += len(frame)
+                self._ready.notify()
 
     def close(self, timeout: float) -> None:
         """Send what is left, for at most *timeout* seconds."""
@@ -312,6 +323,38 @@ class FrameWriter:
                     return None
                 self._ready.wait()
             return self._frames.popleft()
+
+
+def _writes_at_once(fd: int) -> Callable[[bytes], int]:
+    """Return a function that writes what *fd* takes without waiting, and returns how much it was.
+
+    What is broken takes nothing: whoever may wait will meet the error.
+    """
+    mode = os.fstat(fd).st_mode
+    if stat.S_ISFIFO(mode) and hasattr(select, "poll"):
+        writable = select.poll()
+        writable.register(fd, select.POLLOUT)
+
+        def write_to_pipe(data: bytes) -> int:
+            # A pipe that is ready has room for so many bytes: what is longer could still wait.
+            if len(data) > select.PIPE_BUF or writable.poll(0) != [(fd, select.POLLOUT)]:
+                return 0
+            with contextlib.suppress(OSError):
+                return os.write(fd, data)
+            return 0
+
+        return write_to_pipe
+    if stat.S_ISSOCK(mode) and hasattr(socket, "MSG_DONTWAIT"):
+        # The same open socket, whose own way of waiting is left as it is: others may share it.
+        line = socket.socket(fileno=os.dup(fd))
+
+        def write_to_socket(data: bytes) -> int:
+            with contextlib.suppress(OSError):
+                return line.send(data, socket.MSG_DONTWAIT)
+            return 0
+
+        return write_to_socket
+    return lambda data: 0
 
 
 def _tell(loop: asyncio.AbstractEventLoop, callback: Callable[..., None], *values: Any) -> None:

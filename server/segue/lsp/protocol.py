@@ -11,8 +11,7 @@ from typing import Annotated, Any
 import attrs
 
 from segue import events, service, strict
-from segue.manager import LAST_SEEN
-from segue.service import MAX_PAGE, PAGE
+from segue.service import LAST_SEEN, MAX_PAGE, PAGE
 from segue.strict import Between, Characters
 from segue.window import Mode
 

@@ -39,6 +39,9 @@ _QUESTIONS = ("session/events", "session/list", "session/findResumable", "sessio
 
 Handler = Callable[[Any, Any], Awaitable[Any]]
 
+# In ASCII, which is its habit: half a surrogate pair has no UTF-8.
+_encoder = json.JSONEncoder(separators=(",", ":"))
+
 
 class SessionProtocol(LanguageServerProtocol):
     """LSP's life cycle and the session requests: every request gets an answer, in any case."""
@@ -172,11 +175,28 @@ class SessionProtocol(LanguageServerProtocol):
             self._refuse(msg_id, JsonRpcServerNotInitialized("The server is not initialized yet"))
         elif self._shutdown:
             self._refuse(msg_id, JsonRpcInvalidRequest("The server is shutting down"))
+        elif method in protocol.METHODS:
+            self._begin(msg_id, method, message.get("params"))
         else:
             self._shutdown = method == lsp.SHUTDOWN
             context = contextvars.copy_context()
             context.run(self._handle_request, msg_id, method, message.get("params"))
-            self.pace()
+
+    def _begin(self, msg_id: Any, method: str, params: Any) -> None:
+        # Not by pygls' callbacks: they take one more round of the event loop before the answer.
+        answer: Any = self.fm.features[method]
+        work = asyncio.create_task(self._finish(msg_id, answer(params)), name=method)
+        self._request_futures[msg_id] = work  # type: ignore[assignment]
+        self._work.add(work)
+        self.pace()
+
+    async def _finish(self, msg_id: Any, answer: Awaitable[Any]) -> None:
+        result, failure = None, None
+        try:
+            result = await answer
+        except Exception as error:
+            failure = error
+        self._tell(asyncio.current_task(), msg_id, result, failure)
 
     def _notified(self, method: str, params: Any) -> None:
         if method == lsp.CANCEL_REQUEST:
@@ -202,9 +222,6 @@ class SessionProtocol(LanguageServerProtocol):
         shape = protocol.METHODS[method]
 
         async def answer(params: Any) -> Any:
-            task: Any = asyncio.current_task()
-            task.set_name(method)
-            self._work.add(task)
             typed = _structure(params, shape.params)
             return protocol.wire.unstructure(await handler(self._server, typed), shape.result)
 
@@ -214,23 +231,27 @@ class SessionProtocol(LanguageServerProtocol):
 
     def _send_handler_result(self, future: Any, *, msg_id: Any) -> None:
         # pygls logs, and sends, the traceback of what it does not know.
-        self._work.discard(future)
-        error = future.exception()
-        if future in self._unwanted:
-            self._unwanted.remove(future)
+        failure = future.exception()
+        self._tell(future, msg_id, None if failure else future.result(), failure)
+
+    def _tell(self, work: Any, msg_id: Any, result: Any, failure: BaseException | None) -> None:
+        """Answer a request with what its *work* came to, unless nobody wants to know."""
+        self._work.discard(work)
+        if work in self._unwanted:
+            self._unwanted.remove(work)
         else:
             self._request_futures.pop(msg_id, None)
-            self._answer(msg_id, future, error)
+            self._answer(msg_id, result, failure)
         self.pace()
 
-    def _answer(self, msg_id: Any, future: Any, error: BaseException | None) -> None:
-        if error is not None:
-            self._refuse(msg_id, _for_the_wire(error))
-            return
-        try:
-            self._send_response(msg_id, future.result())
-        except (ValueError, RecursionError) as unsayable:
-            self._refuse(msg_id, _for_the_wire(unsayable))
+    def _answer(self, msg_id: Any, result: Any, failure: BaseException | None) -> None:
+        if failure is None:
+            try:
+                self._send_response(msg_id, result)
+                return
+            except (ValueError, RecursionError) as unsayable:
+                failure = unsayable
+        self._refuse(msg_id, _for_the_wire(failure))
 
     def _refuse(self, msg_id: Any, error: JsonRpcException) -> None:
         self._send_response(msg_id, error=error.to_response_error())
@@ -248,8 +269,7 @@ class SessionProtocol(LanguageServerProtocol):
 
     def _send_data(self, data: Any) -> None:
         if self.writer is not None:
-            # ASCII: half a surrogate pair has no UTF-8.
-            self.writer.write(json.dumps(data, separators=(",", ":")).encode())
+            self.writer.write(_encoder.encode(data).encode())
 
     async def room(self) -> None:
         """Wait until the answer to the current request can be taken."""

@@ -11,14 +11,17 @@ from typing import Any
 from segue import events as model
 from segue.events import Event
 from segue.service import (
+    LAST_SEEN,
     MAX_PAGE_BYTES,
     PAGE,
     Appended,
+    Batch,
     EventConflict,
     EventPage,
     HeadMoved,
     NewSession,
     Placement,
+    SegueError,
     Session,
     SessionArchived,
     SessionNotFound,
@@ -139,7 +142,10 @@ class LocalSessionService:
         def create(db: Connection) -> Appended:
             if _find(db, new.id) is None:
                 _insert_session(db, new)
-            return _append(db, new.id, events, None, invocation_id, None)
+            chain = _Chain(db, new.id, invocation_id)
+            appended = chain.append(events, None)
+            chain.store_progress()
+            return appended
 
         return await self._database.write(create)
 
@@ -152,9 +158,44 @@ class LocalSessionService:
         invocation_id: str,
         boundary: Event | None = None,
     ) -> Appended:
-        return await self._database.write(
-            lambda db: _append(db, session_id, events, parent_id, invocation_id, boundary)
+        (outcome,) = await self.append_batches(
+            session_id,
+            [Batch(events=events, parent_id=parent_id)],
+            last_seen=None,
+            invocation_id=invocation_id,
+            boundary=boundary,
         )
+        if isinstance(outcome, SegueError):
+            raise outcome
+        return outcome
+
+    async def append_batches(
+        self,
+        session_id: str,
+        batches: Sequence[Batch],
+        *,
+        last_seen: str | None,
+        invocation_id: str,
+        boundary: Event | None = None,
+    ) -> Sequence[Appended | SegueError]:
+        def append(db: Connection) -> list[Appended | SegueError]:
+            chain = _Chain(db, session_id, invocation_id)
+            outcomes: list[Appended | SegueError] = []
+            seen = last_seen
+            for batch in batches:
+                parent_id = seen if batch.parent_id is LAST_SEEN else batch.parent_id
+                try:
+                    appended = chain.append(batch.events, parent_id, boundary)
+                except SegueError as error:  # raised before anything of the batch is written
+                    outcomes.append(error)
+                    continue
+                outcomes.append(appended)
+                if appended.shows_head:
+                    seen = appended.head
+            chain.store_progress()
+            return outcomes
+
+        return await self._database.write(append)
 
     async def find_resumable(
         self, directory: str, git_root: str | None, max_age: timedelta
@@ -289,42 +330,115 @@ def _insert_session(db: Connection, new: NewSession) -> None:
     _set_metadata(db, number, metadata)
 
 
-def _append(
-    db: Connection,
-    session_id: str,
-    events: Sequence[Event],
-    parent_id: str | None,
-    invocation_id: str,
-    boundary: Event | None,
-) -> Appended:
-    session = _get(db, session_id)
-    # Ids before the head: a retry after a lost answer must never look like a conflict.
-    seqs = _stored_seqs(db, session["number"], events)
-    fresh = _fresh(events, seqs)
-    if not fresh:
-        return _appended(session["event_count"], _head(session), events, seqs, len(events))
-    if session["archived_at"] is not None:
-        raise SessionArchived(session_id)
-    _check_head(session, events, fresh, parent_id)
-    chain = list(fresh.values())
-    if boundary is not None and boundary.id not in fresh:
-        known = _stored_seqs(db, session["number"], [boundary])
-        chain[:0] = [] if known else [boundary]
-    _write_chain(db, session, chain, invocation_id)
-    seqs |= {event.id: seq for seq, event in enumerate(chain, session["event_count"] + 1)}
-    count = session["event_count"] + len(chain)
-    return _appended(count, chain[-1].id, events, seqs, len(events) - len(fresh))
+class _Chain:
+    """A stored session's chain of events, while one transaction appends to it."""
 
+    def __init__(self, db: Connection, session_id: str, invocation_id: str) -> None:
+        session = _get(db, session_id)
+        self._db = db
+        self._session_id = session_id
+        self._number: int = session["number"]
+        self._is_archived = session["archived_at"] is not None
+        self._invocation_id = invocation_id
+        self._head = _head(session)
+        self._stored: int = session["event_count"]
+        self._new: list[Event] = []
 
-def _stored_seqs(db: Connection, number: int, events: Iterable[Event]) -> dict[str, int]:
-    sql = "SELECT seq, type, data FROM events WHERE session = ? AND id = ?"
-    seqs = {}
-    for event in events:
-        row = db.execute(sql, (number, _pack(event.id))).fetchone()
-        if row is not None:
-            _check_same(event, row["type"], row["data"])
-            seqs[event.id] = row["seq"]
-    return seqs
+    @property
+    def _count(self) -> int:
+        return self._stored + len(self._new)
+
+    def append(
+        self, events: Sequence[Event], parent_id: str | None, boundary: Event | None = None
+    ) -> Appended:
+        """Write those of *events* that are new, or raise before any of them is written."""
+        # Ids before the head: a retry after a lost answer must never look like a conflict.
+        seqs = self._stored_seqs(events)
+        fresh = _fresh(events, seqs)
+        if fresh:
+            if self._is_archived:
+                raise SessionArchived(self._session_id)
+            self._check_head(events, fresh, parent_id)
+            chain = list(fresh.values())
+            if boundary and boundary.id not in fresh and not self._stored_seqs([boundary]):
+                chain.insert(0, boundary)
+            seqs |= self._write(chain)
+        placements = [Placement(event.id, seqs[event.id]) for event in events]
+        return Appended(
+            head=self._head,
+            event_count=self._count,
+            events=placements,
+            duplicates=len(events) - len(fresh),
+        )
+
+    def store_progress(self) -> None:
+        """Say in the session's row what was written."""
+        if not self._new:
+            return
+        self._db.execute(
+            """
+            UPDATE sessions SET
+                event_count = event_count + ?,
+                updated_at = ?,
+                title = coalesce(title, ?),
+                model_visible = max(model_visible, ?)
+            WHERE number = ?
+            """,
+            (
+                len(self._new),
+                now(),
+                next(filter(None, map(model.title, self._new)), None),
+                any(event.type in model.MODEL_VISIBLE for event in self._new),
+                self._number,
+            ),
+        )
+
+    def _stored_seqs(self, events: Iterable[Event]) -> dict[str, int]:
+        sql = "SELECT seq, type, data FROM events WHERE session = ? AND id = ?"
+        seqs = {}
+        for event in events:
+            row = self._db.execute(sql, (self._number, _pack(event.id))).fetchone()
+            if row is not None:
+                _check_same(event, row["type"], row["data"])
+                seqs[event.id] = row["seq"]
+        return seqs
+
+    def _check_head(
+        self, events: Sequence[Event], fresh: Mapping[str, Event], parent_id: str | None
+    ) -> None:
+        """Raise HeadMoved unless the first fresh event follows the head, as far as known.
+
+        A sender that repeats stored events knows them too, whatever it says of the parent.
+        """
+        first = next(place for place, event in enumerate(events) if event.id in fresh)
+        known = {parent_id, events[first - 1].id} if first else {parent_id}
+        if self._head not in known:
+            raise HeadMoved(self._head, self._count)
+
+    def _write(self, events: Sequence[Event]) -> dict[str, int]:
+        at = now()
+        invocation = self._invocation()
+        first = self._count + 1
+        self._db.executemany(
+            "INSERT INTO events (key, id, invocation, created_at, type, data) "
+            "VALUES (?, ?, ?, ?, ?, ?)",
+            [
+                (self._number << 32 | seq, _pack(event.id), invocation, at, event.type, event.text)
+                for seq, event in enumerate(events, first)
+            ],
+        )
+        self._new += events
+        self._head = events[-1].id
+        return {event.id: seq for seq, event in enumerate(events, first)}
+
+    def _invocation(self) -> int:
+        values = (self._number, self._invocation_id)
+        sql = "SELECT number FROM invocations WHERE session = ? AND id = ?"
+        row = self._db.execute(sql, values).fetchone()
+        if row is None:
+            sql = "INSERT INTO invocations (session, id) VALUES (?, ?) RETURNING number"
+            row = self._db.execute(sql, values).fetchone()
+        return int(row["number"])
 
 
 def _fresh(events: Iterable[Event], stored: Mapping[str, int]) -> dict[str, Event]:
@@ -340,67 +454,6 @@ def _fresh(events: Iterable[Event], stored: Mapping[str, int]) -> dict[str, Even
 def _check_same(event: Event, type: str, text: str) -> None:
     if event.type != type or not model.same_json(event.text, text):
         raise EventConflict(event.id)
-
-
-def _check_head(
-    session: Row, events: Sequence[Event], fresh: Mapping[str, Event], parent_id: str | None
-) -> None:
-    """Raise HeadMoved unless the first fresh event follows the head, as far as its sender knows.
-
-    A sender that repeats stored events knows them too, whatever it says of the parent.
-    """
-    first = next(place for place, event in enumerate(events) if event.id in fresh)
-    known = {parent_id, events[first - 1].id} if first else {parent_id}
-    if _head(session) not in known:
-        raise HeadMoved(_head(session), session["event_count"])
-
-
-def _write_chain(db: Connection, session: Row, chain: Sequence[Event], invocation_id: str) -> None:
-    at = now()
-    invocation = _invocation(db, session["number"], invocation_id)
-    first = (session["number"] << 32) + session["event_count"] + 1
-    db.executemany(
-        "INSERT INTO events (key, id, invocation, created_at, type, data) "
-        "VALUES (?, ?, ?, ?, ?, ?)",
-        [
-            (key, _pack(event.id), invocation, at, event.type, event.text)
-            for key, event in enumerate(chain, first)
-        ],
-    )
-    db.execute(
-        """
-        UPDATE sessions SET
-            event_count = event_count + ?,
-            updated_at = ?,
-            title = coalesce(title, ?),
-            model_visible = max(model_visible, ?)
-        WHERE number = ?
-        """,
-        (
-            len(chain),
-            at,
-            next(filter(None, map(model.title, chain)), None),
-            any(event.type in model.MODEL_VISIBLE for event in chain),
-            session["number"],
-        ),
-    )
-
-
-def _invocation(db: Connection, session: int, invocation_id: str) -> int:
-    values = (session, invocation_id)
-    sql = "SELECT number FROM invocations WHERE session = ? AND id = ?"
-    row = db.execute(sql, values).fetchone()
-    if row is None:
-        sql = "INSERT INTO invocations (session, id) VALUES (?, ?) RETURNING number"
-        row = db.execute(sql, values).fetchone()
-    return int(row["number"])
-
-
-def _appended(
-    count: int, head: str | None, events: Iterable[Event], seqs: Mapping[str, int], duplicates: int
-) -> Appended:
-    placements = [Placement(event.id, seqs[event.id]) for event in events]
-    return Appended(head=head, event_count=count, events=placements, duplicates=duplicates)
 
 
 def _set_metadata(db: Connection, number: int, texts: Mapping[str, str | None]) -> None:
