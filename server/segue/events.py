@@ -195,7 +195,7 @@ def encode(path: str, value: Any) -> str:
     ASCII, because a lone surrogate travels as `\ud83d` but can be bound to no database.
     """
     try:
-        text = json.dumps(value, allow_nan=False, separators=(",", ":"))
+        text = _encoder.encode(value)
     except RecursionError:
         raise InvalidInputError(_too_deep(path)) from None
     except ValueError:
@@ -231,6 +231,7 @@ def _refuse(constant: str) -> float:
     raise ValueError(constant)
 
 
+_encoder = json.JSONEncoder(allow_nan=False, separators=(",", ":"))
 # Python's own reading of JSON takes NaN and Infinity, which no client could read.
 _decoder = json.JSONDecoder(parse_float=_finite, parse_constant=_refuse)
 

@@ -109,7 +109,7 @@ def make_converter(rename: Rename = as_is, *, forbid_extra_keys: bool = False) -
         converter.register_structure_hook(kind, _exactly(kind))
     converter.register_structure_hook(float, _number)
     converter.register_structure_hook_func(_is_literal, _one_of)
-    converter.register_structure_hook_func(lambda kind: _rule_of(kind) is not None, _by_rule)
+    converter.register_structure_hook_factory(_has_rule, _by_rule)
 
     @converter.register_structure_hook_factory(is_sequence)
     def structure_list(cls: Any, conv: cattrs.Converter) -> Any:
@@ -168,14 +168,18 @@ def _number(value: Any, _: Any) -> float:
     return float(value)
 
 
-def _rule_of(kind: Any) -> Between | Characters | None:
+def _rules_of(kind: Any) -> list[Between | Characters]:
     rules = getattr(kind, "__metadata__", ())
-    return next((rule for rule in rules if isinstance(rule, Between | Characters)), None)
+    return [rule for rule in rules if isinstance(rule, Between | Characters)]
 
 
-def _by_rule(value: Any, kind: Any) -> Any:
-    rule = _rule_of(kind)
-    return value if rule is None else rule.check(value)
+def _has_rule(kind: Any) -> bool:
+    return bool(_rules_of(kind))
+
+
+def _by_rule(kind: Any) -> Callable[[Any, Any], Any]:
+    (rule,) = _rules_of(kind)
+    return lambda value, _: rule.check(value)
 
 
 def _is_literal(kind: Any) -> bool:

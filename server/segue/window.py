@@ -86,17 +86,18 @@ class _Appends:
     def __init__(self, session_id: str) -> None:
         self.session_id = session_id
         self.batches: list[Batch] = []
+        self._events = 0
         self._answers: list[asyncio.Future[Appended]] = []
 
     def takes(self, session_id: str) -> bool:
         """Tell whether one more append, to that session, may join."""
-        events = sum(len(batch.events) for batch in self.batches)
-        return session_id == self.session_id and events < _MOST_TOGETHER
+        return session_id == self.session_id and self._events < _MOST_TOGETHER
 
     def join(self, batch: Batch) -> asyncio.Future[Appended]:
         """Put *batch* behind the others; return what will be its answer."""
         answer = asyncio.get_running_loop().create_future()
         self.batches.append(batch)
+        self._events += len(batch.events)
         self._answers.append(answer)
         return answer
 

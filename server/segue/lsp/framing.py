@@ -26,8 +26,10 @@ _MAX_BACKLOG = 32 * 1024 * 1024
 _MAX_UNREAD = 48 * 1024 * 1024
 _LOOK_S = 0.25
 _CHUNK = 256 * 1024
+_SMALL = 4 * 1024
 _HEADER = re.compile(rb"[!-9;-~]+:[ -~\t]*")
 _LENGTH = re.compile(rb"content-length\s*:\s*(\d{1,10})\s*$", re.IGNORECASE)
+_USUAL = re.compile(rb"Content-Length: (\d{1,10})\r\n\r\n")
 _CHARSET = re.compile(rb"content-type\s*:.*charset\s*=\s*+\"?+(?!utf-?8\b)", re.IGNORECASE)
 
 
@@ -59,7 +61,11 @@ class FrameParser:
 
     def feed(self, data: bytes) -> Iterator[Frame]:
         """Take in *data* and yield the frames that it completes, the bad ones too."""
-        self._buffer += data
+        at = 0
+        while self._is_between and (whole := self._usual_frame(data, at)) is not None:
+            at = whole[1]
+            yield data[slice(*whole)]
+        self._buffer += data[at:]
         while True:
             if self._skip:
                 passed = min(self._skip, len(self._buffer))
@@ -86,6 +92,19 @@ class FrameParser:
             line = bytes(self._buffer[:end]).rstrip(b"\r")
             del self._buffer[: end + 1]
             yield from self._blank() if not line.strip() else self._header(line)
+
+    @property
+    def _is_between(self) -> bool:
+        """Whether the next byte begins a frame, for all that is known."""
+        return not (self._buffer or self._skip or self._body or self._headers or self._lost)
+
+    def _usual_frame(self, data: bytes, at: int) -> tuple[int, int] | None:
+        """Return from where to where a body goes that is whole and announced as most are."""
+        if (header := _USUAL.match(data, at)) is None:
+            return None
+        begin, length = header.end(), int(header[1])
+        is_whole = length <= self._longest and begin + length <= len(data)
+        return (begin, begin + length) if is_whole else None
 
     def _header(self, line: bytes) -> Iterator[Frame]:
         self._headers += 1
@@ -241,7 +260,8 @@ class FrameWriter:
         self._on_broken = on_broken
         self._on_caught_up = on_caught_up
         self._loop = asyncio.get_running_loop()
-        self._frames: collections.deque[bytes] = collections.deque()
+        self._held: list[bytes] = []
+        self._pieces: collections.deque[bytes] = collections.deque()
         self._ready = threading.Condition()
         self._backlog = 0
         self._closing = False
@@ -278,21 +298,36 @@ class FrameWriter:
         self._given_up = True
         self._news.set()
 
-    def write(self, body: bytes) -> None:
-        """Send *body* in a frame, when the client reads."""
+    def write(self, body: bytes, *, more: bool = False) -> None:
+        """Send *body* in a frame, when the client reads; if there will be *more*, with that."""
         if self._is_full and self._given_up:
             return
         frame = b"Content-Length: %d\r\n\r\n%b" % (len(body), body)
+        if more and len(frame) <= _SMALL:
+            if not self._held:
+                self._loop.call_soon(self._send_held)
+            self._held.append(frame)
+            return
+        self._send_held()
+        self._send(frame)
+
+    def _send_held(self) -> None:
+        held, self._held = self._held, []
+        if held:
+            self._send(b"".join(held))
+
+    def _send(self, data: bytes) -> None:
         if not self._backlog:
-            frame = frame[self._write_at_once(frame) :]
-        if frame:
+            data = data[self._write_at_once(data) :]
+        if data:
             with self._ready:
-                self._frames.append(frame)
-                self._backlog += len(frame)
+                self._pieces.append(data)
+                self._backlog += len(data)
                 self._ready.notify()
 
     def close(self, timeout: float) -> None:
         """Send what is left, for at most *timeout* seconds."""
+        self._send_held()
         with self._ready:
             self._closing = True
             self._ready.notify()
@@ -300,13 +335,13 @@ class FrameWriter:
 
     def _run(self) -> None:
         try:
-            while (frame := self._next()) is not None:
-                view = memoryview(frame)
+            while (piece := self._next()) is not None:
+                view = memoryview(piece)
                 while view:
                     view = view[os.write(self._fd, view) :]
                 with self._ready:
                     was_behind = self.is_behind
-                    self._backlog -= len(frame)
+                    self._backlog -= len(piece)
                 if was_behind and not self.is_behind:
                     _tell(self._loop, self._news.set)
                     _tell(self._loop, self._on_caught_up)
@@ -318,11 +353,11 @@ class FrameWriter:
 
     def _next(self) -> bytes | None:
         with self._ready:
-            while not self._frames:
+            while not self._pieces:
                 if self._closing:
                     return None
                 self._ready.wait()
-            return self._frames.popleft()
+            return self._pieces.popleft()
 
 
 def _writes_at_once(fd: int) -> Callable[[bytes], int]:
@@ -336,12 +371,12 @@ def _writes_at_once(fd: int) -> Callable[[bytes], int]:
         writable.register(fd, select.POLLOUT)
 
         def write_to_pipe(data: bytes) -> int:
-            # A pipe that is ready has room for so many bytes: what is longer could still wait.
-            if len(data) > select.PIPE_BUF or writable.poll(0) != [(fd, select.POLLOUT)]:
-                return 0
+            at = 0
             with contextlib.suppress(OSError):
-                return os.write(fd, data)
-            return 0
+                # A pipe that is ready has room for so many bytes: with more it could still wait.
+                while at < len(data) and writable.poll(0) == [(fd, select.POLLOUT)]:
+                    at += os.write(fd, data[at : at + select.PIPE_BUF])
+            return at
 
         return write_to_pipe
     if stat.S_ISSOCK(mode) and hasattr(socket, "MSG_DONTWAIT"):

@@ -269,7 +269,9 @@ class SessionProtocol(LanguageServerProtocol):
 
     def _send_data(self, data: Any) -> None:
         if self.writer is not None:
-            self.writer.write(_encoder.encode(data).encode())
+            # Who is asked much at once answers much at once: one write for all of it.
+            more = bool(self._request_futures)
+            self.writer.write(_encoder.encode(data).encode(), more=more)  # type: ignore[call-arg]
 
     async def room(self) -> None:
         """Wait until the answer to the current request can be taken."""

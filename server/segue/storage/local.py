@@ -114,6 +114,29 @@ WHERE events.key > ? AND events.key < ?
 ORDER BY events.key DESC LIMIT ?
 """
 
+_CHAIN = """
+SELECT
+    number, archived_at, event_count, head,
+    (
+        SELECT invocations.number FROM invocations
+        WHERE invocations.session = session_records.number AND invocations.id = ?
+    ) AS invocation
+FROM session_records WHERE id = ?
+"""
+
+_STORED_EVENT = "SELECT seq, type, data FROM events WHERE session = ? AND id = ?"
+
+_INSERT_EVENT = """
+INSERT INTO events (key, id, invocation, created_at, type, data) VALUES (?, ?, ?, ?, ?, ?)
+"""
+
+_PROGRESS = """
+UPDATE sessions SET
+    event_count = event_count + ?, updated_at = ?, title = coalesce(title, ?),
+    model_visible = max(model_visible, ?)
+WHERE number = ?
+"""
+
 
 class LocalSessionService:
     """The SessionService in a SQLite file. Made by `open`; `close` it on every way out."""
@@ -334,14 +357,17 @@ class _Chain:
     """A stored session's chain of events, while one transaction appends to it."""
 
     def __init__(self, db: Connection, session_id: str, invocation_id: str) -> None:
-        session = _get(db, session_id)
+        row = db.execute(_CHAIN, (invocation_id, session_id)).fetchone()
+        if row is None:
+            raise SessionNotFound(session_id)
         self._db = db
         self._session_id = session_id
-        self._number: int = session["number"]
-        self._is_archived = session["archived_at"] is not None
         self._invocation_id = invocation_id
-        self._head = _head(session)
-        self._stored: int = session["event_count"]
+        self._number: int = row["number"]
+        self._is_archived = row["archived_at"] is not None
+        self._head = _head(row)
+        self._stored: int = row["event_count"]
+        self._invocation: int | None = row["invocation"]
         self._new: list[Event] = []
 
     @property
@@ -376,14 +402,7 @@ class _Chain:
         if not self._new:
             return
         self._db.execute(
-            """
-            UPDATE sessions SET
-                event_count = event_count + ?,
-                updated_at = ?,
-                title = coalesce(title, ?),
-                model_visible = max(model_visible, ?)
-            WHERE number = ?
-            """,
+            _PROGRESS,
             (
                 len(self._new),
                 now(),
@@ -394,10 +413,9 @@ class _Chain:
         )
 
     def _stored_seqs(self, events: Iterable[Event]) -> dict[str, int]:
-        sql = "SELECT seq, type, data FROM events WHERE session = ? AND id = ?"
         seqs = {}
         for event in events:
-            row = self._db.execute(sql, (self._number, _pack(event.id))).fetchone()
+            row = self._db.execute(_STORED_EVENT, (self._number, _pack(event.id))).fetchone()
             if row is not None:
                 _check_same(event, row["type"], row["data"])
                 seqs[event.id] = row["seq"]
@@ -417,28 +435,21 @@ class _Chain:
 
     def _write(self, events: Sequence[Event]) -> dict[str, int]:
         at = now()
-        invocation = self._invocation()
+        if self._invocation is None:
+            self._invocation = self._begin_invocation()
         first = self._count + 1
-        self._db.executemany(
-            "INSERT INTO events (key, id, invocation, created_at, type, data) "
-            "VALUES (?, ?, ?, ?, ?, ?)",
-            [
-                (self._number << 32 | seq, _pack(event.id), invocation, at, event.type, event.text)
-                for seq, event in enumerate(events, first)
-            ],
-        )
+        for seq, event in enumerate(events, first):
+            key = self._number << 32 | seq
+            row = (key, _pack(event.id), self._invocation, at, event.type, event.text)
+            self._db.execute(_INSERT_EVENT, row)
         self._new += events
         self._head = events[-1].id
         return {event.id: seq for seq, event in enumerate(events, first)}
 
-    def _invocation(self) -> int:
-        values = (self._number, self._invocation_id)
-        sql = "SELECT number FROM invocations WHERE session = ? AND id = ?"
-        row = self._db.execute(sql, values).fetchone()
-        if row is None:
-            sql = "INSERT INTO invocations (session, id) VALUES (?, ?) RETURNING number"
-            row = self._db.execute(sql, values).fetchone()
-        return int(row["number"])
+    def _begin_invocation(self) -> int:
+        sql = "INSERT INTO invocations (session, id) VALUES (?, ?) RETURNING number"
+        (number,) = self._db.execute(sql, (self._number, self._invocation_id)).fetchone()
+        return int(number)
 
 
 def _fresh(events: Iterable[Event], stored: Mapping[str, int]) -> dict[str, Event]:
