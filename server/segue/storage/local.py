@@ -6,6 +6,7 @@ import re
 import struct
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
+from operator import itemgetter
 from typing import Any
 
 from segue import events as model
@@ -46,22 +47,22 @@ _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12
 # too, and reads them all.
 _RESUMABLE = """
 SELECT * FROM session_records WHERE number IN (
-    SELECT * FROM (
-        SELECT number FROM sessions INDEXED BY resumable_by_git_root
-        WHERE git_root = :git_root AND updated_at > :since
-            AND archived_at IS NULL AND model_visible = 1
-        ORDER BY updated_at DESC, number DESC LIMIT :limit
-    )
-    UNION
-    SELECT * FROM (
-        SELECT number FROM sessions INDEXED BY resumable_by_directory
-        WHERE directory = :directory AND updated_at > :since
-            AND archived_at IS NULL AND model_visible = 1
-        ORDER BY updated_at DESC, number DESC LIMIT :limit
+    SELECT number FROM (
+        SELECT * FROM (
+            SELECT updated_at, number FROM sessions INDEXED BY resumable_by_git_root
+            WHERE git_root = ?1 AND updated_at > ?3 AND archived_at IS NULL AND model_visible = 1
+            ORDER BY updated_at DESC, number DESC LIMIT ?4
+        )
+        UNION ALL
+        SELECT * FROM (
+            SELECT updated_at, number FROM sessions INDEXED BY resumable_by_directory
+            WHERE directory = ?2 AND updated_at > ?3 AND archived_at IS NULL AND model_visible = 1
+            ORDER BY updated_at DESC, number DESC LIMIT ?4
+        )
     )
 )
-ORDER BY updated_at DESC, number DESC LIMIT :limit
 """
+"""At most twice as many as are wanted, in no order: SQLite would sort them in a tree of its own."""
 
 _LIST_LIVE = """
 SELECT * FROM session_records
@@ -223,14 +224,11 @@ class LocalSessionService:
     async def find_resumable(
         self, directory: str, git_root: str | None, max_age: timedelta
     ) -> Sequence[Session]:
-        values = {
-            "directory": directory,
-            "git_root": git_root,
-            "since": now() - max_age // timedelta(milliseconds=1),
-            "limit": FITTING,
-        }
+        since = now() - max_age // timedelta(milliseconds=1)
+        values = (git_root, directory, since, FITTING)
         rows = await self._database.read(lambda db: db.execute(_RESUMABLE, values).fetchall())
-        return [_session(row) for row in rows]
+        newest = sorted(rows, key=itemgetter("updated_at", "number"), reverse=True)
+        return [_session(row) for row in newest[:FITTING]]
 
     async def load_events(
         self,
