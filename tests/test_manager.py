@@ -70,7 +70,7 @@ async def test_a_new_session_is_not_stored_before_its_first_event(
     await manager.set_metadata("key", 1)
     await manager.persist_events([])
     await manager.archive()
-    assert (await manager.load_events()).events == ()
+    assert ((await manager.look())[1]).events == ()
     assert not manager.stored
     assert await stored_ids(service) == []
 
@@ -373,7 +373,8 @@ async def test_looking_at_a_deferred_session_asks_no_store(service: LocalSession
     recording: Any = Recording(service)
     manager = SessionManager.create_new(recording, place("/repo/src", "/repo"))
     await manager.persist_server_session_id("remote-1")
-    session = await manager.look()
+    session, page = await manager.look()
+    assert page.events == ()
     assert (session.id, session.head, session.event_count) == (manager.session_id, None, 0)
     assert (session.directory, session.git_root) == ("/repo/src", "/repo")
     assert session.server_session_id == "remote-1"

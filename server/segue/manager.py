@@ -46,8 +46,9 @@ class SessionManager:
     _deferred: NewSession | None
 
     def __init__(
-        self, service: SessionService, workspace: Workspace, stored: Session | None
+        self, service: SessionService, workspace: Workspace, stored: Session | None = None
     ) -> None:
+        """Go on with *stored*, as it was just read, under a new invocation id, or begin anew."""
         self.workspace = workspace
         self._service = service
         self._lock = asyncio.Lock()
@@ -59,7 +60,7 @@ class SessionManager:
     @classmethod
     def create_new(cls, service: SessionService, workspace: Workspace) -> "SessionManager":
         """Return a manager of a new session; nothing is stored before its first event."""
-        return cls(service, workspace, None)
+        return cls(service, workspace)
 
     @classmethod
     async def resume(
@@ -76,18 +77,17 @@ class SessionManager:
         """Whether the session has a row, which it has from its first event on."""
         return self._deferred is None
 
-    async def look(self) -> Session:
-        """Return the session as it is now; what other windows appended counts as seen from here."""
-        async with self._lock:
-            session = await self._current()
-            self._head, self._event_count = session.head, session.event_count
-            return session
+    async def look(self, tail: int = PAGE) -> tuple[Session, EventPage]:
+        """Return the session as it is now, with its last events.
 
-    async def load_events(self, limit: int = PAGE) -> EventPage:
-        """Return the newest events of the session."""
-        if not self.stored:
-            return EventPage(events=(), has_more=False)
-        return await self._service.load_events(self.session_id, limit=limit)
+        What other windows appended counts as seen from here.
+        """
+        async with self._lock:
+            if self._deferred is not None:
+                return self._not_stored(self._deferred), EventPage(events=(), has_more=False)
+            session, page = await self._service.open_session(self.session_id, tail)
+            self._head, self._event_count = session.head, session.event_count
+            return session, page
 
     async def persist_events(
         self, events: Sequence[Event], *, parent_id: str | None = LAST_SEEN
@@ -220,15 +220,13 @@ class SessionManager:
             with contextlib.suppress(SessionNotFound):  # deleted elsewhere: nothing to put aside
                 await self._service.archive(self.session_id)
 
-    async def _current(self) -> Session:
-        if self._deferred is None:
-            return await self._service.get_session(self.session_id)
+    def _not_stored(self, new: NewSession) -> Session:
         return Session(
-            id=self.session_id,
-            directory=self._deferred.directory,
-            git_root=self._deferred.git_root,
+            id=new.id,
+            directory=new.directory,
+            git_root=new.git_root,
             title=None,
-            server_session_id=self._deferred.server_session_id,
+            server_session_id=new.server_session_id,
             head=None,
             event_count=0,
             created_at=self._opened_at,

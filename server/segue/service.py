@@ -284,6 +284,9 @@ class SessionService(Protocol):
     async def get_session(self, session_id: str) -> Session:
         """Return the session, archived or not."""
 
+    async def open_session(self, session_id: str, tail: int = PAGE) -> tuple[Session, EventPage]:
+        """Return the session, archived or not, and its last *tail* events, as of one moment."""
+
     async def list_sessions(
         self,
         *,

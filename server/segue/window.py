@@ -68,7 +68,7 @@ class Opened:
     events: Sequence[StoredEvent]
     has_more: bool
     last_event_at: int | None
-    alternatives: Sequence[Session]
+    alternatives: Sequence[Session] = ()
 
 
 @attrs.frozen(kw_only=True)
@@ -184,18 +184,18 @@ class Window:
         """
         async with self._turn():
             if session_id is not None:
-                manager = await self._manager_of(session_id, workspace)
-                return await self._opened(manager, "It was asked for by its id.", tail)
+                reason = "It was asked for by its id."
+                return await self._open(session_id, workspace, reason, tail)
             if mode == "new":
                 return await self._begin(workspace, "A new session was asked for.")
             if mode == "auto" and (empty := self._empty_one(workspace)) is not None:
-                return await self._opened(empty, "It is open here and still empty.", tail)
+                return await self._look(empty, "It is open here and still empty.")
             found = await self._find(workspace, continue_minutes)
             if found.session is not None:
                 # It may be deleted by another window just now: then nothing fits any more.
                 with contextlib.suppress(SessionNotFound):
-                    manager = await self._manager_of(found.session.id, workspace)
-                    return await self._opened(manager, found.reason, tail, found.alternatives)
+                    opened = await self._open(found.session.id, workspace, found.reason, tail)
+                    return attrs.evolve(opened, alternatives=found.alternatives)
             if mode == "resume":
                 raise NothingToResume(found.reason)
             return await self._begin(workspace, found.reason)
@@ -268,7 +268,7 @@ class Window:
             await manager.archive_and_reset()
             del self._managers[session_id]
             self._managers[manager.session_id] = manager
-            return await self._opened(manager, f"The session before it was {was}.", 0)
+            return await self._look(manager, f"The session before it was {was}.")
 
     async def archive(self, session_id: str) -> None:
         """Put a session aside, open here or not. One that is still empty is just closed."""
@@ -355,34 +355,18 @@ class Window:
     async def _begin(self, workspace: Workspace, reason: str) -> Opened:
         manager = SessionManager.create_new(await self._connected(), workspace)
         self._managers[manager.session_id] = manager
-        return await self._opened(manager, reason, 0)
+        return await self._look(manager, reason)
 
-    async def _manager_of(self, session_id: str, workspace: Workspace) -> SessionManager:
-        if (manager := self._managers.get(session_id)) is None:
-            manager = await SessionManager.resume(await self._connected(), session_id, workspace)
-            self._managers[session_id] = manager
-        return manager
+    async def _open(self, session_id: str, workspace: Workspace, reason: str, tail: int) -> Opened:
+        if (manager := self._managers.get(session_id)) is not None:
+            return await self._look(manager, reason, tail)
+        service = await self._connected()
+        session, page = await service.open_session(session_id, tail)
+        manager = self._managers[session_id] = SessionManager(service, workspace, session)
+        return _opened(manager, reason, session, page)
 
-    async def _opened(
-        self,
-        manager: SessionManager,
-        reason: str,
-        tail: int,
-        alternatives: Sequence[Session] = (),
-    ) -> Opened:
-        session = await manager.look()
-        page = await manager.load_events(tail)
-        return Opened(
-            session=session,
-            invocation_id=manager.invocation_id,
-            resumed=manager.resumed,
-            reason=reason,
-            boundary=manager.boundary,
-            events=page.events,
-            has_more=page.has_more,
-            last_event_at=session.updated_at if session.event_count else None,
-            alternatives=alternatives,
-        )
+    async def _look(self, manager: SessionManager, reason: str, tail: int = 0) -> Opened:
+        return _opened(manager, reason, *await manager.look(tail))
 
     async def _find(self, workspace: Workspace, continue_minutes: float | None) -> Found:
         minutes = self._continue_minutes if continue_minutes is None else continue_minutes
@@ -399,6 +383,19 @@ class Window:
             return Found(session=None, reason=reason, alternatives=())
         session, *others = fitting
         return Found(session=session, reason=_why(session, workspace), alternatives=others)
+
+
+def _opened(manager: SessionManager, reason: str, session: Session, page: EventPage) -> Opened:
+    return Opened(
+        session=session,
+        invocation_id=manager.invocation_id,
+        resumed=manager.resumed,
+        reason=reason,
+        boundary=manager.boundary,
+        events=page.events,
+        has_more=page.has_more,
+        last_event_at=session.updated_at if session.event_count else None,
+    )
 
 
 def _why(session: Session, workspace: Workspace) -> str:

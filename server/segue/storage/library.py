@@ -117,6 +117,17 @@ def transaction(db: Connection) -> Iterator[None]:
         raise
 
 
+@contextlib.contextmanager
+def moment(db: Connection) -> Iterator[None]:
+    """Let the block read one moment of the database, whatever other windows write meanwhile."""
+    db.execute("BEGIN")
+    try:
+        yield
+    finally:
+        if db.in_transaction:
+            db.execute("ROLLBACK")
+
+
 def empty_log(db: Connection) -> bool:
     """Move the log into the database and empty it; tell whether nobody's reading prevented it."""
     # Who reads may read for long, and nobody should wait for that.

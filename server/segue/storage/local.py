@@ -30,6 +30,7 @@ from segue.service import (
     StoredEvent,
     now,
 )
+from segue.storage import library
 from segue.storage.database import Database
 from segue.storage.library import Connection
 from segue.strict import Fault, InvalidInputError
@@ -239,18 +240,24 @@ class LocalSessionService:
         limit: int = PAGE,
     ) -> EventPage:
         def load(db: Connection) -> EventPage:
-            first = _get(db, session_id)["number"] << 32
-            if after is not None:
-                low, high = first + min(after, _LAST_SEQ), first + _LAST_SEQ
-                return _page(db.execute(_EVENTS_UP, (low, high, limit + 1)), limit)
-            high = first + (_LAST_SEQ if before is None else min(before, _LAST_SEQ))
-            page = _page(db.execute(_EVENTS_DOWN, (first, high, limit + 1)), limit)
-            return EventPage(events=page.events[::-1], has_more=page.has_more)
+            number = _get(db, session_id)["number"]
+            if after is None:
+                return _tail(db, number, _LAST_SEQ if before is None else before, limit)
+            keys = number << 32 | min(after, _LAST_SEQ), number << 32 | _LAST_SEQ
+            return _page(db.execute(_EVENTS_UP, (*keys, limit + 1)), limit)
 
         return await self._database.read(load)
 
     async def get_session(self, session_id: str) -> Session:
         return await self._database.read(lambda db: _session(_get(db, session_id)))
+
+    async def open_session(self, session_id: str, tail: int = PAGE) -> tuple[Session, EventPage]:
+        def read(db: Connection) -> tuple[Session, EventPage]:
+            with library.moment(db):
+                session = _get(db, session_id)
+                return _session(session), _tail(db, session["number"], _LAST_SEQ, tail)
+
+        return await self._database.read(read)
 
     async def list_sessions(
         self,
@@ -471,6 +478,12 @@ def _set_metadata(db: Connection, number: int, texts: Mapping[str, str | None]) 
         if text is not None:
             sql = "INSERT INTO metadata (session, key, value) VALUES (?, ?, ?)"
             db.execute(sql, (number, key, text))
+
+
+def _tail(db: Connection, number: int, before: int, limit: int) -> EventPage:
+    keys = number << 32, number << 32 | min(before, _LAST_SEQ)
+    page = _page(db.execute(_EVENTS_DOWN, (*keys, limit + 1)), limit)
+    return EventPage(events=page.events[::-1], has_more=page.has_more)
 
 
 def _page(rows: Iterable[Row], limit: int) -> EventPage:
