@@ -23,10 +23,12 @@ def serve(arguments: list[str]) -> int:
     """Run `segue lsp`: the server of one editor window, on stdio."""
     # What is imported stays: to search it for garbage meanwhile is a tenth of the start.
     gc.disable()
-    # Imported first of all: it decides how much of the rest has to be built.
+    # Imported first of all: they decide how much of the rest has to be loaded and built.
+    from segue.lean import lean_imports
     from segue.lsp import lazy_types
 
     lazy_types.install()
+    lean_imports()
     import argparse
     import logging
 

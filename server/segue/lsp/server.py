@@ -6,9 +6,8 @@ import urllib.parse
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from pygls.lsp.server import LanguageServer
+from pygls.server import JsonRPCServer
 
-import segue
 from segue.events import Event
 from segue.lsp import lifetime, protocol
 from segue.lsp.protocol import (
@@ -44,23 +43,21 @@ from segue.workspace import (
 OpenService = Callable[[], Awaitable[SessionService]]
 
 
-class SessionServer(LanguageServer):
+class SessionServer(JsonRPCServer):
     """The server of one editor window."""
 
     protocol: SessionProtocol
 
     def __init__(self, window: Window, database: str | None) -> None:
-        super().__init__(
-            "segue",
-            segue.__version__,
-            protocol_cls=SessionProtocol,
-            # Ours structures everything: lsprotocol's hooks would build every LSP type.
-            converter_factory=lambda: protocol.wire,
-        )
+        # Ours structures everything: lsprotocol's hooks would build every LSP type.
+        super().__init__(SessionProtocol, converter_factory=lambda: protocol.wire)
         self.window = window
         self.protocol.database = database
         for method, handler in HANDLERS.items():
             self.feature(method)(self.protocol.answering(method, handler))
+
+    def report_server_error(self, error: Exception, source: Any) -> None:
+        """Log nothing: who asked is told, and what went wrong may hold what people said."""
 
 
 async def session_open(ls: SessionServer, params: OpenParams) -> OpenResult:

@@ -21,8 +21,9 @@ from pygls.exceptions import (
     JsonRpcRequestCancelled,
     JsonRpcServerNotInitialized,
 )
-from pygls.protocol import LanguageServerProtocol, lsp_method
+from pygls.protocol.json_rpc import JsonRPCProtocol
 
+import segue
 from segue import strict
 from segue.lsp import protocol
 from segue.lsp.framing import BadFrame, Frame, FrameReader, FrameWriter
@@ -43,7 +44,7 @@ Handler = Callable[[Any, Any], Awaitable[Any]]
 _encoder = json.JSONEncoder(separators=(",", ":"))
 
 
-class SessionProtocol(LanguageServerProtocol):
+class SessionProtocol(JsonRPCProtocol):
     """LSP's life cycle and the session requests: every request gets an answer, in any case."""
 
     def __init__(self, server: Any, converter: Any) -> None:
@@ -57,6 +58,7 @@ class SessionProtocol(LanguageServerProtocol):
         self._unwanted: set[Any] = set()
         self._reader: FrameReader | None = None
         super().__init__(server, converter)
+        self._register_builtin_features()
 
     # -- start and end ---------------------------------------------------------------------------
 
@@ -78,19 +80,18 @@ class SessionProtocol(LanguageServerProtocol):
         return not self._work
 
     def _register_builtin_features(self) -> None:
-        # pygls' own would advertise, and handle, text documents that nobody asked for.
-        handlers: tuple[Any, ...] = (
-            self.lsp_initialize,
-            self.lsp_initialized,
-            self.lsp_shutdown,
-            self.lsp_exit,
-            self.lsp_set_trace,
-            self.lsp_workspace__did_change_workspace_folders,
-        )
-        for handler in handlers:
-            self.fm.add_builtin_feature(handler.method_name, handler)
+        # pygls' LanguageServer would advertise, and handle, text documents that nobody asked for.
+        handlers: dict[str, Callable[[Any], Any]] = {
+            lsp.INITIALIZE: self.lsp_initialize,
+            lsp.INITIALIZED: self.lsp_initialized,
+            lsp.SHUTDOWN: self.lsp_shutdown,
+            lsp.EXIT: self.lsp_exit,
+            lsp.SET_TRACE: self.lsp_set_trace,
+            lsp.WORKSPACE_DID_CHANGE_WORKSPACE_FOLDERS: self.lsp_did_change_workspace_folders,
+        }
+        for method, handler in handlers.items():
+            self.fm.add_builtin_feature(method, handler)
 
-    @lsp_method(lsp.INITIALIZE)
     def lsp_initialize(self, params: Any) -> Any:
         if self._initialized:
             raise JsonRpcInvalidRequest("The server is initialized already")
@@ -112,28 +113,23 @@ class SessionProtocol(LanguageServerProtocol):
                     }
                 },
             },
-            "serverInfo": {"name": self._server.name, "version": self._server.version},
+            "serverInfo": {"name": "segue", "version": segue.__version__},
         }
 
-    @lsp_method(lsp.INITIALIZED)
     def lsp_initialized(self, params: Any) -> None:
         """Nothing is to be registered."""
 
-    @lsp_method(lsp.SHUTDOWN)
-    async def lsp_shutdown(self, params: Any) -> None:  # type: ignore[override]
+    async def lsp_shutdown(self, params: Any) -> None:
         # pygls cancels what is in flight here; it was accepted, so it is finished.
         await self.drain(at_most_s=1.5)
 
-    @lsp_method(lsp.EXIT)
-    def lsp_exit(self, params: Any) -> None:  # type: ignore[override]
+    def lsp_exit(self, params: Any) -> None:
         self.stop(0 if self._shutdown else 1)
 
-    @lsp_method(lsp.SET_TRACE)
-    def lsp_set_trace(self, params: Any) -> None:  # type: ignore[override]
+    def lsp_set_trace(self, params: Any) -> None:
         """Nothing is traced to the client: it would be conversation text."""
 
-    @lsp_method(lsp.WORKSPACE_DID_CHANGE_WORKSPACE_FOLDERS)
-    def lsp_workspace__did_change_workspace_folders(self, params: Any) -> None:
+    def lsp_did_change_workspace_folders(self, params: Any) -> None:
         change = _structure(params, protocol.FoldersChangeParams).event
         removed = {folder.uri for folder in change.removed}
         self.folders = [uri for uri in self.folders if uri not in removed]
