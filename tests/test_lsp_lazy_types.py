@@ -147,12 +147,14 @@ def test_a_server_builds_fewer_than_150_names(
 UNEXPECTED = """
 import json, os, sys
 from importlib.machinery import SourceFileLoader
-get_source = SourceFileLoader.get_source
-def unexpected(self, name):
-    if name != "lsprotocol.types":
-        return get_source(self, name)
-    return json.loads(os.environ["SOURCE"])
-SourceFileLoader.get_source = unexpected
+get_data = SourceFileLoader.get_data
+def unexpected(self, path):
+    if self.name != "lsprotocol.types":
+        return get_data(self, path)
+    SourceFileLoader.get_data = get_data  # the real module is read after that
+    source = json.loads(os.environ["SOURCE"])
+    return None if source is None else source.encode()
+SourceFileLoader.get_data = unexpected
 from segue.__main__ import serve
 code = serve([])
 from lsprotocol import types

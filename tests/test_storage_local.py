@@ -25,8 +25,9 @@ from segue.service import (
     StorageReadOnly,
     StorageUnavailable,
 )
-from segue.storage import library, local, salvage, schema
+from segue.storage import library, local, schema
 from segue.storage.local import LocalSessionService
+from segue.storage.presence import Presence
 from segue.storage.turn import Turn
 from tests.making import INVOCATION, add, chain, contents, execute, note, said, store
 
@@ -661,7 +662,7 @@ async def test_an_opening_that_is_cancelled_leaves_nothing_open(database: Path) 
         for worker in workers():
             await asyncio.to_thread(worker.join, 10)
     assert workers() == []
-    presence = salvage.Presence(str(database))
+    presence = Presence(str(database))
     presence.enter()
     assert presence.alone()
     presence.leave()
@@ -1175,7 +1176,7 @@ async def test_rows_behind_the_end_that_a_file_states_are_kept(database: Path) -
 @contextmanager
 def another_window(database: Path) -> Iterator[None]:
     """Have the database open: then nobody else may repair it."""
-    presence = salvage.Presence(str(database))
+    presence = Presence(str(database))
     presence.enter()
     yield
     presence.leave()

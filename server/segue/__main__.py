@@ -29,30 +29,13 @@ def serve(arguments: list[str]) -> int:
 
     lazy_types.install()
     lean_imports()
-    import argparse
     import logging
 
     from segue.lsp.server import run
-    from segue.settings import (
-        LOG_LEVELS,
-        MEMORY,
-        REDACTIONS,
-        SettingsError,
-        load_settings,
-        minutes_of,
-    )
+    from segue.settings import MEMORY, SettingsError, load_settings
 
-    parser = argparse.ArgumentParser("segue lsp", description="Serve one editor window on stdio.")
-    parser.add_argument("--stdio", action="store_true", help="accepted and ignored: it always is")
-    parser.add_argument("--database", help="the SQLite file to keep sessions in")
-    parser.add_argument("--continue-minutes", help="how old a session may be to be resumed")
-    parser.add_argument("--log", choices=LOG_LEVELS, help="how much is said on stderr")
-    parser.add_argument("--redact", choices=REDACTIONS, help="whether secrets are stored masked")
-    given = vars(parser.parse_args(arguments))
-    given.pop("stdio")
     try:
-        given["continue_minutes"] = minutes_of(given["continue_minutes"], "--continue-minutes")
-        settings = load_settings(given)
+        settings = load_settings(_parsed(arguments))
     except SettingsError as error:
         sys.stderr.write(f"segue: {error}\n")
         return 2
@@ -67,10 +50,34 @@ def serve(arguments: list[str]) -> int:
     return run(lambda: open_service(settings), settings.continue_minutes, redact, database)
 
 
+def _parsed(arguments: list[str]) -> dict[str, Any]:
+    """Return what the command line says, by the names of the settings."""
+    if arguments in ([], ["--stdio"]):
+        return {}  # what editors say: the parser is not loaded for it
+
+    import argparse
+
+    from segue.settings import LOG_LEVELS, REDACTIONS, minutes_of
+
+    parser = argparse.ArgumentParser("segue lsp", description="Serve one editor window on stdio.")
+    parser.add_argument("--stdio", action="store_true", help="accepted and ignored: it always is")
+    parser.add_argument("--database", help="the SQLite file to keep sessions in")
+    parser.add_argument("--continue-minutes", help="how old a session may be to be resumed")
+    parser.add_argument("--log", choices=LOG_LEVELS, help="how much is said on stderr")
+    parser.add_argument("--redact", choices=REDACTIONS, help="whether secrets are stored masked")
+    given = vars(parser.parse_args(arguments))
+    given.pop("stdio")
+    given["continue_minutes"] = minutes_of(given["continue_minutes"], "--continue-minutes")
+    return given
+
+
 async def open_service(settings: "Settings") -> "SessionService":
     """Open the store that the settings name: the one place that knows which there are."""
     import logging
 
+    from segue.lean import lean_database
+
+    lean_database()
     from segue.storage import library
     from segue.storage.local import LocalSessionService
 

@@ -29,6 +29,9 @@ class Deferred:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._real(), name)
 
+    def __instancecheck__(self, value: Any) -> bool:
+        return isinstance(value, self._real())
+
     def __mro_entries__(self, bases: tuple[Any, ...]) -> tuple[Any, ...]:
         return (self._real(),)
 
@@ -51,11 +54,22 @@ def lean_imports() -> None:
     metadata = ModuleType("importlib.metadata")
     metadata.version = lambda name: name  # type: ignore[attr-defined]
     _import("uuid6", {"importlib.metadata": metadata, "hmac": StandIn("hmac")})
+    # Reads the addresses of hosts, which no path has.
+    _import("urllib.parse", {"ipaddress": StandIn("ipaddress")})
     # Temporary files, which have no part in where a person's files lie.
     _import("platformdirs", {"tempfile": StandIn("tempfile")})
     # Text documents, what an editor can do with them, and the LSP types of both.
     documents = ("pygls.lsp", "pygls.protocol.language_server")
     _import("pygls.protocol", {name: StandIn(name) for name in documents})
+
+
+def lean_database() -> None:
+    """Import aiosqlite with the SQLite that is used, instead of with a second one."""
+    try:
+        import pysqlite3.dbapi2
+    except ImportError:
+        return
+    _import("aiosqlite", {"sqlite3": pysqlite3.dbapi2})
 
 
 def _import(library: str, replaced: Mapping[str, ModuleType | None]) -> None:

@@ -6,7 +6,6 @@ database, nor anything else.
 
 import math
 import os
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -86,6 +85,8 @@ def _from_file(path: Path) -> dict[str, Any]:
         return {}
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"{path}: {error}") from None
+    import tomllib  # most people have no such file
+
     try:
         converter = strict.make_converter(forbid_extra_keys=True)
         given = attrs.asdict(strict.structure(converter, tomllib.loads(text), _Given))

@@ -18,8 +18,9 @@ NAME = "lsprotocol.types"
 _TABLES = ("ALL_TYPES_MAP", "METHOD_TO_TYPES")
 """What names every class, and is imported by pygls long before one is looked up."""
 
-_STATEMENT = re.compile(r"^(?:@\w+\.\w+|class \w+[:(]|def \w+\(|\w+(?:: [^=\n]+)? = )", re.M)
-_DEFINES = re.compile(r"(?:class |def )?(\w+)")
+# The line's end before it is what makes it quick to find.
+_STATEMENT = re.compile(rb"\n(?:@\w+\.\w+|class \w+[:(]|def \w+\(|\w+(?:: [^=\n]+)? = )")
+_DEFINES = re.compile(rb"\n(?:class |def )?(\w+)")
 
 
 class LazyTable(Mapping[str, Any]):
@@ -47,12 +48,13 @@ class LazyTable(Mapping[str, Any]):
 class LazyTypes(ModuleType):
     """`lsprotocol.types`, made one statement at a time."""
 
-    def __init__(self, spec: ModuleSpec, source: str) -> None:
+    def __init__(self, spec: ModuleSpec, source: bytes) -> None:
         super().__init__(spec.name)
         self.__spec__ = spec
         self.__file__ = spec.origin
         self.__loader__ = spec.loader
         self.__package__ = spec.parent
+        # As bytes: it holds a letter for which Python would take four for each one.
         self._source = source
         self._spans: dict[str, tuple[int, int]] = {}
         preamble_end = self._index()
@@ -68,11 +70,11 @@ class LazyTypes(ModuleType):
         starts = [match.start() for match in _STATEMENT.finditer(self._source)]
         for start, end in zip(starts, [*starts[1:], len(self._source)], strict=True):
             begin = start if begin is None else begin
-            if self._source[start] == "@":
+            if self._source[start + 1 : start + 2] == b"@":
                 continue  # a decorator belongs to what it decorates
             defined = _DEFINES.match(self._source, start)
             if defined is not None:
-                self._spans[defined[1]] = (begin, end)
+                self._spans[defined[1].decode()] = (begin, end)
             begin = None
         return starts[0]
 
@@ -103,7 +105,7 @@ def install() -> None:
         import lsprotocol
 
         spec = PathFinder.find_spec(NAME, lsprotocol.__path__)
-        source = spec.loader.get_source(NAME)  # type: ignore[union-attr]
+        source = spec.loader.get_data(spec.origin)  # type: ignore[union-attr]
         module = LazyTypes(spec, source)  # type: ignore[arg-type]
     except (AttributeError, ImportError, IndexError, SyntaxError, TypeError, ValueError):
         return

@@ -6,7 +6,7 @@ editors' clients mirror them.
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar, dataclass_transform
 
 import attrs
 
@@ -16,6 +16,8 @@ from segue.strict import Between, Characters
 from segue.window import Mode
 
 VERSION = 1
+
+T = TypeVar("T")
 
 Name = events.Name
 ParentId = Annotated[Any, Characters(128, or_null=True)]
@@ -29,7 +31,16 @@ _LAST_MILLISECOND = 253_402_300_799_999  # of the year 9999, the last that ISO 8
 wire = strict.make_converter(strict.camel_case)
 
 
-@attrs.frozen(kw_only=True)
+@dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(attrs.field,))
+def message(cls: type[T]) -> type[T]:
+    """Make *cls* a part of the wire.
+
+    Nobody compares one or prints it, and code for that would be half of what the class costs.
+    """
+    return attrs.frozen(cls, kw_only=True, eq=False, repr=False)
+
+
+@message
 class Session:
     """A session as the wire has it. Times are ISO 8601 UTC with milliseconds."""
 
@@ -63,7 +74,7 @@ class Session:
         )
 
 
-@attrs.frozen(kw_only=True)
+@message
 class Event:
     """A stored event as the wire has it; `corrupt` stands only on one that is not even JSON."""
 
@@ -91,7 +102,7 @@ class Event:
         )
 
 
-@attrs.frozen(kw_only=True)
+@message
 class Boundary:
     """The event that tells the model where an earlier invocation ends; stored when one follows."""
 
@@ -100,7 +111,7 @@ class Boundary:
     data: dict[str, Any]
 
 
-@attrs.frozen(kw_only=True)
+@message
 class Placement:
     """Where an event that was sent stands in its session."""
 
@@ -108,7 +119,7 @@ class Placement:
     seq: int
 
 
-@attrs.frozen(kw_only=True)
+@message
 class NewEvent:
     """An event as a client sends it."""
 
@@ -121,7 +132,7 @@ class NewEvent:
 wire.register_structure_hook(NewEvent, lambda value, _: value)
 
 
-@attrs.frozen(kw_only=True)
+@message
 class OpenParams:
     """What `session/open` takes."""
 
@@ -132,7 +143,7 @@ class OpenParams:
     tail: Tail = PAGE
 
 
-@attrs.frozen(kw_only=True)
+@message
 class OpenResult:
     """What `session/open` and `session/reset` return."""
 
@@ -147,7 +158,7 @@ class OpenResult:
     alternatives: Sequence[Session]
 
 
-@attrs.frozen(kw_only=True)
+@message
 class AppendParams:
     """What `session/append` takes. A `parentId` of null says: the session is empty."""
 
@@ -156,7 +167,7 @@ class AppendParams:
     events: list[NewEvent]
 
 
-@attrs.frozen(kw_only=True)
+@message
 class AppendResult:
     """What `session/append` returns."""
 
@@ -166,7 +177,7 @@ class AppendResult:
     duplicates: int
 
 
-@attrs.frozen(kw_only=True)
+@message
 class EventsParams:
     """What `session/events` takes."""
 
@@ -176,7 +187,7 @@ class EventsParams:
     limit: Limit = PAGE
 
 
-@attrs.frozen(kw_only=True)
+@message
 class EventsResult:
     """What `session/events` returns."""
 
@@ -184,7 +195,7 @@ class EventsResult:
     has_more: bool
 
 
-@attrs.frozen(kw_only=True)
+@message
 class ListParams:
     """What `session/list` takes."""
 
@@ -194,7 +205,7 @@ class ListParams:
     limit: Limit = PAGE
 
 
-@attrs.frozen(kw_only=True)
+@message
 class ListResult:
     """What `session/list` returns."""
 
@@ -202,7 +213,7 @@ class ListResult:
     next_cursor: str | None
 
 
-@attrs.frozen(kw_only=True)
+@message
 class FindResumableParams:
     """What `session/findResumable` takes."""
 
@@ -210,7 +221,7 @@ class FindResumableParams:
     continue_minutes: float | None = None
 
 
-@attrs.frozen(kw_only=True)
+@message
 class FindResumableResult:
     """What `session/findResumable` returns."""
 
@@ -219,14 +230,14 @@ class FindResumableResult:
     alternatives: Sequence[Session]
 
 
-@attrs.frozen(kw_only=True)
+@message
 class SessionParams:
     """What the requests take that name a session and no more."""
 
     session_id: Name
 
 
-@attrs.frozen(kw_only=True)
+@message
 class SetServerSessionIdParams:
     """What `session/setServerSessionId` takes."""
 
@@ -234,7 +245,7 @@ class SetServerSessionIdParams:
     server_session_id: RemoteId
 
 
-@attrs.frozen(kw_only=True)
+@message
 class GetMetadataParams:
     """What `session/getMetadata` takes."""
 
@@ -242,14 +253,14 @@ class GetMetadataParams:
     key: Name
 
 
-@attrs.frozen(kw_only=True)
+@message
 class GetMetadataResult:
     """What `session/getMetadata` returns."""
 
     value: Any
 
 
-@attrs.frozen(kw_only=True)
+@message
 class SetMetadataParams:
     """What `session/setMetadata` takes."""
 
@@ -288,14 +299,14 @@ METHODS = {
 }
 
 
-@attrs.frozen(kw_only=True)
+@message
 class WorkspaceFolder:
     """A folder that the editor has open."""
 
     uri: str
 
 
-@attrs.frozen(kw_only=True)
+@message
 class InitializeParams:
     """The part of LSP's `initialize` that Segue reads."""
 
@@ -305,7 +316,7 @@ class InitializeParams:
     workspace_folders: list[WorkspaceFolder] | None = None
 
 
-@attrs.frozen(kw_only=True)
+@message
 class FoldersChange:
     """Which workspace folders came and went."""
 
@@ -313,7 +324,7 @@ class FoldersChange:
     removed: list[WorkspaceFolder]
 
 
-@attrs.frozen(kw_only=True)
+@message
 class FoldersChangeParams:
     """The params of LSP's `workspace/didChangeWorkspaceFolders`."""
 

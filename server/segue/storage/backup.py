@@ -8,7 +8,7 @@ import attrs
 
 from segue.service import StorageCorrupt, StorageUnavailable
 from segue.storage import library, schema
-from segue.storage.salvage import Presence
+from segue.storage.presence import Presence
 
 _ERRORS: tuple[type[Exception], ...] = (*library.Error, OSError)
 

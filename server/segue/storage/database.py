@@ -15,8 +15,9 @@ from typing import TypeVar
 import aiosqlite
 
 from segue.service import StorageError, StorageUnavailable
-from segue.storage import backup, library, salvage, schema
+from segue.storage import library, schema
 from segue.storage.library import Connection
+from segue.storage.presence import Presence
 from segue.storage.turn import Turn
 
 T = TypeVar("T")
@@ -30,7 +31,7 @@ class Database:
     def __init__(self, where: str) -> None:
         self._folder = Path(os.path.abspath(where)).parent
         self._where = where = where if where == MEMORY else os.path.realpath(where)
-        self._presence = None if where == MEMORY else salvage.Presence(where)
+        self._presence = None if where == MEMORY else Presence(where)
         self._turn = None if where == MEMORY else Turn(where)
         self._connection: aiosqlite.Connection | None = None
         self._is_log_due = False
@@ -158,6 +159,8 @@ class Database:
             return error
         if not library.is_corruption(error) or self._presence is None:
             return library.translate(error, self._where)
+        from segue.storage import salvage  # not before damage: a start does not need it
+
         async with self._repairing:
             if self._connection is not connection:
                 return StorageUnavailable(f"{self._where} was damaged and is repaired. Try again.")
@@ -186,6 +189,8 @@ def _bring_up_to_date(db: Connection, where: str) -> None:
         return
     _use_wal(db)
     if schema.is_behind(db):
+        from segue.storage import backup  # not before a migration
+
         backup.before_migration(where, schema.version_of(db))
     schema.migrate(db)
 

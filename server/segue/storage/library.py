@@ -2,11 +2,10 @@
 
 import contextlib
 import errno
-import shutil
-import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 from segue.service import (
     StorageCorrupt,
@@ -17,22 +16,27 @@ from segue.service import (
 )
 
 
+if TYPE_CHECKING:
+    from sqlite3 import Connection as Connection
+
+
 def _load() -> ModuleType:
     # The interpreter's own library is often one with the WAL-reset corruption.
     try:
         import pysqlite3.dbapi2 as newer
     except ImportError:
+        import sqlite3
+
         return sqlite3
     return newer  # type: ignore[no-any-return]
 
 
 _library = _load()
+if not TYPE_CHECKING:
+    Connection = _library.Connection
 
-Connection = sqlite3.Connection
-"""Either library's connection: their interfaces are one."""
-
-Error: tuple[type[Exception], ...] = (_library.Error, sqlite3.Error, UnicodeDecodeError)
-"""What either library raises: pysqlite3's errors are not sqlite3's.
+Error: tuple[type[Exception], ...] = (_library.Error, UnicodeDecodeError)
+"""What the library raises: pysqlite3's errors are not sqlite3's.
 
 UnicodeDecodeError comes in the place of an error whose words quote damaged bytes of the schema, and
 from nowhere else: rows are read by a `text_factory` that decodes everything.
@@ -186,6 +190,8 @@ def locked_too_long(where: str) -> StorageUnavailable:
 
 
 def _is_full(where: str) -> bool:
+    import shutil  # loads three compressors, for trouble only
+
     try:
         return shutil.disk_usage(Path(where).parent).free < _LITTLE_ROOM
     except OSError:
