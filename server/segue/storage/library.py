@@ -15,7 +15,6 @@ from segue.service import (
     StorageUnavailable,
 )
 
-
 if TYPE_CHECKING:
     from sqlite3 import Connection as Connection
 
