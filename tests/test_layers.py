@@ -19,6 +19,7 @@ MODULES = {
 }
 
 ROOMS = {
+    "lean": set(),
     "strict": set(),
     "events": {"strict"},
     "service": {"events"},
@@ -49,6 +50,7 @@ OWNERS = {
 """Which rooms a library belongs to."""
 
 BARE: dict[str, set[str]] = {
+    "lean": set(),
     "strict": {"attrs", "cattrs"},
     "events": {"attrs", "uuid6"},
     "service": {"attrs"},

@@ -66,10 +66,10 @@ def lean_imports() -> None:
 def lean_database() -> None:
     """Import aiosqlite with the SQLite that is used, instead of with a second one."""
     try:
-        import pysqlite3.dbapi2
+        newer = importlib.import_module("pysqlite3.dbapi2")
     except ImportError:
         return
-    _import("aiosqlite", {"sqlite3": pysqlite3.dbapi2})
+    _import("aiosqlite", {"sqlite3": newer})
 
 
 def _import(library: str, replaced: Mapping[str, ModuleType | None]) -> None:
