@@ -101,8 +101,9 @@ WATCHED = """
 import os, runpy, sys
 trace, write = sys.argv[1], os.write
 def watched(fd, data):
-    with open(trace, "a") as file:
-        print(*sys.modules, file=file)
+    if bytes(data).startswith(b"Content-Length"):
+        with open(trace, "a") as file:
+            print(*sys.modules, file=file)
     return write(fd, data)
 os.write = watched
 sys.argv[:] = ["segue", "lsp", "--stdio"]
