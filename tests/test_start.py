@@ -81,6 +81,7 @@ SPARED = {
     "importlib.metadata",
     "importlib.resources",
     "ipaddress",
+    "lsprotocol.converters",
     "lzma",
     "multiprocessing",
     "optparse",

@@ -59,7 +59,7 @@ def lean_imports() -> None:
     # Temporary files, which have no part in where a person's files lie.
     _import("platformdirs", {"tempfile": StandIn("tempfile")})
     # Text documents, what an editor can do with them, and the LSP types of both.
-    documents = ("pygls.lsp", "pygls.protocol.language_server")
+    documents = ("lsprotocol.converters", "pygls.lsp", "pygls.protocol.language_server")
     _import("pygls.protocol", {name: StandIn(name) for name in documents})
 
 

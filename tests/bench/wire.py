@@ -24,7 +24,7 @@ class Server:
         self.process = subprocess.Popen(
             command,
             cwd=home,
-            env=os.environ | {"SEGUE_DATABASE": str(database), "XDG_CONFIG_HOME": home},
+            env=_environment() | {"SEGUE_DATABASE": str(database), "XDG_CONFIG_HOME": home},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         )
@@ -64,3 +64,8 @@ class Server:
         assert self.process.stdin is not None
         self.process.stdin.write(b"Content-Length: %d\r\n\r\n%b" % (len(body), body))
         self.process.stdin.flush()
+
+
+def _environment() -> dict[str, str]:
+    # What is installed has its bytecode beside it; without, each start compiles all of Segue.
+    return {name: text for name, text in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
