@@ -1,6 +1,7 @@
 """What a server has loaded when it gives its first answers: all that its start is spent on."""
 
 import json
+import os
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -227,6 +228,26 @@ def run(program: str) -> Any:
     )
     assert ended.returncode == 0, ended.stderr
     return json.loads(ended.stdout)
+
+
+AT_ONCE = """
+import json, sys
+from segue.lean import StandIn, _import
+_import("needy", {"tempfile": StandIn("tempfile")})
+found = ["needy" in sys.modules, "tempfile" in sys.modules]
+import needy
+json.dump([*found, needy.where == needy.tempfile.gettempdir()], sys.stdout)
+"""
+
+
+def test_a_library_that_uses_at_once_what_is_left_out_is_imported_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "needy.py").write_text("import tempfile\nwhere = tempfile.gettempdir()\n")
+    path = [str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(path))
+
+    assert run(AT_ONCE) == [False, False, True]
 
 
 LOADED_BEFORE = """

@@ -6,6 +6,7 @@ loaded, and what it may be. What is left out is found where it always was by who
 later. A library that does not take it is imported as it is.
 """
 
+import contextlib
 import importlib
 import sys
 from collections.abc import Mapping
@@ -20,8 +21,11 @@ class Deferred:
         self._deferred = module, name
 
     def _real(self) -> Any:
-        module, name = self._deferred
-        return getattr(importlib.import_module(module), name)
+        name, attribute = self._deferred
+        module = importlib.import_module(name)
+        if isinstance(module, StandIn):
+            raise ImportError(f"{name} is needed at once")
+        return getattr(module, attribute)
 
     def __call__(self, *values: Any, **named: Any) -> Any:
         return self._real()(*values, **named)
@@ -82,9 +86,8 @@ def _import(library: str, replaced: Mapping[str, ModuleType | None]) -> None:
         if packages[name] is not None:
             setattr(packages[name], name.rpartition(".")[2], module)
     try:
-        importlib.import_module(library)
-    except Exception:  # noqa: S110  who needs it imports it as it is, and says what is wrong
-        pass
+        with contextlib.suppress(Exception):  # who needs it imports it as it is, and learns why
+            importlib.import_module(library)
     finally:
         for name in replaced:
             del sys.modules[name]

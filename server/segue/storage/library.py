@@ -15,9 +15,6 @@ from segue.service import (
     StorageUnavailable,
 )
 
-if TYPE_CHECKING:
-    from sqlite3 import Connection as Connection
-
 
 def _load() -> ModuleType:
     # The interpreter's own library is often one with the WAL-reset corruption.
@@ -31,8 +28,11 @@ def _load() -> ModuleType:
 
 
 _library = _load()
-if not TYPE_CHECKING:
-    Connection = _library.Connection
+
+if TYPE_CHECKING:
+    from sqlite3 import Connection as Connection
+else:
+    Connection = _library.Connection  # either library's: their interfaces are one
 
 Error: tuple[type[Exception], ...] = (_library.Error, UnicodeDecodeError)
 """What the library raises: pysqlite3's errors are not sqlite3's.
