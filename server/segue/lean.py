@@ -1,7 +1,7 @@
 """Imports libraries without what they would import in turn and a server never uses.
 
 `lean_imports` does it before anything else is imported, so the modules themselves need not know.
-It spares a third of a server's start and a quarter of its memory; tests/test_start.py lists what is
+It spares a quarter of a server's start and a third of its memory; tests/test_start.py lists what is
 loaded, and what it may be. What is left out is found where it always was by whoever imports it
 later. A library that does not take it is imported as it is.
 """
