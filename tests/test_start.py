@@ -4,13 +4,13 @@ import json
 import os
 import subprocess
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from segue.cli.client import Client
+from segue.storage import library
 
 FIRST_LIBRARIES = {
     "attr",
@@ -55,7 +55,7 @@ FIRST_OF_SEGUE = {
     "segue.workspace",
 }
 
-SQLITE = "pysqlite3" if find_spec("pysqlite3") else "sqlite3"
+SQLITE = library.NAME
 
 FIRST_OF_THE_STORE = {
     "segue.storage",
