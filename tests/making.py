@@ -1,14 +1,16 @@
 """What many tests need: events, sessions and workspaces, made with as few words as possible."""
 
+import re
 import sqlite3
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
 
 from segue.events import Event, new_id
 from segue.service import NewSession, SessionService, StoredEvent
 from segue.storage import library
+from segue.storage.local import LocalSessionService
 from segue.workspace import Workspace
 
 INVOCATION = "invocation-1"
@@ -34,6 +36,29 @@ def place(directory: str = HERE, git_root: str | None = None) -> Workspace:
     """Return a workspace; its repository, if any, is no worktree."""
     common = None if git_root is None else f"{git_root}/.git"
     return Workspace(directory=directory, git_root=git_root, git_common_dir=common)
+
+
+@asynccontextmanager
+async def counted(service: LocalSessionService) -> AsyncIterator[list[str]]:
+    """Yield the statements that SQLite runs for *service* meanwhile, each as its first words."""
+    statements: list[str] = []
+
+    def note(sql: str) -> None:
+        statements.append(_summary(sql))
+
+    await service._database.read(lambda db: db.set_trace_callback(note))
+    try:
+        yield statements
+    finally:
+        await service._database.read(lambda db: db.set_trace_callback(None))
+
+
+def _summary(sql: str) -> str:
+    words = re.search(
+        r"BEGIN\b.*|COMMIT|ROLLBACK|PRAGMA \w+|SELECT .*? FROM \w+|INSERT INTO \w+|UPDATE \w+|--.*",
+        " ".join(sql.split()),
+    )
+    return words[0] if words else sql
 
 
 async def store(

@@ -6,6 +6,7 @@ import pytest
 
 from segue.service import (
     Appended,
+    EventConflict,
     HeadMoved,
     SessionArchived,
     SessionNotFound,
@@ -13,7 +14,7 @@ from segue.service import (
 )
 from segue.storage.local import LocalSessionService
 from segue.window import Mode, NothingToResume, SessionNotOpen, Window
-from tests.making import HERE, contents, make_older, place, said, store
+from tests.making import HERE, contents, counted, make_older, place, said, store
 
 OpenWindow = Callable[..., Window]
 
@@ -246,6 +247,77 @@ async def test_requests_take_effect_in_the_order_in_which_they_are_made(
     await asyncio.gather(*appends, window.archive(id))
     assert await contents(service, id) == words
     assert (await service.get_session(id)).archived_at is not None
+
+
+async def test_appends_that_wait_together_are_stored_by_one_commit(
+    window: Window, service: LocalSessionService
+) -> None:
+    id = (await window.open(place())).session.id
+    await window.append(id, [said("first")])
+    async with counted(service) as statements:
+        words = [str(number) for number in range(64)]
+        await asyncio.gather(*(window.append(id, [said(word)]) for word in words))
+    assert statements.count("COMMIT") == 2, "one for the first, one for those that waited"
+    assert await contents(service, id) == ["first", *words]
+
+
+async def test_each_append_of_many_has_its_own_answer(
+    window: Window, service: LocalSessionService
+) -> None:
+    id = (await window.open(place())).session.id
+    first = said("0", id="0")
+    await window.append(id, [first])
+    batches = [[said("1", id="1")], [said("other", id="0")], [first], [], [said("2", id="2")]]
+    answers = await asyncio.gather(
+        window.append(id, [said("before", id="before")]),
+        *(window.append(id, batch) for batch in batches),
+        window.append(id, [said("unseen")], parent_id="0"),
+        window.append("not open", [said("elsewhere")]),
+        return_exceptions=True,
+    )
+    told = [each.event_count if isinstance(each, Appended) else type(each) for each in answers]
+    assert told == [2, 3, EventConflict, 3, 3, 4, HeadMoved, SessionNotOpen]
+    assert await contents(service, id) == ["0", "before", "1", "2"]
+
+
+async def test_what_is_asked_between_appends_keeps_its_place(
+    window: Window, service: LocalSessionService
+) -> None:
+    id = (await window.open(place())).session.id
+
+    async def look() -> str:
+        page = await window.events(id, after=0, before=None, limit=100)
+        return "".join(event.data["content"] for event in page.events)
+
+    appends = [window.append(id, [said(word)]) for word in "abcdef"]
+    found = await asyncio.gather(*appends[:3], look(), *appends[3:5], look(), appends[5])
+    assert (found[3], found[6]) == ("abc", "abcde")
+
+
+async def test_an_append_that_is_given_up_leaves_the_others(
+    window: Window, service: LocalSessionService
+) -> None:
+    id = (await window.open(place())).session.id
+    await window.append(id, [said("0")])
+    tasks = [asyncio.ensure_future(window.append(id, [said(word)])) for word in "abcd"]
+    await asyncio.sleep(0)
+    tasks[2].cancel()
+    done = await asyncio.gather(*tasks, return_exceptions=True)
+    assert [isinstance(each, Appended) for each in done] == [True, True, False, True]
+    assert await contents(service, id) == ["0", "a", "b", "c", "d"]
+
+
+async def test_an_append_of_very_many_events_is_not_kept_waiting_by_more(
+    window: Window, service: LocalSessionService
+) -> None:
+    id = (await window.open(place())).session.id
+    await window.append(id, [said("0")])
+    async with counted(service) as statements:
+        many = [[said() for _ in range(1_000)], [said()]]
+        await asyncio.gather(
+            window.append(id, [said()]), *(window.append(id, events) for events in many)
+        )
+    assert statements.count("COMMIT") == 3
 
 
 async def test_a_reset_begins_where_the_window_is(

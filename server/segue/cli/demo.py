@@ -26,7 +26,7 @@ _CONVERSATION: tuple[tuple[str, dict[str, Any]], ...] = (
     ),
     ("text", {"content": "The linker does not find OpenSSL: install its headers."}),
 )
-_STREAM = 200
+_STREAM = 1_000
 _ANSWERED_BEFORE_THE_KILL = 60
 
 
@@ -81,7 +81,7 @@ class Demonstration:
             placed = client.request("session/append", _append(session_id, event))["events"][0]
             _say(f"acknowledged {placed['seq']} {event['type']:<13} {_glimpse(event)}")
 
-        _title(f"{_STREAM} more are sent without waiting, and the server is killed meanwhile")
+        _title(f"{_STREAM:,} more are sent without waiting, and the server is killed meanwhile")
         stream = [_event("text", {"content": f"streamed line {n}"}) for n in range(1, _STREAM + 1)]
         unanswered = self._stream_and_kill(client, session_id, stream)
         events += stream
@@ -109,9 +109,11 @@ class Demonstration:
         lost_answers = len(stored - acknowledged)
         _say(f"{len(unanswered)} resent: {duplicates} had been stored, only their answer was lost")
         self._check("an event that was stored is not stored again", duplicates == lost_answers)
+        goes_on = _event("user_message", {"content": "Good. And now?"})
+        client.request("session/append", _append(session_id, goes_on))
 
         _title("The conversation, whole")
-        self._check_whole(self._all_events(client, session_id), events, boundary)
+        self._check_whole(self._all_events(client, session_id), [*events, goes_on], boundary)
 
     def close(self) -> None:
         """End the server that still runs."""
@@ -207,7 +209,7 @@ def _say_all(events: list[dict[str, Any]]) -> None:
     for streamed, group in itertools.groupby(events, lambda event: "streamed" in _glimpse(event)):
         each = list(group)
         if streamed and len(each) > 2:
-            _say(f"      … {len(each)} streamed lines …")
+            _say(f"      … {len(each):,} streamed lines …")
         else:
             for event in each:
                 _say(f"{event['seq']:>3} {event['type']:<14} {_glimpse(event)}")
