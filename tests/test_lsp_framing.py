@@ -380,3 +380,86 @@ async def test_nobody_waits_for_a_client_that_is_gone() -> None:
 
     await asyncio.wait_for(room, 5)
     os.close(deaf._write)
+
+
+class Listener:
+    """A client that reads what a writer sends, from a pipe or a socket."""
+
+    def __init__(self, kind: str) -> None:
+        self._closing = contextlib.ExitStack()
+        if kind == "pipe":
+            self.fd, self._write = os.pipe()
+            self._closing.callback(os.close, self._write)
+        else:
+            ours, theirs = socket.socketpair()
+            self._closing.enter_context(ours)
+            self.fd, self._write = theirs.detach(), ours.fileno()
+        self.broken = asyncio.Event()
+        self.writer = FrameWriter(self._write, self.broken.set, lambda: None)
+
+    def heard(self) -> list[bytes]:
+        """Return the bodies that have come."""
+        parser = FrameParser()
+        found: list[Frame] = []
+        while select.select([self.fd], [], [], 0.1)[0]:
+            found += parser.feed(os.read(self.fd, 1 << 20))
+        return [body for body in found if isinstance(body, bytes)]
+
+    def hang_up(self) -> None:
+        """Read no more, ever."""
+        os.close(self.fd)
+
+    def close(self) -> None:
+        """End the writer."""
+        self.writer.close(1.0)
+        self._closing.close()
+
+
+@pytest.fixture(params=["pipe", "socket"])
+async def listener(request: pytest.FixtureRequest) -> AsyncIterator[Listener]:
+    made = Listener(request.param)
+    yield made
+    made.close()
+
+
+async def test_an_answer_is_there_when_write_returns(listener: Listener) -> None:
+    listener.writer.write(b"1")
+    assert listener.heard() == [b"1"]
+
+
+async def test_answers_that_more_follow_come_together_and_soon(listener: Listener) -> None:
+    listener.writer.write(b"1", more=True)
+    listener.writer.write(b"2", more=True)
+    assert listener.heard() == []
+    await asyncio.sleep(0)
+    assert listener.heard() == [b"1", b"2"]
+
+
+async def test_nothing_overtakes_what_waits_for_more(listener: Listener) -> None:
+    large = bytes(1 << 20)
+    listener.writer.write(b"1", more=True)
+    listener.writer.write(large, more=True)
+    listener.writer.write(b"2", more=True)
+    listener.writer.write(b"3")
+    assert await asyncio.to_thread(listener.heard) == [b"1", large, b"2", b"3"]
+
+
+async def test_what_waits_for_more_is_sent_at_the_end(listener: Listener) -> None:
+    listener.writer.write(b"1", more=True)
+    listener.writer.close(1.0)
+    assert listener.heard() == [b"1"]
+
+
+async def test_a_client_that_reads_slowly_stops_nobody_and_loses_nothing(
+    listener: Listener,
+) -> None:
+    bodies = [b"%d " % number * 1_000 for number in range(1_000)]
+    for body in bodies:
+        listener.writer.write(body)
+    assert await asyncio.to_thread(listener.heard) == bodies
+
+
+async def test_a_client_that_hung_up_is_noticed(listener: Listener) -> None:
+    listener.hang_up()
+    listener.writer.write(b"1")
+    await asyncio.wait_for(listener.broken.wait(), 5)

@@ -1,51 +1,88 @@
-"""What Segue costs, as ratios: `python tests/bench` prints a table that can be pasted in a README.
+"""What Segue costs, next to the limit, to the peers and to its goals: `python tests/bench`.
 
-Both sides of every ratio are measured in this one run, in alternating rounds; each figure is the
-median of its rounds' medians. `--quick` shows in seconds that everything runs, and proves nothing.
+All sides of a figure are measured in this one run, in alternating rounds; each is the median of its
+rounds' medians. Prints a table as it goes; the full run writes RESULTS.md and RESULTS.svg too.
 """
 
 import argparse
-import os
-import platform
 import sys
 import tempfile
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))  # `python tests/bench` puts only this folder
+sys.path.insert(0, str(Path(__file__).parents[2] / "server"))
 
-from segue.storage import library
-from tests.bench import appending, finding, opening, starting
-from tests.bench.measuring import FULL, QUICK, Sizes
+from tests.bench import (
+    appending,
+    crowding,
+    echoing,
+    finding,
+    growing,
+    idling,
+    opening,
+    paging,
+    peers,
+    pipelining,
+    reporting,
+    starting,
+    storing,
+)
+from tests.bench.measuring import FULL, QUICK, Found, Row, Sizes
+
+GROUPS: dict[str, Callable[[Sizes, Path], Iterator[Found]]] = {
+    "starting": starting.measure,
+    "echoing": echoing.measure,
+    "appending": appending.measure,
+    "pipelining": pipelining.measure,
+    "growing": growing.measure,
+    "crowding": crowding.measure,
+    "finding": finding.measure,
+    "opening": opening.measure,
+    "paging": paging.measure,
+    "storing": storing.measure,
+    "idling": idling.measure,
+}
 
 
 def main() -> None:
-    """Measure everything and print the table."""
+    """Measure everything, or the groups that are named, and print the table."""
     parser = argparse.ArgumentParser("python tests/bench", description=__doc__)
+    parser.add_argument("groups", nargs="*", metavar="NAME", help=f"of {', '.join(GROUPS)}")
     parser.add_argument("--quick", action="store_true", help="small sizes, few rounds: to try it")
-    quick = parser.parse_args().quick
-    _say(f"`python tests/bench{' --quick' if quick else ''}` on {_machine()}:\n")
-    _say("| question | measured | against | ratio | goal |\n|---|---|---|--:|--:|")
+    parser.add_argument("--install", action="store_true", help="install the peers, and end")
+    given = parser.parse_args()
+    if unknown := set(given.groups) - set(GROUPS):
+        parser.error(f"there is no {', '.join(unknown)}")
+    if given.install:
+        peers.install()
+        return
+    sizes = QUICK if given.quick else FULL
+    command = " ".join(["python tests/bench", *["--quick"][: given.quick], *given.groups])
+    facts = reporting.facts(sizes)
+    _say(f"`{command}`\n\n{facts}\n")
+    begin = time.monotonic()
+    found = list(_measured(given.groups or list(GROUPS), sizes))
+    seconds = time.monotonic() - begin
+    _say(reporting.summary(found, seconds))
+    if not given.quick and not given.groups:
+        reporting.write(command, facts, found, seconds)
+
+
+def _measured(groups: list[str], sizes: Sizes) -> Iterator[Found]:
+    _say(reporting.TABLE)
     with tempfile.TemporaryDirectory(prefix="segue-bench-") as folder:
-        _run(QUICK if quick else FULL, Path(folder))
+        for group in groups:
+            for each in GROUPS[group](sizes, Path(folder)):
+                if isinstance(each, Row):
+                    _say(reporting.line(each))
+                yield each
 
 
-def _run(sizes: Sizes, folder: Path) -> None:
-    for measure in (appending.measure, finding.measure, opening.measure, starting.measure):
-        for row in measure(sizes, folder):
-            _say(str(row))
-
-
-def _say(line: str) -> None:
-    sys.stdout.write(line + "\n")
+def _say(text: str) -> None:
+    sys.stdout.write(text + "\n")
     sys.stdout.flush()
-
-
-def _machine() -> str:
-    python = f"{platform.python_implementation()} {platform.python_version()}"
-    return (
-        f"{os.cpu_count()} CPUs, {platform.system()} {platform.machine()}, {python}, "
-        f"SQLite {library.VERSION} ({library.NAME}), synchronous=FULL"
-    )
 
 
 if __name__ == "__main__":

@@ -1,15 +1,18 @@
-"""How a ratio is measured: two or more sides take turns, and medians are compared."""
+"""How a figure is measured: the sides take turns, and medians are compared with a goal."""
 
 import contextlib
 import os
 import statistics
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import attrs
 
-Side = Callable[[int], list[float]]
-"""Measures one thing so many times; returns the seconds that each took."""
+Samples = Mapping[str, Sequence[float]]
+"""What was measured, by the name of each figure."""
+
+Side = Callable[[int], Samples]
+"""Measures one thing, or a few that belong together, so many times."""
 
 
 @attrs.frozen(kw_only=True)
@@ -20,54 +23,142 @@ class Sizes:
     calls: int
     starts: int
     sessions: tuple[int, ...]
-    events: tuple[int, int]
+    lengths: tuple[int, ...]
+    events: int
+    """How many are appended where it is a matter of many: pipelined, or for the bytes of each."""
+    saturated_s: float
+    saturated_rounds: int
+    idle_s: float
+
+    @property
+    def longest(self) -> int:
+        """The events of the longest session."""
+        return self.lengths[-1]
 
 
 FULL = Sizes(
-    rounds=7, calls=300, starts=3, sessions=(1_000, 100_000, 1_000_000), events=(1_000, 100_000)
+    rounds=7,
+    calls=200,
+    starts=3,
+    sessions=(1_000, 100_000, 1_000_000),
+    lengths=(10, 100, 1_000, 10_000, 100_000),
+    events=20_000,
+    saturated_s=15,
+    saturated_rounds=2,
+    idle_s=10,
 )
-QUICK = Sizes(rounds=5, calls=50, starts=1, sessions=(1_000, 10_000), events=(1_000, 10_000))
+QUICK = Sizes(
+    rounds=3,
+    calls=20,
+    starts=1,
+    sessions=(1_000, 10_000),
+    lengths=(10, 100, 1_000, 5_000),
+    events=2_000,
+    saturated_s=2,
+    saturated_rounds=1,
+    idle_s=2,
+)
+
+
+@attrs.frozen
+class Limit:
+    """What a goal demands of a figure."""
+
+    bound: float
+    at_least: bool = False
+
+    def holds(self, value: float) -> bool:
+        """Tell whether *value* is within the limit."""
+        return value >= self.bound if self.at_least else value <= self.bound
+
+    def __str__(self) -> str:
+        bound = number(self.bound)
+        shortest = bound.rstrip("0").rstrip(".") if "." in bound else bound
+        return f"{'≥' if self.at_least else '≤'} {shortest}"
+
+
+def at_most(bound: float) -> Limit:
+    """Return a limit that smaller figures keep."""
+    return Limit(bound)
+
+
+def at_least(bound: float) -> Limit:
+    """Return a limit that larger figures keep."""
+    return Limit(bound, at_least=True)
 
 
 @attrs.frozen(kw_only=True)
 class Row:
-    """One question and its answer; printed, a row of the table."""
+    """One figure, of one of the numbered goals."""
 
+    number: int | None = None
     question: str
     measured: str
     against: str
-    ratio: float
-    goal: str
+    value: float | None = None
+    """What the goal speaks of: mostly how many times as much as the other side's."""
+    unit: str = "x"
+    goal: Limit | None = None
+    stretch: Limit | None = None
 
-    def __str__(self) -> str:
-        cells = (self.question, self.measured, self.against, f"**{self.ratio:.2f}x**", self.goal)
-        return f"| {' | '.join(cells)} |"
+
+@attrs.frozen(kw_only=True)
+class Curve:
+    """How one cost grows."""
+
+    name: str
+    axis: str
+    points: Mapping[int, float]
+    ours: bool = True
 
 
-def take_turns(sides: Mapping[str, Side], *, rounds: int, calls: int) -> dict[str, float]:
-    """Return each side's seconds: the median of its rounds' medians."""
-    medians: dict[str, list[float]] = {name: [] for name in sides}
+Found = Row | Curve
+
+
+@attrs.frozen(kw_only=True)
+class Figure:
+    """What the rounds found: the medians of their medians, and of their 99th percentiles."""
+
+    p50: float
+    p99: float
+
+
+def take_turns(sides: Iterable[Side], *, rounds: int, calls: int) -> dict[str, Figure]:
+    """Let the sides take turns, in so many rounds; return each figure."""
+    sides = list(sides)
+    p50s: dict[str, list[float]] = {}
+    p99s: dict[str, list[float]] = {}
     for number in range(rounds + 1):
-        for name, side in sides.items():
-            median = statistics.median(side(calls))
-            if number:  # the round before the first warms up
-                medians[name].append(median)
-    return {name: statistics.median(found) for name, found in medians.items()}
+        for side in sides:
+            for name, samples in side(calls).items():
+                if number:  # the round before the first warms up
+                    ordered = sorted(samples)
+                    p50s.setdefault(name, []).append(statistics.median(ordered))
+                    p99s.setdefault(name, []).append(ordered[len(ordered) * 99 // 100])
+    return {
+        name: Figure(p50=statistics.median(p50s[name]), p99=statistics.median(p99s[name]))
+        for name in p50s
+    }
 
 
-def timed(prepare: Callable[[], Callable[[], object]]) -> Side:
+def timed(name: str, prepare: Callable[[], Callable[[], object]]) -> Side:
     """Return a side that times what *prepare* returns, each time anew, without the preparing."""
 
-    def measure(calls: int) -> list[float]:
+    def measure(calls: int) -> Samples:
         seconds = []
         for _ in range(calls):
             work = prepare()
             begin = time.perf_counter()
             work()
             seconds.append(time.perf_counter() - begin)
-        return seconds
+        return {name: seconds}
 
     return measure
+
+
+def limited(side: Side, most: int) -> Side:
+    """Return *side*, measured at most so many times a round: what is slow needs no more."""
+    return lambda calls: side(min(calls, most))
 
 
 @contextlib.contextmanager
@@ -85,7 +176,20 @@ def one_cpu() -> Iterator[None]:
 
 
 def shown(seconds: float) -> str:
-    """Return a time with its unit: `310 µs`, `4.2 ms`."""
+    """Return a time with its unit: `310 µs`, `4.2 ms`, `1.25 s`."""
     if seconds < 1e-3:
-        return f"{seconds * 1e6:.0f} µs"
-    return f"{seconds * 1e3:.3g} ms" if seconds < 0.1 else f"{seconds * 1e3:.0f} ms"
+        return f"{seconds * 1e6:.3g} µs"
+    return f"{seconds * 1e3:.3g} ms" if seconds < 0.9995 else f"{seconds:.3g} s"
+
+
+def mib(size: float) -> str:
+    """Return a number of bytes as `36.7 MiB`."""
+    return f"{size / 1024**2:.1f} MiB"
+
+
+def number(value: float) -> str:
+    """Return a figure with as many digits as mean something: `1,200`, `14.3`, `1.63`, `0.610`."""
+    if value >= 100 or value == int(value):
+        return f"{value:,.0f}"
+    digits = 1 if value >= 10 else 2 if value >= 1 else 3
+    return f"{value:.{digits}f}"

@@ -1,86 +1,114 @@
-"""Question 4: how long an editor waits for its first session, from the start of the process."""
+"""How long an editor waits for its first session, from the start of the process, and its memory."""
 
-import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from tests.bench import stores
-from tests.bench.measuring import Row, Side, Sizes, shown, take_turns
+from tests.bench import peers, stores
+from tests.bench.measuring import (
+    Row,
+    Samples,
+    Side,
+    Sizes,
+    at_most,
+    mib,
+    one_cpu,
+    shown,
+    take_turns,
+)
 from tests.bench.wire import NAIVE, SEGUE, Server
 
 _EVENTS, _TAIL = 1_000, 50
+_PASS, _ASYNCIO = "`python -I -c pass`", "`python -I -c 'import asyncio'`"
+_NUMBERS = {"initialize": 1, "open": 2}
+_QUESTIONS = {
+    "initialize": "from start to `initialize` answered",
+    "open": f"from start to `session/open` answered ({_EVENTS:,} events)",
+}
 
 
 def measure(sizes: Sizes, folder: Path) -> Iterator[Row]:
-    """Compare with a bare interpreter and with a server as pygls' documentation has one."""
+    """Compare with a bare interpreter, a naive server, and two well-known ones."""
     path = folder / "starting" / "sessions.db"
     with stores.made(path) as db:
         session_id = stores.add_session(db, 1, _EVENTS)
-    ours, naive = _Starts(SEGUE, path, session_id), _Starts(NAIVE, path, session_id)
-    sides: dict[str, Side] = {"bare": _bare, "ours": ours, "naive": naive}
-    found = take_turns(sides, rounds=sizes.rounds, calls=sizes.starts)
-    first = {side: statistics.median(side.initialized) for side in (ours, naive)}
+    sides = [
+        _run(_PASS, "pass"),
+        _run(_ASYNCIO, "import asyncio"),
+        _start("segue", SEGUE, path, session_id),
+        _start("naive pygls", NAIVE, path, session_id),
+    ]
+    others = {
+        "jedi-language-server": [str(peers.PROGRAMS / "jedi-language-server")],
+        "ruff server": [str(peers.PROGRAMS / "ruff"), "server"],
+    }
+    if peers.installed():
+        sides += [_start(name, command, path) for name, command in others.items()]
+    with one_cpu():
+        found = take_turns(sides, rounds=sizes.rounds, calls=sizes.starts)
+    ours = {key: found[f"segue {key}"].p50 for key in ("initialize", "open", "memory")}
+
+    def row(key: str, other: str, goal: float | None = None, stretch: float | None = None) -> Row:
+        theirs = found[other if other in found else f"{other} {key}"].p50
+        return Row(
+            number=_NUMBERS[key],
+            question=_QUESTIONS[key],
+            measured=shown(ours[key]),
+            against=f"{other}, {shown(theirs)}",
+            value=ours[key] / theirs,
+            goal=None if goal is None else at_most(goal),
+            stretch=None if stretch is None else at_most(stretch),
+        )
+
+    yield row("initialize", "naive pygls", 0.4)
+    yield row("initialize", _PASS, stretch=1.5)
+    for name in others:
+        if peers.installed():
+            yield row("initialize", name)
+        else:
+            yield peers.absent(1, _QUESTIONS["initialize"], shown(ours["initialize"]), name)
+    yield row("open", "naive pygls", 0.4, 0.25)
+    yield row("open", _ASYNCIO)
+    naive = found["naive pygls memory"].p50
     yield Row(
-        question="from start to `initialize` answered",
-        measured=shown(first[ours]),
-        against=f"a naive pygls server, {shown(first[naive])}",
-        ratio=first[ours] / first[naive],
-        goal="<= 0.4x",
+        number=3,
+        question="resident memory then",
+        measured=mib(ours["memory"]),
+        against=f"naive pygls, {mib(naive)}",
+        value=ours["memory"] / naive,
+        goal=at_most(0.6),
+        stretch=at_most(0.5),
     )
-    for name, text, goal in (
-        ("naive", "a naive pygls server", "<= 0.4x (stretch 0.25x)"),
-        ("bare", "`python -c pass`", ""),
-    ):
-        yield Row(
-            question=f"from start to the first `session/open` answered ({_EVENTS:,} events)",
-            measured=shown(found["ours"]),
-            against=f"{text}, {shown(found[name])}",
-            ratio=found["ours"] / found[name],
-            goal=goal,
-        )
-    if ours.memory:
-        mine, theirs = (min(side.memory) / 1024 for side in (ours, naive))
-        yield Row(
-            question="resident memory then",
-            measured=f"{mine:.1f} MiB",
-            against=f"a naive pygls server, {theirs:.1f} MiB",
-            ratio=mine / theirs,
-            goal="<= 0.6x (stretch 0.5x)",
-        )
 
 
-def _bare(calls: int) -> list[float]:
-    seconds = []
-    for _ in range(calls):
-        begin = time.perf_counter()
-        subprocess.run([sys.executable, "-c", "pass"], check=True)
-        seconds.append(time.perf_counter() - begin)
-    return seconds
-
-
-class _Starts:
-    """A side that starts a server, again and again, and opens the session with it."""
-
-    def __init__(self, command: Sequence[str], path: Path, session_id: str) -> None:
-        self._command = command
-        self._path = path
-        self._params = {"sessionId": session_id, "tail": _TAIL}
-        self.initialized: list[float] = []
-        self.memory: list[int] = []
-
-    def __call__(self, calls: int) -> list[float]:
+def _run(name: str, code: str) -> Side:
+    def measure(calls: int) -> Samples:
         seconds = []
         for _ in range(calls):
             begin = time.perf_counter()
-            server = Server(self._path, self._command)
-            server.initialize()
-            self.initialized.append(time.perf_counter() - begin)
-            opened = server.request("session/open", self._params)
+            subprocess.run([sys.executable, "-I", "-c", code], check=True)
             seconds.append(time.perf_counter() - begin)
-            assert len(opened["events"]) == _TAIL
-            self.memory.extend(filter(None, [server.memory()]))
+        return {name: seconds}
+
+    return measure
+
+
+def _start(name: str, command: Sequence[str], path: Path, session_id: str | None = None) -> Side:
+    def measure(calls: int) -> Samples:
+        found: dict[str, list[float]] = {"initialize": [], "open": [], "memory": []}
+        for _ in range(calls):
+            begin = time.perf_counter()
+            server = Server(path, command, quiet=session_id is None)
+            server.initialize()
+            found["initialize"].append(time.perf_counter() - begin)
+            if session_id is not None:
+                opened = server.request("session/open", {"sessionId": session_id, "tail": _TAIL})
+                found["open"].append(time.perf_counter() - begin)
+                assert len(opened["events"]) == _TAIL
+            found["memory"].append(server.resident())
             server.end()
-        return seconds
+        return {f"{name} {key}": samples for key, samples in found.items() if samples}
+
+    return measure

@@ -8,8 +8,12 @@ from pathlib import Path
 
 from segue.storage import library, schema
 from segue.storage.library import Connection
+from tests.bench.measuring import Sizes
 
 PER_DIRECTORY = 100
+HOT = 10
+"""One in so many sessions is in one directory."""
+
 TEXT = (
     "The parser keeps what it cannot read: première ligne, zweite Zeile, 第三行, and "
     "`for line in lines: print(line)`. "
@@ -52,7 +56,7 @@ SELECT (:number << 32) + n, randomblob(16), :number, :now, 'text', :data FROM co
 @contextlib.contextmanager
 def made(path: Path) -> Iterator[Connection]:
     """Make a database and let it be filled in one transaction, without waiting for the disk."""
-    path.parent.mkdir()
+    path.parent.mkdir(parents=True)
     db = library.connect(str(path))
     schema.migrate(db)
     db.execute("PRAGMA synchronous = OFF")
@@ -60,7 +64,31 @@ def made(path: Path) -> Iterator[Connection]:
     db.execute("BEGIN")
     yield db
     db.execute("COMMIT")
+    db.execute("PRAGMA journal_mode = WAL")
     db.close()
+
+
+def with_sessions(folder: Path, sizes: Sizes) -> dict[int, Path]:
+    """Return a database for each number of sessions, made by the first who asks.
+
+    In each, one session in ten is in one directory, and as many are archived in another.
+    """
+    paths = {count: folder / "sessions" / f"{count}" / "sessions.db" for count in sizes.sessions}
+    for count, path in paths.items():
+        if not path.exists():
+            with made(path) as db:
+                add_sessions(db, count, count // HOT)
+    return paths
+
+
+def with_events(folder: Path, sizes: Sizes) -> tuple[Path, dict[int, str]]:
+    """Return a database with a session of each length, by the first who asks; and their ids."""
+    path = folder / "events" / "sessions.db"
+    if not path.exists():
+        with made(path) as db:
+            for length in sizes.lengths:
+                add_session(db, length, length)
+    return path, {length: f"session-{length}" for length in sizes.lengths}
 
 
 def add_sessions(db: Connection, count: int, hot: int) -> None:

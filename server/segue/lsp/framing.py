@@ -27,6 +27,7 @@ _MAX_UNREAD = 48 * 1024 * 1024
 _LOOK_S = 0.25
 _CHUNK = 256 * 1024
 _SMALL = 4 * 1024
+_WRITABLE = getattr(select, "POLLOUT", 0)
 _HEADER = re.compile(rb"[!-9;-~]+:[ -~\t]*")
 _LENGTH = re.compile(rb"content-length\s*:\s*(\d{1,10})\s*$", re.IGNORECASE)
 _USUAL = re.compile(rb"Content-Length: (\d{1,10})\r\n\r\n")
@@ -256,7 +257,7 @@ class FrameWriter:
         self, fd: int, on_broken: Callable[[], None], on_caught_up: Callable[[], None]
     ) -> None:
         self._fd = fd
-        self._write_at_once = _writes_at_once(fd)
+        self._socket, self._pipe = _socket(fd), _pipe(fd)
         self._on_broken = on_broken
         self._on_caught_up = on_caught_up
         self._loop = asyncio.get_running_loop()
@@ -325,9 +326,26 @@ class FrameWriter:
                 self._backlog += len(data)
                 self._ready.notify()
 
+    def _write_at_once(self, data: bytes) -> int:
+        """Write what is taken without waiting, and return how much it was.
+
+        What is broken takes nothing: the thread, which may wait, will meet the error.
+        """
+        at = 0
+        with contextlib.suppress(OSError):
+            if self._socket is not None:
+                at = self._socket.send(data, socket.MSG_DONTWAIT)
+            # A pipe that is ready has room for so many bytes: with more it could still wait.
+            while self._pipe and at < len(data) and self._pipe.poll(0) == [(self._fd, _WRITABLE)]:
+                at += os.write(self._fd, data[at : at + select.PIPE_BUF])
+        return at
+
     def close(self, timeout: float) -> None:
         """Send what is left, for at most *timeout* seconds."""
         self._send_held()
+        if self._socket is not None:
+            self._socket.detach()
+            self._socket = None
         with self._ready:
             self._closing = True
             self._ready.notify()
@@ -360,36 +378,21 @@ class FrameWriter:
             return self._pieces.popleft()
 
 
-def _writes_at_once(fd: int) -> Callable[[bytes], int]:
-    """Return a function that writes what *fd* takes without waiting, and returns how much it was.
+def _socket(fd: int) -> socket.socket | None:
+    """Return *fd*, if it is a socket that can be written to without waiting."""
+    # Its own way of waiting is left as it is: others may share it.
+    if stat.S_ISSOCK(os.fstat(fd).st_mode) and hasattr(socket, "MSG_DONTWAIT"):
+        return socket.socket(fileno=fd)
+    return None
 
-    What is broken takes nothing: whoever may wait will meet the error.
-    """
-    mode = os.fstat(fd).st_mode
-    if stat.S_ISFIFO(mode) and hasattr(select, "poll"):
-        writable = select.poll()
-        writable.register(fd, select.POLLOUT)
 
-        def write_to_pipe(data: bytes) -> int:
-            at = 0
-            with contextlib.suppress(OSError):
-                # A pipe that is ready has room for so many bytes: with more it could still wait.
-                while at < len(data) and writable.poll(0) == [(fd, select.POLLOUT)]:
-                    at += os.write(fd, data[at : at + select.PIPE_BUF])
-            return at
-
-        return write_to_pipe
-    if stat.S_ISSOCK(mode) and hasattr(socket, "MSG_DONTWAIT"):
-        # The same open socket, whose own way of waiting is left as it is: others may share it.
-        line = socket.socket(fileno=os.dup(fd))
-
-        def write_to_socket(data: bytes) -> int:
-            with contextlib.suppress(OSError):
-                return line.send(data, socket.MSG_DONTWAIT)
-            return 0
-
-        return write_to_socket
-    return lambda data: 0
+def _pipe(fd: int) -> "select.poll | None":
+    """Return what tells of *fd*, if it is a pipe, whether it has room."""
+    if not stat.S_ISFIFO(os.fstat(fd).st_mode) or not hasattr(select, "poll"):
+        return None
+    pipe = select.poll()
+    pipe.register(fd, _WRITABLE)
+    return pipe
 
 
 def _tell(loop: asyncio.AbstractEventLoop, callback: Callable[..., None], *values: Any) -> None:
