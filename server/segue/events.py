@@ -209,7 +209,9 @@ def encode(path: str, value: Any) -> str:
 def decode(text: str) -> tuple[Any, bool]:
     """Return what *text* holds and whether it is corrupt: not even JSON, then the text itself."""
     try:
-        value = _decoder.decode(text)
+        value, end = _decoder.raw_decode(text)
+        if end < len(text):  # or what follows is white space, which we do not store
+            value = _decoder.decode(text)
     except (ValueError, RecursionError):
         return text, True
     return (text, True) if _is_too_deep(text, value) else (value, False)

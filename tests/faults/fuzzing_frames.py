@@ -277,7 +277,7 @@ class Wire:
     def pause(self) -> None:
         self.reading.clear()
 
-    def write(self, body: bytes) -> None:
+    def write(self, body: bytes, *, more: bool = False) -> None:
         self.answered[json.dumps(json.loads(body)["id"])] += 1
 
 

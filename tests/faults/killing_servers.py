@@ -19,8 +19,11 @@ KILLS: dict[Size, int] = {"short": 20, "long": 2_000}
 WINDOWS = 2
 KILLS_OF_A_SESSION = 5
 PIPELINED = 20
+PAUSE_S = 0.001
+"""How far apart they are sent at most: those that come together share a commit."""
+
 LATEST_S = 0.003
-"""How long after an answer a kill may come: some appends take this long."""
+"""How long after the last one is sent a kill may come: some appends take this long."""
 
 
 class Window:
@@ -49,22 +52,20 @@ class Window:
         client = self._started()
         for _ in range(PIPELINED):
             self._ledger.send(self._rng.randint(1, 3))
-        sent = self._send(client)
-        awaited = self._rng.randrange(len(sent))
-        for msg_id, batch in sent[:awaited]:
-            self._note(client, msg_id, batch)
+        due = self._ledger.unacknowledged()
+        sent = self._send(client, due[: self._rng.randint(1, len(due))])
         time.sleep(self._rng.uniform(0, LATEST_S))
         client.kill()
         self._report.count("kills")
-        for msg_id, batch in sent[awaited:]:
+        for msg_id, batch in sent:
             with contextlib.suppress(ServerGoneError):
                 self._note(client, msg_id, batch)
-        left = len(self._ledger.unacknowledged())
-        self._report.count("kills in the middle", int(0 < left < len(sent)))
+        left = set(self._ledger.unacknowledged())
+        self._report.count("kills in the middle", int(any(batch in left for _, batch in sent)))
 
     def _last_life(self) -> None:
         client = self._started()
-        for msg_id, batch in self._send(client):
+        for msg_id, batch in self._send(client, self._ledger.unacknowledged()):
             self._note(client, msg_id, batch)
         client.shutdown()
         missing = self._ledger.unacknowledged()
@@ -90,8 +91,12 @@ class Window:
     def _open(self, client: Client, **params: str) -> str:
         return str(client.request("session/open", {**params, "tail": 0})["session"]["sessionId"])
 
-    def _send(self, client: Client) -> list[tuple[int, Batch]]:
-        return [(self._append(client, batch), batch) for batch in self._ledger.unacknowledged()]
+    def _send(self, client: Client, due: list[Batch]) -> list[tuple[int, Batch]]:
+        sent = []
+        for batch in due:
+            sent.append((self._append(client, batch), batch))
+            time.sleep(self._rng.uniform(0, PAUSE_S))
+        return sent
 
     def _append(self, client: Client, batch: Batch) -> int:
         events = [ledger.wire(name) for name in batch]

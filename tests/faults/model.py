@@ -10,6 +10,7 @@ import contextlib
 import shutil
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from datetime import timedelta
+from functools import partial
 from random import Random
 from typing import Any, Protocol, TypeVar
 
@@ -23,8 +24,10 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from segue import service
 from segue.events import MODEL_VISIBLE, Event, title
 from segue.service import (
+    LAST_SEEN,
     Appended,
     EventConflict,
     EventPage,
@@ -375,6 +378,41 @@ class SessionContract(RuleBasedStateMachine):
         batch = data.draw(st.lists(st.sampled_from([*pool, other]), min_size=1, max_size=5))
         self.append(id, Batch(batch, self.head(id), "window-2"))
 
+    @rule(id=chats, data=st.data(), boundary=st.none() | contents)
+    def append_batches(self, id: str, data: st.DataObject, boundary: Any) -> None:
+        """Append several batches in one commit; each may repeat, clash or name a wrong parent."""
+        known = [each.event for each in self.model[id].events] if id in self.model else []
+        note = self.new_events([boundary])[0] if boundary else None
+        batches, pool = [], known[-2:]
+        for given in data.draw(st.lists(few, min_size=1, max_size=4)):
+            pool = [*pool, *self.new_events(given)]
+            clash = Event.new("text", {"content": "clash"}, data.draw(st.sampled_from(pool)).id)
+            events = data.draw(st.lists(st.sampled_from([*pool, clash]), min_size=1, max_size=4))
+            parent = data.draw(st.sampled_from([LAST_SEEN, LAST_SEEN, None, "nobody"]))
+            batches.append(service.Batch(events=events, parent_id=parent))
+        seen = data.draw(st.sampled_from([self.head(id), self.head(id), None]))
+        real = self.service.append_batches(
+            id, batches, last_seen=seen, invocation_id="window-2", boundary=note
+        )
+        self.both(real, lambda: self.modelled_batches(id, batches, seen, note))
+        self.compare(id)
+
+    def modelled_batches(
+        self, id: str, batches: Sequence[service.Batch], seen: str | None, boundary: Event | None
+    ) -> list[Any]:
+        self.chat(id)
+        outcomes: list[Any] = []
+        for batch in batches:
+            parent = seen if batch.parent_id is LAST_SEEN else batch.parent_id
+            one = Batch(batch.events, parent, "window-2", boundary)
+            outcome = _outcome(partial(self.modelled_append, id, one))
+            outcomes.append(outcome)
+            if not isinstance(outcome, SegueError):
+                head, _, _, duplicates = outcome
+                if duplicates < len(batch.events) or head in [each.id for each in batch.events]:
+                    seen = head
+        return outcomes
+
     @rule(id=chats, given=few, turns=st.integers(0, 6))
     def append_and_cancel(self, id: str, given: Any, turns: int) -> None:
         """All or nothing; which of the two, the chain itself has to say."""
@@ -575,6 +613,8 @@ def _comparable(outcome: Any) -> Any:
             return outcome.head, outcome.event_count, placements, outcome.duplicates
         case EventPage():
             return [attrs.astuple(event) for event in outcome.events], outcome.has_more
+        case list():
+            return [_comparable(each) for each in outcome]
         case _:
             return outcome
 

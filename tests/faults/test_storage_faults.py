@@ -31,7 +31,7 @@ COMMITTED_FIRST = Guard(
 )
 LOOKED_UP_FIRST = Guard(
     file="storage/local.py",
-    code='seqs = _stored_seqs(db, session["number"], events)',
+    code="seqs = self._stored_seqs(events)",
     instead="seqs: dict[str, int] = {}",
 )
 IDS_OF_THE_CLIENT = Guard(

@@ -5,7 +5,7 @@ editors' clients mirror them.
 """
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import datetime, timedelta
 from typing import Annotated, Any, TypeVar, dataclass_transform
 
 import attrs
@@ -26,6 +26,7 @@ Limit = Annotated[int, Between(1, MAX_PAGE)]
 Tail = Annotated[int, Between(0, MAX_PAGE)]
 RemoteId = Annotated[str, Characters(1_024)]
 
+_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001  all of the wire's times are UTC
 _LAST_MILLISECOND = 253_402_300_799_999  # of the year 9999, the last that ISO 8601 has
 
 wire = strict.make_converter(strict.camel_case)
@@ -333,9 +334,8 @@ class FoldersChangeParams:
 
 def iso(milliseconds: int) -> str:
     """Return a time of the store as the wire has it: `2026-08-01T12:00:00.000Z`."""
-    milliseconds = min(max(milliseconds, 0), _LAST_MILLISECOND)
-    at = datetime.fromtimestamp(milliseconds // 1_000, UTC)
-    return f"{at:%Y-%m-%dT%H:%M:%S}.{milliseconds % 1_000:03d}Z"
+    at = _EPOCH + timedelta(milliseconds=min(max(milliseconds, 0), _LAST_MILLISECOND))
+    return at.isoformat(timespec="milliseconds") + "Z"
 
 
 def iso_or_none(milliseconds: int | None) -> str | None:

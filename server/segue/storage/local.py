@@ -545,7 +545,7 @@ def _unpack(stored: str | bytes) -> str:
     if not isinstance(stored, bytes):
         return _text(stored)
     digits = stored.hex()
-    return "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
 
 
 def _write_cursor(row: Row) -> str:
