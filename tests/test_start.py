@@ -59,10 +59,12 @@ SQLITE = library.NAME
 
 FIRST_OF_THE_STORE = {
     "segue.storage",
+    "segue.storage.chain",
     "segue.storage.database",
     "segue.storage.library",
     "segue.storage.local",
     "segue.storage.presence",
+    "segue.storage.rows",
     "segue.storage.schema",
     "segue.storage.turn",
 }

@@ -5,6 +5,7 @@ import contextlib
 import hashlib
 import os
 import random
+import re
 import subprocess
 import sys
 import threading
@@ -17,7 +18,10 @@ from typing import Any
 import attrs
 import pytest
 
+from segue.lsp import protocol
 from segue.service import (
+    EventConflict,
+    HeadMoved,
     SessionNotFound,
     StorageCorrupt,
     StorageError,
@@ -25,7 +29,7 @@ from segue.service import (
     StorageReadOnly,
     StorageUnavailable,
 )
-from segue.storage import library, local, schema
+from segue.storage import library, salvage, schema
 from segue.storage.local import LocalSessionService
 from segue.storage.presence import Presence
 from segue.storage.turn import Turn
@@ -605,16 +609,76 @@ async def test_a_turn_that_is_never_given_back_is_told_and_loses_nothing(
     assert await contents(service, id) == ["one", "three"]
 
 
+def spoil_value(database: Path, table: str, column: str, value: Any, where: str) -> None:
+    """Store a value that the schema does not allow, as damage would that SQLite does not notice."""
+    with closing(library.connect(str(database))) as db:
+        db.execute("PRAGMA writable_schema = ON")
+        (sql,) = db.execute("SELECT sql FROM sqlite_master WHERE name = ?", (table,)).fetchone()
+        lax = re.sub(r"\bTEXT\b|\bINTEGER\b(?! PRIMARY)", "ANY", sql).replace("NOT NULL", "")
+        lax = re.sub(r"CHECK \(\w+ IN \(0, 1\)\)", "", lax)
+        for each in (lax, sql):
+            db.execute("UPDATE sqlite_master SET sql = ? WHERE name = ?", (each, table))
+            db.execute("PRAGMA writable_schema = RESET")
+            db.execute("PRAGMA writable_schema = ON")
+            if each == lax:
+                db.execute(f"UPDATE {table} SET {column} = ? WHERE {where}", (value,))
+
+
+STRANGE: list[Any] = [None, 7, -7, 1 << 62, -(1 << 62), 1.5, float("inf"), b"", b"\xff\xfe", "x"]
+
+
+@pytest.mark.parametrize("value", STRANGE, ids=repr)
+@pytest.mark.parametrize("column", ["id", "invocation", "created_at", "type", "data"])
+async def test_an_event_of_which_damage_made_something_else_is_read(
+    database: Path, column: str, value: Any
+) -> None:
+    async with opened(database) as service:
+        id = await store(service, said("one"), said("two"), said("three"))
+    spoil_value(database, "events", column, value, "seq = 2")
+    async with opened(database) as service:
+        one, bad, three = (await service.load_events(id)).events
+        assert (one.data, three.data) == ({"content": "one"}, {"content": "three"})
+        assert (type(bad.id), type(bad.type), type(bad.invocation_id)) == (str, str, str)
+        assert protocol.iso(bad.created_at)
+        assert bad.seq == 2
+        for again in (bad.id, said().id):
+            with contextlib.suppress(EventConflict, HeadMoved):
+                await service.append_events(
+                    id, [said("more", again)], parent_id=three.id, invocation_id=INVOCATION
+                )
+
+
+@pytest.mark.parametrize("value", STRANGE, ids=repr)
 @pytest.mark.parametrize(
-    "spoiled", [{"data": b"{}"}, {"id": None}, {"type": None}, {"created_at": None}]
-)
-def test_a_row_whose_types_damage_has_changed_can_be_read(spoiled: dict[str, Any]) -> None:
-    row = {"id": bytes(16), "seq": 1, "parent_id": None, "invocation_id": "1"}
-    row |= {"created_at": 1, "type": "text", "data": "{}"}
-    event = local._event(row | spoiled)
-    assert isinstance(event.id, str)
-    assert isinstance(event.type, str)
-    assert event.corrupt is ("data" in spoiled)
+    "column",
+    [
+        "directory", "git_root", "title", "server_session_id", "forked_from", "event_count",
+        "model_visible", "created_at", "updated_at", "archived_at",
+    ],
+)  # fmt: skip
+async def test_a_session_of_which_damage_made_something_else_is_read(
+    database: Path, column: str, value: Any
+) -> None:
+    async with opened(database) as service:
+        id, other = await store(service, said("one")), await store(service, said("two"))
+    spoil_value(database, "sessions", column, value, "number = 1")
+    async with opened(database) as service:
+        session = await service.get_session(id)
+        assert isinstance(session.directory, str)
+        assert {type(session.title), type(session.git_root)} <= {str, type(None)}
+        assert protocol.iso(session.created_at)
+        assert protocol.iso(session.updated_at)
+        cursor, listed = None, []
+        for _ in range(3):
+            page = await service.list_sessions(archived=True, limit=1, cursor=cursor)
+            listed += [each.id for each in page.sessions]
+            if (cursor := page.next_cursor) is None:
+                break
+        assert cursor is None
+        assert other in listed
+        for _ in range(2):  # of an event that is not there the store is told as of damage, once
+            with contextlib.suppress(StorageCorrupt):
+                assert await contents(service, id) == ["one"]
 
 
 # Interruptions
@@ -1005,7 +1069,9 @@ async def test_a_row_that_breaks_a_rule_costs_no_row_behind_it(database: Path) -
     read_elsewhere(database, *ids)
     assert len(aside(database)) == 1
     async with opened(database) as service:
-        assert len(await contents(service, ids[0])) == 99
+        events = await chain(service, ids[0])
+    assert [event.seq for event in events if event.corrupt] == [10]
+    assert len(events) == 100
 
 
 async def test_a_salvage_without_room_loses_nothing(tiny_disk: Path) -> None:
@@ -1171,6 +1237,213 @@ async def test_rows_behind_the_end_that_a_file_states_are_kept(database: Path) -
     read_elsewhere(database, *ids)
     async with opened(database) as service:
         assert len(await read_all(service, ids)) == 300
+
+
+def page_of(database: Path, table: str) -> int:
+    """Return where the root page of a table begins; many rows lie below it, none on it."""
+    sql = "SELECT rootpage FROM sqlite_master WHERE name = ?"
+    at = (int(execute(database, sql, table)[0][0]) - 1) * PAGE_BYTES
+    assert database.read_bytes()[at] == 0x05
+    return at
+
+
+@pytest.mark.parametrize("table", ["events", "sessions"])
+async def test_rows_outlive_the_page_that_leads_to_all_of_them(database: Path, table: str) -> None:
+    ids = await many(database, sessions=40, events=30)
+    async with opened(database) as service:
+        await service.set_metadata(ids[7], "key", "kept")
+        before = (await service.list_sessions(limit=1_000)).sessions
+    damage(database, page_of(database, table))
+    read_elsewhere(database, *ids)
+    assert len(aside(database)) == 1
+    async with opened(database) as service:
+        assert (await service.list_sessions(limit=1_000)).sessions == before
+        assert len(await read_all(service, ids)) == 40 * 30
+        assert await service.get_metadata(ids[7], "key") == "kept"
+
+
+async def test_what_only_the_log_holds_outlives_the_page_that_leads_to_it(database: Path) -> None:
+    (id,) = await many(database, sessions=1)
+    writer = start(LOGGER, database, id)
+    assert line(writer) == "stored"
+    writer.kill()
+    writer.wait()
+    damage(database, page_of(database, "events"))
+    read_elsewhere(database, id)
+    assert len(aside(database)) == 1
+    async with opened(database) as service:
+        words = await contents(service, id)
+    assert (len(words), words[-1]) == (104, "in the log 3")
+
+
+DELETER = """
+async def main(where, *ids):
+    service = await LocalSessionService.open(where)
+    service._database.empty_log = lambda: asyncio.sleep(0)  # as one whose reader holds it up
+    for id in ids:
+        await service.delete(id)
+    print("deleted", flush=True)
+    sys.stdin.readline()
+"""
+
+
+@pytest.mark.parametrize("log", ["emptied", "pending"])
+async def test_what_was_deleted_does_not_come_back(database: Path, log: str) -> None:
+    ids = await many(database)
+    gone, left = ids[5:15], ids[:5] + ids[15:]
+    if log == "pending":
+        writer = start(DELETER, database, *gone)
+        assert line(writer) == "deleted"
+        writer.kill()
+        writer.wait()
+        assert b"payload 7-50 " in database.read_bytes()
+    else:
+        async with opened(database) as service:
+            for id in gone:
+                await service.delete(id)
+    damage(database, page_of(database, "events"))
+    read_elsewhere(database, *left)
+    assert len(aside(database)) == 1
+    async with opened(database) as service:
+        listed = (await service.list_sessions(archived=True, limit=1_000)).sessions
+        assert {session.id for session in listed} == set(left)
+        assert len(await read_all(service, left)) == 2_000
+
+
+HEADER = {
+    "the size of a page": (16, 0x2000, 2), "who may write": (18, 3, 1), "who may read": (19, 3, 1),
+    "the margin of a page": (20, 8, 1), "the format of the schema": (44, 5, 4),
+    "moving pages": (52, 9, 4), "the encoding": (56, 2, 4), "no migration": (60, 0, 4),
+    "one migration less": (60, 1, 4), "whose it is": (68, 77, 4), "nobody's": (68, 0, 4),
+}  # fmt: skip
+
+
+def spoil_header(database: Path, what: str) -> bytes:
+    at, value, size = HEADER[what]
+    content = bytearray(database.read_bytes())
+    content[at : at + size] = value.to_bytes(size, "big")
+    database.write_bytes(content)
+    return bytes(content)
+
+
+@pytest.mark.parametrize("what", HEADER)
+async def test_a_header_that_does_not_fit_our_tables_is_damage(database: Path, what: str) -> None:
+    ids = await many(database, sessions=3)
+    spoiled = spoil_header(database, what)
+    for _ in range(2):
+        with contextlib.suppress(StorageCorrupt):
+            async with opened(database) as service:
+                await add(service, ids[0], said("goes on"))
+    (kept,) = aside(database)
+    assert kept.read_bytes() == spoiled
+    async with opened(database) as service:
+        assert len(await read_all(service, ids)) == 301
+    assert execute(database, "PRAGMA integrity_check")[0][0] == "ok"
+
+
+@pytest.mark.parametrize("what", HEADER)
+async def test_a_header_that_does_not_fit_is_found_when_it_is_looked_for(
+    database: Path, what: str
+) -> None:
+    ids = await many(database, sessions=1)
+    spoil_header(database, what)
+    assert "was set aside" in salvage.repair(str(database))
+    async with opened(database) as service:
+        assert len(await read_all(service, ids)) == 100
+
+
+@pytest.mark.parametrize("what", ["whose it is", "nobody's"])
+async def test_tables_like_ours_alone_make_no_file_ours(database: Path, what: str) -> None:
+    await many(database, sessions=1)
+    lock_of(database).unlink()
+    spoiled = spoil_header(database, what)
+    for _ in range(2):
+        with pytest.raises(StorageError):
+            await LocalSessionService.open(database)
+    assert database.read_bytes() == spoiled
+    assert aside(database) == []
+
+
+def io_error() -> Exception:
+    """Return what SQLite raises where it cannot read a page to its end."""
+    error: Exception = library.Error[0]("disk I/O error")
+    error.sqlite_errorcode = 10  # type: ignore[attr-defined]
+    return error
+
+
+async def test_a_file_that_ends_within_a_page_is_damaged(database: Path) -> None:
+    ids = await many(database, sessions=3)
+    database.write_bytes(cut := database.read_bytes()[:-100])
+    assert salvage.may_be_damage(str(database), io_error())
+    presence = Presence(str(database))
+    presence.enter()
+    outcome = salvage.set_aside(str(database), presence, io_error())
+    presence.leave()
+    assert outcome.repaired
+    (kept,) = aside(database)
+    assert kept.read_bytes() == cut
+    async with opened(database) as service:
+        chains = [(await service.load_events(id)).events for id in ids]
+    assert sum(not event.corrupt for events in chains for event in events) > 280
+
+
+@pytest.mark.parametrize("file", ["whole", "cut, with a log", "cut, and the disk fails"])
+async def test_an_error_of_the_disk_is_no_damage(
+    database: Path, file: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await many(database, sessions=1)
+    if file != "whole":
+        database.write_bytes(database.read_bytes()[:-100])
+    if file == "cut, with a log":
+        database.with_name("sessions.db-wal").write_bytes(b"something")
+    if file == "cut, and the disk fails":
+        monkeypatch.setattr(salvage, "_is_readable", lambda where: False)
+    content = database.read_bytes()
+    presence = Presence(str(database))
+    presence.enter()
+    outcome = salvage.set_aside(str(database), presence, io_error())
+    presence.leave()
+    assert not outcome.repaired
+    assert isinstance(outcome.error, StorageUnavailable)
+    assert database.read_bytes() == content
+    assert aside(database) == []
+
+
+async def test_a_key_out_of_its_order_hides_no_event_for_ever(database: Path) -> None:
+    ids = await many(database, sessions=3)
+    content = bytearray(database.read_bytes())
+    at = leaves(database, b"payload 1-50 ")[0]
+    pointer = at + 8 + 2 * 3
+    cell = at + int.from_bytes(content[pointer : pointer + 2], "big")
+    assert content[cell + 2] == 0xA0  # behind the size: session 2, in seven bits each
+    content[cell + 2] = 0xFF
+    database.write_bytes(content)
+    read_elsewhere(database, *ids)
+    assert len(aside(database)) == 1
+    async with opened(database) as service:
+        assert len(await read_all(service, ids)) == 299
+
+
+@pytest.mark.parametrize("call", ["get_session", "load_events", "archive", "delete"])
+async def test_a_session_that_only_the_index_has_lost_is_found_again(
+    database: Path, call: str
+) -> None:
+    async with opened(database) as service:
+        id = await store(service, said("kept"))
+    content = bytearray(database.read_bytes())
+    assert content.count(id.encode()) == 2
+    at = next(
+        at
+        for at in range(0, len(content), PAGE_BYTES)
+        if content[at] == 0x0A and id.encode() in content[at : at + PAGE_BYTES]
+    )
+    content[content.index(id.encode(), at)] ^= 1
+    database.write_bytes(content)
+    async with opened(database) as service:
+        with pytest.raises(StorageCorrupt, match="was set aside"):
+            await getattr(service, call)(id)
+        await getattr(service, call)(id)
+    assert len(aside(database)) == 1
 
 
 @contextmanager

@@ -1,13 +1,14 @@
 """Damage copies of a good database, open them as a window does, and compare what is left.
 
-A server always starts. What SQLite calls damage is set aside, and what lies on the pages that were
-not hit is in the database that takes its place. What SQLite does not notice is counted apart, and
-so is what only a damaged page above it led to.
+A server always starts. Damage is set aside, and what lies on the pages that were not hit is in the
+database that takes its place, also what only a damaged page above it led to: that is counted apart,
+and so is what is read where nobody noticed the damage.
 """
 
 import asyncio
 import contextlib
 import hashlib
+import itertools
 import multiprocessing
 import os
 import re
@@ -40,7 +41,11 @@ SESSIONS, EVENTS = 25, 60
 LARGE_EVERY = 15
 PAGE = 4_096
 PATIENCE_S = 5.0
-ENOUGH = 0.99
+ENOUGH, FEW = 0.99, 100
+"""Which share of the rows is kept, and of how few nothing can be said."""
+
+OUTSIDE, BEHIND = "rows outside", "rows behind a damaged page above"
+HOW = ("set aside", "not noticed")
 SET_ASIDE = re.compile(
     r"(?P<where>.+) was damaged\. It was set aside as (?P<aside>.+); (?P<events>\d+) events of "
     r"(?P<sessions>\d+) sessions that could still be read are in (?P=where), "
@@ -106,6 +111,16 @@ def _says(text: str) -> str:
     return f"{name[0] if name else '?'} {digest}"
 
 
+def kept_of_each(where: str, how: str) -> str:
+    """Return what is promised of the rows of one damage."""
+    return f"{how}: of the {where} {ENOUGH:.0%} are kept"
+
+
+def kept_of_all(where: str, how: str) -> str:
+    """Return what is promised of the rows of all damages together."""
+    return f"{how}: of all the {where} {ENOUGH:.0%} are kept"
+
+
 Damage = Callable[[Random, bytearray], None]
 
 
@@ -149,6 +164,70 @@ DAMAGE: dict[str, Damage] = {
 }  # fmt: skip
 
 
+# -- damage that is aimed: what chance does too seldom --
+
+
+def empty_a_value(chance: Random, content: bytearray) -> None:
+    """Make a null of what an event says, and its row as much shorter: SQLite counts that."""
+    # A null for the key, a blob of 16 bytes, a byte, six bytes of time, a text of 12, a text.
+    columns = rb"\x08\x00\x2c\x01\x05\x25([\x80-\xff][\x00-\x7f])"
+    row = re.compile(rb"([\x80-\xff][\x00-\x7f])[\x81-\xff][\x80-\xff]{3}[\x00-\x7f]" + columns)
+    found = chance.choice(list(row.finditer(content)))
+    for which, value in ((1, 8 + 16 + 1 + 6 + 12), (2, 0)):
+        content[found.start(which) : found.end(which)] = bytes([0x80, value])
+
+
+def mislay_a_key(chance: Random, content: bytearray) -> None:
+    """Put the key of an early event of a session out of its order: it hides those behind it."""
+    early = re.compile(rb"([\x81-\xff])[\x80-\xff]{3}[\x0a-\x10]\x08\x00\x2c[\x01-\x09]\x05\x25")
+    at = chance.choice(list(early.finditer(content))).start(1)
+    content[at] = 0xFF
+
+
+def misspell_in_the_index(chance: Random, content: bytearray) -> None:
+    """Change an id in the index of the sessions, and nowhere else."""
+    pages = [at for at in range(0, len(content), PAGE) if content[at] == 0x0A]
+    at = chance.choice([at for at in pages if b"session 1" in content[at : at + PAGE]])
+    content[content.index(b"session 1", at)] = ord("S")
+
+
+def cut_within_the_last_page(chance: Random, content: bytearray) -> None:
+    """Cut off a few bytes."""
+    del content[-chance.randrange(1, PAGE) :]
+
+
+def spoil_above(chance: Random, content: bytearray) -> None:
+    """Overwrite the page that leads to every event."""
+    pages = range(PAGE, len(content), PAGE)
+    at = max((at for at in pages if content[at] == 0x05), key=lambda at: content[at + 3 : at + 5])
+    content[at : at + PAGE] = chance.choice([bytes(PAGE), chance.randbytes(PAGE)])
+
+
+def in_header(first: int, size: int) -> Damage:
+    """Return a damage of one byte of a number in the header."""
+
+    def spoil(chance: Random, content: bytearray) -> None:
+        content[first + chance.randrange(size)] ^= chance.randrange(1, 256)
+
+    return spoil
+
+
+AIMED: dict[str, Damage] = {
+    "a value emptied": empty_a_value, "a key mislaid": mislay_a_key,
+    "an id misspelt in the index": misspell_in_the_index,
+    "cut within the last page": cut_within_the_last_page, "the page above": spoil_above,
+    "who may write": in_header(18, 1), "who may read": in_header(19, 1),
+    "format of the schema": in_header(44, 4), "version": in_header(60, 4),
+    "whose it is": in_header(68, 4), "the rest of the header": in_header(16, 56),
+}  # fmt: skip
+AIMS: dict[Size, int] = {"short": 4, "long": 50}
+
+
+def aimed(kind: str) -> str:
+    """Return what is promised of damage that is aimed."""
+    return f"aimed damage is met: {kind}"
+
+
 def hit_pages(good: bytes, bad: bytes) -> set[int]:
     """Return the numbers of the pages that are not what they were."""
     pages = range(0, len(good), PAGE)
@@ -180,7 +259,7 @@ class Victim:
         elif 1 in self._hit and self._is_disowned():
             self._judge_disowned(found)
         elif not found.errors:
-            report.count("not noticed by SQLite")
+            report.count("not noticed")
             self._judge_rows(found, "not noticed")
         else:
             report.count("set aside")
@@ -218,17 +297,19 @@ class Victim:
     def _judge_rows(self, found: Found, how: str) -> None:
         places = self._good.layout
         events = self._good.events
-        outside = {says for says, key in events.items() if not places.own[key] & self._hit}
-        behind = {says for says in outside if places.above[events[says]] & self._hit}
-        kept = outside & set(found.says)
-        self._report.count(f"rows outside, {how}", len(outside - behind))
-        self._report.count(f"rows outside kept, {how}", len(kept - behind))
-        self._report.count(f"rows behind a damaged page above, {how}", len(behind))
-        self._report.count(f"rows behind a damaged page above kept, {how}", len(kept & behind))
-        share = len(kept - behind) / max(1, len(outside - behind))
-        example = f"{share:.1%} with pages {sorted(self._hit)[:5]} hit"
-        promise = f"{how}: of the rows outside the damaged pages {ENOUGH:.0%} are kept"
-        self._report.expect(share >= ENOUGH, promise, example)
+        own, above = places.own, places.above
+        outside = {says for says, key in events.items() if not own[key] & self._hit}
+        behind = {says for says in outside if above[events[says]] & self._hit}
+        if how == "not noticed" and self._hit - places.pages:
+            behind = outside  # a page of an index, or of the sessions, leads to any event
+        for where, rows in ((OUTSIDE, outside - behind), (BEHIND, behind)):
+            kept = rows & set(found.says)
+            self._report.count(f"{where}, {how}", len(rows))
+            self._report.count(f"{where}, {how}: kept", len(kept))
+            if len(rows) >= FEW and (where, how) != (BEHIND, "not noticed"):
+                share = len(kept) / len(rows)
+                example = f"{share:.1%} with pages {sorted(self._hit)[:5]} hit"
+                self._report.expect(share >= ENOUGH, kept_of_each(where, how), example)
         strange = [says for says in found.says if says not in events]
         self._report.count(f"rows altered, {how}", len(strange))
 
@@ -335,9 +416,8 @@ def _work(client: Client) -> None:
     client.request("session/append", {"sessionId": session, "events": [event]})
 
 
-def damage_all(report: Report, chance: Random, folder: Path) -> None:
+def damage_all(report: Report, good: Good, chance: Random, folder: Path) -> None:
     """Damage copies in every way, in turn."""
-    good = asyncio.run(make_good(folder))
     report.counts["pages"] = len(good.content) // PAGE
     database = database_in(folder)
     kinds = list(DAMAGE)
@@ -351,6 +431,29 @@ def damage_all(report: Report, chance: Random, folder: Path) -> None:
         else:
             victim.judge(read_apart(database), kind)
         report.count("damages")
+
+
+def sum_up(report: Report) -> None:
+    """Compare what all damages together have cost."""
+    for where, how in itertools.product((OUTSIDE, BEHIND), HOW):
+        rows = report.counts.get(f"{where}, {how}", 0)
+        kept = report.counts.get(f"{where}, {how}: kept", 0)
+        example = f"{kept} of {rows}"
+        report.expect(kept >= ENOUGH * rows, kept_of_all(where, how), example)
+
+
+def aim_at_all(report: Report, good: Good, chance: Random, folder: Path) -> None:
+    """Do the damage that chance does too seldom."""
+    for kind, number in itertools.product(AIMED, range(AIMS[report.size])):
+        content = bytearray(good.content)
+        AIMED[kind](chance, content)
+        database = database_in(folder)
+        victim = Victim(report, good, database, bytes(content))
+        before = sum(report.times.values())
+        victim.judge(read_apart(database), kind)
+        met = sum(report.times.values()) == before
+        report.expect(met, aimed(kind), f"number {number}")
+        report.count("aimed damages")
 
 
 # -- what is no damage -------------------------------------------------------------------------
@@ -451,7 +554,10 @@ def no_damage(report: Report, folder: Path) -> None:
 def run(report: Report, chance: Random) -> None:
     """Do all the damage, then all that is none."""
     with stage() as folder, quiet():
-        damage_all(report, chance, folder)
+        good = asyncio.run(make_good(folder))
+        damage_all(report, good, chance, folder)
+        aim_at_all(report, good, chance, folder)
+        sum_up(report)
         no_damage(report, folder)
 
 

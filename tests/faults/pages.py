@@ -22,6 +22,11 @@ class Layout:
     own: dict[int, set[int]]
     above: dict[int, set[int]]
 
+    @property
+    def pages(self) -> set[int]:
+        """All pages of the table."""
+        return set().union(*self.own.values(), *self.above.values())
+
 
 def layout(database: Path, table: str) -> Layout:
     """Return the layout of *table*; pages are counted from 1."""

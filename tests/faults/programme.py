@@ -17,7 +17,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -103,11 +103,17 @@ def run_programme(
 
 def without(guard: Guard, folder: Path) -> Path:
     """Return a copy of the package in *folder* that lacks *guard*."""
+    return without_all([guard], folder)
+
+
+def without_all(guards: Iterable[Guard], folder: Path) -> Path:
+    """Return a copy of the package in *folder* that lacks all *guards*."""
     package = folder / "segue"
     shutil.copytree(PACKAGE, package, ignore=shutil.ignore_patterns("__pycache__"))
-    file = package / guard.file
-    text = file.read_text(encoding="utf-8")
-    if text.count(guard.code) != 1:
-        raise ValueError(f"{guard.file} has no longer exactly one {guard.code!r}: name it anew")
-    file.write_text(text.replace(guard.code, guard.instead), encoding="utf-8")
+    for guard in guards:
+        file = package / guard.file
+        text = file.read_text(encoding="utf-8")
+        if text.count(guard.code) != 1:
+            raise ValueError(f"{guard.file} has no longer exactly one {guard.code!r}: name it anew")
+        file.write_text(text.replace(guard.code, guard.instead), encoding="utf-8")
     return package

@@ -13,7 +13,7 @@ import pytest
 
 from tests.faults import damaging
 from tests.faults.damaging import PAGE, Found, Good
-from tests.faults.programme import Guard, Report, run_programme, without
+from tests.faults.programme import Guard, Report, run_programme, without, without_all
 
 SEED = 7
 
@@ -100,7 +100,7 @@ def test_control_of_migrating(tmp_path: Path, code: str, instead: str, promise: 
 
 # -- damage ------------------------------------------------------------------------------------
 
-KEPT = "set aside: of the rows outside the damaged pages 99% are kept"
+KEPT = damaging.kept_of_each(damaging.OUTSIDE, "set aside")
 
 
 @pytest.fixture(scope="module")
@@ -111,9 +111,11 @@ def damaged() -> Report:
 def test_damage_is_met_and_what_is_none_is_not(damaged: Report) -> None:
     assert damaged.broken == []
     assert damaged.counts["damages"] == 60
+    assert damaged.counts["aimed damages"] == 44
     assert damaged.counts["set aside"] > 15
-    assert damaged.counts["not noticed by SQLite"] > 5
+    assert damaged.counts["not noticed"] > 5
     assert damaged.counts["rows outside, set aside"] > 10_000
+    assert damaged.counts[f"{damaging.BEHIND}, set aside"] >= 6_000
     assert damaged.counts["servers that answered initialize"] == 3
     for trouble in ("busy", "I/O error", "permission denied", "full"):
         assert damaged.counts[f"no damage: {trouble}"].startswith("Storage")
@@ -139,6 +141,53 @@ def test_control_of_damage_what_lies_behind_it(tmp_path: Path) -> None:
         "            start = None",
     )
     assert report.times[KEPT] > 3
+
+
+AIMED = {
+    "a value emptied": Guard(file="storage/local.py", code="map(_sound, rows)", instead="rows"),
+    "a key mislaid": Guard(
+        file="storage/local.py",
+        code="found != list(seqs[: len(found)]) or page.has_more != (len(found) < len(seqs))",
+        instead="False",
+    ),
+    "an id misspelt in the index": Guard(
+        file="storage/local.py",
+        code='    if db.execute(sql, {"id": session_id}).fetchone() is not None:\n',
+        instead="    if False:\n",
+    ),
+    "cut within the last page": Guard(
+        file="storage/salvage.py",
+        code="        return os.path.getsize(where) % leaves.PAGE != 0\n",
+        instead="        return False\n",
+    ),
+    "the page above": Guard(
+        file="storage/salvage.py",
+        code="    return max(rebuilt, rescued, key=lambda attempt: attempt.rows)\n",
+        instead="    return rescued\n",
+    ),
+    "format of the schema": Guard(
+        file="storage/salvage.py",
+        code='    return header[18:19] > b"\\2" or header[44:48] > b"\\0\\0\\0\\4"\n',
+        instead="    return False\n",
+    ),
+    "whose it is": Guard(
+        file="storage/salvage.py",
+        code="        return mine or (presence.owns() and _has_our_tables(where))\n",
+        instead="        return mine\n",
+    ),
+}
+"""What of the package meets which aimed damage. None of them has to do with another's."""
+
+
+@pytest.fixture(scope="module")
+def unguarded(tmp_path_factory: pytest.TempPathFactory) -> Report:
+    package = without_all(AIMED.values(), tmp_path_factory.mktemp("unguarded"))
+    return run_programme("damaging", seed=SEED, package=package)
+
+
+@pytest.mark.parametrize("kind", AIMED)
+def test_control_of_damage_that_is_aimed(unguarded: Report, kind: str) -> None:
+    assert damaging.aimed(kind) in unguarded.times
 
 
 @pytest.fixture

@@ -26,19 +26,20 @@ Limit = Annotated[int, Between(1, MAX_PAGE)]
 Tail = Annotated[int, Between(0, MAX_PAGE)]
 RemoteId = Annotated[str, Characters(1_024)]
 
-_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001  all of the wire's times are UTC
+_EPOCH = datetime(1970, 1, 1)
 _LAST_MILLISECOND = 253_402_300_799_999  # of the year 9999, the last that ISO 8601 has
 
 wire = strict.make_converter(strict.camel_case)
 
 
-@dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(attrs.field,))
+@dataclass_transform(kw_only_default=True, field_specifiers=(attrs.field,))
 def message(cls: type[T]) -> type[T]:
     """Make *cls* a part of the wire.
 
-    Nobody compares one or prints it, and code for that would be half of what the class costs.
+    Nobody compares one, prints it or changes it: code for that would be half of what the class, and
+    each of a page's events, costs.
     """
-    return attrs.frozen(cls, kw_only=True, eq=False, repr=False)
+    return attrs.define(cls, kw_only=True, eq=False, repr=False)
 
 
 @message

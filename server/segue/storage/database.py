@@ -157,10 +157,10 @@ class Database:
     ) -> StorageError:
         if isinstance(error, StorageError):
             return error
-        if not library.is_corruption(error) or self._presence is None:
-            return library.translate(error, self._where)
-        from segue.storage import salvage  # not before damage: a start does not need it
+        from segue.storage import salvage  # not before trouble: a start does not need it
 
+        if self._presence is None or not salvage.may_be_damage(self._where, error):
+            return library.translate(error, self._where)
         async with self._repairing:
             if self._connection is not connection:
                 return StorageUnavailable(f"{self._where} was damaged and is repaired. Try again.")

@@ -152,6 +152,28 @@ def is_corruption(error: Exception) -> bool:
     return _code(error) in (_library.SQLITE_CORRUPT, _library.SQLITE_NOTADB)
 
 
+def corruption(words: str) -> Exception:
+    """Return what SQLite would raise for damage that it does not notice itself."""
+    error: Exception = _library.DatabaseError(words)
+    error.sqlite_errorcode = _library.SQLITE_CORRUPT  # type: ignore[attr-defined]
+    return error
+
+
+def is_io_error(error: Exception) -> bool:
+    """Tell whether SQLite could not read or write as much as it wanted to."""
+    return _code(error) == int(_library.SQLITE_IOERR)
+
+
+def is_read_only(error: Exception) -> bool:
+    """Tell whether SQLite may not write."""
+    return _code(error) == int(_library.SQLITE_READONLY)
+
+
+def is_refusal(error: Exception) -> bool:
+    """Tell whether a statement did not fit the tables that SQLite found."""
+    return _code(error) in (_library.SQLITE_ERROR, _library.SQLITE_CONSTRAINT)
+
+
 def is_broken_rule(error: Exception) -> bool:
     """Tell whether a row was refused by the schema."""
     return _code(error) in (_library.SQLITE_CONSTRAINT, _library.SQLITE_MISMATCH)

@@ -1,27 +1,28 @@
 """A damaged database is set aside whole, and every row that can still be read is kept.
 
-Only SQLite's own word for damage leads here, only for a file that says it is ours, and only while
-no other window has it open: a file that is moved under an open connection takes its log with it.
+Only SQLite's own word for damage leads here, or what can only be damage; only for a file that says
+it is ours, and only while no other window has it open: a file that is moved under an open
+connection takes its log with it.
 """
 
 import collections
 import contextlib
+import mmap
 import os
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import attrs
 
 from segue.events import new_id
 from segue.service import StorageCorrupt, StorageError
-from segue.storage import library, schema
+from segue.storage import leaves, library, schema
 from segue.storage.library import Connection
 from segue.storage.presence import Presence
 
 _MAGIC = b"SQLite format 3\0"
-_PAGE = 4096
 _LAST_KEY = (1 << 63) - 1
 _LAST_SESSION = 1 << 30
 _ERRORS: tuple[type[Exception], ...] = (*library.Error, OSError)
@@ -41,7 +42,7 @@ def set_aside(where: str, presence: Presence, damage: Exception) -> Outcome:
     A file that is not ours, or that others have open, is left as it is; so is one whose readable
     part finds no room.
     """
-    if not _is_ours(where, presence):
+    if not (_is_ours(where, presence) and _is_damage(where, damage)):
         return Outcome(False, library.translate(damage, where))
     if not presence.alone():
         return Outcome(
@@ -72,6 +73,53 @@ def set_aside(where: str, presence: Presence, damage: Exception) -> Outcome:
     )
 
 
+def may_be_damage(where: str, error: Exception) -> bool:
+    """Tell whether *error* is SQLite's word for damage, or one that damage can bring about.
+
+    Opens no file: to close one gives up all locks that this process has on it.
+    """
+    if library.is_io_error(error):
+        return _is_cut_within_a_page(where)
+    if library.is_read_only(error):
+        return os.access(where, os.W_OK)
+    return library.is_corruption(error) or library.is_refusal(error)
+
+
+def _is_damage(where: str, error: Exception) -> bool:
+    """Tell whether *error* has no other cause than damage."""
+    if library.is_corruption(error):
+        return True
+    if library.is_io_error(error):
+        return _is_cut_within_a_page(where) and _is_readable(where)
+    if _is_header_impossible(where):
+        return True
+    try:
+        with contextlib.closing(library.connect_to_read(where)) as db:
+            return library.is_refusal(error) and not schema.is_whole(db)
+    except library.Error as met:
+        return library.is_corruption(met)
+
+
+def _is_cut_within_a_page(where: str) -> bool:
+    """Tell whether the file ends where no page does, and no log holds that page."""
+    with contextlib.suppress(OSError):
+        if os.path.exists(log := f"{where}-wal") and os.path.getsize(log):
+            return False
+        return os.path.getsize(where) % leaves.PAGE != 0
+    return False
+
+
+def _is_readable(where: str) -> bool:
+    """Tell whether the disk gives out every byte: then it is the file that is too short."""
+    try:
+        with open(where, "rb") as file:
+            while file.read(1 << 20):
+                pass
+    except OSError:
+        return False
+    return True
+
+
 def repair(where: str) -> str:
     """Do by hand what happens by itself when SQLite meets damage; return what became of it.
 
@@ -92,6 +140,8 @@ def repair(where: str) -> str:
 
 
 def _damage(where: str) -> Exception | None:
+    if _is_header_impossible(where):
+        return library.corruption("its header has values that SQLite never writes")
     try:
         with contextlib.closing(library.connect_to_read(where)) as db:
             schema.check_owner(db, where)
@@ -100,7 +150,7 @@ def _damage(where: str) -> Exception | None:
         if library.is_corruption(error):
             return error
         raise library.translate(error, where) from error
-    return None if verdicts == ["ok"] else library.Error[0](verdicts[0])
+    return None if verdicts == ["ok"] else library.corruption(verdicts[0])
 
 
 def _move_aside(where: str) -> str:
@@ -116,15 +166,38 @@ def _move_aside(where: str) -> str:
 
 
 def _is_ours(where: str, presence: Presence) -> bool:
-    try:
-        with open(where, "rb") as file:
-            header = file.read(100)
-    except OSError:
+    header = _header(where)
+    if header is None:
         return False
     if header.startswith(_MAGIC) and len(header) == 100:
-        return header[68:72] == schema.APPLICATION_ID.to_bytes(4, "big")
+        mine = header[68:72] == schema.APPLICATION_ID.to_bytes(4, "big")
+        return mine or (presence.owns() and _has_our_tables(where))
     # Damage took the header, or the file never was a database: only the mark knows.
     return presence.owns()
+
+
+def _has_our_tables(where: str) -> bool:
+    try:
+        with contextlib.closing(library.connect_to_read(where)) as db:
+            return schema.tells_version(db) > 0
+    except library.Error:
+        return False
+
+
+def _is_header_impossible(where: str) -> bool:
+    """Tell whether the header has a value that SQLite never writes, and does not call damage."""
+    header = _header(where) or b""
+    if not header.startswith(_MAGIC):
+        return False
+    return header[18:19] > b"\2" or header[44:48] > b"\0\0\0\4"
+
+
+def _header(where: str) -> bytes | None:
+    try:
+        with open(where, "rb") as file:
+            return file.read(100)
+    except OSError:
+        return None
 
 
 def _make_folder(folder: str) -> None:
@@ -144,18 +217,46 @@ class _Rescued:
 def _rescue(where: str, folder: str) -> _Rescued:
     """Copy every readable row of *where* into a new database in *folder*."""
     rescued = _copy_rows(where, f"{folder}/rescued")
-    schemas = _known_schemas(f"{folder}/empty")
-    if _has_known_schema(where, schemas):
+    if _is_all(where, rescued):
         return rescued
-    attempts = [rescued]
     copy = f"{folder}/copy"
     _copy_file(where, copy)
     with contextlib.suppress(FileNotFoundError):
-        _copy_file(f"{where}-wal", f"{copy}-wal")  # SQLite reads what is in it over the file
-    for number, known in enumerate(schemas):
-        _with_known_schema(copy, known.page)
-        attempts.append(_copy_rows(copy, f"{folder}/rescued-{number}"))
-    return max(attempts, key=lambda attempt: attempt.rows)
+        _copy_file(f"{where}-wal", f"{copy}-wal")
+    _rebuild(copy, f"{folder}/plain")
+    rebuilt = _copy_rows(copy, f"{folder}/rebuilt")
+    return max(rebuilt, rescued, key=lambda attempt: attempt.rows)
+
+
+def _is_all(where: str, rescued: _Rescued) -> bool:
+    """Tell whether no row was missed, or misread, for what a page above it says."""
+    with contextlib.suppress(FileNotFoundError):
+        if os.path.getsize(f"{where}-wal"):
+            return False  # what is in it replaces pages of the file
+    with _content(where) as content:
+        held = sum(
+            len(leaf.keys) for each in leaves.find(content, _SHAPES).values() for leaf in each
+        )
+        return held <= rescued.rows and _format(content) == _FORMAT
+
+
+@contextlib.contextmanager
+def _content(where: str) -> Iterator[leaves.Content]:
+    with open(where, "rb") as file:
+        if not os.path.getsize(where):
+            yield b""  # of nothing there is no map
+            return
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            yield content
+
+
+def _format(content: leaves.Content) -> tuple[bytes, ...]:
+    """Return what every row is read by: the size of a page and of its margin, the encoding."""
+    return content[16:18], content[20:24], content[52:60]
+
+
+# Of every Segue database: SQLite's own choices, and no margin.
+_FORMAT = (leaves.PAGE.to_bytes(2, "big"), bytes([0, 64, 32, 32]), bytes([0, 0, 0, 0, 0, 0, 0, 1]))
 
 
 def _copy_file(source: str, target: str) -> None:
@@ -167,65 +268,50 @@ def _privately(path: str, flags: int) -> int:
     return os.open(path, flags, 0o600)
 
 
-def _with_known_schema(copy: str, page: bytes) -> None:
-    """Let *copy* begin with *page*, which says where the tables of a Segue database lie."""
+def _rebuild(copy: str, plain: str) -> None:
+    """Let *copy* lead to every row on its leaves, whatever the pages above them say."""
+    _write_first_page(copy, _first_page(f"{plain}-1", {}))
+    _empty_log(copy)
+    with _content(copy) as content:
+        found = leaves.find(content, _SHAPES)
+        numbers = leaves.numbers_from(len(content) // leaves.PAGE + 1)
+    roots = {}
     with open(copy, "r+b") as file:
-        file.write(page[:28] + bytes(4) + page[32:])  # of no stated length: SQLite measures it
+        for table in _STORED:
+            roots[table], pages = leaves.tree(found[table], numbers)
+            for number, page in pages.items():
+                file.seek((number - 1) * leaves.PAGE)
+                file.write(page)
+    _write_first_page(copy, _first_page(f"{plain}-2", roots))
 
 
-@attrs.frozen
-class _Schema:
-    page: bytes
-    """The first page of a file."""
-    tables: list[tuple[Any, ...]]
-    """What it says about the tables that hold rows to keep."""
+def _empty_log(copy: str) -> None:
+    with contextlib.suppress(*library.Error), contextlib.closing(library.connect(copy)) as db:
+        db.execute("SELECT count(*) FROM sqlite_master").fetchone()  # only now the log is noticed
+        library.empty_log(db)
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(f"{copy}-wal")
 
 
-def _known_schemas(empty: str) -> list[_Schema]:
-    """Return how a Segue database begins: one that grew, and one that was restored from a backup.
-
-    The same statements put the tables on the same pages of each file, and VACUUM INTO on others.
-    """
-    with contextlib.closing(library.connect(empty)) as db:
-        for statement in schema.M001_INITIAL:
-            db.execute(statement)
-        grown = _Schema(_first_page(empty), _tables(db))
-        db.execute("VACUUM")
-        return [grown, _Schema(_first_page(empty), _tables(db))]
+def _write_first_page(copy: str, page: bytes) -> None:
+    with open(copy, "r+b") as file:
+        unused = file.read(40)[32:].ljust(8, b"\0")
+        file.seek(0)
+        file.write(page[:28] + bytes(4) + unused + page[40:])  # of no stated length: it is measured
 
 
-def _first_page(where: str) -> bytes:
-    with open(where, "rb") as file:
-        return file.read(_PAGE)
-
-
-def _has_known_schema(where: str, schemas: list[_Schema]) -> bool:
-    """Tell whether all rows can be found by what the first page says."""
-    page = _first_page(where)
-    if _format(page) != _format(schemas[0].page):
-        return False
-    # What lies behind the stated end is not read.
-    if int.from_bytes(page[28:32], "big") < os.path.getsize(where) // _PAGE:
-        return False
-    try:
-        with contextlib.closing(library.connect_to_read(where)) as db:
-            db.execute("PRAGMA writable_schema = ON")
-            return _tables(db) in [known.tables for known in schemas]
-    except library.Error:
-        return False
-
-
-def _format(page: bytes) -> tuple[bytes, ...]:
-    """Return what every row is read by: the size of a page and of its margin, the encoding."""
-    return page[16:18], page[20:24], page[52:60]
-
-
-def _tables(db: Connection) -> list[tuple[Any, ...]]:
-    sql = (
-        "SELECT name, rootpage, sql FROM sqlite_master WHERE type = 'table' "
-        "AND name IN ('sessions', 'invocations', 'events', 'metadata') ORDER BY name"
-    )
-    return [tuple(row) for row in db.execute(sql)]
+def _first_page(plain: str, roots: Mapping[str, int]) -> bytes:
+    """Return how a database begins that has its tables at *roots*, and no more than they store."""
+    with contextlib.closing(library.connect(plain)) as db:
+        db.execute(f"PRAGMA page_size = {leaves.PAGE}")
+        for table, columns in _STORED.items():
+            key = " INTEGER PRIMARY KEY" if _SHAPES[table].begins_with_key else ""
+            db.execute(f"CREATE TABLE {table} ({columns[0]}{key}, {', '.join(columns[1:])})")
+        db.execute("PRAGMA writable_schema = ON")
+        for table, root in roots.items():
+            db.execute("UPDATE sqlite_master SET rootpage = ? WHERE name = ?", (root, table))
+    with open(plain, "rb") as file:
+        return file.read(leaves.PAGE)
 
 
 def _copy_rows(source: str, target: str) -> _Rescued:
@@ -237,13 +323,12 @@ def _copy_rows(source: str, target: str) -> _Rescued:
         schema.migrate(new)
         new.execute("PRAGMA foreign_keys = OFF")
         new.execute("BEGIN IMMEDIATE")
-        for table, columns in _COPIED.items():
-            for row in _readable(old, table, columns, key="number"):
-                _insert(new, table, columns, row)
-        for row in _readable(old, "metadata", ("session", "key", "value"), key="rowid"):
-            _insert(new, "metadata", ("session", "key", "value"), row)
+        before = new.total_changes
+        for table in ("sessions", "invocations", "metadata"):
+            for row in _readable(old, table, _STORED[table], key=_key(table)):
+                _insert_mended(new, table, _STORED[table], row)
         _copy_events(old, new)
-        rows = new.total_changes
+        rows = new.total_changes - before
         _mend(new)
         new.execute("COMMIT")
         (sessions,) = new.execute("SELECT count(*) FROM sessions").fetchone()
@@ -252,18 +337,30 @@ def _copy_rows(source: str, target: str) -> _Rescued:
     return _Rescued(target, rows, sessions, events)
 
 
-_COPIED: dict[str, tuple[str, ...]] = {
+_STORED: dict[str, tuple[str, ...]] = {
     "sessions": (
         "number", "id", "directory", "git_root", "git_common_dir", "title", "server_session_id",
         "forked_from", "event_count", "model_visible", "created_at", "updated_at", "archived_at",
     ),
     "invocations": ("number", "id", "session"),
+    "events": ("key", "id", "invocation", "created_at", "type", "data"),
+    "metadata": ("session", "key", "value"),
 }  # fmt: skip
+"""What a row of each table to be kept consists of, in the order in which it is stored."""
+
+_SHAPES = {
+    table: leaves.Shape(len(columns), begins_with_key=table != "metadata")
+    for table, columns in _STORED.items()
+}
+
+
+def _key(table: str) -> str:
+    return _STORED[table][0] if _SHAPES[table].begins_with_key else "rowid"
 
 
 def _copy_events(old: Connection, new: Connection) -> None:
     """Copy the events, each session's numbered anew where some are lost: a chain has no gaps."""
-    columns = ("key", "id", "invocation", "created_at", "type", "data")
+    columns = _STORED["events"]
     # Of every session: a key that is out of its order comes between the rows of another one.
     seqs: dict[int, int] = collections.defaultdict(int)
     for key, *values in _readable(old, "events", columns, key="key"):
@@ -271,7 +368,7 @@ def _copy_events(old: Connection, new: Connection) -> None:
         # The next session takes the number above the highest, and it must still have keys.
         if not 0 < session <= _LAST_SESSION:
             continue
-        if _insert(new, "events", columns, ((session << 32) + seqs[session] + 1, *values)):
+        if _insert_mended(new, "events", columns, ((session << 32) + seqs[session] + 1, *values)):
             seqs[session] += 1
 
 
@@ -297,6 +394,35 @@ def _mend(new: Connection) -> None:
     new.execute("DELETE FROM sessions WHERE event_count = 0")
     for table in ("metadata", "invocations"):
         new.execute(f"DELETE FROM {table} WHERE session NOT IN (SELECT number FROM sessions)")  # noqa: S608
+
+
+def _insert_mended(
+    db: Connection, table: str, columns: Sequence[str], values: Sequence[Any]
+) -> bool:
+    """Insert a row, if it must be with something else for what is not of its column's type."""
+    if _insert(db, table, columns, values):
+        return True
+    pairs = zip(columns, values, strict=True)
+    mended = [
+        _STAND_INS[column] if column in _STAND_INS and not _is_of(column, value) else value
+        for column, value in pairs
+    ]
+    return mended != list(values) and _insert(db, table, columns, mended)
+
+
+_STAND_INS: dict[str, Any] = {
+    "archived_at": None, "created_at": 0, "data": "(lost)", "directory": "(lost)",
+    "event_count": 0, "forked_from": None, "git_common_dir": None, "git_root": None,
+    "invocation": 0, "model_visible": 1, "server_session_id": None, "title": None,
+    "type": "(lost)", "updated_at": 0,
+}  # fmt: skip
+
+
+def _is_of(column: str, value: Any) -> bool:
+    if column == "model_visible":
+        return value in (0, 1)
+    numbers = ("archived_at", "created_at", "event_count", "invocation", "updated_at")
+    return isinstance(value, int if column in numbers else str)
 
 
 def _insert(db: Connection, table: str, columns: Sequence[str], values: Sequence[Any]) -> bool:

@@ -1,5 +1,7 @@
 """The database's migrations: an append-only list, each one transaction with its own record."""
 
+import contextlib
+import functools
 import itertools
 from typing import Literal
 
@@ -113,10 +115,16 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (M001_INITIAL, M002_COMPATIBILITY)
 
 
 def check_owner(db: Connection, where: str) -> None:
-    """Raise unless the database is empty or ours, and may be read. Changes nothing."""
+    """Raise unless the database is empty or ours, and may be read. Changes nothing.
+
+    What its header says amiss, and its tables better, is damage, and raised as SQLite's own.
+    """
     # The tables first: a database that another window makes meanwhile has both, or neither.
     (tables,) = db.execute("SELECT count(*) FROM sqlite_master").fetchone()
     (application,) = db.execute("PRAGMA application_id").fetchone()
+    _check_pages(db)
+    if tables and (application, version_of(db)) != (APPLICATION_ID, len(MIGRATIONS)):
+        _check_header(db)
     if application != APPLICATION_ID and (application or tables):
         raise StorageUnavailable(
             f"{where} is another program's database. It was left as it is; choose another path."
@@ -126,6 +134,49 @@ def check_owner(db: Connection, where: str) -> None:
             f"{where} was written by a later Segue (schema {version}; this one knows up to "
             f"{len(MIGRATIONS)}). It was left as it is; update Segue."
         )
+
+
+def _check_pages(db: Connection) -> None:
+    # SQLite would write where it believes its pointers to be, over the page of a table.
+    (moves_pages,) = db.execute("PRAGMA auto_vacuum").fetchone()
+    sql = "SELECT count(*) FROM sqlite_master WHERE rootpage = 2"
+    if moves_pages and db.execute(sql).fetchone()[0]:
+        raise library.corruption("its header tells of pages that are others")
+
+
+def _check_header(db: Connection) -> None:
+    with library.moment(db):  # another window may migrate meanwhile
+        (application,) = db.execute("PRAGMA application_id").fetchone()
+        told, version = tells_version(db), version_of(db)
+    # What a later version made of its tables is not known here.
+    if told and version <= len(MIGRATIONS) and (application, version) != (APPLICATION_ID, told):
+        raise library.corruption("its header does not fit its tables")
+
+
+def tells_version(db: Connection) -> int:
+    """Return after how many migrations a database has the very tables of this one; 0: never."""
+    definitions = _definitions(db)
+    versions = range(1, len(MIGRATIONS) + 1)
+    return next((number for number in versions if _made_by(MIGRATIONS[:number]) == definitions), 0)
+
+
+def is_whole(db: Connection) -> bool:
+    """Tell whether all is defined as the migrations defined it that the database has had."""
+    version = version_of(db)
+    return version > len(MIGRATIONS) or _made_by(MIGRATIONS[:version]) <= _definitions(db)
+
+
+@functools.cache
+def _made_by(migrations: tuple[tuple[str, ...], ...]) -> frozenset[tuple[str, str]]:
+    with contextlib.closing(library.connect(":memory:")) as db:
+        for statement in itertools.chain.from_iterable(migrations):
+            db.execute(statement)
+        return _definitions(db)
+
+
+def _definitions(db: Connection) -> frozenset[tuple[str, str]]:
+    sql = "SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL"
+    return frozenset((row["name"], row["sql"]) for row in db.execute(sql))
 
 
 def may_write(db: Connection) -> bool:
