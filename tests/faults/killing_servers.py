@@ -83,9 +83,10 @@ class Window:
                 self._open(client, sessionId=self._session)
                 return self._session
             except RequestError as error:
-                # A session begins with its first event: before that was stored there is none.
-                if error.kind != "SessionNotFound" or self._ledger.places:
+                if error.kind != "SessionNotFound":
                     raise
+                # A session begins with its first event: before that was stored there is none.
+                self._report.expect(not self._ledger.places, ledger.LOST, str(error))
         return self._open(client, mode="new")
 
     def _open(self, client: Client, **params: str) -> str:

@@ -37,7 +37,7 @@ def test_the_contract_holds_against_its_model() -> None:
 
 def test_control_of_the_model_without_the_comparison_of_the_head(tmp_path: Path) -> None:
     code, instead = "        if self._head not in known:\n", "        if False:\n"
-    report = lacking(tmp_path, "model", "storage/local.py", code, instead)
+    report = lacking(tmp_path, "model", "storage/chain.py", code, instead)
 
     assert len(report.broken) == 1
     assert report.broken[0].startswith("local: ")
@@ -202,8 +202,8 @@ def test_control_of_clocks_an_order_by_time(tmp_path: Path) -> None:
     report = lacking(
         tmp_path,
         "turning_clocks",
-        "storage/local.py",
-        "ORDER BY events.key LIMIT ?",
-        "ORDER BY events.created_at LIMIT ?",
+        "storage/rows.py",
+        "ORDER BY key LIMIT ?",
+        "ORDER BY created_at LIMIT ?",
     )
     assert "the order is the order of appending" in report.times

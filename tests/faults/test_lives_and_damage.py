@@ -144,14 +144,16 @@ def test_control_of_damage_what_lies_behind_it(tmp_path: Path) -> None:
 
 
 AIMED = {
-    "a value emptied": Guard(file="storage/local.py", code="map(_sound, rows)", instead="rows"),
+    "a value emptied": Guard(
+        file="storage/rows.py", code="row if is_whole else mended(row).values()", instead="row"
+    ),
     "a key mislaid": Guard(
-        file="storage/local.py",
-        code="found != list(seqs[: len(found)]) or page.has_more != (len(found) < len(seqs))",
+        file="storage/rows.py",
+        code="seqs != list(expected[: len(seqs)]) or has_more != (len(seqs) < len(expected))",
         instead="False",
     ),
     "an id misspelt in the index": Guard(
-        file="storage/local.py",
+        file="storage/rows.py",
         code='    if db.execute(sql, {"id": session_id}).fetchone() is not None:\n',
         instead="    if False:\n",
     ),

@@ -30,7 +30,7 @@ COMMITTED_FIRST = Guard(
 """,
 )
 LOOKED_UP_FIRST = Guard(
-    file="storage/local.py",
+    file="storage/chain.py",
     code="seqs = self._stored_seqs(events)",
     instead="seqs: dict[str, int] = {}",
 )
@@ -46,10 +46,9 @@ SYNCED_AT_COMMIT = Guard(
     file="storage/library.py", code=DURABLE, instead="PRAGMA synchronous = NORMAL"
 )
 SYNCED_AT_ALL = Guard(file="storage/library.py", code=DURABLE, instead="PRAGMA synchronous = OFF")
+CUT_OFF = '    """Tell whether the file ends where no page does, and no log holds that page."""\n'
 ONLY_DAMAGE_IS_DAMAGE = Guard(
-    file="storage/library.py",
-    code="in (_library.SQLITE_CORRUPT, _library.SQLITE_NOTADB)",
-    instead="in (_library.SQLITE_CORRUPT, _library.SQLITE_NOTADB, _library.SQLITE_IOERR)",
+    file="storage/salvage.py", code=CUT_OFF, instead=f"{CUT_OFF}    return True\n"
 )
 FULL_HAS_A_NAME = Guard(
     file="storage/library.py",
