@@ -19,10 +19,10 @@ from segue.lsp import framing
 from segue.lsp.framing import FrameReader, FrameWriter
 from segue.lsp.server import SessionServer
 from segue.service import SessionService
-from segue.storage import local
+from segue.storage import chain, library, local, rows
 from segue.storage.local import LocalSessionService
 from segue.window import Window
-from tests.making import counted, place, said, store
+from tests.making import add, counted, place, said, store
 
 ONE_APPEND = [
     "BEGIN IMMEDIATE",
@@ -107,6 +107,30 @@ async def test_the_hops_of_each_request(
     assert await hops.of(window.get_metadata(id, "key")) == 1
 
 
+async def test_no_append_moves_the_log(
+    service: LocalSessionService, database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    id = await store(service, said())
+    looks: list[int] = []
+    monkeypatch.setattr(library, "shorten_log", lambda db, longest: looks.append(longest))
+    before = database.stat().st_mtime_ns
+    for _ in range(300):
+        await add(service, id, said("x" * 500))
+    assert database.stat().st_mtime_ns == before, "a commit wrote to the database itself"
+    await service.get_session(id)
+    assert len(looks) == 6, "it is looked at between the appends"
+
+
+async def test_a_long_log_is_moved_between_two_appends(
+    service: LocalSessionService, database: Path
+) -> None:
+    id = await store(service, said())
+    for _ in range(50):
+        await add(service, id, said("x" * 100_000))
+    await service.get_session(id)
+    assert database.stat().st_size > 4_000_000
+
+
 async def plan(service: LocalSessionService, sql: str) -> list[str]:
     named = set(re.findall(r":(\w+)", sql))
     values: Any = dict.fromkeys(named, 1) if named else [1] * len(set(re.findall(r"\?\d+", sql)))
@@ -120,7 +144,8 @@ async def plan(service: LocalSessionService, sql: str) -> list[str]:
 TABLES = ("sessions", "events", "invocations", "metadata")
 STATEMENTS = {
     name: sql
-    for name, sql in vars(local).items()
+    for module in (chain, local, rows)
+    for name, sql in vars(module).items()
     if name.isupper() and isinstance(sql, str) and sql.lstrip().startswith(("SELECT", "UPDATE"))
 }
 

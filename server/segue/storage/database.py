@@ -22,6 +22,12 @@ from segue.storage.turn import Turn
 
 T = TypeVar("T")
 MEMORY = ":memory:"
+_LOOK_EVERY = 50
+"""After so many commits of this window the log's length is looked at."""
+
+_LONG = 1_000
+"""How many pages make a log long: SQLite's own measure."""
+
 _ERRORS: tuple[type[Exception], ...] = (*library.Error, OSError, StorageError)
 
 
@@ -34,6 +40,8 @@ class Database:
         self._presence = None if where == MEMORY else Presence(where)
         self._turn = None if where == MEMORY else Turn(where)
         self._connection: aiosqlite.Connection | None = None
+        self._commits = 0
+        self._shortening: asyncio.Future[None] | None = None
         self._is_log_due = False
         self._repairing = asyncio.Lock()
         self._is_closed = False
@@ -54,6 +62,8 @@ class Database:
 
     async def close(self) -> None:
         """Finish what was begun, and end the thread. Closing twice is closing once."""
+        if self._shortening is not None:
+            await asyncio.wait([self._shortening])
         if self._is_log_due and not self._is_closed:
             with contextlib.suppress(StorageError):
                 await self.empty_log()
@@ -79,8 +89,11 @@ class Database:
 
         while (done := await self.read(whole)) is None:
             await self._wait_for_turn()
+        self._commits += 1
         if self._is_log_due:
             await self.empty_log()
+        elif self._commits % _LOOK_EVERY == 0:
+            self._shortening = asyncio.ensure_future(self._shorten_log())
         return done[0]
 
     async def empty_log(self) -> None:
@@ -90,6 +103,11 @@ class Database:
         each write, and when this is closed.
         """
         self._is_log_due = not await self.read(library.empty_log)
+
+    async def _shorten_log(self) -> None:
+        # Between two appends: SQLite would do it in the midst of the commit that makes it too long.
+        with contextlib.suppress(StorageError):
+            await self.read(lambda db: library.shorten_log(db, _LONG))
 
     async def _wait_for_turn(self) -> None:
         if self._turn is not None and not await self._turn.wait(library.BUSY_TIMEOUT_S):
