@@ -193,7 +193,12 @@ def _statements(sizes: Sizes, paths: dict[int, Path], folder: Path) -> dict[str,
 
 def _ours(place: Callable[[int], str]) -> Callable[[int], object]:
     since = now() - _A_YEAR // timedelta(milliseconds=1)
-    return lambda n: _where(place(n)) | {"since": since, "limit": local.FITTING}
+
+    def values(n: int) -> object:
+        where = _where(place(n))
+        return where["git_root"], where["directory"], since, local.FITTING
+
+    return values
 
 
 def _theirs(place: Callable[[int], str]) -> Callable[[int], object]:
