@@ -294,17 +294,25 @@ async def test_what_is_asked_between_appends_keeps_its_place(
     assert (found[3], found[6]) == ("abc", "abcde")
 
 
+@pytest.mark.parametrize("turns", [0, 1, 2, 3, 5, 8, 13])
+@pytest.mark.parametrize("given_up", [1, 2])
 async def test_an_append_that_is_given_up_leaves_the_others(
-    window: Window, service: LocalSessionService
+    window: Window, service: LocalSessionService, given_up: int, turns: int
 ) -> None:
+    """The second leads those that wait with it."""
     id = (await window.open(place())).session.id
     await window.append(id, [said("0")])
     tasks = [asyncio.ensure_future(window.append(id, [said(word)])) for word in "abcd"]
-    await asyncio.sleep(0)
-    tasks[2].cancel()
-    done = await asyncio.gather(*tasks, return_exceptions=True)
-    assert [isinstance(each, Appended) for each in done] == [True, True, False, True]
-    assert await contents(service, id) == ["0", "a", "b", "c", "d"]
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    tasks[given_up].cancel()
+    done = await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), 5)
+    others = [each for place, each in enumerate(done) if place != given_up]
+    assert [type(each) for each in others] == [Appended] * 3
+    await window.append(id, [said("e")])
+    stored = await contents(service, id)
+    assert set("0abcde") - {"abcd"[given_up]} <= set(stored)
+    assert len(stored) == len(set(stored))
 
 
 async def test_an_append_of_very_many_events_is_not_kept_waiting_by_more(

@@ -67,9 +67,10 @@ def _suspects(text: str) -> Suspects:
         text = _compiled(r"(?:\\u[0-9a-f]{4})+").sub(" ", text)  # no keyword has such a character
     # Most words are too short for a token: to look only through the others halves the cost.
     words = " ".join([word for word in text.split() if len(word) >= _LONG_WORD])
-    found = [suspect for suspect in _IN_WORDS if suspect[0] in words]
-    found += [suspect for suspect in _ANYWHERE if suspect[0] in text]
-    return sorted(found, key=lambda suspect: RULES.index(suspect[1]))
+    found = [suspect for suspect in _ANYWHERE if suspect[0] in text]
+    if words:
+        found += [suspect for suspect in _IN_WORDS if suspect[0] in words]
+    return sorted(found, key=lambda suspect: RULES.index(suspect[1])) if found else ()
 
 
 def _masked(value: Any, suspects: Suspects, key: str | None = None) -> Any:

@@ -101,7 +101,7 @@ class _Appends:
         self._answers.append(answer)
         return answer
 
-    def answer(self, outcomes: Sequence[Appended | BaseException]) -> None:
+    def answer(self, outcomes: Sequence[Appended | Exception]) -> None:
         """Give each append its outcome."""
         for answer, outcome in zip(self._answers, outcomes, strict=True):
             if answer.cancelled():
@@ -125,12 +125,13 @@ class _Turn:
     async def __aenter__(self) -> None:
         window = self._window
         window._last_in_line = self._appends
-        await window._line.acquire()
         try:
-            await window.ready()
-        except BaseException:
-            window._line.release()
-            raise
+            await window._line.acquire()
+            try:
+                await window.ready()
+            except BaseException:
+                window._line.release()
+                raise
         finally:
             if window._last_in_line is self._appends:
                 window._last_in_line = None  # what comes now is too late for this turn
@@ -161,6 +162,7 @@ class Window:
         self.ready: Callable[[], Awaitable[None]] = at_once
         self._line = asyncio.Lock()
         self._last_in_line: _Appends | None = None
+        self._left_alone: asyncio.Future[None] | None = None
 
     async def close(self) -> None:
         """Release the store, after what was begun."""
@@ -231,7 +233,11 @@ class Window:
             async with self._turn(appends):
                 manager = self._open_manager(appends.session_id)
                 outcomes = await manager.persist_batches(appends.batches)
-        except BaseException as error:
+        except asyncio.CancelledError:
+            # Who came first gives up; those that joined do not. What is stored already is known.
+            self._left_alone = asyncio.ensure_future(self._append(appends))
+            raise
+        except Exception as error:
             appends.answer([error] * len(appends.batches))
         else:
             appends.answer(outcomes)
