@@ -641,6 +641,7 @@ async def test_an_event_of_which_damage_made_something_else_is_read(
         assert (type(bad.id), type(bad.type), type(bad.invocation_id)) == (str, str, str)
         assert protocol.iso(bad.created_at)
         assert bad.seq == 2
+        assert bad.corrupt is (column == "data")
         for again in (bad.id, said().id):
             with contextlib.suppress(EventConflict, HeadMoved):
                 await service.append_events(

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import hashlib
 import itertools
+import json
 import multiprocessing
 import os
 import re
@@ -378,7 +379,9 @@ async def _read(service: SessionService, found: Found) -> None:
 
 def _text(data: Any) -> str:
     # As the store has it, so that the digests are of the same text.
-    return data if isinstance(data, str) else Event.new("any", data).text
+    if isinstance(data, dict):
+        return Event.new("any", data).text
+    return data if isinstance(data, str) else json.dumps(data)
 
 
 async def _goes_on(service: SessionService) -> None:

@@ -224,4 +224,5 @@ def _mended(column: str, value: Any) -> Any:
         return None
     if column in _NUMBERS:
         return min(max(0, value), _NUMBERS[column]) if isinstance(value, int) else 0
-    return value if _takes(column, type(value)) else repr(value)
+    # In brackets: of a number alone it could not be told that it is not what was stored.
+    return value if _takes(column, type(value)) else f"<{value!r}>"
