@@ -4,6 +4,7 @@ import json
 import os
 import select
 import socket
+import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 
 import pytest
@@ -442,6 +443,21 @@ async def test_nothing_overtakes_what_waits_for_more(listener: Listener) -> None
     listener.writer.write(b"2", more=True)
     listener.writer.write(b"3")
     assert await asyncio.to_thread(listener.heard) == [b"1", large, b"2", b"3"]
+
+
+async def test_nothing_overtakes_what_is_left_to_the_thread(
+    monkeypatch: pytest.MonkeyPatch, listener: Listener
+) -> None:
+    listener.writer.close(1.0)
+    monkeypatch.setattr(threading.Thread, "start", lambda thread: None)
+    halted = FrameWriter(listener._write, lambda: None, lambda: None)
+    halted.write(bytes(1 << 20))
+    listener.heard()  # there is room again, and the thread, which would use it, stands still
+    before = halted._backlog
+    halted.write(b"1")
+    assert halted._backlog > before
+    if halted._socket is not None:
+        halted._socket.detach()
 
 
 async def test_what_waits_for_more_is_sent_at_the_end(listener: Listener) -> None:

@@ -8,6 +8,8 @@ import pytest
 from segue.events import Event
 from segue.manager import SessionManager, ago, boundary_note
 from segue.service import (
+    Appended,
+    Batch,
     HeadMoved,
     SessionArchived,
     SessionNotFound,
@@ -177,6 +179,18 @@ async def test_calls_that_are_made_at_once_take_effect_in_their_order(
     words = [str(number) for number in range(30)]
     await asyncio.gather(*(manager.persist_events([said(word)]) for word in words))
     assert await contents(service, manager.session_id) == words
+
+
+async def test_a_batch_that_is_refused_leaves_the_session_to_the_next(
+    service: LocalSessionService,
+) -> None:
+    manager = SessionManager.create_new(service, place())
+    batches = [Batch(events=[said("no")], parent_id="nobody"), Batch(events=[said("yes")])]
+    batches.append(Batch(events=[said("and more")]))
+    refused, stored, _ = await manager.persist_batches(batches)
+    assert isinstance(refused, HeadMoved)
+    assert isinstance(stored, Appended)
+    assert await contents(service, manager.session_id) == ["yes", "and more"]
 
 
 async def test_a_known_parent_is_compared_with_the_head(service: LocalSessionService) -> None:
