@@ -1,17 +1,20 @@
 """The `segue` command, run as a person runs it."""
 
+import io
 import json
 import os
 import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 import segue
 from segue.cli import demo
+from segue.cli.client import Client
 from segue.cli.printing import visible
 from segue.storage import library
 from tests.conftest import StartClient
@@ -227,3 +230,11 @@ def test_repair_saves_what_can_be_read_and_keeps_the_damaged_one(
     assert "4 events of 1 sessions" in done.stdout
     assert run("doctor").returncode == 0
     assert len(as_json("show", recorded)["events"]) == 4
+
+
+@pytest.mark.parametrize("cut", range(1, 26))
+def test_a_frame_that_a_killed_server_cut_off_ends_the_answers(cut: int) -> None:
+    frame = b'Content-Length: 8\r\n\r\n{"id":1}'
+    client = Client.__new__(Client)
+    client.process = SimpleNamespace(stdout=io.BytesIO(frame + frame[:cut]))  # type: ignore[assignment]
+    assert list(client._messages()) == [{"id": 1}]

@@ -149,7 +149,8 @@ class Client:
     def _messages(self) -> Iterator[dict[str, Any]]:
         stdout = self.process.stdout
         assert stdout is not None  # noqa: S101  it was asked for
-        while header := stdout.readline():
+        # A server that was killed may have ended in the midst of a header.
+        while (header := stdout.readline()).endswith(b"\n"):
             length = int(header.split(b":")[1])
             stdout.readline()
             body = stdout.read(length)
