@@ -26,8 +26,7 @@ _MAX_BACKLOG = 32 * 1024 * 1024
 _MAX_UNREAD = 48 * 1024 * 1024
 _LOOK_S = 0.25
 _CHUNK = 64 * 1024
-"""As much as a pipe holds. The memory for more is fetched from the system anew at each read, which
-took a fifth of the time of an append."""
+"""As much as a pipe holds. The memory for more is fetched from the system anew at each read."""
 
 _SMALL = 4 * 1024
 _WRITABLE = getattr(select, "POLLOUT", 0)

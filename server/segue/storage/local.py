@@ -226,7 +226,7 @@ class LocalSessionService:
         sql = everywhere if directory is None else _LIST_HERE
         found = await self._database.read(lambda db: db.execute(sql, values).fetchall())
         return SessionPage(
-            sessions=[rows.session(row) for row in found[:limit]],
+            sessions=[rows.session(rows.sound(row)) for row in found[:limit]],
             next_cursor=_write_cursor(found[limit - 1]) if len(found) > limit else None,
         )
 
