@@ -3,6 +3,7 @@ import json
 import os
 import select
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -155,21 +156,20 @@ def test_all_that_came_before_exit_is_stored(start: StartClient) -> None:
 
 
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP", "SIGINT"])
-def test_a_signal_ends_it_after_what_was_accepted(start: StartClient, name: str) -> None:
+def test_all_that_came_before_a_signal_is_stored_and_answered(
+    start: StartClient, name: str
+) -> None:
     client = start()
     session = open_new(client)
-    first = append(client, session, "first")
-    sent = {append(client, session, content): content for content in names(200)}
-    client.result(first)
+    # So many that the server has stopped to read for now.
+    sent = {append(client, session, name): name for name in names(2 * MAX_IN_FLIGHT)}
 
     client.process.send_signal(getattr(signal, name))
 
     assert ends_by_itself(client) == 0
-    ids = stored(start(), session)
-    assert ids == ["first", *names(200)][: len(ids)]
-    answered = [content for msg_id, content in sent.items() if client.is_answered(msg_id)]
-    assert set(answered) <= set(ids)
-    assert "result" in client.answer(min(sent)), "accepted, and so finished and answered"
+    assert stored(start(), session) == list(sent.values())
+    for msg_id, name in sent.items():
+        assert client.result(msg_id)["eventCount"] == int(name) + 1
 
 
 def test_two_signals_are_one(start: StartClient) -> None:
@@ -423,6 +423,41 @@ def test_a_stdout_that_nobody_reads_any_more_ends_it() -> None:
     finally:
         process.kill()
         process.communicate()
+
+
+def test_all_that_was_said_before_stdout_was_closed_is_stored(start: StartClient) -> None:
+    # As an editor does that quits without waiting: of what is in its socket, more than is read at
+    # once, the first answer finds nobody. (Neovim, too, speaks through sockets.)
+    reader = start()
+    session = open_new(reader)
+    reader.result(append(reader, session, "first"))
+    count = 2 * MAX_IN_FLIGHT
+    greetings = [framed(0, "initialize", {"capabilities": {}})]
+    greetings.append(framed(1, "session/open", {"sessionId": session}))
+    appends = [
+        framed(2 + int(name), "session/append", {"sessionId": session, "events": [said(name)]})
+        for name in names(count)
+    ]
+    ours, theirs = socket.socketpair()
+    unread, write = os.pipe()
+    process = subprocess.Popen(SERVER, stdin=theirs.fileno(), stdout=write)
+    os.close(write)
+
+    try:
+        for greeting in greetings:
+            ours.sendall(greeting)
+            assert os.read(unread, 65_536)
+        process.send_signal(signal.SIGSTOP)
+        ours.sendall(b"".join(appends))
+        os.close(unread)
+        process.send_signal(signal.SIGCONT)
+        assert process.wait(timeout=PROMISED_S) == 0
+    finally:
+        process.kill()
+        process.wait()
+        ours.close()
+        theirs.close()
+    assert stored(reader, session)[2:] == names(count), "behind the first, and the boundary"
 
 
 @pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="needs /proc")

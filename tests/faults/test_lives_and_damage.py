@@ -45,7 +45,7 @@ def test_every_end_comes_in_time_and_costs_nothing() -> None:
             "all that was sent before the end is stored",
         ),
         (
-            "lambda process_id: watch_process(process_id, without_editor)",
+            "lambda process_id: watch_process(process_id, leave)",
             "lambda process_id: None",
             "gone in 5 s",
         ),

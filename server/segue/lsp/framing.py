@@ -28,6 +28,9 @@ _LOOK_S = 0.25
 _CHUNK = 64 * 1024
 """As much as a pipe holds. The memory for more is fetched from the system anew at each read."""
 
+_LAST_READS = 16
+"""With it 1 MiB, which is the most that Linux lets a pipe hold (fs.pipe-max-size)."""
+
 _SMALL = 4 * 1024
 _WRITABLE = getattr(select, "POLLOUT", 0)
 _HEADER = re.compile(rb"[!-9;-~]+:[ -~\t]*")
@@ -164,6 +167,7 @@ class FrameReader:
         self._thread: threading.Thread | None = None
         self._look: asyncio.TimerHandle | None = None
         self._hung_up = False
+        self._closed = False
 
     def start(self) -> None:
         """Begin to read."""
@@ -177,7 +181,7 @@ class FrameReader:
     def pause(self) -> None:
         """Read no more for now: the client is ahead of us."""
         # Of a client that hung up, no more is left than a pipe holds, and then the end.
-        if self._hung_up:
+        if self._hung_up or self._closed:
             return
         self._shut()
         if self._thread is None and self._look is None:
@@ -185,17 +189,33 @@ class FrameReader:
 
     def close(self) -> None:
         """Read no more."""
+        self._closed = True
         self._shut()
         if self._look is not None:
             self._look.cancel()
 
     def resume(self) -> None:
         """Read on."""
-        if self._open.is_set():
+        if self._open.is_set() or self._closed:
             return
         if self._thread is None:
             self._loop.add_reader(self._fd, self._readable)
         self._open.set()
+
+    def read_out(self) -> None:
+        """Hand over what has come by now, however far the client is ahead of us, and close.
+
+        Where a thread reads, it has handed that over.
+        """
+        self.close()
+        if self._thread is not None:
+            return
+        come = select.poll()
+        come.register(self._fd, select.POLLIN)
+        for _ in range(_LAST_READS):
+            if not come.poll(0) or (frames := self._read()) is None:
+                return
+            self._on_frames(frames)
 
     def _shut(self) -> None:
         if self._thread is None and self._open.is_set():

@@ -22,7 +22,6 @@ logger = logging.getLogger(__name__)
 LAST_MOMENT_S = 4.5
 """However stuck the disk or the client is, the process is gone this long after its end began."""
 
-_LAST_WORDS_S = 1.0
 _PATIENCE_S = 1.5
 _DRAIN_S = 3.5
 _FLUSH_S = 0.5
@@ -33,18 +32,20 @@ _SIGNALS = ("SIGTERM", "SIGHUP", "SIGINT")
 async def serve(protocol: SessionProtocol, window: Window, stdin: int, stdout: int) -> int:
     """Serve the client on two file descriptors until the end; return the exit code.
 
-    The end is that of stdin, `exit`, SIGTERM, SIGHUP or SIGINT, or the editor's process gone.
+    The end is that of stdin or stdout, `exit`, SIGTERM, SIGHUP or SIGINT, or the editor's process
+    gone. All that the client had said by then is stored.
     """
+
+    def leave() -> None:
+        # An editor that quits closes all pipes at once: what it said last is still in ours.
+        reader.read_out()
+        protocol.stop()
+
     reader = FrameReader(stdin, protocol.receive, protocol.stop)
-    writer = FrameWriter(stdout, protocol.stop, protocol.pace)
-
-    def without_editor() -> None:
-        # What it said last is still in the pipe, whose end, if it comes, is ours.
-        asyncio.get_running_loop().call_later(_LAST_WORDS_S, protocol.stop)
-
+    writer = FrameWriter(stdout, leave, protocol.pace)
     window.ready = protocol.room
-    protocol.on_client = lambda process_id: watch_process(process_id, without_editor)
-    _on_signals(protocol.stop)
+    protocol.on_client = lambda process_id: watch_process(process_id, leave)
+    _on_signals(leave)
     protocol.connect(reader, writer)
     await protocol.stopped.wait()
     reader.close()
@@ -75,13 +76,13 @@ def claim_stdio() -> tuple[int, int]:
 
 
 def watch_process(process_id: int, on_gone: Callable[[], None]) -> None:
-    """Call *on_gone* when the process is no more; at once on Linux, elsewhere within seconds."""
+    """Call *on_gone* when the process is no more; soon on Linux, elsewhere within seconds."""
     loop = asyncio.get_running_loop()
     try:
         descriptor = os.pidfd_open(process_id)  # type: ignore[attr-defined, unused-ignore]
     except ProcessLookupError:
         logger.warning("The editor, process %d, is gone", process_id)
-        on_gone()
+        loop.call_soon(on_gone)
     except (AttributeError, OSError, OverflowError):
         task = loop.create_task(_poll(process_id, on_gone))
         _watchers.add(task)
@@ -127,12 +128,12 @@ def is_running(process_id: int) -> bool:
     return True
 
 
-def _on_signals(stop: Callable[[], None]) -> None:
+def _on_signals(on_signal: Callable[[], None]) -> None:
     loop = asyncio.get_running_loop()
 
     def handle(*_: object) -> None:
         with contextlib.suppress(RuntimeError):  # the loop is closed: the end is near already
-            loop.call_soon_threadsafe(stop)
+            loop.call_soon_threadsafe(on_signal)
 
     # Not the loop's own handlers: it takes them away when it closes, and a second signal just then
     # would end us with the code of a killed process.
