@@ -12,6 +12,7 @@ import re
 import select
 import socket
 import stat
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -32,7 +33,6 @@ _LAST_READS = 16
 """With it 1 MiB, which is the most that Linux lets a pipe hold (fs.pipe-max-size)."""
 
 _SMALL = 4 * 1024
-_WRITABLE = getattr(select, "POLLOUT", 0)
 _HEADER = re.compile(rb"[!-9;-~]+:[ -~\t]*")
 _LENGTH = re.compile(rb"content-length\s*:\s*(\d{1,10})\s*$", re.IGNORECASE)
 _USUAL = re.compile(rb"Content-Length: (\d{1,10})\r\n\r\n")
@@ -353,14 +353,12 @@ class FrameWriter:
 
         What is broken takes nothing: the thread, which may wait, will meet the error.
         """
-        at = 0
         with contextlib.suppress(OSError):
             if self._socket is not None:
-                at = self._socket.send(data, socket.MSG_DONTWAIT)
-            # A pipe that is ready has room for so many bytes: with more it could still wait.
-            while self._pipe and at < len(data) and self._pipe.poll(0) == [(self._fd, _WRITABLE)]:
-                at += os.write(self._fd, data[at : at + select.PIPE_BUF])
-        return at
+                return self._socket.send(data, socket.MSG_DONTWAIT)
+            if self._pipe is not None:
+                return os.write(self._pipe, data)
+        return 0
 
     def close(self, timeout: float) -> None:
         """Send what is left, for at most *timeout* seconds."""
@@ -368,6 +366,9 @@ class FrameWriter:
         if self._socket is not None:
             self._socket.detach()
             self._socket = None
+        if self._pipe is not None:
+            os.close(self._pipe)
+            self._pipe = None
         with self._ready:
             self._closing = True
             self._ready.notify()
@@ -408,13 +409,13 @@ def _socket(fd: int) -> socket.socket | None:
     return None
 
 
-def _pipe(fd: int) -> "select.poll | None":
-    """Return what tells of *fd*, if it is a pipe, whether it has room."""
-    if not stat.S_ISFIFO(os.fstat(fd).st_mode) or not hasattr(select, "poll"):
-        return None
-    pipe = select.poll()
-    pipe.register(fd, _WRITABLE)
-    return pipe
+def _pipe(fd: int) -> int | None:
+    """Open the pipe *fd* once more, where that can be, for writing to it without waiting."""
+    # What is set on *fd* itself would be so for all who share it. Linux opens a pipe by its name.
+    if stat.S_ISFIFO(os.fstat(fd).st_mode) and sys.platform == "linux":
+        with contextlib.suppress(OSError):
+            return os.open(f"/proc/self/fd/{fd}", os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    return None
 
 
 def _tell(loop: asyncio.AbstractEventLoop, callback: Callable[..., None], *values: Any) -> None:
