@@ -599,10 +599,15 @@ async def test_a_turn_that_is_never_given_back_is_told_and_loses_nothing(
     monkeypatch.setattr(library, "BUSY_TIMEOUT_S", 0.05)
     id = await store(service, said("one"))
     stopped = Turn(str(database))
-    assert stopped.take()
+    assert stopped.take(0)
     with pytest.raises(StorageUnavailable, match="locked"):
         await add(service, id, said("two"))
     assert await contents(service, id) == ["one"]
+    stopped.give_back()
+    for thread in threading.enumerate():
+        if thread.name == "turn":
+            thread.join()
+    assert stopped.take(0), "whoever gave up keeps nobody from it"
     stopped.give_back()
     await add(service, id, said("three"))
     stopped.close()

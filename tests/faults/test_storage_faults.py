@@ -13,7 +13,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs fork, mou
 DURABLE = "PRAGMA synchronous = FULL"
 COMMITTED_FIRST = Guard(
     file="storage/database.py",
-    code="        while (done := await self.read(whole)) is None:\n",
+    code="        done = await self.read(whole)\n",
     instead="""
         def foretold(db: Connection) -> T:
             db.execute("BEGIN IMMEDIATE")
@@ -26,7 +26,7 @@ COMMITTED_FIRST = Guard(
         self._writing = asyncio.ensure_future(self.read(whole))
         await asyncio.sleep(0)
         return answer
-        while (done := await self.read(whole)) is None:
+        done = await self.read(whole)
 """,
 )
 LOOKED_UP_FIRST = Guard(
@@ -39,8 +39,8 @@ IDS_OF_THE_CLIENT = Guard(
 )
 ONE_TRANSACTION = Guard(
     file="storage/database.py",
-    code="                with library.transaction(db):\n                    return (work(db),)\n",
-    instead="                return (work(db),)\n",
+    code="with self._in_turn(), library.transaction(db):",
+    instead="with self._in_turn():",
 )
 SYNCED_AT_COMMIT = Guard(
     file="storage/library.py", code=DURABLE, instead="PRAGMA synchronous = NORMAL"

@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
@@ -77,24 +77,17 @@ class Database:
     async def write(self, work: Callable[[Connection], T]) -> T:
         """Run *work* in one transaction: it is on disk when this returns, or nothing was done."""
 
-        def whole(db: Connection) -> tuple[T] | None:
-            if self._turn is not None and not self._turn.take():
-                return None
-            try:
-                with library.transaction(db):
-                    return (work(db),)
-            finally:
-                if self._turn is not None:
-                    self._turn.give_back()
+        def whole(db: Connection) -> T:
+            with self._in_turn(), library.transaction(db):
+                return work(db)
 
-        while (done := await self.read(whole)) is None:
-            await self._wait_for_turn()
+        done = await self.read(whole)
         self._commits += 1
         if self._is_log_due:
             await self.empty_log()
         elif self._commits % _LOOK_EVERY == 0:
             self._shortening = asyncio.ensure_future(self._shorten_log())
-        return done[0]
+        return done
 
     async def empty_log(self) -> None:
         """Move the log into the database and empty it.
@@ -109,9 +102,17 @@ class Database:
         with contextlib.suppress(StorageError):
             await self.read(lambda db: library.shorten_log(db, _LONG))
 
-    async def _wait_for_turn(self) -> None:
-        if self._turn is not None and not await self._turn.wait(library.BUSY_TIMEOUT_S):
+    @contextlib.contextmanager
+    def _in_turn(self) -> Iterator[None]:
+        if self._turn is None:
+            yield
+            return
+        if not self._turn.take(library.BUSY_TIMEOUT_S):
             raise library.locked_too_long(self._where)
+        try:
+            yield
+        finally:
+            self._turn.give_back()
 
     async def read(self, work: Callable[[Connection], T]) -> T:
         """Run *work*, which changes nothing, on the connection's thread."""

@@ -6,7 +6,6 @@ processes that append at once the slowest waited 1.6 to 2.0 s without the line, 
 is not waited for costs time, nothing else.
 """
 
-import asyncio
 import contextlib
 import os
 import threading
@@ -24,8 +23,12 @@ class Turn:
         self._path = f"{where}-turn"
         self._fd: int | None = None
 
-    def take(self) -> bool:
-        """Take the turn if nobody has it, and tell whether it was taken."""
+    def take(self, at_most_s: float) -> bool:
+        """Take the turn, in line behind those who wait for it; tell whether it came in time.
+
+        The line is the system's own, and it wakes this thread with one stop between: every moment
+        in which a turn has been given and not been taken is lost to all who wait.
+        """
         if fcntl is None:
             return True
         if self._fd is None:
@@ -33,38 +36,30 @@ class Turn:
         try:
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            return False
+            return self._wait(self._fd, at_most_s)
         return True
+
+    def _wait(self, fd: int, at_most_s: float) -> bool:
+        came, decided = threading.Lock(), threading.Lock()
+        came.acquire()
+
+        def stand() -> None:
+            with contextlib.suppress(OSError):
+                fcntl.flock(fd, fcntl.LOCK_EX)
+                if decided.acquire(blocking=False):
+                    came.release()
+                else:
+                    fcntl.flock(fd, fcntl.LOCK_UN)  # nobody waits for it any more
+
+        # A thread of its own, since flock knows no timeout: a window that is stopped while it
+        # writes must not stop the others for ever.
+        threading.Thread(target=stand, name="turn", daemon=True).start()
+        return came.acquire(timeout=at_most_s) or not decided.acquire(blocking=False)
 
     def give_back(self) -> None:
         """Let the next one write."""
         if self._fd is not None:
             fcntl.flock(self._fd, fcntl.LOCK_UN)
-
-    async def wait(self, at_most_s: float) -> bool:
-        """Stand in line; tell whether the turn came. It is taken then."""
-        loop = asyncio.get_running_loop()
-        came: asyncio.Future[None] = loop.create_future()
-
-        def arrive() -> None:
-            if came.done():
-                self.give_back()  # nobody waits for it any more
-            else:
-                came.set_result(None)
-
-        def stand(fd: int) -> None:
-            # A thread of its own, since flock knows no timeout: a window that is stopped while it
-            # writes must not stop the others for ever.
-            with contextlib.suppress(OSError, RuntimeError):
-                fcntl.flock(fd, fcntl.LOCK_EX)
-                loop.call_soon_threadsafe(arrive)
-
-        threading.Thread(target=stand, args=(self._fd,), name="turn", daemon=True).start()
-        try:
-            await asyncio.wait_for(came, at_most_s)
-        except TimeoutError:
-            return False
-        return True
 
     def close(self) -> None:
         """Leave the line."""
