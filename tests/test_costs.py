@@ -10,6 +10,7 @@ import os
 import re
 import sys
 from collections.abc import AsyncIterator, Awaitable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -160,6 +161,33 @@ async def test_no_statement_reads_a_whole_table_or_sorts(
     assert not [detail for detail in details if detail in whole], details
     if name != "_LIST_HERE":  # of one directory: its sessions are sorted each time
         assert not [detail for detail in details if "TEMP B-TREE" in detail], details
+
+
+async def test_no_statement_is_planned_twice(service: LocalSessionService) -> None:
+    planned: list[str] = []
+
+    def note(action: int, *names: str | None) -> int:
+        planned.append(" ".join(filter(None, names)))
+        return 0
+
+    async def everything() -> None:
+        await add(service, id, said())
+        await service.open_session(id, 10)
+        await service.load_events(id, after=0, limit=10)
+        await service.find_resumable(place().directory, None, timedelta(days=1))
+        for directory in (None, place().directory):
+            for archived in (False, True):
+                await service.list_sessions(directory=directory, archived=archived, limit=10)
+        await service.set_metadata(id, "key", 1)
+        await service.get_metadata(id, "key")
+
+    id = await store(service, said())
+    await service._database.read(lambda db: db.set_authorizer(note))
+    await everything()
+    assert planned, "SQLite asks whether a statement is allowed when it plans it"
+    planned.clear()
+    await everything()
+    assert planned == []
 
 
 # -- the wire ----------------------------------------------------------------------------------

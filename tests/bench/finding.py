@@ -49,8 +49,10 @@ def measure(sizes: Sizes, folder: Path) -> Iterator[Found]:
     with one_cpu():
         whole = _whole_calls(sizes, paths)
         alone = _statements(sizes, paths, folder / "atuin")
-    yield from _rows(sizes, alone, "find_resumable, the statement alone", 1.4)
-    yield from _rows(sizes, whole, "find_resumable, the whole call", None)
+    yield from _rows(sizes, alone, "find", "find_resumable, the statement alone, one session", 1.4)
+    others = f"find_resumable, the statement alone, the {local.FITTING} that it returns"
+    yield from _rows(sizes, alone, "find all", others)
+    yield from _rows(sizes, whole, "find", "find_resumable, the whole call")
     yield from _against_atuin(sizes, alone)
     for name, text in _CURVES.items():
         yield _curve(sizes, whole, name, text)
@@ -73,7 +75,7 @@ def _curve(
 
 
 def _rows(
-    sizes: Sizes, found: dict[str, Figure], question: str, stretch: float | None
+    sizes: Sizes, found: dict[str, Figure], key: str, question: str, stretch: float | None = None
 ) -> Iterator[Row]:
     largest = sizes.sessions[-1]
     cases = {f"{count}": (f"among {count:,}", count) for count in sizes.sessions} | {
@@ -81,13 +83,13 @@ def _rows(
         for place, text in _PLACES.items()
     }
     for case, (text, count) in cases.items():
-        ours, key = found[f"find {case}"].p50, found[f"by id {count}"].p50
+        ours, one = found[f"{key} {case}"].p50, found[f"by id {count}"].p50
         yield Row(
             number=11,
             question=f"{question}, {text}",
             measured=shown(ours),
-            against=f"one session by its id, {shown(key)}",
-            value=ours / key,
+            against=f"one session by its id, {shown(one)}",
+            value=ours / one,
             goal=at_most(2),
             stretch=None if stretch is None else at_most(stretch),
         )
@@ -178,25 +180,31 @@ def _statements(sizes: Sizes, paths: dict[int, Path], folder: Path) -> dict[str,
             atuin.copy_sessions(theirs, path)
             place = partial(_place, count)
             sides += [
-                _statement(db, f"find {count}", local._RESUMABLE, _ours(place)),
+                *_finding(db, f"{count}", place),
                 _statement(db, f"by id {count}", _BY_ID, partial(_key, count)),
                 _statement(theirs, f"atuin {count}", atuin.FIND, _theirs(place)),
             ]
-            sides += [
-                _statement(db, f"find {name} {count}", local._RESUMABLE, _ours(_only(name)))
-                for name in _PLACES
-            ]
+            for name in _PLACES:
+                sides += _finding(db, f"{name} {count}", _only(name))
             hot = _statement(theirs, f"atuin hot {count}", atuin.FIND, _theirs(_only("hot")))
             sides += [limited(hot, _SLOW)]
         return take_turns(sides, rounds=sizes.rounds, calls=sizes.calls)
 
 
-def _ours(place: Callable[[int], str]) -> Callable[[int], object]:
+def _finding(db: Connection, name: str, place: Callable[[int], str]) -> list[Side]:
+    # One, like the peers' statements and the look-up by id, and as many as are asked for in use.
+    return [
+        _statement(db, f"{key} {name}", local._RESUMABLE, _ours(place, wanted))
+        for key, wanted in (("find", 1), ("find all", local.FITTING))
+    ]
+
+
+def _ours(place: Callable[[int], str], wanted: int) -> Callable[[int], object]:
     since = now() - _A_YEAR // timedelta(milliseconds=1)
 
     def values(n: int) -> object:
         where = _where(place(n))
-        return where["git_root"], where["directory"], since, local.FITTING
+        return where["git_root"], where["directory"], since, wanted
 
     return values
 

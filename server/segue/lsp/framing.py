@@ -71,6 +71,8 @@ class FrameParser:
         while self._is_between and (whole := self._usual_frame(data, at)) is not None:
             at = whole[1]
             yield data[slice(*whole)]
+            if at == len(data):
+                return
         self._buffer += data[at:]
         while True:
             if self._skip:
@@ -353,12 +355,12 @@ class FrameWriter:
 
         What is broken takes nothing: the thread, which may wait, will meet the error.
         """
-        with contextlib.suppress(OSError):
+        try:
             if self._socket is not None:
                 return self._socket.send(data, socket.MSG_DONTWAIT)
-            if self._pipe is not None:
-                return os.write(self._pipe, data)
-        return 0
+            return 0 if self._pipe is None else os.write(self._pipe, data)
+        except OSError:
+            return 0
 
     def close(self, timeout: float) -> None:
         """Send what is left, for at most *timeout* seconds."""

@@ -36,20 +36,20 @@ _CURSOR = struct.Struct(">qq")
 _NEWEST = (1 << 62, 0)
 
 # INDEXED BY: left to itself the planner takes an index that has the archived ones of a directory
-# too, and reads them all.
+# too, and reads them all. LIMIT +?: it plans anew whenever the number behind a bare LIMIT is bound.
 _RESUMABLE = """
 SELECT * FROM session_records WHERE number IN (
     SELECT number FROM (
         SELECT * FROM (
             SELECT updated_at, number FROM sessions INDEXED BY resumable_by_git_root
             WHERE git_root = ?1 AND updated_at > ?3 AND archived_at IS NULL AND model_visible = 1
-            ORDER BY updated_at DESC, number DESC LIMIT ?4
+            ORDER BY updated_at DESC, number DESC LIMIT +?4
         )
         UNION ALL
         SELECT * FROM (
             SELECT updated_at, number FROM sessions INDEXED BY resumable_by_directory
             WHERE directory = ?2 AND updated_at > ?3 AND archived_at IS NULL AND model_visible = 1
-            ORDER BY updated_at DESC, number DESC LIMIT ?4
+            ORDER BY updated_at DESC, number DESC LIMIT +?4
         )
     )
 )
@@ -59,13 +59,13 @@ SELECT * FROM session_records WHERE number IN (
 _LIST_LIVE = """
 SELECT * FROM session_records
 WHERE archived_at IS NULL AND (updated_at, number) < (:updated_at, :number)
-ORDER BY updated_at DESC, number DESC LIMIT :limit
+ORDER BY updated_at DESC, number DESC LIMIT +:limit
 """
 
 _LIST_ALL = """
 SELECT * FROM session_records
 WHERE (updated_at, number) < (:updated_at, :number)
-ORDER BY updated_at DESC, number DESC LIMIT :limit
+ORDER BY updated_at DESC, number DESC LIMIT +:limit
 """
 
 _LIST_HERE = """
@@ -73,16 +73,16 @@ SELECT * FROM (
     SELECT * FROM session_records
     WHERE directory = :directory AND (updated_at, number) < (:updated_at, :number)
         AND (:archived OR archived_at IS NULL)
-    ORDER BY updated_at DESC, number DESC LIMIT :limit
+    ORDER BY updated_at DESC, number DESC LIMIT +:limit
 )
 UNION
 SELECT * FROM (
     SELECT * FROM session_records
     WHERE git_common_dir = :git_common_dir AND (updated_at, number) < (:updated_at, :number)
         AND (:archived OR archived_at IS NULL)
-    ORDER BY updated_at DESC, number DESC LIMIT :limit
+    ORDER BY updated_at DESC, number DESC LIMIT +:limit
 )
-ORDER BY updated_at DESC, number DESC LIMIT :limit
+ORDER BY updated_at DESC, number DESC LIMIT +:limit
 """
 
 

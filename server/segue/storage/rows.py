@@ -23,13 +23,14 @@ _LAST_TIME = 253_402_300_799_999
 
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 
+# LIMIT +?: SQLite plans a statement anew whenever the number behind a bare LIMIT is bound.
 _EVENTS_UP = """
 SELECT key, id, invocation, created_at, type, data FROM events
-WHERE key > ? AND key < ? ORDER BY key LIMIT ?
+WHERE key > ? AND key < ? ORDER BY key LIMIT +?
 """
 _EVENTS_DOWN = """
 SELECT key, id, invocation, created_at, type, data FROM events
-WHERE key > ? AND key < ? ORDER BY key DESC LIMIT ?
+WHERE key > ? AND key < ? ORDER BY key DESC LIMIT +?
 """
 
 _EVENT = {(int, id, int, int, str, str) for id in (bytes, str)}
