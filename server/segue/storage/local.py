@@ -38,20 +38,16 @@ _NEWEST = (1 << 62, 0)
 # INDEXED BY: left to itself the planner takes an index that has the archived ones of a directory
 # too, and reads them all. LIMIT +?: it plans anew whenever the number behind a bare LIMIT is bound.
 _RESUMABLE = """
-SELECT * FROM session_records WHERE number IN (
-    SELECT number FROM (
-        SELECT * FROM (
-            SELECT updated_at, number FROM sessions INDEXED BY resumable_by_git_root
-            WHERE git_root = ?1 AND updated_at > ?3 AND archived_at IS NULL AND model_visible = 1
-            ORDER BY updated_at DESC, number DESC LIMIT +?4
-        )
-        UNION ALL
-        SELECT * FROM (
-            SELECT updated_at, number FROM sessions INDEXED BY resumable_by_directory
-            WHERE directory = ?2 AND updated_at > ?3 AND archived_at IS NULL AND model_visible = 1
-            ORDER BY updated_at DESC, number DESC LIMIT +?4
-        )
-    )
+SELECT * FROM session_records
+WHERE number IN (
+    SELECT number FROM sessions INDEXED BY resumable_by_git_root
+    WHERE git_root = ?1 AND updated_at > ?3 AND archived_at IS NULL AND model_visible = 1
+    ORDER BY updated_at DESC, number DESC LIMIT +?4
+)
+OR number IN (
+    SELECT number FROM sessions INDEXED BY resumable_by_directory
+    WHERE directory = ?2 AND updated_at > ?3 AND archived_at IS NULL AND model_visible = 1
+    ORDER BY updated_at DESC, number DESC LIMIT +?4
 )
 """
 """At most twice as many as are wanted, in no order: SQLite would sort them in a tree of its own."""
