@@ -24,11 +24,7 @@ class Turn:
         self._fd: int | None = None
 
     def take(self, at_most_s: float) -> bool:
-        """Take the turn, in line behind those who wait for it; tell whether it came in time.
-
-        The line is the system's own, and it wakes this thread with one stop between: every moment
-        in which a turn has been given and not been taken is lost to all who wait.
-        """
+        """Take the turn, in line behind those who wait for it; tell whether it came in time."""
         if fcntl is None:
             return True
         if self._fd is None:
@@ -40,16 +36,19 @@ class Turn:
         return True
 
     def _wait(self, fd: int, at_most_s: float) -> bool:
+        # Here, on the thread that writes: a turn that has come and is not yet taken is lost to all.
         came, decided = threading.Lock(), threading.Lock()
         came.acquire()
+        own = os.dup(fd)  # the number of one that is closed meanwhile may be another file's
 
         def stand() -> None:
             with contextlib.suppress(OSError):
-                fcntl.flock(fd, fcntl.LOCK_EX)
+                fcntl.flock(own, fcntl.LOCK_EX)
                 if decided.acquire(blocking=False):
                     came.release()
                 else:
-                    fcntl.flock(fd, fcntl.LOCK_UN)  # nobody waits for it any more
+                    fcntl.flock(own, fcntl.LOCK_UN)  # nobody waits for it any more
+            os.close(own)
 
         # A thread of its own, since flock knows no timeout: a window that is stopped while it
         # writes must not stop the others for ever.
