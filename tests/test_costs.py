@@ -164,6 +164,7 @@ async def test_no_statement_reads_a_whole_table_or_sorts(
 
 
 async def test_no_statement_is_planned_twice(service: LocalSessionService) -> None:
+    id = await store(service, said())
     planned: list[str] = []
 
     def note(action: int, *names: str | None) -> int:
@@ -181,7 +182,6 @@ async def test_no_statement_is_planned_twice(service: LocalSessionService) -> No
         await service.set_metadata(id, "key", 1)
         await service.get_metadata(id, "key")
 
-    id = await store(service, said())
     await service._database.read(lambda db: db.set_authorizer(note))
     await everything()
     assert planned, "SQLite asks whether a statement is allowed when it plans it"
