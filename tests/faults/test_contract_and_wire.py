@@ -203,7 +203,7 @@ def test_control_of_clocks_an_order_by_time(tmp_path: Path) -> None:
         tmp_path,
         "turning_clocks",
         "storage/rows.py",
-        "ORDER BY key LIMIT ?",
-        "ORDER BY created_at LIMIT ?",
+        "ORDER BY key LIMIT +?",
+        "ORDER BY created_at LIMIT +?",
     )
     assert "the order is the order of appending" in report.times
