@@ -316,6 +316,23 @@ async def test_a_reader_that_was_closed_looks_for_no_end() -> None:
     assert not ended.is_set()
 
 
+async def test_what_is_read_out_is_waited_for_by_nobody_else(line: Line) -> None:
+    frames: list[Frame] = []
+    reader = FrameReader(line.fd, frames.extend, lambda: None)
+    reader.start()
+    line.write(GOOD)
+    rescue = threading.Timer(1, line.write, [GOOD])
+    rescue.start()
+    # In the round in which the loop, too, is about to read what came.
+    asyncio.get_running_loop().call_soon(reader.read_out)
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    rescue.cancel()
+    reader.close()
+
+    assert bodies(frames) == [b'{"good":1}']
+
+
 class Deaf:
     """A writer whose client has 50 MiB left to read."""
 
@@ -458,6 +475,8 @@ async def test_nothing_overtakes_what_is_left_to_the_thread(
     assert halted._backlog > before
     if halted._socket is not None:
         halted._socket.detach()
+    if halted._pipe is not None:
+        os.close(halted._pipe)
 
 
 async def test_what_waits_for_more_is_sent_at_the_end(listener: Listener) -> None:

@@ -59,6 +59,16 @@ def ends_by_itself(client: Client) -> int:
     return code
 
 
+@contextlib.contextmanager
+def unheard(stdin: int = subprocess.PIPE) -> Iterator[subprocess.Popen[bytes]]:
+    """Yield a server whose answers nobody reads unless the test does; it is gone afterwards."""
+    with subprocess.Popen(SERVER, stdin=stdin, stdout=subprocess.PIPE, bufsize=0) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
 @pytest.fixture
 def editor() -> Iterator[subprocess.Popen[bytes]]:
     """Return a process that stands for the editor, to be killed."""
@@ -231,6 +241,28 @@ def test_an_editor_that_is_gone_already_ends_it(
     assert ends_by_itself(client) == 0
 
 
+def test_what_an_editor_that_is_gone_already_had_sent_is_stored(
+    start: StartClient, editor: subprocess.Popen[bytes]
+) -> None:
+    reader = start()
+    session = open_new(reader)
+    reader.result(append(reader, session, "first"))
+    editor.kill()
+    editor.wait()
+    requests = [
+        framed(0, "initialize", {"processId": editor.pid, "capabilities": {}}),
+        framed(1, "session/open", {"sessionId": session}),
+        framed(2, "session/append", {"sessionId": session, "events": [said("last")]}),
+    ]
+
+    with unheard() as process:
+        assert process.stdin is not None
+        process.stdin.write(b"".join(requests))
+        assert process.wait(timeout=PROMISED_S) == 0
+
+    assert stored(reader, session)[-1] == "last"
+
+
 @pytest.mark.parametrize("process_id", [None, 0, -1, 2**31, 2**70])
 def test_a_process_id_that_is_none_does_no_harm(tmp_path: Path, process_id: int | None) -> None:
     client = Client(tmp_path)
@@ -346,21 +378,14 @@ def test_a_client_that_reads_nothing_does_not_keep_it(start: StartClient) -> Non
     writer.result(append(writer, session, "x" * 100))
     large = {"type": "text", "data": {"content": "x" * 1_000_000}}
     writer.request("session/append", {"sessionId": session, "events": [large]})
-    unread, write = os.pipe()
-    process = subprocess.Popen(SERVER, stdin=subprocess.PIPE, stdout=write)
-    os.close(write)
     requests = [framed(0, "initialize", {"capabilities": {}})]
     requests += [framed(n, "session/events", {"sessionId": session}) for n in range(1, 20)]
 
-    try:
+    with unheard() as process:
         assert process.stdin is not None
         process.stdin.write(b"".join(requests))
         process.stdin.close()
         process.wait(timeout=PROMISED_S)
-    finally:
-        process.kill()
-        process.wait()
-        os.close(unread)
 
 
 def test_what_was_sent_behind_unread_answers_is_stored_at_the_end(start: StartClient) -> None:
@@ -368,27 +393,20 @@ def test_what_was_sent_behind_unread_answers_is_stored_at_the_end(start: StartCl
     session = open_new(writer)
     large = [said(f"{n}" + "x" * 1_000_000) | {"id": f"{n}"} for n in range(4)]
     writer.request("session/append", {"sessionId": session, "events": large})
-    unread, write = os.pipe()
-    process = subprocess.Popen(SERVER, stdin=subprocess.PIPE, stdout=write)
-    os.close(write)
     requests = [framed(0, "initialize", {"capabilities": {}})]
     requests.append(framed(1, "session/open", {"sessionId": session, "tail": 0}))
     requests += [framed(n, "session/events", {"sessionId": session}) for n in range(2, 250)]
     requests.append(framed(250, "session/append", {"sessionId": session, "events": [said("last")]}))
 
-    try:
+    with unheard() as process:
         assert process.stdin is not None
+        assert process.stdout is not None
         process.stdin.write(b"".join(requests))
-        process.stdin.flush()
         # The end comes while the server has stopped to read, and waits for its client.
-        select.select([unread], [], [])
+        select.select([process.stdout], [], [])
         time.sleep(2)
         process.stdin.close()
         assert process.wait(timeout=PROMISED_S) == 0
-    finally:
-        process.kill()
-        process.wait()
-        os.close(unread)
     params = {"sessionId": session, "limit": 1}
     assert writer.request("session/events", params)["events"][0]["id"] == "last"
 
@@ -410,19 +428,12 @@ def test_the_end_is_seen_while_nothing_can_be_stored(start: StartClient, databas
 
 
 def test_a_stdout_that_nobody_reads_any_more_ends_it() -> None:
-    unread, write = os.pipe()
-    process = subprocess.Popen(SERVER, stdin=subprocess.PIPE, stdout=write)
-    os.close(write)
-    os.close(unread)
-
-    try:
+    with unheard() as process:
         assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdout.close()
         process.stdin.write(framed(1, "initialize", {"capabilities": {}}))
-        process.stdin.flush()
         process.wait(timeout=PROMISED_S)
-    finally:
-        process.kill()
-        process.communicate()
 
 
 def test_all_that_was_said_before_stdout_was_closed_is_stored(start: StartClient) -> None:
@@ -439,24 +450,17 @@ def test_all_that_was_said_before_stdout_was_closed_is_stored(start: StartClient
         for name in names(count)
     ]
     ours, theirs = socket.socketpair()
-    unread, write = os.pipe()
-    process = subprocess.Popen(SERVER, stdin=theirs.fileno(), stdout=write)
-    os.close(write)
 
-    try:
+    with ours, theirs, unheard(stdin=theirs.fileno()) as process:
+        assert process.stdout is not None
         for greeting in greetings:
             ours.sendall(greeting)
-            assert os.read(unread, 65_536)
+            assert process.stdout.read(65_536)
         process.send_signal(signal.SIGSTOP)
         ours.sendall(b"".join(appends))
-        os.close(unread)
+        process.stdout.close()
         process.send_signal(signal.SIGCONT)
         assert process.wait(timeout=PROMISED_S) == 0
-    finally:
-        process.kill()
-        process.wait()
-        ours.close()
-        theirs.close()
     assert stored(reader, session)[2:] == names(count), "behind the first, and the boundary"
 
 

@@ -169,7 +169,6 @@ class FrameReader:
         self._thread: threading.Thread | None = None
         self._look: asyncio.TimerHandle | None = None
         self._hung_up = False
-        self._closed = False
 
     def start(self) -> None:
         """Begin to read."""
@@ -183,7 +182,7 @@ class FrameReader:
     def pause(self) -> None:
         """Read no more for now: the client is ahead of us."""
         # Of a client that hung up, no more is left than a pipe holds, and then the end.
-        if self._hung_up or self._closed:
+        if self._hung_up:
             return
         self._shut()
         if self._thread is None and self._look is None:
@@ -191,31 +190,29 @@ class FrameReader:
 
     def close(self) -> None:
         """Read no more."""
-        self._closed = True
         self._shut()
         if self._look is not None:
             self._look.cancel()
 
     def resume(self) -> None:
         """Read on."""
-        if self._open.is_set() or self._closed:
+        if self._open.is_set():
             return
         if self._thread is None:
             self._loop.add_reader(self._fd, self._readable)
         self._open.set()
 
     def read_out(self) -> None:
-        """Hand over what has come by now, however far the client is ahead of us, and close.
+        """Hand over what has come by now, however far the client is ahead of us.
 
         Where a thread reads, it has handed that over.
         """
+        # A reading that is due already would wait for what is read here.
         self.close()
         if self._thread is not None:
             return
-        come = select.poll()
-        come.register(self._fd, select.POLLIN)
         for _ in range(_LAST_READS):
-            if not come.poll(0) or (frames := self._read()) is None:
+            if not _has(self._fd, "POLLIN") or (frames := self._read()) is None:
                 return
             self._on_frames(frames)
 
@@ -263,11 +260,16 @@ def has_hung_up(fd: int) -> bool:
 
     Windows cannot tell: there the watch over the editor's process has to do.
     """
+    # The end of both directions is reported unasked; that of ours alone, on Linux, for asking.
+    return _has(fd, "POLLRDHUP")
+
+
+def _has(fd: int, event: str) -> bool:
+    """Tell whether *event*, named as in `select`, or the end has come to *fd*. In doubt: no."""
     if not hasattr(select, "poll"):
         return False
-    # The end of both directions is reported unasked; that of ours alone, on Linux, for asking.
     events = select.poll()
-    events.register(fd, getattr(select, "POLLRDHUP", 0))
+    events.register(fd, getattr(select, event, 0))
     return bool(events.poll(0))
 
 

@@ -49,7 +49,7 @@ class Chain:
             rows.check_absence(db, session_id)
             raise SessionNotFound(session_id)
         invocation = row["invocation"]
-        session = rows.sound(row)
+        session = rows.mended(row)
         self._db = db
         self._at = at
         self._session_id = session_id
