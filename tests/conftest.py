@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from segue.cli.client import Client
-from segue.storage.local import LocalSessionService
+from segue.store.sqlite.service import LocalSessionService
 
 StartClient = Callable[..., Client]
 

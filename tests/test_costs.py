@@ -16,14 +16,16 @@ from typing import Any
 
 import pytest
 
-from segue.lsp import framing
-from segue.lsp.framing import FrameReader, FrameWriter
+from segue.lsp.framing import reader as framing
+from segue.lsp.framing.reader import FrameReader
+from segue.lsp.framing.writer import FrameWriter
 from segue.lsp.server import SessionServer
-from segue.service import SessionService
-from segue.storage import chain, library, local, rows
-from segue.storage.local import LocalSessionService
-from segue.window import Window
-from tests.making import add, counted, place, said, store
+from segue.sessions.window import Window
+from segue.store.service import SessionService
+from segue.store.sqlite import driver
+from segue.store.sqlite import service as local
+from segue.store.sqlite.service import LocalSessionService
+from tests.factories import add, counted, place, said, store
 
 ONE_APPEND = [
     "BEGIN IMMEDIATE",
@@ -113,7 +115,7 @@ async def test_no_append_moves_the_log(
 ) -> None:
     id = await store(service, said())
     looks: list[int] = []
-    monkeypatch.setattr(library, "shorten_log", lambda db, longest: looks.append(longest))
+    monkeypatch.setattr(driver, "shorten_log", lambda db, longest: looks.append(longest))
     before = database.stat().st_mtime_ns
     for _ in range(300):
         await add(service, id, said("x" * 500))

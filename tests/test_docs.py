@@ -12,9 +12,9 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 import attrs
 import pytest
 
-from segue.events import PAYLOADS
-from segue.lsp import protocol
-from segue.strict import Characters, camel_case
+from segue.model.events import PAYLOADS
+from segue.model.validation import StringLength, camel_case
+from segue.protocol import messages
 
 ROOT = Path(__file__).parent.parent
 PROTOCOL = (ROOT / "server" / "PROTOCOL.md").read_text()
@@ -32,7 +32,7 @@ def written_interfaces(text: str) -> dict[str, Shape]:
 def implemented_interfaces() -> dict[str, Shape]:
     named = {"Event", "NewEvent", "Placement", "Session", "Boundary"}
     classes = {getattr(protocol, name) for name in named}
-    for method in protocol.METHODS.values():
+    for method in messages.METHODS.values():
         classes |= {method.params, method.result}
     return {cls.__name__: shape(cls) for cls in classes}
 
@@ -49,7 +49,7 @@ def typescript(kind: Any) -> str:
     origin, arguments = get_origin(kind), get_args(kind)
     if origin is Annotated:
         rule = arguments[1]
-        may_be_null = isinstance(rule, Characters) and rule.or_null
+        may_be_null = isinstance(rule, StringLength) and rule.or_null
         return "string | null" if may_be_null else typescript(arguments[0])
     if origin is Literal:
         return " | ".join(f'"{value}"' for value in arguments)
@@ -70,7 +70,7 @@ def test_the_vscode_extension_mirrors_the_protocol() -> None:
     assert {name: interfaces.get(name) for name in implemented} == implemented
     table = {
         method: [types.params.__name__, types.result.__name__]
-        for method, types in protocol.METHODS.items()
+        for method, types in messages.METHODS.items()
     }
     rows = re.findall(r'^  "(session/\w+)": \[(\w+), (\w+)\];$', written, re.M)
     assert {method: names for method, *names in rows} == table
@@ -80,21 +80,21 @@ def test_every_interface_is_documented_as_it_is_implemented() -> None:
     assert written_interfaces(PROTOCOL) == implemented_interfaces()
 
 
-@pytest.mark.parametrize("method", protocol.METHODS)
+@pytest.mark.parametrize("method", messages.METHODS)
 def test_every_method_is_documented_with_its_params_and_result(method: str) -> None:
     section = re.search(rf"^### {method}\n(.*?)(?=^##)", PROTOCOL, re.M | re.S)
     assert section is not None
-    for cls in (protocol.METHODS[method].params, protocol.METHODS[method].result):
+    for cls in (messages.METHODS[method].params, messages.METHODS[method].result):
         assert f"interface {cls.__name__} " in section[1] or f"`{cls.__name__}`" in section[1]
 
 
 def test_no_method_is_documented_that_is_not_there() -> None:
-    assert set(re.findall(r"^### (session/\w+)$", PROTOCOL, re.M)) == set(protocol.METHODS)
+    assert set(re.findall(r"^### (session/\w+)$", PROTOCOL, re.M)) == set(messages.METHODS)
 
 
 def test_the_neovim_plugin_knows_every_method() -> None:
     client = (ROOT / "editors" / "nvim" / "lua" / "segue" / "server.lua").read_text()
-    assert set(re.findall(r'"(session/\w+)"', client)) == set(protocol.METHODS)
+    assert set(re.findall(r'"(session/\w+)"', client)) == set(messages.METHODS)
 
 
 @pytest.mark.parametrize("type", PAYLOADS)

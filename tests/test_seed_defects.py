@@ -5,15 +5,26 @@ from pathlib import Path
 
 import pytest
 
-from segue import events as model
-from segue.events import Event
-from segue.manager import SessionManager
-from segue.service import HeadMoved, SessionService
-from segue.storage import local
-from segue.storage.local import LocalSessionService
-from segue.window import Window
-from segue.workspace import resolve_workspace
-from tests.making import HERE, add, chain, contents, execute, note, place, said, store
+from segue.model import events as model
+from segue.model.errors import HeadMoved
+from segue.model.events import Event
+from segue.model.workspace import resolve_workspace
+from segue.sessions.manager import SessionManager
+from segue.sessions.window import Window
+from segue.store.service import SessionService
+from segue.store.sqlite import service as local
+from segue.store.sqlite.service import LocalSessionService
+from tests.factories import (
+    HERE,
+    add,
+    chain,
+    contents,
+    execute,
+    note,
+    place,
+    said,
+    store,
+)
 
 
 @pytest.fixture

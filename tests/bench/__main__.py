@@ -29,9 +29,9 @@ from tests.bench import (
     starting,
     storing,
 )
-from tests.bench.measuring import FULL, QUICK, Found, Row, Sizes
+from tests.bench.measuring import FULL, QUICK, FindResult, Row, Sizes
 
-GROUPS: dict[str, Callable[[Sizes, Path], Iterator[Found]]] = {
+GROUPS: dict[str, Callable[[Sizes, Path], Iterator[FindResult]]] = {
     "starting": starting.measure,
     "echoing": echoing.measure,
     "appending": appending.measure,
@@ -70,7 +70,7 @@ def main() -> None:
         reporting.write(command, facts, found, seconds)
 
 
-def _measured(groups: list[str], sizes: Sizes) -> Iterator[Found]:
+def _measured(groups: list[str], sizes: Sizes) -> Iterator[FindResult]:
     _say(reporting.TABLE)
     with tempfile.TemporaryDirectory(prefix="segue-bench-") as folder:
         for group in groups:

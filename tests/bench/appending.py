@@ -11,9 +11,9 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from segue.events import new_id
-from segue.storage import library
-from segue.storage.library import Connection
+from segue.model.events import new_id
+from segue.store.sqlite import driver
+from segue.store.sqlite.driver import Connection
 from tests.bench import atuin, peers, stores
 from tests.bench.measuring import (
     Figure,
@@ -171,7 +171,7 @@ def raw(stack: contextlib.ExitStack, folder: Path, synchronous: str = "FULL") ->
     path = folder / "bare.db"
     with stores.made(path) as made:
         stores.add_session(made, 1, 0)
-    db = library.connect(str(path))
+    db = driver.connect(str(path))
     stack.callback(db.close)
     db.execute(f"PRAGMA synchronous = {synchronous}")
     return db

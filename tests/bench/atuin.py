@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from segue.storage import library
-from segue.storage.library import Connection
+from segue.store.sqlite import driver
+from segue.store.sqlite.driver import Connection
 
 _SCHEMA = """
 CREATE TABLE sessions (
@@ -38,7 +38,7 @@ _HEAD = "UPDATE sessions SET head_id = ?, updated_at = ? WHERE id = ?"
 def made(path: Path) -> Connection:
     """Make a store, with atuin's journal mode and the durability that Segue promises."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    db: Connection = library.connect(str(path))
+    db: Connection = driver.connect(str(path))
     db.execute("PRAGMA journal_mode = WAL")
     db.executescript(_SCHEMA)
     return db

@@ -14,12 +14,22 @@ from typing import Any
 
 import attrs
 
-from segue.events import Event, new_id
-from segue.service import NewSession, StorageUnavailable
-from segue.storage import library
-from segue.storage.local import LocalSessionService
+from segue.model.errors import StorageUnavailable
+from segue.model.events import Event, new_id
+from segue.model.records import NewSession
+from segue.store.sqlite import driver
+from segue.store.sqlite.service import LocalSessionService
 from tests.bench import appending, stores
-from tests.bench.measuring import Row, Samples, Side, Sizes, at_least, at_most, shown, take_turns
+from tests.bench.measuring import (
+    Row,
+    Samples,
+    Side,
+    Sizes,
+    at_least,
+    at_most,
+    shown,
+    take_turns,
+)
 from tests.faults.crowding import crowd
 
 PROCESSES = 16
@@ -143,7 +153,7 @@ async def _append(path: Path, until: _Until, number: int) -> dict[str, Any]:
 
 
 async def _commit(path: Path, until: _Until, number: int) -> dict[str, Any]:
-    with contextlib.closing(library.connect(str(path))) as db:
+    with contextlib.closing(driver.connect(str(path))) as db:
         db.execute(f"PRAGMA busy_timeout = {_PLAIN_TIMEOUT_S * 1_000}")
         key = (number + 1) << 32
 
@@ -152,7 +162,7 @@ async def _commit(path: Path, until: _Until, number: int) -> dict[str, Any]:
             appending.commit(db, [appending.stored(key + 1)])
             key += 1
 
-        return await _saturate(commit, until, *library.Error)
+        return await _saturate(commit, until, *driver.Error)
 
 
 async def _saturate(

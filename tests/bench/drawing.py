@@ -9,7 +9,7 @@ from html import escape
 
 import attrs
 
-from tests.bench.measuring import Curve, Found, Limit, Row, number, shown
+from tests.bench.measuring import Curve, FindResult, Limit, Row, number, shown
 
 _WIDTH, _MARGIN = 1180, 28
 _PLOT_TOP, _PLOT_HEIGHT, _PLOT_WIDTH = 96, 260, 224
@@ -45,7 +45,7 @@ text { font: 12px system-ui, -apple-system, "Segoe UI", sans-serif; fill: var(--
 """ + "".join(f".{c} {{ stroke: var(--{c}); }} .{c}t {{ fill: var(--{c}); }}\n" for c in _COLOURS)
 
 
-def picture(found: Sequence[Found]) -> str:
+def picture(found: Sequence[FindResult]) -> str:
     """Return the SVG."""
     curves = [each for each in found if isinstance(each, Curve)]
     judged = [each for each in found if isinstance(each, Row) and _limit(each) is not None]

@@ -13,16 +13,17 @@ from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
-from segue.events import Event, new_id
-from segue.service import NewSession, now
-from segue.storage import library, local
-from segue.storage.library import Connection
-from segue.storage.local import LocalSessionService
+from segue.model.events import Event, new_id
+from segue.model.records import NewSession, now
+from segue.store.sqlite import driver
+from segue.store.sqlite import service as local
+from segue.store.sqlite.driver import Connection
+from segue.store.sqlite.service import LocalSessionService
 from tests.bench import atuin, stores
 from tests.bench.measuring import (
     Curve,
     Figure,
-    Found,
+    FindResult,
     Row,
     Samples,
     Side,
@@ -43,7 +44,7 @@ _INVOCATION = "invocation"
 _SLOW = 5
 
 
-def measure(sizes: Sizes, folder: Path) -> Iterator[Found]:
+def measure(sizes: Sizes, folder: Path) -> Iterator[FindResult]:
     """Compare each number of sessions with the look-up of one by its id, and with atuin's."""
     paths = stores.with_sessions(folder, sizes)
     with one_cpu():
@@ -175,7 +176,7 @@ def _statements(sizes: Sizes, paths: dict[int, Path], folder: Path) -> dict[str,
     sides = []
     with contextlib.ExitStack() as stack:
         for count, path in paths.items():
-            db = stack.enter_context(contextlib.closing(library.connect(str(path))))
+            db = stack.enter_context(contextlib.closing(driver.connect(str(path))))
             theirs = stack.enter_context(contextlib.closing(atuin.made(folder / f"{count}.db")))
             atuin.copy_sessions(theirs, path)
             place = partial(_place, count)

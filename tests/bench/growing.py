@@ -11,7 +11,7 @@ from tests.bench import appending, opening, peers, stores
 from tests.bench.measuring import (
     Curve,
     Figure,
-    Found,
+    FindResult,
     Row,
     Samples,
     Side,
@@ -40,7 +40,7 @@ _PEERS = {
 _TAIL = 200
 
 
-def measure(sizes: Sizes, folder: Path) -> Iterator[Found]:
+def measure(sizes: Sizes, folder: Path) -> Iterator[FindResult]:
     """Compare the longest session with the shortest, and with how others' appends grow."""
     path, ids = stores.with_events(folder, sizes)
     short, long = sizes.lengths[0], sizes.longest

@@ -7,15 +7,16 @@ synchronous=NORMAL, which loses the last commits when the power fails.
 import sys
 from typing import Any
 
-from segue.lsp import lazy_types
+from segue.startup import lazy_lsp_types
 
-lazy_types.install()
+lazy_lsp_types.install()
 
 import attrs  # noqa: E402
 
-from segue import __main__ as segue  # noqa: E402
-from segue.lsp import protocol, server  # noqa: E402
-from segue.storage import library  # noqa: E402
+from segue.lsp import server  # noqa: E402
+from segue.protocol import messages
+from segue.startup import compose as segue  # noqa: E402
+from segue.store.sqlite import driver  # noqa: E402
 
 
 @attrs.frozen(kw_only=True)
@@ -32,20 +33,20 @@ async def echo(ls: Any, params: Echo) -> Echo:
 
 def add_echo() -> None:
     """Let the server answer `bench/echo`, in the way of all its methods."""
-    protocol.METHODS["bench/echo"] = protocol.Method(Echo, Echo)
+    messages.METHODS["bench/echo"] = messages.Method(Echo, Echo)
     server.HANDLERS["bench/echo"] = echo
 
 
 def make_normal() -> None:
     """Let no commit wait for the disk."""
-    connect = library.connect
+    connect = driver.connect
 
-    def connect_normal(where: str) -> library.Connection:
+    def connect_normal(where: str) -> driver.Connection:
         db = connect(where)
         db.execute("PRAGMA synchronous = NORMAL")
         return db
 
-    library.connect = connect_normal
+    driver.connect = connect_normal
 
 
 if __name__ == "__main__":

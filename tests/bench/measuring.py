@@ -112,7 +112,7 @@ class Curve:
     ours: bool = True
 
 
-Found = Row | Curve
+FindResult = Row | Curve
 
 
 @attrs.frozen(kw_only=True)

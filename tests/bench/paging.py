@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from segue.storage import library
+from segue.store.sqlite import driver
 from tests.bench import stores
 from tests.bench.growing import page_through
 from tests.bench.measuring import (
@@ -105,7 +105,7 @@ def _at_once(server: Server, session_id: str, count: int) -> Side:
 
 def _floors(path: Path, session: int, copy: Path) -> Side:
     def measure(_: int) -> Samples:
-        with contextlib.closing(library.connect(str(path))) as db:
+        with contextlib.closing(driver.connect(str(path))) as db:
             db.row_factory = None
             times = [time.perf_counter()]
             rows = db.execute(_ROWS, (session,)).fetchall()

@@ -7,9 +7,17 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from segue.storage import library
+from segue.store.sqlite import driver
 from tests.bench import appending, stores
-from tests.bench.measuring import Row, Samples, Side, Sizes, at_least, one_cpu, take_turns
+from tests.bench.measuring import (
+    Row,
+    Samples,
+    Side,
+    Sizes,
+    at_least,
+    one_cpu,
+    take_turns,
+)
 from tests.bench.wire import NAIVE, Server
 
 IN_FLIGHT = 64
@@ -102,7 +110,7 @@ def _lines(path: Path, events: int) -> Side:
 
 
 def _check(path: Path, expected: int) -> None:
-    with contextlib.closing(library.connect(str(path))) as db:
+    with contextlib.closing(driver.connect(str(path))) as db:
         # The first append to a session that is resumed stores the boundary before it.
         (stored,) = db.execute(
             "SELECT count(*) FROM events WHERE type <> 'system_context'"

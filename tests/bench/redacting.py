@@ -20,9 +20,9 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from segue import redact
+from segue.redaction import engine
 from tests.bench.measuring import shown
-from tests.leaking import leaks
+from tests.secret_samples import leaks
 
 Finds = Callable[[str], bool]
 """Tells whether a text holds a secret."""
@@ -32,7 +32,7 @@ _LEAKS = 500
 _LINES = 20_000
 _OTHERS = ("/usr/lib/node_modules", "/usr/share/nodejs")
 _SUFFIXES = {".py", ".md", ".txt", ".js", ".json"}
-_KEYWORDS = [keyword for rule in redact.RULES for keyword in rule.keywords]
+_KEYWORDS = [keyword for rule in engine.RULES for keyword in rule.keywords]
 
 HOSTILE = [
     *(
@@ -86,7 +86,7 @@ def _sides(worst: list[str]) -> Iterator[tuple[str, Finds, list[str]]]:
 
 def finds(text: str) -> bool:
     """Tell whether `segue.redact` masks something."""
-    return redact.mask(text, json.dumps(text)) is not text
+    return engine.mask(text, json.dumps(text)) is not text
 
 
 @contextlib.contextmanager

@@ -10,9 +10,17 @@ from pathlib import Path
 
 import attrs
 
-from segue.storage import library
+from segue.store.sqlite import driver
 from tests.bench import drawing, peers
-from tests.bench.measuring import Curve, Found, Limit, Row, Sizes, number, shown
+from tests.bench.measuring import (
+    Curve,
+    FindResult,
+    Limit,
+    Row,
+    Sizes,
+    number,
+    shown,
+)
 
 HERE = Path(__file__).parent
 TABLE = (
@@ -50,7 +58,7 @@ def _reached(row: Row, limit: Limit | None) -> str:
     return f"{limit}{row.unit} {'✓' if limit.holds(row.value) else '✗'}"
 
 
-def summary(found: Sequence[Found], seconds: float) -> str:
+def summary(found: Sequence[FindResult], seconds: float) -> str:
     """Return how many goals were reached, and how long it took."""
     kinds = []
     for kind in ("goal", "stretch"):
@@ -64,7 +72,7 @@ def summary(found: Sequence[Found], seconds: float) -> str:
     return f"\nGoals reached: {goals}; stretch: {stretch}. It took {seconds / 60:.1f} minutes."
 
 
-def write(command: str, facts: str, found: Sequence[Found], seconds: float) -> None:
+def write(command: str, facts: str, found: Sequence[FindResult], seconds: float) -> None:
     """Write RESULTS.md and its picture, in the order of the goals."""
     found = sorted(found, key=_number)
     parts = [
@@ -83,7 +91,7 @@ def write(command: str, facts: str, found: Sequence[Found], seconds: float) -> N
     (HERE / "RESULTS.svg").write_text(drawing.picture(found), encoding="utf-8")
 
 
-def _growth(found: Sequence[Found]) -> Iterator[str]:
+def _growth(found: Sequence[FindResult]) -> Iterator[str]:
     curves = [each for each in found if isinstance(each, Curve)]
     for axis in dict.fromkeys(curve.axis for curve in curves):
         shared = [curve for curve in curves if curve.axis == axis]
@@ -110,7 +118,7 @@ def facts(sizes: Sizes) -> str:
     )
     lines = (
         f"{os.cpu_count()} CPUs{_model()}, {system}, load {os.getloadavg()[0]:.1f} at the start",
-        f"{python}, SQLite {library.VERSION} ({library.NAME}), commit {_commit()}",
+        f"{python}, SQLite {driver.VERSION} ({driver.NAME}), commit {_commit()}",
         ", ".join(f"{name} {version(name)}" for name in _LIBRARIES),
         f"peers: {peers.versions()}",
         f"sizes: {measured}; no seed: nothing is random but the ids",
@@ -137,9 +145,9 @@ def _commit() -> str:
     return told.stdout.strip() or "unknown"
 
 
-def _rows(found: Iterable[Found]) -> Iterator[Row]:
+def _rows(found: Iterable[FindResult]) -> Iterator[Row]:
     yield from (each for each in found if isinstance(each, Row))
 
 
-def _number(found: Found) -> int:
+def _number(found: FindResult) -> int:
     return found.number or _UNNUMBERED if isinstance(found, Row) else _UNNUMBERED

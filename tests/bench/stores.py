@@ -6,8 +6,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from segue.storage import library, schema
-from segue.storage.library import Connection
+from segue.store.sqlite import driver, schema
+from segue.store.sqlite.driver import Connection
 from tests.bench.measuring import Sizes
 
 PER_DIRECTORY = 100
@@ -57,7 +57,7 @@ SELECT (:number << 32) + n, randomblob(16), :number, :now, 'text', :data FROM co
 def made(path: Path) -> Iterator[Connection]:
     """Make a database and let it be filled in one transaction, without waiting for the disk."""
     path.parent.mkdir(parents=True)
-    db = library.connect(str(path))
+    db = driver.connect(str(path))
     schema.migrate(db)
     db.execute("PRAGMA synchronous = OFF")
     db.execute("PRAGMA cache_size = -400000")

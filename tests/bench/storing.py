@@ -7,10 +7,10 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from segue.events import Event, new_id
-from segue.service import NewSession
-from segue.storage import library
-from segue.storage.local import LocalSessionService
+from segue.model.events import Event, new_id
+from segue.model.records import NewSession
+from segue.store.sqlite import driver
+from segue.store.sqlite.service import LocalSessionService
 from tests.bench import atuin, peers
 from tests.bench.measuring import Row, Sizes, at_most
 
@@ -82,7 +82,7 @@ def _atuin(path: Path, events: int) -> float:
 
 
 def _payloads(path: Path, events: int) -> float:
-    with contextlib.closing(library.connect(str(path))) as db:
+    with contextlib.closing(driver.connect(str(path))) as db:
         db.execute("CREATE TABLE payloads (id INTEGER PRIMARY KEY, data TEXT NOT NULL)")
         db.execute("BEGIN")
         db.executemany("INSERT INTO payloads (data) VALUES (?)", [(_TEXT,)] * events)
@@ -91,6 +91,6 @@ def _payloads(path: Path, events: int) -> float:
 
 
 def _size(path: Path, events: int) -> float:
-    with contextlib.closing(library.connect(str(path))) as db:
+    with contextlib.closing(driver.connect(str(path))) as db:
         db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     return os.path.getsize(path) / events

@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 
-from segue.service import PAGE, StoredEvent
-from segue.storage.local import LocalSessionService
+from segue.model.records import PAGE, StoredEvent
+from segue.store.sqlite.service import LocalSessionService
 
 HERE = Path(__file__).parent
 PLUGIN = HERE.parents[1] / "editors" / "nvim"

@@ -9,7 +9,15 @@ from typing import Any
 
 import pytest
 
-from tests.editors.neovim import Live, Seen, messages, needs_neovim, said, sessions, stored
+from tests.editors.neovim import (
+    Live,
+    Seen,
+    messages,
+    needs_neovim,
+    said,
+    sessions,
+    stored,
+)
 
 pytestmark = needs_neovim
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from segue.cli.client import Client
-from segue.events import Event
-from segue.manager import SessionManager
-from segue.storage.local import LocalSessionService
-from segue.workspace import resolve_workspace
+from segue.model.events import Event
+from segue.model.workspace import resolve_workspace
+from segue.sessions.manager import SessionManager
+from segue.store.sqlite.service import LocalSessionService
 from tests.editors.neovim import (
     NEOVIM,
     PLUGIN,

@@ -13,7 +13,7 @@ import subprocess
 import sys
 from typing import Any
 
-from segue.storage import library
+from segue.store.sqlite import driver
 from tests.faults.programme import HERE, ROOT, Report, run_programme
 
 RESULTS = HERE / "RESULTS.json"
@@ -62,7 +62,7 @@ def setting() -> dict[str, Any]:
     done = subprocess.run(commit, cwd=ROOT, capture_output=True, text=True, check=True)
     return {
         "commit": done.stdout.strip(),
-        "sqlite": f"{library.VERSION} ({library.NAME})",
+        "sqlite": f"{driver.VERSION} ({driver.NAME})",
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}, {os.cpu_count()} processors",
     }

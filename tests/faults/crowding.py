@@ -16,13 +16,14 @@ from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from segue.service import HeadMoved, NewSession, SegueError
-from segue.storage import library
-from segue.storage.local import LocalSessionService
+from segue.model.errors import HeadMoved, SegueError
+from segue.model.records import NewSession
+from segue.store.sqlite import driver
+from segue.store.sqlite.service import LocalSessionService
+from tests.factories import HERE, INVOCATION
 from tests.faults import ledger
 from tests.faults.ledger import Ledger
 from tests.faults.programme import Report, Size, main
-from tests.making import HERE, INVOCATION
 
 PROCESSES = 16
 SESSIONS = ("one", "two", "three", "four")
@@ -194,7 +195,7 @@ def open_new(report: Report, database: Path) -> None:
     for answer in crowd(PROCESSES, open_one):
         report.expect("refused" not in answer, UNOPENED, answer.get("refused", ""))
         report.count("openings of a new database")
-    with contextlib.closing(library.connect(str(database))) as db:
+    with contextlib.closing(driver.connect(str(database))) as db:
         (sessions,) = db.execute("SELECT count(*) FROM sessions").fetchone()
         report.expect(sessions == PROCESSES, SCHEMAS, f"{sessions} sessions")
         report.expect(list(_schema(db)) == list(_expected_schema()), SCHEMAS)
@@ -202,14 +203,14 @@ def open_new(report: Report, database: Path) -> None:
 
 
 def _expected_schema() -> Iterator[tuple[Any, ...]]:
-    from segue.storage import schema
+    from segue.store.sqlite import schema
 
-    with contextlib.closing(library.connect(":memory:")) as db:
+    with contextlib.closing(driver.connect(":memory:")) as db:
         schema.migrate(db)
         yield from list(_schema(db))
 
 
-def _schema(db: library.Connection) -> Iterator[tuple[Any, ...]]:
+def _schema(db: driver.Connection) -> Iterator[tuple[Any, ...]]:
     for row in db.execute("SELECT type, name, sql FROM sqlite_master ORDER BY type, name"):
         yield tuple(row)
     yield tuple(db.execute("PRAGMA user_version").fetchone())
@@ -232,7 +233,7 @@ def read_long(report: Report, database: Path) -> None:
         return {"sessions": mine}
 
     # Not `connect_to_read`: where nobody writes yet, that one locks nothing.
-    reader = library.connect(str(database))
+    reader = driver.connect(str(database))
     with contextlib.closing(reader):
         reader.execute("BEGIN")
         reader.execute("SELECT count(*) FROM events").fetchall()
@@ -249,7 +250,7 @@ def _is_enough(log: Path, until: float) -> bool:
     return late > PATIENCE_S or (late > 0 and log.stat().st_size > LONG_LOG)
 
 
-async def _go_on(report: Report, database: Path, reader: library.Connection) -> None:
+async def _go_on(report: Report, database: Path, reader: driver.Connection) -> None:
     async with opened(database) as service:
         reader.execute("COMMIT")
         for number in range(3):

@@ -23,15 +23,12 @@ from typing import Any
 import attrs
 
 from segue.cli.client import Client, RequestError
-from segue.events import Event
-from segue.service import (
-    NewSession,
-    SessionService,
-    StorageCorrupt,
-    StorageError,
-)
-from segue.storage import library
-from segue.storage.local import LocalSessionService
+from segue.model.errors import StorageCorrupt, StorageError
+from segue.model.events import Event
+from segue.model.records import NewSession
+from segue.store.service import SessionService
+from segue.store.sqlite import driver
+from segue.store.sqlite.service import LocalSessionService
 from tests.faults.pages import Layout, layout
 from tests.faults.programme import Report, Size, main
 from tests.faults.staging import database_in, quiet, stage
@@ -67,7 +64,7 @@ class Good:
 
 
 @attrs.define
-class Found:
+class FindResult:
     """What a window met when it read everything."""
 
     errors: list[StorageError] = attrs.field(factory=list)
@@ -98,7 +95,7 @@ def _event(session: int, seq: int) -> Event:
 
 
 def _inspected(database: Path, ids: list[str]) -> Good:
-    with contextlib.closing(library.connect_to_read(str(database))) as db:
+    with contextlib.closing(driver.connect_to_read(str(database))) as db:
         rows = db.execute("SELECT key, data FROM events").fetchall()
     says = {_says(data): key for key, data in rows}
     assert len(says) == SESSIONS * EVENTS
@@ -249,7 +246,7 @@ class Victim:
         database.write_bytes(content)
         shutil.copy(f"{good.database}-lock", f"{database}-lock")
 
-    def judge(self, found: Found, kind: str) -> None:
+    def judge(self, found: FindResult, kind: str) -> None:
         """Compare what was found with what must be there."""
         report = self._report
         report.count(f"damaged: {kind}")
@@ -270,7 +267,7 @@ class Victim:
     def _is_disowned(self) -> bool:
         return self._database.read_bytes() == self._content
 
-    def _judge_disowned(self, found: Found) -> None:
+    def _judge_disowned(self, found: FindResult) -> None:
         """Count a file whose first page no longer says what it is: it is left as it was."""
         self._report.count("first page hit, left as it is")
         self._report.expect(
@@ -279,7 +276,7 @@ class Victim:
         self._report.expect(not found.errors, "a window opens a session, whatever is damaged",
                             f"pages {sorted(self._hit)}: {found.errors[:1]}")  # fmt: skip
 
-    def _judge_messages(self, found: Found) -> None:
+    def _judge_messages(self, found: FindResult) -> None:
         told = [match for error in found.errors if (match := SET_ASIDE.fullmatch(str(error)))]
         example = "; ".join(map(str, found.errors))
         self._report.expect(len(told) == 1, "damage is told once, with both paths", example)
@@ -295,7 +292,7 @@ class Victim:
         real = (len(found.sessions), len(found.says))
         self._report.expect(counts == real, "the counts told are right", f"{counts}, {real}")
 
-    def _judge_rows(self, found: Found, how: str) -> None:
+    def _judge_rows(self, found: FindResult, how: str) -> None:
         places = self._good.layout
         events = self._good.events
         own, above = places.own, places.above
@@ -315,9 +312,9 @@ class Victim:
         self._report.count(f"rows altered, {how}", len(strange))
 
 
-async def read_all(database: Path) -> Found:
+async def read_all(database: Path) -> FindResult:
     """Read everything as a window does that tries again when it is told to."""
-    found = Found()
+    found = FindResult()
     for _ in range(4):
         try:
             service = await LocalSessionService.open(database)
@@ -340,7 +337,7 @@ async def read_all(database: Path) -> Found:
     return found
 
 
-def read_apart(database: Path) -> Found:
+def read_apart(database: Path) -> FindResult:
     """Read everything in a process of its own: one that hangs can be killed."""
     ours, theirs = multiprocessing.Pipe(duplex=False)
     reader = multiprocessing.get_context("fork").Process(target=_tell, args=(database, theirs))
@@ -349,9 +346,9 @@ def read_apart(database: Path) -> Found:
     try:
         if ours.poll(PATIENCE_S):
             return ours.recv()  # type: ignore[no-any-return]
-        return Found(crash=f"nothing after {PATIENCE_S} seconds")
+        return FindResult(crash=f"nothing after {PATIENCE_S} seconds")
     except EOFError:
-        return Found(crash=f"exit code {reader.exitcode}")
+        return FindResult(crash=f"exit code {reader.exitcode}")
     finally:
         reader.kill()
         reader.join()
@@ -361,7 +358,7 @@ def _tell(database: Path, to: Any) -> None:
     to.send(asyncio.run(read_all(database)))
 
 
-async def _read(service: SessionService, found: Found) -> None:
+async def _read(service: SessionService, found: FindResult) -> None:
     found.says.clear()
     page = await service.list_sessions(archived=True, limit=1_000)
     found.sessions = [session.id for session in page.sessions]
@@ -465,7 +462,7 @@ def aim_at_all(report: Report, good: Good, chance: Random, folder: Path) -> None
 @contextlib.contextmanager
 def locked(database: Path) -> Iterator[None]:
     """Hold the lock that every write waits for."""
-    with contextlib.closing(library.connect(str(database))) as db:
+    with contextlib.closing(driver.connect(str(database))) as db:
         db.execute("BEGIN IMMEDIATE")
         yield
         db.execute("ROLLBACK")
@@ -501,18 +498,18 @@ def as_somebody_else(database: Path) -> Iterator[None]:
 @contextlib.contextmanager
 def full(database: Path) -> Iterator[None]:
     """Let every new connection be told that the disk is full."""
-    connect = library.connect
+    connect = driver.connect
 
-    def with_no_more_pages(where: str) -> library.Connection:
+    def with_no_more_pages(where: str) -> driver.Connection:
         db = connect(where)
         db.execute("PRAGMA max_page_count = 1")
         return db
 
-    library.connect = with_no_more_pages
+    driver.connect = with_no_more_pages
     try:
         yield
     finally:
-        library.connect = connect
+        driver.connect = connect
 
 
 NO_DAMAGE: dict[str, Callable[[Path], contextlib.AbstractContextManager[None]]] = {
@@ -538,7 +535,7 @@ async def _try_to_write(database: Path) -> str:
 
 def no_damage(report: Report, folder: Path) -> None:
     """Meet every other trouble: nothing is ever set aside for it."""
-    library.BUSY_TIMEOUT_S = 0.2
+    driver.BUSY_TIMEOUT_S = 0.2
     for name, trouble in NO_DAMAGE.items():
         place = folder / name.replace("/", "")
         database = place / "sessions.db"

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from ctypes import CFUNCTYPE, POINTER, Structure, byref, c_char_p, c_int, c_int64, c_void_p
 from typing import Any, Literal
 
-from segue.storage import library
+from segue.store.sqlite import driver
 
 OK = 0
 FULL = 13
@@ -185,7 +185,7 @@ def _wrap(table: Structure, name: str, call: Callable[..., int]) -> None:
 def _linked() -> Any:
     """Return the SQLite that the store has loaded, as a library of C functions."""
     extension = importlib.import_module(
-        "_sqlite3" if library.NAME == "sqlite3" else "pysqlite3._sqlite3"
+        "_sqlite3" if driver.NAME == "sqlite3" else "pysqlite3._sqlite3"
     )
     linked = ctypes.CDLL(extension.__file__)
     linked.sqlite3_vfs_find.restype = POINTER(_Vfs)

@@ -14,7 +14,7 @@ from random import Random
 from typing import Any
 
 from segue.cli.client import Client
-from segue.storage.local import LocalSessionService
+from segue.store.sqlite.service import LocalSessionService
 from tests.faults.programme import Report, Size, main
 from tests.faults.staging import (
     SERVER,

@@ -17,10 +17,10 @@ from typing import Any
 import attrs
 
 from segue.cli.client import ServerGoneError
-from segue.lsp.framing import BadFrame, FrameParser
+from segue.lsp.framing.reader import BadFrame, FrameParser
 from segue.lsp.server import SessionServer
-from segue.storage.local import LocalSessionService
-from segue.window import Window
+from segue.sessions.window import Window
+from segue.store.sqlite.service import LocalSessionService
 from tests.faults.programme import Report, Size, main
 from tests.faults.staging import CountingClient, Json, framed, quiet, request, stage
 
@@ -263,7 +263,7 @@ def _asks(body: bytes) -> str | None:
 class Wire:
     """Stands for both descriptors: hands frames to the protocol while it reads, keeps answers."""
 
-    is_behind = False
+    over_high_water_mark = False
 
     def __init__(self) -> None:
         self.answered: Answers = collections.Counter()

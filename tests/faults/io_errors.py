@@ -14,14 +14,15 @@ from typing import TypeVar
 
 import attrs
 
-from segue.service import NewSession, StorageError
-from segue.storage.local import LocalSessionService
+from segue.model.errors import StorageError
+from segue.model.records import NewSession
+from segue.store.sqlite.service import LocalSessionService
+from tests.factories import HERE, INVOCATION, contents
 from tests.faults import ledger
 from tests.faults.disk import FULL, IO_ERRORS, OK, Disk, Operation
 from tests.faults.ledger import Batch, Ledger
 from tests.faults.programme import Report, main
 from tests.faults.staging import make_folder
-from tests.making import HERE, INVOCATION, contents
 
 T = TypeVar("T")
 KEPT, DOOMED = "kept", "doomed"

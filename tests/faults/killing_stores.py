@@ -15,12 +15,13 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-from segue.service import NewSession, SegueError, SessionNotFound
-from segue.storage.local import LocalSessionService
+from segue.model.errors import SegueError, SessionNotFound
+from segue.model.records import NewSession
+from segue.store.sqlite.service import LocalSessionService
+from tests.factories import HERE, INVOCATION
 from tests.faults import ledger
 from tests.faults.ledger import Batch, Ledger
 from tests.faults.programme import Report, Size, main
-from tests.making import HERE, INVOCATION
 
 KILLS: dict[Size, int] = {"short": 200, "long": 10_000}
 AT_ONCE = 2

@@ -14,11 +14,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from segue.events import Event
-from segue.storage import library
-from segue.storage.library import Connection
+from segue.model.events import Event
+from segue.store.sqlite import driver
+from segue.store.sqlite.driver import Connection
+from tests.factories import said
 from tests.faults.programme import Report
-from tests.making import said
 
 LOST = "an acknowledged event is lost"
 TWICE = "an event is stored twice"
@@ -29,7 +29,7 @@ DAMAGED = "the database is damaged"
 REFUSED = "a retry with the same ids is refused"
 
 Batch = tuple[str, ...]
-_UNREADABLE: tuple[type[Exception], ...] = (*library.Error, ValueError)
+_UNREADABLE: tuple[type[Exception], ...] = (*driver.Error, ValueError)
 """What damage may raise; the second is for a row that is no longer JSON."""
 
 _EVENTS = """
@@ -125,7 +125,7 @@ def check_database(
 ) -> None:
     """Report whatever the database at rest breaks: of each session's writers', and by itself."""
     try:
-        with contextlib.closing(library.connect(str(database))) as db:
+        with contextlib.closing(driver.connect(str(database))) as db:
             found = [row[0] for row in db.execute("PRAGMA integrity_check(3)")]
             found += [tuple(row) for row in db.execute("PRAGMA foreign_key_check")]
             report.expect(found == ["ok"], DAMAGED, f"{found} {where}")

@@ -14,13 +14,14 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from segue.service import NewSession, StorageCorrupt
-from segue.storage.local import LocalSessionService
+from segue.model.errors import StorageCorrupt
+from segue.model.records import NewSession
+from segue.store.sqlite.service import LocalSessionService
+from tests.factories import HERE, INVOCATION
 from tests.faults import ledger
 from tests.faults.disk import OK, Disk, Operation
 from tests.faults.ledger import Ledger
 from tests.faults.programme import Report, Size, main
-from tests.making import HERE, INVOCATION
 
 STATES: dict[Size, int] = {"short": 2_000, "long": 100_000}
 CUTS = 2

@@ -18,12 +18,13 @@ from typing import Any
 import attrs
 
 from segue.cli.client import Client, RequestError
-from segue.events import Event
-from segue.service import NewSession, StorageError, StorageUnavailable
-from segue.storage import library, schema
-from segue.storage.database import Database
-from segue.storage.library import Connection
-from segue.storage.local import LocalSessionService
+from segue.model.errors import StorageError, StorageUnavailable
+from segue.model.events import Event
+from segue.model.records import NewSession
+from segue.store.sqlite import driver, schema
+from segue.store.sqlite.connection import Database
+from segue.store.sqlite.driver import Connection
+from segue.store.sqlite.service import LocalSessionService
 from tests.faults.programme import Report, Size, main
 from tests.faults.staging import database_in, quiet, stage
 
@@ -58,7 +59,7 @@ class State:
 
 def state_of(database: Path) -> State:
     """Return the state in which a process that opens *database* finds it."""
-    with contextlib.closing(library.connect(str(database))) as db:
+    with contextlib.closing(driver.connect(str(database))) as db:
         names = [row[0] for row in db.execute("SELECT name FROM sqlite_master ORDER BY name")]
         tables = [
             row[0]
@@ -141,14 +142,14 @@ class Migrations:
 
 def _die_of(database: Path, stop: Stop) -> None:
     """Open *database* with *stop* at work, as a window does; never return."""
-    connect = library.connect
+    connect = driver.connect
 
     def harmed(where: str) -> Connection:
         db = connect(where)
         stop(db)
         return db
 
-    library.connect = harmed
+    driver.connect = harmed
     try:
         Database(str(database))._open().close()
     except BaseException:
@@ -231,7 +232,7 @@ def later_version(report: Report, folder: Path, pending: bool) -> None:
     database = database_in(folder)
     shutil.rmtree(database.parent, ignore_errors=True)
     asyncio.run(_fill(database, rows=3))
-    writer = library.connect(str(database))
+    writer = driver.connect(str(database))
     writer.execute("UPDATE compatibility SET reader = 99, writer = 99")
     writer.execute(f"PRAGMA user_version = {len(schema.MIGRATIONS) + 1}")
     if pending:

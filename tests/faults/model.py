@@ -24,22 +24,18 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from segue import service
-from segue.events import MODEL_VISIBLE, Event, title
-from segue.service import (
-    LAST_SEEN,
-    Appended,
+from segue.model.errors import (
     EventConflict,
-    EventPage,
     HeadMoved,
-    NewSession,
     SegueError,
-    Session,
     SessionArchived,
     SessionNotFound,
-    SessionService,
 )
-from segue.storage.local import LocalSessionService
+from segue.model.events import MODEL_VISIBLE, Event, title
+from segue.model.records import LAST_SEEN, AppendResult, EventPage, NewSession, Session
+from segue.store import service
+from segue.store.service import SessionService
+from segue.store.sqlite.service import LocalSessionService
 from tests.faults.programme import Report, main
 from tests.faults.staging import make_folder, stage, turn_clock
 
@@ -608,7 +604,7 @@ def _comparable(outcome: Any) -> Any:
     match outcome:
         case SegueError():
             return outcome.kind, outcome.details()
-        case Appended():
+        case AppendResult():
             placements = [(each.id, each.seq) for each in outcome.events]
             return outcome.head, outcome.event_count, placements, outcome.duplicates
         case EventPage():

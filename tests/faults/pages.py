@@ -9,7 +9,7 @@ from pathlib import Path
 
 import attrs
 
-from segue.storage import library
+from segue.store.sqlite import driver
 
 _INTERIOR, _LEAF = 0x05, 0x0D
 _FILE_HEADER = 100
@@ -30,7 +30,7 @@ class Layout:
 
 def layout(database: Path, table: str) -> Layout:
     """Return the layout of *table*; pages are counted from 1."""
-    with closing(library.connect_to_read(str(database))) as db:
+    with closing(driver.connect_to_read(str(database))) as db:
         sql = "SELECT rootpage FROM sqlite_master WHERE name = ?"
         (root,) = db.execute(sql, (table,)).fetchone()
     found = Layout({}, {})

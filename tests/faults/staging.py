@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from segue import manager
 from segue.cli.client import Client
-from segue.storage import local
+from segue.sessions import manager
+from segue.store.sqlite import service as local
 
 Json = dict[str, Any]
 SERVER = (sys.executable, "-m", "segue", "lsp")

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from segue.service import StorageCorrupt
-from segue.storage.local import LocalSessionService
-from tests.making import said, store
+from segue.model.errors import StorageCorrupt
+from segue.store.sqlite.service import LocalSessionService
+from tests.factories import said, store
 
 
 async def damage(database: Path, good: bytes, bad: bytes) -> str:

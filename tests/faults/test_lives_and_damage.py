@@ -12,7 +12,7 @@ from random import Random
 import pytest
 
 from tests.faults import damaging
-from tests.faults.damaging import PAGE, Found, Good
+from tests.faults.damaging import PAGE, FindResult, Good
 from tests.faults.programme import Guard, Report, run_programme, without, without_all
 
 SEED = 7
@@ -197,7 +197,7 @@ def good(tmp_path: Path) -> Good:
     return asyncio.run(damaging.make_good(tmp_path))
 
 
-def salvaged(tmp_path: Path, content: bytes) -> Found:
+def salvaged(tmp_path: Path, content: bytes) -> FindResult:
     """Return what a window finds that opens a database of this content, which was a good one."""
     database = tmp_path / "data" / "sessions.db"
     database.parent.mkdir(mode=0o700)

@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 
 from segue.cli.client import Client
-from segue.storage import library
-from segue.workspace import locate_workspace
+from segue.model.workspace import locate_workspace
+from segue.store.sqlite import driver
 from tests.faults.programme import PACKAGE, Guard, without
 from tests.faults.staging import open_new, said
 
@@ -240,7 +240,7 @@ def test_control_a_git_file_without_a_limit_is_read_whole(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The 1 GB `.git` costs nothing because only its beginning is read."""
-    from segue import workspace
+    from segue.model import workspace
 
     vast(tmp_path, tmp_path)
     began = time.monotonic()
@@ -438,7 +438,7 @@ def provoke(start: StartClient, database: Path) -> Talk:
     talk.ask("session/open", {"mode": "resume", "continueMinutes": 0})
     talk.client.request("session/archive", here)
     talk.ask("session/append", here | {"parentId": None, "events": [said(CANARY, "new")]})
-    with contextlib.closing(library.connect(str(database))) as db:
+    with contextlib.closing(driver.connect(str(database))) as db:
         db.execute(
             "CREATE TRIGGER broken BEFORE INSERT ON events WHEN NEW.data LIKE '%canary%' "
             "BEGIN SELECT RAISE(ABORT, 'broken'); END"
@@ -617,7 +617,7 @@ def test_metadata_that_is_replaced_or_removed_goes_with_its_session(
 @contextlib.contextmanager
 def snapshot(database: Path) -> Iterator[None]:
     """Be a reader in the middle of a long look at what was there before."""
-    with contextlib.closing(library.connect(str(database))) as db:
+    with contextlib.closing(driver.connect(str(database))) as db:
         db.execute("BEGIN")
         db.execute("SELECT count(*) FROM events").fetchone()
         yield
@@ -633,7 +633,7 @@ def test_while_a_reader_looks_on_it_is_kept_for_him_and_goes_with_the_next_delet
     with snapshot(database):
         began = time.monotonic()
         client.request("session/delete", {"sessionId": session})
-        assert time.monotonic() - began < library.BUSY_TIMEOUT_S + 5
+        assert time.monotonic() - began < driver.BUSY_TIMEOUT_S + 5
         assert holding(database.parent) != [], "the reader's snapshot is made of it"
     client.request("session/delete", {"sessionId": session})
 
@@ -650,7 +650,7 @@ def test_while_a_reader_looks_on_it_is_kept_for_him_and_goes_with_the_next_delet
         ),
         Guard(
             file="storage/local.py",
-            code="        await self._database.empty_log()\n",
+            code="        await self._database.checkpoint_truncate()\n",
             instead="",
         ),
     ],

@@ -14,10 +14,12 @@ from random import Random
 from typing import Any
 
 from segue.cli.client import Client
-from segue.events import MAX_DEPTH, Event, new_id
-from segue.service import NewSession, SessionService
-from segue.storage.local import LocalSessionService
-from segue.strict import InvalidInputError
+from segue.model.events import Event, new_id
+from segue.model.json_text import MAX_DEPTH
+from segue.model.records import NewSession
+from segue.model.validation import InvalidInputError
+from segue.store.service import SessionService
+from segue.store.sqlite.service import LocalSessionService
 from tests.faults.programme import Report, Size, main
 from tests.faults.staging import Json, database_in, open_new, stage
 

@@ -11,11 +11,13 @@ from random import Random
 
 import attrs
 
-from segue.events import Event
-from segue.service import SessionService, StorageCorrupt, StoredEvent
-from segue.storage.local import LocalSessionService
-from segue.window import Opened, Window
-from segue.workspace import Workspace
+from segue.model.errors import StorageCorrupt
+from segue.model.events import Event
+from segue.model.records import StoredEvent
+from segue.model.workspace import Workspace
+from segue.sessions.window import OpenResult, Window
+from segue.store.service import SessionService
+from segue.store.sqlite.service import LocalSessionService
 from tests.faults.programme import Report, Size, main
 from tests.faults.staging import stage, turn_clock
 
@@ -103,7 +105,7 @@ class Turner:
         self._report.count("appends")
         await self._check_still_fits(directory, opened.session.id)
 
-    def _check_told(self, opened: Opened) -> None:
+    def _check_told(self, opened: OpenResult) -> None:
         if opened.boundary is None:
             return
         told = NOTE.fullmatch(opened.boundary.data["content"])

@@ -9,8 +9,8 @@ import click
 import segue as package
 
 if TYPE_CHECKING:
-    from segue.service import SessionService
-    from segue.settings import Settings
+    from segue.startup.settings import Settings
+    from segue.store.service import SessionService
 
 
 @attrs.define(kw_only=True)
@@ -23,7 +23,7 @@ class Composition:
 
     def settings(self) -> "Settings":
         """Return the settings, or end the command with what is wrong with them."""
-        from segue.settings import SettingsError, load_settings
+        from segue.startup.settings import SettingsError, load_settings
 
         try:
             return load_settings({"database": self.database})

@@ -6,9 +6,9 @@ from pathlib import Path
 import click
 
 from segue.cli.printing import visible
-from segue.service import StorageError
-from segue.settings import MEMORY, Settings
-from segue.storage.backup import back_up
+from segue.model.errors import StorageError
+from segue.startup.settings import MEMORY, Settings
+from segue.store.sqlite.backup import back_up
 
 
 def run(settings: Settings, path: str | None) -> int:

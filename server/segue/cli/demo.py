@@ -13,8 +13,8 @@ import click
 import segue
 from segue.cli.client import Client, RequestError, ServerGoneError
 from segue.cli.printing import visible
-from segue.events import new_id
-from segue.storage import library
+from segue.model.events import new_id
+from segue.store.sqlite import driver
 
 _CONVERSATION: tuple[tuple[str, dict[str, Any]], ...] = (
     ("user_message", {"content": "Why does the build fail?"}),
@@ -66,7 +66,7 @@ class Demonstration:
 
     def run(self) -> None:
         """Do it, step by step, and print what happens as it happens."""
-        click.echo(f"Segue {segue.__version__}, SQLite {library.VERSION} from {library.NAME}")
+        click.echo(f"Segue {segue.__version__}, SQLite {driver.VERSION} from {driver.NAME}")
         self._make_repository()
 
         _title(f"An editor opens a session in {self._repository.name}/")

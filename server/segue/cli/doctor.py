@@ -10,10 +10,11 @@ import click
 
 import segue
 from segue.cli.printing import visible
-from segue.service import StorageError
-from segue.settings import Settings, config_file
-from segue.storage import library, salvage
-from segue.storage.checkup import Checkup, examine
+from segue.model.errors import StorageError
+from segue.startup.settings import Settings, config_file
+from segue.store.sqlite import driver
+from segue.store.sqlite.check import CheckReport, examine
+from segue.store.sqlite.recovery import salvage
 
 _PACKAGES = ("pygls", "lsprotocol", "aiosqlite", "cattrs", "uuid6")
 
@@ -21,7 +22,7 @@ _PACKAGES = ("pygls", "lsprotocol", "aiosqlite", "cattrs", "uuid6")
 def run(settings: Settings, *, as_json: bool) -> int:
     """Print what was found; return 1 if something is wrong, else 0. Nothing is changed."""
     checkup = examine(settings.database)
-    problems = [*filter(None, [library.warning()]), *checkup.problems]
+    problems = [*filter(None, [driver.warning()]), *checkup.problems]
     report = _report(settings, checkup, problems)
     if as_json:
         click.echo(json.dumps(report, indent=2))
@@ -41,15 +42,15 @@ def repair(settings: Settings) -> int:
     return 0
 
 
-def _report(settings: Settings, checkup: Checkup, problems: list[str]) -> dict[str, Any]:
+def _report(settings: Settings, checkup: CheckReport, problems: list[str]) -> dict[str, Any]:
     return {
         "segue": segue.__version__,
         "python": platform.python_version(),
         "packages": {name: metadata.version(name) for name in _PACKAGES},
         "sqlite": {
-            "library": library.NAME,
-            "version": library.VERSION,
-            "safe": library.is_safe(),
+            "library": driver.NAME,
+            "version": driver.VERSION,
+            "safe": driver.is_safe(),
         },
         "configFile": str(config_file()),
         "database": {

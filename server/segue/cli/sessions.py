@@ -15,11 +15,13 @@ from rich.text import Text
 
 from segue.cli import Composition
 from segue.cli.printing import local_time, visible
-from segue.lsp import protocol
-from segue.manager import ago
-from segue.service import MAX_PAGE, SegueError, Session, SessionService, StoredEvent
-from segue.settings import MEMORY
-from segue.workspace import InvalidWorkspaceError, locate_workspace
+from segue.model.errors import SegueError
+from segue.model.records import MAX_PAGE, Session, StoredEvent
+from segue.model.workspace import InvalidWorkspaceError, locate_workspace
+from segue.protocol import messages
+from segue.sessions.manager import ago
+from segue.startup.settings import MEMORY
+from segue.store.service import SessionService
 
 
 def with_service(
@@ -56,9 +58,7 @@ async def list_sessions(
         limit=limit,
     )
     if as_json:
-        sessions = [protocol.Session.of(session) for session in page.sessions]
-        result = protocol.ListResult(sessions=sessions, next_cursor=page.next_cursor)
-        _print_json(protocol.wire.unstructure(result))
+        _print_json(messages.unstructure(page))
     elif not page.sessions:
         click.echo("No sessions.", err=True)
     else:
@@ -69,13 +69,8 @@ async def show_session(service: SessionService, session_id: str, *, as_json: boo
     """Print a session's whole conversation, a page at a time."""
     session = await service.get_session(session_id)
     if as_json:
-        events = [protocol.Event.of(event) async for event in _events(service, session_id)]
-        _print_json(
-            {
-                "session": protocol.wire.unstructure(protocol.Session.of(session)),
-                "events": [protocol.wire.unstructure(event) for event in events],
-            }
-        )
+        events = [messages.unstructure(event) async for event in _events(service, session_id)]
+        _print_json({"session": messages.unstructure(session), "events": events})
         return
     click.secho(visible(session.title or "(no title)"), bold=True)
     click.echo(f"{session.id} · {session.event_count} events · {visible(session.directory)}")

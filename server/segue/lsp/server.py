@@ -1,6 +1,5 @@
-"""One thin handler for each method: params in, one call, result out."""
+"""One handler for each method: params in, one call of the window, its result out."""
 
-import asyncio
 import os
 import urllib.parse
 from collections.abc import Awaitable, Callable
@@ -8,213 +7,162 @@ from typing import Any
 
 from pygls.server import JsonRPCServer
 
-from segue.events import Event
-from segue.lsp import lifetime, protocol
-from segue.lsp.protocol import (
-    AppendParams,
-    AppendResult,
-    EventsParams,
-    EventsResult,
-    FindResumableParams,
-    FindResumableResult,
-    GetMetadataParams,
-    GetMetadataResult,
-    ListParams,
-    ListResult,
-    Nothing,
-    OpenParams,
-    OpenResult,
-    Placement,
-    SessionParams,
-    SetMetadataParams,
-    SetServerSessionIdParams,
-)
 from segue.lsp.transport import SessionProtocol
-from segue.service import SessionService
-from segue.strict import Fault, InvalidInputError
-from segue.window import Opened, Redact, Window
-from segue.workspace import (
+from segue.model.records import AppendResult, EventPage, FindResult, OpenResult, SessionPage
+from segue.model.validation import Fault, InvalidInputError
+from segue.model.workspace import (
     InvalidWorkspaceError,
     Workspace,
     locate_workspace,
     resolve_workspace,
 )
+from segue.protocol.messages import (
+    AppendParams,
+    EventsParams,
+    FindResumableParams,
+    GetMetadataParams,
+    GetMetadataResult,
+    ListParams,
+    Nothing,
+    OpenParams,
+    SessionParams,
+    SetMetadataParams,
+    SetServerSessionIdParams,
+    wire,
+)
+from segue.sessions.window import Window
 
-OpenService = Callable[[], Awaitable[SessionService]]
+Handler = Callable[[Any, Any], Awaitable[Any]]
+
+HANDLERS: dict[str, Handler] = {}
+"""The handler of each method."""
+
+
+def handles(method: str) -> Callable[[Handler], Handler]:
+    """Return a decorator that makes a function the handler of *method*."""
+
+    def register(handler: Handler) -> Handler:
+        HANDLERS[method] = handler
+        return handler
+
+    return register
 
 
 class SessionServer(JsonRPCServer):
-    """The server of one editor window."""
+    """The server of one editor window: pygls with the session methods registered as features."""
 
     protocol: SessionProtocol
 
-    def __init__(self, window: Window, database: str | None) -> None:
-        # Ours structures everything: lsprotocol's hooks would build every LSP type.
-        super().__init__(SessionProtocol, converter_factory=lambda: protocol.wire)
+    def __init__(
+        self, window: Window, make_protocol: Callable[["SessionServer"], SessionProtocol]
+    ) -> None:
+        # Our converter structures everything: lsprotocol's hooks would build every LSP type.
+        super().__init__(lambda server, _: make_protocol(server), converter_factory=lambda: wire)  # type: ignore[arg-type]  # pygls asks for a class and calls it
         self.window = window
-        self.protocol.database = database
         for method, handler in HANDLERS.items():
-            self.feature(method)(self.protocol.answering(method, handler))
+            self.feature(method)(self.protocol.feature(method, handler))
 
     def report_server_error(self, error: Exception, source: Any) -> None:
-        """Log nothing: who asked is told, and what went wrong may hold what people said."""
+        """Log nothing: the client gets the error, and it may hold conversation text."""
 
 
+@handles("session/open")
 async def session_open(ls: SessionServer, params: OpenParams) -> OpenResult:
-    opened = await ls.window.open(
+    """Open a session: the one that is named, one that fits, or a new one."""
+    return await ls.window.open(
         _workspace(ls, params.workspace),
         session_id=params.session_id,
         mode=params.mode,
         continue_minutes=params.continue_minutes,
         tail=params.tail,
     )
-    return _open_result(opened)
 
 
+@handles("session/append")
 async def session_append(ls: SessionServer, params: AppendParams) -> AppendResult:
-    appended = await ls.window.append(params.session_id, _events(params), params.parent_id)
-    return AppendResult(
-        head=appended.head,
-        event_count=appended.event_count,
-        events=[Placement(id=event.id, seq=event.seq) for event in appended.events],
-        duplicates=appended.duplicates,
-    )
+    """Append events to a session that is open in this window."""
+    return await ls.window.append(params.session_id, params.events, params.parent_id)
 
 
-async def session_events(ls: SessionServer, params: EventsParams) -> EventsResult:
+@handles("session/events")
+async def session_events(ls: SessionServer, params: EventsParams) -> EventPage:
+    """Return a page of a session's events."""
     if params.after is not None and params.before is not None:
         raise InvalidInputError(Fault("$.before", "cannot be given together with after"))
-    page = await ls.window.events(
+    return await ls.window.events(
         params.session_id, after=params.after, before=params.before, limit=params.limit
     )
-    events = [protocol.Event.of(event) for event in page.events]
-    return EventsResult(events=events, has_more=page.has_more)
 
 
-async def session_list(ls: SessionServer, params: ListParams) -> ListResult:
-    where = None if params.cwd is None else _located(params.cwd, "$.cwd", locate_workspace)
-    page = await ls.window.list_sessions(
-        where, archived=params.archived, cursor=params.cursor, limit=params.limit
-    )
-    sessions = [protocol.Session.of(session) for session in page.sessions]
-    return ListResult(sessions=sessions, next_cursor=page.next_cursor)
-
-
-async def session_find_resumable(
-    ls: SessionServer, params: FindResumableParams
-) -> FindResumableResult:
-    found = await ls.window.find_resumable(
-        _workspace(ls, params.workspace), params.continue_minutes
-    )
-    return FindResumableResult(
-        session=None if found.session is None else protocol.Session.of(found.session),
-        reason=found.reason,
-        alternatives=[protocol.Session.of(session) for session in found.alternatives],
+@handles("session/list")
+async def session_list(ls: SessionServer, params: ListParams) -> SessionPage:
+    """Return a page of the sessions of a workspace, or of all."""
+    workspace = None if params.cwd is None else _located(params.cwd, "$.cwd", locate_workspace)
+    return await ls.window.list_sessions(
+        workspace, archived=params.archived, cursor=params.cursor, limit=params.limit
     )
 
 
+@handles("session/findResumable")
+async def session_find_resumable(ls: SessionServer, params: FindResumableParams) -> FindResult:
+    """Return the session that `session/open` would resume."""
+    return await ls.window.find_resumable(_workspace(ls, params.workspace), params.continue_minutes)
+
+
+@handles("session/reset")
 async def session_reset(ls: SessionServer, params: SessionParams) -> OpenResult:
-    return _open_result(await ls.window.reset(params.session_id))
+    """Archive an open session and begin a new one in its place."""
+    return await ls.window.reset(params.session_id)
 
 
+@handles("session/archive")
 async def session_archive(ls: SessionServer, params: SessionParams) -> Nothing:
+    """Archive a session."""
     await ls.window.archive(params.session_id)
     return Nothing()
 
 
+@handles("session/unarchive")
 async def session_unarchive(ls: SessionServer, params: SessionParams) -> Nothing:
+    """Bring an archived session back."""
     await ls.window.unarchive(params.session_id)
     return Nothing()
 
 
+@handles("session/delete")
 async def session_delete(ls: SessionServer, params: SessionParams) -> Nothing:
+    """Delete a session for good."""
     await ls.window.delete(params.session_id)
     return Nothing()
 
 
+@handles("session/close")
 async def session_close(ls: SessionServer, params: SessionParams) -> Nothing:
+    """Close a session in this window."""
     await ls.window.close_session(params.session_id)
     return Nothing()
 
 
+@handles("session/setServerSessionId")
 async def session_set_server_session_id(
     ls: SessionServer, params: SetServerSessionIdParams
 ) -> Nothing:
+    """Keep the id that a remote model service gave the conversation."""
     await ls.window.set_server_session_id(params.session_id, params.server_session_id)
     return Nothing()
 
 
+@handles("session/getMetadata")
 async def session_get_metadata(ls: SessionServer, params: GetMetadataParams) -> GetMetadataResult:
+    """Return the value that is kept with a session under a key."""
     return GetMetadataResult(value=await ls.window.get_metadata(params.session_id, params.key))
 
 
+@handles("session/setMetadata")
 async def session_set_metadata(ls: SessionServer, params: SetMetadataParams) -> Nothing:
+    """Keep a value with a session under a key."""
     await ls.window.set_metadata(params.session_id, params.key, params.value)
     return Nothing()
-
-
-HANDLERS: dict[str, Callable[[Any, Any], Awaitable[Any]]] = {
-    "session/open": session_open,
-    "session/append": session_append,
-    "session/events": session_events,
-    "session/list": session_list,
-    "session/findResumable": session_find_resumable,
-    "session/reset": session_reset,
-    "session/archive": session_archive,
-    "session/unarchive": session_unarchive,
-    "session/delete": session_delete,
-    "session/close": session_close,
-    "session/setServerSessionId": session_set_server_session_id,
-    "session/getMetadata": session_get_metadata,
-    "session/setMetadata": session_set_metadata,
-}
-
-
-def run(
-    open_service: OpenService, continue_minutes: float, redact: Redact, database: str | None
-) -> int:
-    """Serve the client on stdio until its end; return the exit code.
-
-    *database* is what the client is told of where the sessions are kept.
-    """
-    stdin, stdout = lifetime.claim_stdio()
-
-    async def main() -> int:
-        window = Window(open_service, continue_minutes, redact)
-        server = SessionServer(window, database)
-        return await lifetime.serve(server.protocol, window, stdin, stdout)
-
-    return asyncio.run(main())
-
-
-def _events(params: AppendParams) -> list[Event]:
-    events: list[Event] = []
-    faults: list[Fault] = []
-    for place, event in enumerate(params.events):
-        try:
-            events.append(Event.parse(event))
-        except InvalidInputError as error:
-            faults += error.under(f"$.events[{place}]").faults
-    if faults:
-        raise InvalidInputError(*faults)
-    return events
-
-
-def _open_result(opened: Opened) -> OpenResult:
-    boundary = opened.boundary
-    return OpenResult(
-        session=protocol.Session.of(opened.session),
-        invocation_id=opened.invocation_id,
-        resumed=opened.resumed,
-        reason=opened.reason,
-        boundary=None
-        if boundary is None
-        else protocol.Boundary(id=boundary.id, type=boundary.type, data=boundary.data),
-        events=[protocol.Event.of(event) for event in opened.events],
-        has_more=opened.has_more,
-        last_event_at=protocol.iso_or_none(opened.last_event_at),
-        alternatives=[protocol.Session.of(session) for session in opened.alternatives],
-    )
 
 
 def _workspace(ls: SessionServer, given: str | None) -> Workspace:
@@ -245,7 +193,7 @@ def _path(given: str) -> str | None:
     """Return the path that a URI or a path names, or None: `untitled:` and others have none."""
     if os.path.isabs(given):
         return given
-    # pygls' own reading drops what follows a semicolon, which is legal in a folder's name.
+    # pygls' own conversion drops what follows a semicolon, which is legal in a folder's name.
     try:
         uri = urllib.parse.urlsplit(given)
         path = urllib.parse.unquote(uri.path, errors="strict")

@@ -1,7 +1,8 @@
-"""Everything that has to be said to pygls about messages: what comes in, what goes out, errors.
+"""JSON-RPC dispatch on top of pygls: parsing, requests, cancellation, errors.
 
-This is the one module that knows pygls' private names; HAZARDS of its defaults stand beside each
-guard. Params stay plain dicts until the handler's own types structure them.
+pygls registers the handlers, runs them and hands over their results. This is the only module that
+uses its private API; each override names the default it replaces. Params stay plain JSON until the
+method's own types structure them.
 """
 
 import asyncio
@@ -24,60 +25,95 @@ from pygls.exceptions import (
 from pygls.protocol.json_rpc import JsonRPCProtocol
 
 import segue
-from segue import strict
-from segue.lsp import protocol
-from segue.lsp.framing import BadFrame, Frame, FrameReader, FrameWriter
-from segue.service import SegueError
-from segue.strict import InvalidInputError
+from segue.lsp.framing.reader import BadFrame, Frame, FrameReader
+from segue.lsp.framing.writer import FrameWriter
+from segue.model.errors import SegueError
+from segue.model.validation import InvalidInputError, camel_case
+from segue.protocol import messages
+from segue.protocol.methods import METHODS, VERSION
 
 logger = logging.getLogger(__name__)
 
 MAX_IN_FLIGHT = 256
-"""Requests without an answer; while there are more, nothing more is read: the end of a server
+"""Requests without a response; while there are more, nothing more is read. A server that shuts down
 waits for them all, and a slow disk commits this many in a second."""
 
-_QUESTIONS = ("session/events", "session/list", "session/findResumable", "session/getMetadata")
-
-Handler = Callable[[Any, Any], Awaitable[Any]]
-
-# In ASCII, which is its habit: half a surrogate pair has no UTF-8.
+# In ASCII: a lone surrogate has no UTF-8.
 _encoder = json.JSONEncoder(separators=(",", ":"))
 
 
 class SessionProtocol(JsonRPCProtocol):
-    """LSP's life cycle and the session requests: every request gets an answer, in any case."""
+    """LSP's life cycle and the session methods: every request gets exactly one response."""
 
-    def __init__(self, server: Any, converter: Any) -> None:
+    writer: FrameWriter  # type: ignore[assignment]  # pygls' own writer has no buffer to ask about
+
+    def __init__(
+        self,
+        server: Any,
+        reader: FrameReader,
+        writer: FrameWriter,
+        *,
+        database: str | None,
+        watch_process: Callable[[int, Callable[[], None]], None],
+    ) -> None:
+        """Serve the client behind *reader* and *writer*.
+
+        *database* is where the client is told that sessions are kept. `watch_process(id, on_exit)`
+        is called with the client's process id once it is known.
+        """
+        super().__init__(server, messages.wire)
         self.folders: list[str] = []
-        self.database: str | None = None
         self.stopped = asyncio.Event()
         self.exit_code = 0
-        self.on_client: Callable[[int], None] = lambda process_id: None
+        self.writer = writer
+        self._reader = reader
+        self._database = database
+        self._watch_process = watch_process
         self._initialized = False
-        self._work: set[Any] = set()
-        self._unwanted: set[Any] = set()
-        self._reader: FrameReader | None = None
-        super().__init__(server, converter)
+        self._in_flight: dict[Any, str] = {}
+        self._cancelled: set[Any] = set()
         self._register_builtin_features()
 
     # -- start and end ---------------------------------------------------------------------------
 
-    def connect(self, reader: FrameReader, writer: FrameWriter) -> None:
-        """Speak through *reader* and *writer* from now on."""
-        self._reader = reader
-        self.writer = writer  # type: ignore[assignment]
-        reader.start()
+    def start(self) -> None:
+        """Begin to read and to write."""
+        self.writer.start(self.shut_down, self.apply_backpressure)
+        self._reader.start(self.receive, self.stop)
 
     def stop(self, exit_code: int = 0) -> None:
-        """Ask for the end. What was accepted is finished first."""
+        """Ask for the end. Requests that were accepted are finished first."""
         self.exit_code = self.exit_code or exit_code
         self.stopped.set()
 
-    async def drain(self, at_most_s: float) -> bool:
-        """Wait until everything that was accepted is done; tell whether it is."""
-        if self._work:
-            await asyncio.wait(self._work, timeout=at_most_s)
-        return not self._work
+    def shut_down(self) -> None:
+        """Accept what the client has written so far, then stop.
+
+        An editor that quits closes all its pipes at once: its last requests are still in ours.
+        """
+        self._reader.drain()
+        self.stop()
+
+    async def drain(self, timeout_s: float) -> bool:
+        """Wait until every accepted request is finished; return whether all are."""
+        if self._in_flight:
+            await asyncio.wait(list(self._in_flight), timeout=timeout_s)
+        return not self._in_flight
+
+    def start_discarding(self) -> None:
+        """Stop waiting for a client that does not read.
+
+        What the buffer cannot take is discarded, and reads whose results nobody would see are
+        cancelled: the time that is left goes to appends.
+        """
+        self.writer.start_discarding()
+        self._cancel_unread()
+
+    def _cancel_unread(self) -> None:
+        if self.writer.is_discarding:
+            for request, method in self._in_flight.items():
+                if METHODS[method].reads:
+                    request.cancel()
 
     def _register_builtin_features(self) -> None:
         # pygls' LanguageServer would advertise, and handle, text documents that nobody asked for.
@@ -93,23 +129,24 @@ class SessionProtocol(JsonRPCProtocol):
             self.fm.add_builtin_feature(method, handler)
 
     def lsp_initialize(self, params: Any) -> Any:
+        """Handle `initialize`: keep the workspace folders, return the capabilities."""
         if self._initialized:
             raise JsonRpcInvalidRequest("The server is initialized already")
-        client = _structure(params, protocol.InitializeParams)
-        named = [folder.uri for folder in client.workspace_folders or ()]
+        client = messages.structure(params, messages.InitializeParams)
+        folders = [folder.uri for folder in client.workspace_folders or ()]
         root = client.root_uri or client.root_path
-        self.folders = named or ([root] if root else [])
+        self.folders = folders or ([root] if root else [])
         self._initialized = True
         if client.process_id is not None:
-            self.on_client(client.process_id)
+            self._watch_process(client.process_id, self.shut_down)
         return {
             "capabilities": {
                 "workspace": {"workspaceFolders": {"supported": True, "changeNotifications": True}},
                 "experimental": {
                     "sessions": {
-                        "version": protocol.VERSION,
-                        "methods": list(protocol.METHODS),
-                        "database": self.database,
+                        "version": VERSION,
+                        "methods": list(METHODS),
+                        "database": self._database,
                     }
                 },
             },
@@ -117,84 +154,79 @@ class SessionProtocol(JsonRPCProtocol):
         }
 
     def lsp_initialized(self, params: Any) -> None:
-        """Nothing is to be registered."""
+        """Handle `initialized`: nothing is to be registered."""
 
     async def lsp_shutdown(self, params: Any) -> None:
-        # pygls cancels what is in flight here; it was accepted, so it is finished.
-        await self.drain(at_most_s=1.5)
+        """Handle `shutdown`: finish what was accepted, which pygls would cancel."""
+        await self.drain(timeout_s=1.5)
 
     def lsp_exit(self, params: Any) -> None:
+        """Handle `exit`; the exit code is 0 only after `shutdown`."""
         self.stop(0 if self._shutdown else 1)
 
     def lsp_set_trace(self, params: Any) -> None:
-        """Nothing is traced to the client: it would be conversation text."""
+        """Handle `$/setTrace`: nothing is traced, it would be conversation text."""
 
     def lsp_did_change_workspace_folders(self, params: Any) -> None:
-        change = _structure(params, protocol.FoldersChangeParams).event
+        """Handle `workspace/didChangeWorkspaceFolders`: keep the folders up to date."""
+        change = messages.structure(params, messages.FoldersChangeParams).event
         removed = {folder.uri for folder in change.removed}
         self.folders = [uri for uri in self.folders if uri not in removed]
         self.folders += [folder.uri for folder in change.added]
 
-    # -- what comes in ---------------------------------------------------------------------------
+    # -- incoming messages -----------------------------------------------------------------------
 
     def receive(self, frames: list[Frame]) -> None:
-        """Take in what the reader found; after the end has begun, nothing more is accepted."""
+        """Handle *frames* in their order; after the end has begun, none is accepted."""
         for frame in frames:
             if self.stopped.is_set():
                 return
             if isinstance(frame, BadFrame):
-                self._refuse(None, JsonRpcInvalidRequest(f"Invalid Request: {frame.message}"))
+                self._respond_error(
+                    None, JsonRpcInvalidRequest(f"Invalid Request: {frame.message}")
+                )
                 continue
             try:
                 message = _decode(frame)
             except (ValueError, RecursionError) as error:
-                self._refuse(None, JsonRpcParseError(f"Parse Error: {_what_is_wrong(error)}"))
+                self._respond_error(None, JsonRpcParseError(f"Parse Error: {_parse_error(error)}"))
                 continue
             self.handle_message(message)
 
     def handle_message(self, message: Any) -> None:
+        """Handle one decoded message: validate it, then dispatch it."""
         if not isinstance(message, dict):
-            self._refuse(None, JsonRpcInvalidRequest("Invalid Request: expected an object"))
+            self._respond_error(None, JsonRpcInvalidRequest("Invalid Request: expected an object"))
             return
         msg_id: Any = message.get("id")
         method: Any = message.get("method")
         if "method" not in message and ("result" in message or "error" in message):
-            return  # an answer, and we ask nothing
+            return  # a response, and the server sends no requests
         if "id" in message and type(msg_id) not in (int, str):
-            self._refuse(None, JsonRpcInvalidRequest("Invalid Request: id must be int or string"))
+            fault = "Invalid Request: id must be int or string"
+            self._respond_error(None, JsonRpcInvalidRequest(fault))
         elif message.get("jsonrpc") != self.VERSION or type(method) is not str:
             fault = 'Invalid Request: expected "jsonrpc": "2.0" and a method'
-            self._refuse(msg_id, JsonRpcInvalidRequest(fault))
+            self._respond_error(msg_id, JsonRpcInvalidRequest(fault))
         elif "id" not in message:
-            self._notified(method, message.get("params"))
+            self._dispatch_notification(method, message.get("params"))
         elif not self._initialized and method != lsp.INITIALIZE:
-            self._refuse(msg_id, JsonRpcServerNotInitialized("The server is not initialized yet"))
+            fault = "The server is not initialized yet"
+            self._respond_error(msg_id, JsonRpcServerNotInitialized(fault))
         elif self._shutdown:
-            self._refuse(msg_id, JsonRpcInvalidRequest("The server is shutting down"))
-        elif method in protocol.METHODS:
-            self._begin(msg_id, method, message.get("params"))
+            self._respond_error(msg_id, JsonRpcInvalidRequest("The server is shutting down"))
         else:
             self._shutdown = method == lsp.SHUTDOWN
-            context = contextvars.copy_context()
-            context.run(self._handle_request, msg_id, method, message.get("params"))
+            self._dispatch_request(msg_id, method, message.get("params"))
 
-    def _begin(self, msg_id: Any, method: str, params: Any) -> None:
-        # Not by pygls' callbacks: they take one more round of the event loop before the answer.
-        answer: Any = self.fm.features[method]
-        work = asyncio.create_task(self._finish(msg_id, answer(params)), name=method)
-        self._request_futures[msg_id] = work  # type: ignore[assignment]
-        self._work.add(work)
-        self.pace()
+    def _dispatch_request(self, msg_id: Any, method: str, params: Any) -> None:
+        contextvars.copy_context().run(self._handle_request, msg_id, method, params)
+        if method in METHODS:
+            self._in_flight[self._request_futures[msg_id]] = method
+            self.apply_backpressure()
 
-    async def _finish(self, msg_id: Any, answer: Awaitable[Any]) -> None:
-        result, failure = None, None
-        try:
-            result = await answer
-        except Exception as error:
-            failure = error
-        self._tell(asyncio.current_task(), msg_id, result, failure)
-
-    def _notified(self, method: str, params: Any) -> None:
+    def _dispatch_notification(self, method: str, params: Any) -> None:
+        # pygls would look params.id up in an object of its own making, and log what was sent.
         if method == lsp.CANCEL_REQUEST:
             self._cancel(params)
         elif method in self.fm.builtin_features and method not in (lsp.INITIALIZE, lsp.SHUTDOWN):
@@ -205,55 +237,51 @@ class SessionProtocol(JsonRPCProtocol):
 
     def _cancel(self, params: Any) -> None:
         msg_id: Any = params.get("id") if isinstance(params, dict) else None
-        if type(msg_id) in (int, str) and (work := self._request_futures.pop(msg_id, None)):
+        if type(msg_id) in (int, str) and (request := self._request_futures.pop(msg_id, None)):
             # pygls would stop it at its next await, in the middle of a write.
-            self._unwanted.add(work)
-            self._refuse(msg_id, JsonRpcRequestCancelled("Request Cancelled"))
+            self._cancelled.add(request)
+            self._respond_error(msg_id, JsonRpcRequestCancelled("Request Cancelled"))
 
-    def answering(self, method: str, handler: Handler) -> Callable[[Any], Awaitable[Any]]:
-        """Return *handler* as a feature: params structured, result unstructured, never cut short.
+    def feature(
+        self, method: str, handler: Callable[[Any, Any], Awaitable[Any]]
+    ) -> Callable[[Any], Awaitable[Any]]:
+        """Return *handler* as a feature of pygls: JSON params in, the JSON result out.
 
-        A cancelled request loses its answer. Its work is done all the same.
+        A cancelled request loses its response. Its work is done all the same.
         """
-        shape = protocol.METHODS[method]
+        shape = METHODS[method]
 
-        async def answer(params: Any) -> Any:
-            typed = _structure(params, shape.params)
-            return protocol.wire.unstructure(await handler(self._server, typed), shape.result)
+        async def run(params: Any) -> Any:
+            typed: Any = messages.structure(params, shape.params)
+            return messages.unstructure(await handler(self._server, typed), shape.result)
 
-        return answer
+        return run
 
-    # -- what goes out ---------------------------------------------------------------------------
+    # -- outgoing messages -----------------------------------------------------------------------
 
     def _send_handler_result(self, future: Any, *, msg_id: Any) -> None:
-        # pygls logs, and sends, the traceback of what it does not know.
-        failure = future.exception()
-        self._tell(future, msg_id, None if failure else future.result(), failure)
-
-    def _tell(self, work: Any, msg_id: Any, result: Any, failure: BaseException | None) -> None:
-        """Answer a request with what its *work* came to, unless nobody wants to know."""
-        self._work.discard(work)
-        if work in self._unwanted:
-            self._unwanted.remove(work)
+        # pygls would log the traceback of an error that it does not know, and send it.
+        self._in_flight.pop(future, None)
+        if future in self._cancelled:
+            self._cancelled.remove(future)
         else:
             self._request_futures.pop(msg_id, None)
-            self._answer(msg_id, result, failure)
-        self.pace()
+            self._respond(msg_id, future)
+        self.apply_backpressure()
 
-    def _answer(self, msg_id: Any, result: Any, failure: BaseException | None) -> None:
-        if failure is None:
-            try:
-                self._send_response(msg_id, result)
-                return
-            except (ValueError, RecursionError) as unsayable:
-                failure = unsayable
-        self._refuse(msg_id, _for_the_wire(failure))
+    def _respond(self, msg_id: Any, future: Any) -> None:
+        try:
+            if future.cancelled():
+                raise JsonRpcRequestCancelled("Nobody reads the response")
+            self._send_response(msg_id, future.result())
+        except Exception as error:  # of the handler, or of a result that has no JSON
+            self._respond_error(msg_id, _to_json_rpc(error))
 
-    def _refuse(self, msg_id: Any, error: JsonRpcException) -> None:
+    def _respond_error(self, msg_id: Any, error: JsonRpcException) -> None:
         self._send_response(msg_id, error=error.to_response_error())
 
     def _send_response(self, msg_id: Any, result: Any = None, error: Any = None) -> None:
-        # As a raw dict: lsprotocol's own message drops an id of null.
+        # A plain dict: lsprotocol's message class drops an id of null.
         response: dict[str, Any] = {"jsonrpc": self.VERSION, "id": msg_id}
         if error is None:
             response["result"] = result
@@ -264,48 +292,34 @@ class SessionProtocol(JsonRPCProtocol):
         self._send_data(response)
 
     def _send_data(self, data: Any) -> None:
-        if self.writer is not None:
-            # Who is asked much at once answers much at once: one write for all of it.
-            more = bool(self._request_futures)
-            self.writer.write(_encoder.encode(data).encode(), more=more)  # type: ignore[call-arg]
+        # Responses to pipelined requests are joined: one write for all that are ready.
+        self.writer.write(_encoder.encode(data).encode(), more=bool(self._request_futures))
+        self._cancel_unread()
 
-    async def room(self) -> None:
-        """Wait until the answer to the current request can be taken."""
-        writer: Any = self.writer
-        await writer.room()
-        # An end has little time: it goes to what was asked to be stored.
-        task: Any = asyncio.current_task()
-        if writer.is_in_vain and task.get_name() in _QUESTIONS:
-            raise JsonRpcRequestCancelled("Nobody reads the answer")
+    def apply_backpressure(self) -> None:
+        """Read on, or pause while the client is too far ahead with requests or behind in reading.
 
-    def pace(self) -> None:
-        """Read on, unless the client is too far ahead of our answers, or behind with them."""
-        if self._reader is None or self.stopped.is_set():
+        See `MAX_IN_FLIGHT` and `FrameWriter.over_high_water_mark`.
+        """
+        if self.stopped.is_set():
             return
-        in_flight = len(self._request_futures) + len(self._unwanted)
-        if in_flight > MAX_IN_FLIGHT or self.writer.is_behind:  # type: ignore[union-attr]
+        in_flight = len(self._request_futures) + len(self._cancelled)
+        if in_flight > MAX_IN_FLIGHT or self.writer.over_high_water_mark:
             self._reader.pause()
         else:
             self._reader.resume()
 
 
-def _structure(params: Any, kind: type) -> Any:
-    # Lua has one empty table: what is left out, null or [] is read as {}.
-    return strict.structure(
-        protocol.wire, {} if params in (None, []) else params, kind, strict.camel_case
-    )
-
-
 def _decode(body: bytes) -> Any:
-    # Without pygls' object_hook, which takes a "jsonrpc" in what people said for a message.
-    text = body.decode()
+    # Without pygls' object_hook, which takes any object with a "jsonrpc" key for a message.
+    string = body.decode()
     try:
-        return json.loads(text)
+        return json.loads(string)
     except json.JSONDecodeError:
         raise
     except ValueError:
         # An integer of over 4,300 digits: read it as NaN, which is refused where the id is known.
-        return json.loads(text, parse_int=_integer)
+        return json.loads(string, parse_int=_integer)
 
 
 def _integer(digits: str) -> int | float:
@@ -315,7 +329,7 @@ def _integer(digits: str) -> int | float:
         return float("nan")
 
 
-def _what_is_wrong(error: Exception) -> str:
+def _parse_error(error: Exception) -> str:
     match error:
         case UnicodeDecodeError():
             return f"not UTF-8 at byte {error.start}"
@@ -325,7 +339,7 @@ def _what_is_wrong(error: Exception) -> str:
             return "nested too deeply"
 
 
-def _for_the_wire(error: BaseException) -> JsonRpcException:
+def _to_json_rpc(error: BaseException) -> JsonRpcException:
     match error:
         case JsonRpcException():
             return error
@@ -333,10 +347,10 @@ def _for_the_wire(error: BaseException) -> JsonRpcException:
             faults = [{"path": fault.path, "message": fault.message} for fault in error.faults]
             return JsonRpcInvalidParams(f"Invalid Params: {error}", data={"errors": faults})
         case SegueError():
-            details = {strict.camel_case(name): at for name, at in error.details().items()}
+            details = {camel_case(name): value for name, value in error.details().items()}
             data = {"kind": error.kind, **details}
             return JsonRpcException(str(error), lsp.LSPErrorCodes.RequestFailed.value, data)
         case _:
-            # Its message and its traceback may hold what people said: only its name is told.
+            # Its message and traceback may hold conversation text: only its type is disclosed.
             logger.error("A request failed inside: %s", type(error).__name__)
             return JsonRpcInternalError(f"Internal Error: {type(error).__name__}")

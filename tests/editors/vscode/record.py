@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from segue.cli.client import Client
-from tests.making import make_older
+from tests.factories import make_older
 
 
 def main() -> None:

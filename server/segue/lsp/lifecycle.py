@@ -1,0 +1,144 @@
+"""Starts and ends a server: it never outlives its editor, and stores what it had accepted.
+
+pygls cancels the requests in flight at the end of stdin, runs nothing on SIGTERM, and never checks
+whether its editor still runs.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+
+from segue.lsp.framing.reader import FrameReader
+from segue.lsp.framing.writer import FrameWriter
+from segue.lsp.transport import SessionProtocol
+from segue.sessions.window import Window
+
+logger = logging.getLogger(__name__)
+
+LAST_MOMENT_S = 4.5
+"""The process exits at most this long after its end began, however stuck disk or client are."""
+
+_READ_TIMEOUT_S = 1.5
+"""How long a client may take to read the responses that are due."""
+
+_DRAIN_TIMEOUT_S = 3.5
+_FLUSH_TIMEOUT_S = 0.5
+_POLL_INTERVAL_S = 3.0
+_SIGNALS = ("SIGTERM", "SIGHUP", "SIGINT")
+
+
+async def serve(
+    protocol: SessionProtocol, window: Window, reader: FrameReader, writer: FrameWriter
+) -> int:
+    """Serve the client until the end; return the exit code.
+
+    The end is that of stdin or stdout, `exit`, SIGTERM, SIGHUP or SIGINT, or the exit of the
+    editor's process. Everything that the client had written by then is stored.
+    """
+    _on_signals(protocol.shut_down)
+    protocol.start()
+    await protocol.stopped.wait()
+    reader.close()
+    _exit_after(LAST_MOMENT_S)
+    drained = await protocol.drain(_READ_TIMEOUT_S)
+    # A client that has not caught up by now is gone, but the appends it sent were accepted.
+    protocol.start_discarding()
+    drained = drained or await protocol.drain(_DRAIN_TIMEOUT_S - _READ_TIMEOUT_S)
+    await window.close()
+    writer.close(_FLUSH_TIMEOUT_S)
+    return protocol.exit_code if drained else 1
+
+
+def claim_stdio() -> tuple[int, int]:
+    """Return stdin and stdout for the protocol alone: a stray print lands on stderr."""
+    stdin, stdout = os.dup(0), os.dup(1)
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    os.close(null)
+    os.dup2(2, 1)
+    sys.stdout = sys.stderr
+    if sys.platform == "win32":
+        import msvcrt
+
+        msvcrt.setmode(stdin, os.O_BINARY)
+        msvcrt.setmode(stdout, os.O_BINARY)
+    return stdin, stdout
+
+
+def watch_process(process_id: int, on_gone: Callable[[], None]) -> None:
+    """Call *on_gone* when the process is no more; soon on Linux, elsewhere within seconds."""
+    loop = asyncio.get_running_loop()
+    try:
+        descriptor = os.pidfd_open(process_id)  # type: ignore[attr-defined, unused-ignore]
+    except ProcessLookupError:
+        logger.warning("The editor, process %d, is gone", process_id)
+        loop.call_soon(on_gone)
+    except (AttributeError, OSError, OverflowError):
+        task = loop.create_task(_poll(process_id, on_gone))
+        _watchers.add(task)
+    else:
+
+        def gone() -> None:
+            loop.remove_reader(descriptor)
+            os.close(descriptor)
+            on_gone()
+
+        loop.add_reader(descriptor, gone)
+
+
+_watchers: set[asyncio.Task[None]] = set()
+
+
+async def _poll(process_id: int, on_gone: Callable[[], None]) -> None:
+    parent = os.getppid()
+    while is_running(process_id) and os.getppid() == parent:  # noqa: ASYNC110  nobody tells us
+        await asyncio.sleep(_POLL_INTERVAL_S)
+    on_gone()
+
+
+def is_running(process_id: int) -> bool:
+    """Tell whether a process exists. In doubt it does."""
+    if sys.platform == "win32":
+        import ctypes
+
+        synchronize, wait_timeout = 0x100000, 0x102
+        kernel = ctypes.windll.kernel32
+        handle = kernel.OpenProcess(synchronize, False, process_id)
+        if not handle:
+            return bool(kernel.GetLastError() == 5)  # access denied: somebody else's, so it is
+        running = kernel.WaitForSingleObject(handle, 0) == wait_timeout
+        kernel.CloseHandle(handle)
+        return bool(running)
+    try:
+        os.kill(process_id, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):
+        return True
+    return True
+
+
+def _on_signals(on_signal: Callable[[], None]) -> None:
+    loop = asyncio.get_running_loop()
+
+    def handle(*_: object) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed: the end is near already
+            loop.call_soon_threadsafe(on_signal)
+
+    # Not the loop's own handlers: it takes them away when it closes, and a second signal just then
+    # would end us with the code of a killed process.
+    for name in _SIGNALS:
+        if (number := getattr(signal, name, None)) is not None:
+            signal.signal(number, handle)
+
+
+def _exit_after(seconds: float) -> None:
+    # The thread of a database connection is no daemon: one that waits for a lock keeps us here.
+    timer = threading.Timer(seconds, os._exit, [1])
+    timer.daemon = True
+    timer.start()

@@ -1,0 +1,153 @@
+"""The records of a store: sessions, stored events, pages of both, and the results of requests.
+
+A result travels as it stands here: `protocol` lists which record answers which request, and the
+JSON names are these fields in camelCase unless a field's metadata says otherwise.
+"""
+
+import time
+from collections.abc import Sequence
+from typing import Any, NewType
+
+import attrs
+
+from segue.model.events import Event
+
+PAGE = 200
+"""How many records a page holds by default."""
+
+MAX_PAGE = 1_000
+MAX_PAGE_BYTES = 4 * 1024 * 1024
+"""A page of events ends here, in bytes of stored `data`; it always holds at least one event."""
+
+Timestamp = NewType("Timestamp", int)
+"""Milliseconds since 1970 UTC. In JSON: ISO 8601 UTC, `2026-08-01T12:00:00.000Z`."""
+
+LAST_SEEN: Any = object()
+"""As a parent id: the head that this window last saw."""
+
+
+def now() -> Timestamp:
+    """Return the current time."""
+    return Timestamp(time.time_ns() // 1_000_000)
+
+
+@attrs.frozen(kw_only=True)
+class Session:
+    """One conversation: its id, where it happened, and how many events it has."""
+
+    id: str = attrs.field(metadata={"json": "sessionId"})
+    title: str | None
+    directory: str
+    git_root: str | None
+    server_session_id: str | None
+    head: str | None
+    event_count: int
+    created_at: Timestamp
+    updated_at: Timestamp
+    archived_at: Timestamp | None
+    forked_from: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class NewSession:
+    """What is known of a session before its first event is stored."""
+
+    id: str
+    directory: str
+    git_root: str | None = None
+    git_common_dir: str | None = None
+    server_session_id: str | None = None
+    metadata: dict[str, Any] = attrs.field(factory=dict)
+
+
+@attrs.frozen(kw_only=True)
+class StoredEvent:
+    """An event and what the store adds.
+
+    If the stored text is not valid JSON, `data` is that text and `corrupt` is true.
+    """
+
+    id: str
+    seq: int
+    parent_id: str | None
+    invocation_id: str
+    created_at: Timestamp
+    type: str
+    data: Any
+    corrupt: bool = attrs.field(default=False, metadata={"omit_if_default": True})
+
+
+@attrs.frozen(kw_only=True)
+class EventPage:
+    """Events in their order; `has_more` says whether others follow in the direction of reading."""
+
+    events: Sequence[StoredEvent]
+    has_more: bool
+
+
+@attrs.frozen(kw_only=True)
+class SessionPage:
+    """Sessions, newest first; `next_cursor` is None on the last page."""
+
+    sessions: Sequence[Session]
+    next_cursor: str | None
+
+
+@attrs.frozen(kw_only=True)
+class Batch:
+    """Events that are appended together behind *parent_id*, all or nothing."""
+
+    events: Sequence[Event]
+    parent_id: str | None = LAST_SEEN
+
+
+@attrs.frozen
+class EventPosition:
+    """The place of an event in its session."""
+
+    id: str
+    seq: int
+
+
+@attrs.frozen(kw_only=True)
+class AppendResult:
+    """The result of an append. `duplicates` counts the events that were stored before."""
+
+    head: str | None
+    event_count: int
+    events: Sequence[EventPosition]
+    duplicates: int
+
+    @property
+    def wrote_any(self) -> bool:
+        """Whether any event was new."""
+        return self.duplicates < len(self.events)
+
+    @property
+    def caller_knows_head(self) -> bool:
+        """Whether the caller now knows the head; after a mere retry it may be another window's."""
+        return self.wrote_any or any(event.id == self.head for event in self.events)
+
+
+@attrs.frozen(kw_only=True)
+class OpenResult:
+    """An opened session, its last events, and the reason why it is this one."""
+
+    session: Session
+    invocation_id: str
+    resumed: bool
+    reason: str
+    boundary: Event | None
+    events: Sequence[StoredEvent]
+    has_more: bool
+    last_event_at: Timestamp | None
+    alternatives: Sequence[Session] = attrs.field(default=(), metadata={"required": True})
+
+
+@attrs.frozen(kw_only=True)
+class FindResult:
+    """The session that a workspace would resume, if any, the reason, and what else fits."""
+
+    session: Session | None
+    reason: str
+    alternatives: Sequence[Session]

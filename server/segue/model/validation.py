@@ -1,0 +1,241 @@
+"""Turns JSON into typed values without ever coercing one, and names each fault by its path."""
+
+import math
+import re
+from collections.abc import Callable, Iterator
+from typing import Any, Literal, TypeVar, get_args, get_origin
+
+import attrs
+import cattrs
+from cattrs.cols import is_sequence, list_structure_factory
+from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
+
+T = TypeVar("T")
+Rename = Callable[[str], str]
+
+
+@attrs.frozen
+class IntRange:
+    """Says that an integer lies between two others: `Annotated[int, IntRange(0, 1_000)]`."""
+
+    low: int
+    high: int
+
+    def check(self, value: Any) -> int:
+        """Return *value*, or raise an error that says what it must be."""
+        if type(value) is not int:
+            raise expected("an integer", value)
+        if not self.low <= value <= self.high:
+            raise ValueError(f"must be {self.low:,} to {self.high:,}")
+        return value
+
+
+@attrs.frozen
+class StringLength:
+    """Says that a string has 1 to *most* characters, none of them half a surrogate pair."""
+
+    most: int
+    or_null: bool = False
+
+    def check(self, value: Any) -> str | None:
+        """Return *value*, or raise an error that says what it must be."""
+        if value is None and self.or_null:
+            return None
+        if type(value) is not str:
+            raise expected("a string", value)
+        if not 1 <= len(value) <= self.most:
+            raise ValueError(f"must have 1 to {self.most:,} characters")
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise ValueError("must not hold half a surrogate pair") from None
+        return value
+
+
+JSON_NAMES: dict[type, str] = {
+    str: "a string",
+    bool: "a boolean",
+    int: "an integer",
+    float: "a number",
+    dict: "an object",
+    list: "an array",
+    type(None): "null",
+}
+
+
+@attrs.frozen
+class Fault:
+    """One thing that is wrong with an input: where (`$.events[2].type`) and what."""
+
+    path: str
+    message: str
+
+
+class InvalidInputError(ValueError):
+    """Input that does not have the shape it must have; *faults* name every place."""
+
+    def __init__(self, *faults: Fault) -> None:
+        super().__init__("; ".join(f"{fault.path}: {fault.message}" for fault in faults))
+        self.faults = faults
+
+    def prefixed(self, path: str) -> "InvalidInputError":
+        """Return the same faults, seen from a value that holds this one at *path*."""
+        return InvalidInputError(
+            *(
+                attrs.evolve(fault, path=path + fault.path.removeprefix("$"))
+                for fault in self.faults
+            )
+        )
+
+
+def camel_case(name: str) -> str:
+    """Return the wire's spelling of a Python name: `session_id` is `sessionId`."""
+    return re.sub(r"_([a-z])", lambda match: match[1].upper(), name)
+
+
+def as_is(name: str) -> str:
+    """Return *name*: the wire's spelling is Python's."""
+    return name
+
+
+def make_converter(rename: Rename = as_is, *, forbid_extra_keys: bool = False) -> cattrs.Converter:
+    """Return a converter between JSON and attrs classes that refuses what it would have to coerce.
+
+    A field's JSON name is `rename(name)`, or what its metadata has under `json`: a name, or None
+    for a field that never leaves. One with `omit_if_default` is left out while it has its default.
+    """
+    converter = cattrs.Converter(forbid_extra_keys=forbid_extra_keys)
+    for kind in (str, bool, int):
+        converter.register_structure_hook(kind, _exactly(kind))
+    converter.register_structure_hook(float, _number)
+    converter.register_structure_hook_func(_is_literal, _one_of)
+    converter.register_structure_hook_factory(_has_rule, _by_rule)
+
+    @converter.register_structure_hook_factory(is_sequence)
+    def structure_list(cls: Any, conv: cattrs.Converter) -> Any:
+        return _only(list, list_structure_factory(cls, conv))
+
+    @converter.register_structure_hook_factory(attrs.has)
+    def structure_class(cls: Any, conv: cattrs.Converter) -> Any:
+        names = {field.name: override(rename=rename(field.name)) for field in attrs.fields(cls)}
+        return _only(
+            dict,
+            make_dict_structure_fn(
+                cls,
+                conv,
+                _cattrs_forbid_extra_keys=forbid_extra_keys,
+                **names,  # type: ignore[arg-type]  # cattrs takes overrides and flags as one
+            ),
+        )
+
+    @converter.register_unstructure_hook_factory(attrs.has)
+    def unstructure_class(cls: Any, conv: cattrs.Converter) -> Any:
+        names = {
+            field.name: override(
+                rename=json_name(field, rename),
+                omit=json_name(field, rename) is None,
+                omit_if_default=field.metadata.get("omit_if_default", False),
+            )
+            for field in attrs.fields(cls)
+        }
+        return make_dict_unstructure_fn(cls, conv, **names)  # type: ignore[arg-type]  # as above
+
+    # What is Any is JSON already: walking a payload would cost a millisecond per hundred objects.
+    converter.register_unstructure_hook(Any, lambda value: value)
+    return converter
+
+
+def json_name(field: "attrs.Attribute[Any]", rename: Rename = as_is) -> str | None:
+    """Return the name that *field* has in JSON, or None if it is never in it."""
+    name: str | None = field.metadata.get("json", rename(field.name))
+    return name
+
+
+def structure(converter: cattrs.Converter, value: Any, kind: type[T], rename: Rename = as_is) -> T:
+    """Return *value* as a *kind*, or raise InvalidInputError with every fault in it."""
+    try:
+        return converter.structure(value, kind)
+    except (cattrs.BaseValidationError, TypeError, ValueError, KeyError) as error:
+        raise InvalidInputError(*_faults(error, "$", rename)) from None
+
+
+def expected(what: str, value: Any) -> TypeError:
+    """Return the error that says that *what* was expected where *value* stands."""
+    return TypeError(f"expected {what}, got {JSON_NAMES.get(type(value), type(value).__name__)}")
+
+
+def _exactly(kind: type) -> Callable[[Any, Any], Any]:
+    def check(value: Any, _: Any) -> Any:
+        if type(value) is not kind:
+            raise expected(JSON_NAMES[kind], value)
+        return value
+
+    return check
+
+
+def _number(value: Any, _: Any) -> float:
+    if type(value) not in (int, float) or not math.isfinite(value):
+        raise expected("a finite number", value)
+    return float(value)
+
+
+def _rules_of(kind: Any) -> list[IntRange | StringLength]:
+    rules = getattr(kind, "__metadata__", ())
+    return [rule for rule in rules if isinstance(rule, IntRange | StringLength)]
+
+
+def _has_rule(kind: Any) -> bool:
+    return bool(_rules_of(kind))
+
+
+def _by_rule(kind: Any) -> Callable[[Any, Any], Any]:
+    (rule,) = _rules_of(kind)
+    return lambda value, _: rule.check(value)
+
+
+def _is_literal(kind: Any) -> bool:
+    origin: Any = get_origin(kind)
+    return origin is Literal
+
+
+def _one_of(value: Any, kind: Any) -> Any:
+    if type(value) is not str or value not in get_args(kind):
+        raise ValueError(f"expected one of {', '.join(map(repr, get_args(kind)))}")
+    return value
+
+
+def _only(kind: type, hook: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    def check(value: Any, cls: Any) -> Any:
+        if type(value) is not kind:
+            raise expected(JSON_NAMES[kind], value)
+        return hook(value, cls)
+
+    return check
+
+
+def _faults(error: BaseException, path: str, rename: Rename) -> Iterator[Fault]:
+    match error:
+        case cattrs.ClassValidationError():
+            located, other = error.group_exceptions()
+            inner = [(each, f"{path}.{rename(note.name)}") for each, note in located]
+        case cattrs.IterableValidationError():
+            elements, other = error.group_exceptions()
+            inner = [(each, f"{path}[{note.index}]") for each, note in elements]
+        case InvalidInputError():
+            yield from error.prefixed(path).faults
+            return
+        case _:
+            yield Fault(path, _describe(error))
+            return
+    for each, inner_path in [*inner, *((each, path) for each in other)]:
+        yield from _faults(each, inner_path, rename)
+
+
+def _describe(error: BaseException) -> str:
+    match error:
+        case KeyError():
+            return "is required"
+        case cattrs.ForbiddenExtraKeysError():
+            return f"unknown: {', '.join(sorted(error.extra_fields))}"
+        case _:
+            return str(error)

@@ -1,0 +1,136 @@
+"""The SessionService contract: its records, its promises and its errors."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any, Protocol
+
+from segue.model.errors import SegueError
+from segue.model.events import Event
+from segue.model.records import (
+    PAGE,
+    AppendResult,
+    Batch,
+    EventPage,
+    NewSession,
+    Session,
+    SessionPage,
+)
+
+
+class SessionService(Protocol):
+    """Where sessions live.
+
+    Every method may raise a StorageError; those that take a *session_id* raise SessionNotFound if
+    no session has it, unless they say otherwise. Each call is one transaction: it happens whole or
+    not at all, also when the caller is cancelled. Reading never writes.
+    """
+
+    async def create_session(
+        self,
+        new: NewSession,
+        events: Sequence[Event],
+        *,
+        invocation_id: str,
+    ) -> AppendResult:
+        """Store *new* together with its first *events*: a session without events never exists.
+
+        If the session exists already this is `append_events` to its empty beginning, so a retry
+        after a lost answer writes nothing and returns the first result.
+        """
+
+    async def append_events(
+        self,
+        session_id: str,
+        events: Sequence[Event],
+        *,
+        parent_id: str | None,
+        invocation_id: str,
+        boundary: Event | None = None,
+    ) -> AppendResult:
+        """Append *events* and advance the head, all or nothing, and on disk when it returns.
+
+        An event whose id is stored with the same content counts as a duplicate and is not written
+        again; the others are appended in their order, behind *boundary* if one is given. Raises
+        EventConflict for a known id with other content; HeadMoved unless the head is *parent_id*
+        or the stored event of this batch that the first new one follows; SessionArchived.
+        """
+
+    async def append_batches(
+        self,
+        session_id: str,
+        batches: Sequence[Batch],
+        *,
+        last_seen: str | None,
+        invocation_id: str,
+        boundary: Event | None = None,
+    ) -> Sequence[AppendResult | SegueError]:
+        """Append each of *batches* as `append_events` would, in their order and in one commit.
+
+        A batch that is refused is answered with its error, and the others are stored all the same.
+        LAST_SEEN is the head *last_seen*, or the one that a batch before has shown since.
+        """
+
+    async def find_resumable(
+        self, directory: str, git_root: str | None, max_age: timedelta
+    ) -> Sequence[Session]:
+        """Return the sessions that may be resumed here, newest first: one, and what else fits.
+
+        Not archived, with a model-visible event, updated less than *max_age* ago, and of the same
+        git root or the same directory. At most six; it costs the same with a million sessions.
+        """
+
+    async def load_events(
+        self,
+        session_id: str,
+        *,
+        after: int | None = None,
+        before: int | None = None,
+        limit: int = PAGE,
+    ) -> EventPage:
+        """Return a page of events, oldest first.
+
+        The first *limit* whose seq is above *after*, or the last below *before*, or the newest.
+        A page ends early at MAX_PAGE_BYTES. An event that cannot be decoded never fails the page.
+        """
+
+    async def get_session(self, session_id: str) -> Session:
+        """Return the session, archived or not."""
+
+    async def open_session(self, session_id: str, tail: int = PAGE) -> tuple[Session, EventPage]:
+        """Return the session, archived or not, and its last *tail* events, as of one moment."""
+
+    async def list_sessions(
+        self,
+        *,
+        directory: str | None = None,
+        git_common_dir: str | None = None,
+        archived: bool = False,
+        cursor: str | None = None,
+        limit: int = PAGE,
+    ) -> SessionPage:
+        """Return a page of sessions, newest first, the archived ones only if *archived*.
+
+        With *directory*, those of that directory and of every worktree of *git_common_dir*.
+        Raises InvalidInputError for a cursor that is not one of its own.
+        """
+
+    async def update_server_session_id(self, session_id: str, server_session_id: str) -> None:
+        """Remember the id that a remote model service gave the conversation."""
+
+    async def archive(self, session_id: str) -> None:
+        """Put the session aside: listed on request, never resumed by itself."""
+
+    async def unarchive(self, session_id: str) -> None:
+        """Bring an archived session back."""
+
+    async def delete(self, session_id: str) -> None:
+        """Remove the session and its text for good. An unknown id succeeds."""
+
+    async def get_metadata(self, session_id: str, key: str) -> Any:
+        """Return the JSON value under *key*, or None."""
+
+    async def set_metadata(self, session_id: str, key: str, value: Any) -> None:
+        """Keep a JSON value under *key*; None removes it."""
+
+    async def close(self) -> None:
+        """Finish what was begun and release the store. Closing twice is closing once."""

@@ -1,0 +1,94 @@
+"""A copy of a database, made while others write, and not called one before it was verified."""
+
+import contextlib
+import os
+from pathlib import Path
+
+import attrs
+
+from segue.model.errors import StorageCorrupt, StorageUnavailable
+from segue.store.sqlite import driver, schema
+from segue.store.sqlite.locks import OpenLock
+
+_ERRORS: tuple[type[Exception], ...] = (*driver.Error, OSError)
+
+
+@attrs.frozen(kw_only=True)
+class Backup:
+    """A verified copy: where it is, and what it holds."""
+
+    path: str
+    size: int
+    sessions: int
+    events: int
+
+
+def back_up(where: str, target: str) -> Backup:
+    """Copy the database at *where* to *target*, which must not exist yet, or raise a StorageError.
+
+    The copy is one moment of the original, whole and checked, readable by its owner alone, and on
+    disk when this returns. Other windows go on reading and writing meanwhile. Only what was there
+    at that moment is in it: a conversation that is deleted later stays in the copy.
+    """
+    if os.path.lexists(target):
+        raise StorageUnavailable(f"{target} exists already. It was left as it is.")
+    draft = f"{target}.draft-{os.getpid()}"
+    presence = OpenLock(where)
+    try:
+        Path(target).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        presence.enter()
+        _copy(where, draft)
+        backup = _verified(draft, target)
+        os.rename(draft, target)
+        _sync(Path(target).parent)
+    except _ERRORS as error:
+        raise driver.translate(error, where) from error
+    finally:
+        presence.leave()
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(draft)
+    return backup
+
+
+def before_migration(where: str, version: int) -> None:
+    """Keep the database at *where* as its schema *version* left it, unless that is kept already."""
+    target = f"{where}.schema-{version}"
+    if os.path.lexists(target):
+        return
+    try:
+        back_up(where, target)
+    except StorageUnavailable:
+        if not os.path.lexists(target):  # it does when another window was first
+            raise
+    with contextlib.closing(driver.connect_to_read(target)) as db:
+        if schema.version_of(db) != version:
+            os.unlink(target)  # another window has migrated meanwhile, after its own backup
+
+
+def _copy(where: str, draft: str) -> None:
+    os.close(os.open(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+    with contextlib.closing(driver.connect_to_read(where)) as db:
+        schema.check_owner(db, where)
+    with contextlib.closing(driver.connect(where)) as db:
+        db.execute("VACUUM INTO ?", (draft,))
+
+
+def _verified(draft: str, target: str) -> Backup:
+    with contextlib.closing(driver.connect_to_read(draft)) as copy:
+        (verdict,) = copy.execute("PRAGMA integrity_check(1)").fetchone()
+        if verdict != "ok":
+            raise StorageCorrupt(f"The copy is damaged ({verdict}), and was removed.")
+        (sessions,) = copy.execute("SELECT count(*) FROM sessions").fetchone()
+        (events,) = copy.execute("SELECT count(*) FROM events").fetchone()
+    _sync(Path(draft))
+    return Backup(path=target, size=os.path.getsize(draft), sessions=sessions, events=events)
+
+
+def _sync(path: Path) -> None:
+    if os.name == "nt" and path.is_dir():
+        return
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

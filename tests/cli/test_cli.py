@@ -1,0 +1,240 @@
+"""The `segue` command, run as a person runs it."""
+
+import io
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+import segue
+from segue.cli import demo
+from segue.cli.client import Client
+from segue.cli.printing import visible
+from segue.store.sqlite import driver
+from tests.conftest import StartClient
+from tests.factories import execute
+
+ESCAPES = "red \x1b[31m bell \x07 clipboard \x1b]52;c;aGk=\x07 turn \u202e c1 \x9b1m"
+
+
+def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "segue", *arguments],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.fixture
+def recorded(start: StartClient) -> str:
+    """Store a session and return its id."""
+    client = start()
+    session_id: str = client.request("session/open")["session"]["sessionId"]
+    events = [
+        {"type": "user_message", "data": {"content": f"First line\n{ESCAPES}"}},
+        {"type": "tool_call", "data": {"id": "1", "name": "sh", "input": {"cmd": "ls"}}},
+        {"type": "tool_result", "data": {"tool_use_id": "1", "content": "no", "is_error": True}},
+        {"type": "plan", "data": {"steps": [1, 2]}},
+    ]
+    client.request("session/append", {"sessionId": session_id, "events": events})
+    client.shutdown()
+    return session_id
+
+
+def as_json(*arguments: str) -> Any:
+    return json.loads(run(*arguments, "--json").stdout)
+
+
+def test_version_is_the_packages() -> None:
+    assert run("--version").stdout.strip() == f"segue {segue.__version__}"
+
+
+def test_list_names_each_session(recorded: str, repository: Path) -> None:
+    line = next(line for line in run("list").stdout.splitlines() if recorded in line)
+    assert "First line" in line
+    assert line.rstrip().endswith(str(repository))
+
+
+def test_list_as_json_is_the_answer_of_session_list(recorded: str, start: StartClient) -> None:
+    assert as_json("list") == start().request("session/list")
+
+
+def test_list_of_a_workspace_holds_only_its_sessions(recorded: str, repository: Path) -> None:
+    assert len(as_json("list", "--cwd", str(repository / "src"))["sessions"]) == 1
+    assert as_json("list", "--cwd", str(repository.parent))["sessions"] == []
+
+
+def test_looking_at_no_store_makes_none(database: Path) -> None:
+    assert run("list").returncode == 0
+    assert as_json("doctor")["database"]["exists"] is False
+    assert not database.parent.exists()
+
+
+def test_show_prints_the_conversation_and_steers_no_terminal(recorded: str) -> None:
+    shown = run("show", recorded).stdout
+    assert "sh {" in shown
+    assert "(error) no" in shown
+    assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202e]", shown)
+    assert r"\x1b[31m" in shown
+
+
+def test_show_as_json_holds_what_was_sent(recorded: str) -> None:
+    shown = as_json("show", recorded)
+    assert shown["session"]["sessionId"] == recorded
+    assert shown["events"][0]["data"]["content"] == f"First line\n{ESCAPES}"
+    assert [event["seq"] for event in shown["events"]] == [1, 2, 3, 4]
+
+
+def test_show_of_an_unknown_session_says_so() -> None:
+    done = run("show", "nope")
+    assert done.returncode == 1
+    assert done.stderr.strip() == "Error: No session has the id nope."
+
+
+def test_visible_keeps_what_people_write() -> None:
+    written = "naïve 你好 👩\u200d👩\u200d👧 עברית\u3000a\u00a0b"
+    assert visible(written) == written
+
+
+def test_doctor_finds_a_whole_store(recorded: str, database: Path) -> None:
+    report = as_json("doctor")
+    assert report["problems"] == []
+    assert report["sqlite"] == {"library": driver.NAME, "version": driver.VERSION, "safe": True}
+    assert report["database"]["sessions"] == 1
+    assert report["database"]["events"] == 4
+    assert report["database"]["modes"][str(database)] == "600"
+    assert "all is well" in run("doctor").stdout
+
+
+def test_doctor_says_who_else_may_read_the_store(recorded: str, database: Path) -> None:
+    database.chmod(0o644)
+    done = run("doctor")
+    assert done.returncode == 1
+    assert f"{database} may be read by others (mode 644)" in done.stdout
+
+
+def test_doctor_and_list_leave_a_file_that_is_no_database_as_it_is(tmp_path: Path) -> None:
+    file = tmp_path / "notes.txt"
+    file.write_text("not a database\n" * 100)
+    for command in ("doctor", "list"):
+        done = run(command, SEGUE_DATABASE=str(file))
+        assert done.returncode == 1
+        assert f"{file} is not a SQLite database" in done.stdout + done.stderr
+        assert "Traceback" not in done.stderr
+    assert file.read_text() == "not a database\n" * 100
+
+
+def test_a_wrong_setting_is_named(tmp_path: Path) -> None:
+    wrong = run("lsp", "--continue-minutes", "nan")
+    assert (wrong.returncode, wrong.stderr.strip()) == (
+        2,
+        "segue: --continue-minutes: expected a number of minutes, got 'nan'",
+    )
+    for command in ("list", "doctor", "lsp"):
+        done = run(command, SEGUE_CONTINUE_MINUTES="soon")
+        assert done.returncode != 0
+        assert "SEGUE_CONTINUE_MINUTES: expected a number of minutes, got 'soon'" in done.stderr
+
+
+def test_the_demo_keeps_every_promise() -> None:
+    done = run("demo")
+    assert done.returncode == 0, done.stdout
+    assert "Nothing lost, nothing twice." in done.stdout
+    assert "✗" not in done.stdout
+
+
+def test_the_demo_keeps_to_itself_what_surrounds_it(tmp_path: Path) -> None:
+    done = run("demo", SEGUE_CONTINUE_MINUTES="0", GIT_DIR=str(tmp_path / "elsewhere"))
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_demo_fails_where_a_promise_is_broken(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def without_id(session_id: str, event: dict[str, Any]) -> dict[str, Any]:
+        nameless = {"type": event["type"], "data": event["data"]}
+        return {"sessionId": session_id, "events": [nameless]}
+
+    monkeypatch.setattr(demo, "_append", without_id)
+    assert demo.run() == 1
+    assert "✗ nothing lost" in capsys.readouterr().out
+
+
+def test_the_server_never_imports_what_only_the_commands_need() -> None:
+    code = (
+        "import sys; sys.argv = ['segue', 'lsp', '--help']\n"
+        "from segue.__main__ import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "assert not {'click', 'rich'} & set(sys.modules), 'imported'\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+def test_backup_makes_a_copy_that_can_be_looked_at(recorded: str, database: Path) -> None:
+    path, summary = run("backup").stdout.splitlines()
+    assert Path(path).parent == database.parent / "backups"
+    assert summary.startswith("1 sessions, 4 events, ")
+    assert as_json("--database", path, "list") == as_json("list")
+
+
+def test_backup_overwrites_nothing(recorded: str, tmp_path: Path) -> None:
+    target = tmp_path / "copy.db"
+    assert run("backup", str(target)).returncode == 0
+    before = target.read_bytes()
+    again = run("backup", str(target))
+    assert (again.returncode, target.read_bytes()) == (1, before)
+    assert again.stderr == f"Error: {target} exists already. It was left as it is.\n"
+
+
+@pytest.mark.parametrize("command", ["backup", "doctor --repair"])
+def test_without_a_database_there_is_nothing_to_copy_or_repair(
+    command: str, database: Path
+) -> None:
+    done = run(*command.split())
+    assert (done.returncode, done.stderr) == (1, f"Error: there is no database at {database} yet\n")
+    assert not database.parent.exists()
+
+
+def test_repair_leaves_a_whole_database_as_it_is(recorded: str, database: Path) -> None:
+    before = database.read_bytes()
+    assert run("doctor", "--repair").stdout == f"{database} is whole. Nothing was changed.\n"
+    assert database.read_bytes() == before
+
+
+def test_repair_saves_what_can_be_read_and_keeps_the_damaged_one(
+    recorded: str, database: Path
+) -> None:
+    (page,) = execute(
+        database, "SELECT rootpage FROM sqlite_master WHERE name = ?", "resumable_by_git_root"
+    )
+    with database.open("r+b") as file:
+        file.seek((page["rootpage"] - 1) * 4_096)
+        file.write(b"\xff" * 4_096)
+    damaged = database.read_bytes()
+    assert run("doctor").returncode == 1
+    done = run("doctor", "--repair")
+    assert done.returncode == 0
+    (aside,) = database.parent.glob("*.corrupt-*")
+    assert aside.read_bytes() == damaged
+    assert str(aside) in done.stdout
+    assert "4 events of 1 sessions" in done.stdout
+    assert run("doctor").returncode == 0
+    assert len(as_json("show", recorded)["events"]) == 4
+
+
+@pytest.mark.parametrize("cut", range(1, 26))
+def test_a_frame_that_a_killed_server_cut_off_ends_the_answers(cut: int) -> None:
+    frame = b'Content-Length: 8\r\n\r\n{"id":1}'
+    client = Client.__new__(Client)
+    client.process = SimpleNamespace(stdout=io.BytesIO(frame + frame[:cut]))  # type: ignore[assignment]
+    assert list(client._messages()) == [{"id": 1}]

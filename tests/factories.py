@@ -1,0 +1,113 @@
+"""What many tests need: events, sessions and workspaces, made with as few words as possible."""
+
+import re
+import sqlite3
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, closing
+from pathlib import Path
+from typing import Any
+
+from segue.model.events import Event, new_id
+from segue.model.records import NewSession, StoredEvent
+from segue.model.workspace import Workspace
+from segue.store.service import SessionService
+from segue.store.sqlite import driver
+from segue.store.sqlite.service import LocalSessionService
+
+INVOCATION = "invocation-1"
+HERE = "/home/someone/project"
+
+
+def said(content: str = "Hello", id: str | None = None) -> Event:
+    """Return what the person said."""
+    return Event.new("user_message", {"content": content}, id)
+
+
+def note(content: str = "A note") -> Event:
+    """Return an event that a model is never shown."""
+    return Event.new("system_context", {"content": content})
+
+
+def fresh(directory: str = HERE, **fields: Any) -> NewSession:
+    """Return a session that is not stored yet."""
+    return NewSession(id=new_id(), directory=directory, **fields)
+
+
+def place(directory: str = HERE, git_root: str | None = None) -> Workspace:
+    """Return a workspace; its repository, if any, is no worktree."""
+    common = None if git_root is None else f"{git_root}/.git"
+    return Workspace(directory=directory, git_root=git_root, git_common_dir=common)
+
+
+@asynccontextmanager
+async def counted(service: LocalSessionService) -> AsyncIterator[list[str]]:
+    """Yield the statements that SQLite runs for *service* meanwhile, each as its first words."""
+    statements: list[str] = []
+
+    def note(sql: str) -> None:
+        statements.append(_summary(sql))
+
+    await service._database.read(lambda db: db.set_trace_callback(note))
+    try:
+        yield statements
+    finally:
+        await service._database.read(lambda db: db.set_trace_callback(None))
+
+
+def _summary(sql: str) -> str:
+    words = re.search(
+        r"BEGIN\b.*|COMMIT|ROLLBACK|PRAGMA \w+|SELECT .*? FROM \w+|INSERT INTO \w+|UPDATE \w+|--.*",
+        " ".join(sql.split()),
+    )
+    return words[0] if words else sql
+
+
+async def store(
+    service: SessionService, *events: Event, directory: str = HERE, **fields: Any
+) -> str:
+    """Store a session and return its id; without *events* it holds one user message."""
+    new = fresh(directory, **fields)
+    await service.create_session(new, events or [said()], invocation_id=INVOCATION)
+    return new.id
+
+
+async def add(
+    service: SessionService, session_id: str, *events: Event, invocation_id: str = INVOCATION
+) -> None:
+    """Append to a session's present head."""
+    head = (await service.get_session(session_id)).head
+    await service.append_events(session_id, events, parent_id=head, invocation_id=invocation_id)
+
+
+async def chain(service: SessionService, session_id: str) -> Sequence[StoredEvent]:
+    """Return all events of a session, after checking that they are one chain without a gap."""
+    events: list[StoredEvent] = []
+    more = True
+    while more:
+        page = await service.load_events(session_id, after=len(events), limit=1_000)
+        events += page.events
+        more = page.has_more
+    ids = [event.id for event in events]
+    assert [event.seq for event in events] == list(range(1, len(ids) + 1))
+    assert [event.parent_id for event in events] == [None, *ids[:-1]][: len(ids)]
+    assert len(set(ids)) == len(ids)
+    session = await service.get_session(session_id)
+    assert (session.head, session.event_count) == (ids[-1] if ids else None, len(ids))
+    return events
+
+
+async def contents(service: SessionService, session_id: str) -> list[str]:
+    """Return what the events of a session say, in their order."""
+    return [event.data["content"] for event in await chain(service, session_id)]
+
+
+def execute(database: Path, sql: str, *values: Any) -> list[sqlite3.Row]:
+    """Run one statement on a database file, behind the back of its service."""
+    with closing(driver.connect(str(database))) as db:
+        return list(db.execute(sql, values).fetchall())
+
+
+def make_older(database: Path, session_id: str, minutes: float) -> None:
+    """Move a stored session into the past."""
+    sql = "UPDATE sessions SET updated_at = updated_at - ? WHERE id = ?"
+    execute(database, sql, int(minutes * 60_000), session_id)

@@ -1,0 +1,1147 @@
+import itertools
+import json
+import os
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import segue
+from segue.cli.client import Client, RequestError
+from segue.lsp.server import HANDLERS
+from segue.protocol.messages import METHODS
+
+Json = dict[str, Any]
+StartClient = Callable[..., Client]
+
+
+class Like:
+    """Equals every string that matches a pattern: for what only the server can know."""
+
+    def __init__(self, pattern: str) -> None:
+        self._pattern = pattern
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, str) and re.fullmatch(self._pattern, other) is not None
+
+    def __hash__(self) -> int:
+        return hash(self._pattern)
+
+    def __repr__(self) -> str:
+        return f"Like({self._pattern!r})"
+
+
+UUID7 = Like(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
+TIME = Like(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
+SENTENCE = Like(r".+")
+UNKNOWN = "00000000-0000-7000-8000-000000000000"
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return Path(os.path.realpath(tmp_path_factory.mktemp("home")))
+
+
+@pytest.fixture(scope="module")
+def start_window(home: Path) -> Iterator[Callable[[], Client]]:
+    clients: list[Client] = []
+
+    def start() -> Client:
+        names = ("XDG_CONFIG_HOME", "XDG_DATA_HOME")
+        environment = {name: str(home / name.lower()) for name in names}
+        client = Client(home, environment | {"SEGUE_DATABASE": str(home / "sessions.db")})
+        clients.append(client)
+        client.initialize(rootUri=home.as_uri())
+        return client
+
+    yield start
+    for client in clients:
+        assert client.shutdown() == 0
+
+
+@pytest.fixture(scope="module")
+def window(start_window: Callable[[], Client]) -> Client:
+    """Return a window that the tests share; each has a repository of its own."""
+    return start_window()
+
+
+@pytest.fixture(scope="module")
+def other(start_window: Callable[[], Client]) -> Client:
+    """Return a second window on the same store."""
+    return start_window()
+
+
+def said(content: str, id: str | None = None) -> Json:
+    event = {"type": "user_message", "data": {"content": content}}
+    return event if id is None else {"id": id} | event
+
+
+def open_new(client: Client, folder: Path) -> str:
+    opened = client.request("session/open", {"workspace": str(folder), "mode": "new"})
+    return str(opened["session"]["sessionId"])
+
+
+def append(client: Client, session: str, *events: Json, **params: Any) -> Any:
+    return client.request("session/append", {"sessionId": session, "events": list(events)} | params)
+
+
+def read(client: Client, session: str, **params: Any) -> list[Json]:
+    result = client.request("session/events", {"sessionId": session} | params)
+    return list(result["events"])
+
+
+def contents(events: list[Json]) -> list[str]:
+    return [event["data"]["content"] for event in events]
+
+
+def resumed(client: Client, folder: Path, **params: Any) -> Any:
+    return client.request("session/open", {"workspace": str(folder)} | params)
+
+
+def failure(client: Client, method: str, params: Any) -> RequestError:
+    with pytest.raises(RequestError) as caught:
+        client.request(method, params)
+    return caught.value
+
+
+def paths(error: RequestError) -> list[str]:
+    assert error.code == -32602
+    return [fault["path"] for fault in error.data["errors"]]
+
+
+# -- the table ---------------------------------------------------------------------------------
+
+
+def test_every_method_has_a_handler_and_is_announced(tmp_path: Path, database: Path) -> None:
+    client = Client(tmp_path)
+    try:
+        assert client.initialize() == {
+            "capabilities": {
+                "workspace": {"workspaceFolders": {"supported": True, "changeNotifications": True}},
+                "experimental": {
+                    "sessions": {
+                        "version": 1,
+                        "methods": list(METHODS),
+                        "database": str(database),
+                    }
+                },
+            },
+            "serverInfo": {"name": "segue", "version": segue.__version__},
+        }
+    finally:
+        client.kill()
+    assert list(HANDLERS) == list(METHODS)
+
+
+# -- every result, whole -----------------------------------------------------------------------
+
+
+def test_open_answers_with_a_new_session(window: Client, repository: Path) -> None:
+    opened = window.request("session/open", {"workspace": str(repository / "src")})
+
+    assert opened == {
+        "session": {
+            "sessionId": UUID7,
+            "title": None,
+            "directory": str(repository / "src"),
+            "gitRoot": str(repository),
+            "serverSessionId": None,
+            "head": None,
+            "eventCount": 0,
+            "createdAt": TIME,
+            "updatedAt": TIME,
+            "archivedAt": None,
+            "forkedFrom": None,
+        },
+        "invocationId": UUID7,
+        "resumed": False,
+        "reason": SENTENCE,
+        "boundary": None,
+        "events": [],
+        "hasMore": False,
+        "lastEventAt": None,
+        "alternatives": [],
+    }
+
+
+def test_open_answers_with_a_resumed_session(
+    window: Client, other: Client, repository: Path
+) -> None:
+    session = open_new(window, repository)
+    append(window, session, said("Why is the sky blue?", "q"))
+    older = open_new(window, repository)
+    append(window, older, said("older"))
+    append(window, session, {"id": "a", "type": "text", "data": {"content": "Rayleigh."}})
+
+    opened = resumed(other, repository)
+
+    expected_session = {
+        "sessionId": session,
+        "title": "Why is the sky blue?",
+        "directory": str(repository),
+        "gitRoot": str(repository),
+        "serverSessionId": None,
+        "head": "a",
+        "eventCount": 2,
+        "createdAt": TIME,
+        "updatedAt": TIME,
+        "archivedAt": None,
+        "forkedFrom": None,
+    }
+    first_invocation = opened["events"][0]["invocationId"]
+    assert opened == {
+        "session": expected_session,
+        "invocationId": UUID7,
+        "resumed": True,
+        "reason": SENTENCE,
+        "boundary": {"id": UUID7, "type": "system_context", "data": {"content": SENTENCE}},
+        "events": [
+            {
+                "id": "q",
+                "seq": 1,
+                "parentId": None,
+                "invocationId": UUID7,
+                "createdAt": TIME,
+                "type": "user_message",
+                "data": {"content": "Why is the sky blue?"},
+            },
+            {
+                "id": "a",
+                "seq": 2,
+                "parentId": "q",
+                "invocationId": first_invocation,
+                "createdAt": TIME,
+                "type": "text",
+                "data": {"content": "Rayleigh."},
+            },
+        ],
+        "hasMore": False,
+        "lastEventAt": opened["session"]["updatedAt"],
+        "alternatives": [
+            expected_session
+            | {"sessionId": older, "title": "older", "head": UUID7, "eventCount": 1}
+        ],
+    }
+    assert opened["invocationId"] != first_invocation
+
+
+def test_append_answers_where_each_event_stands(window: Client, repository: Path) -> None:
+    session = open_new(window, repository)
+
+    result = append(window, session, said("one", "first"), said("two"))
+
+    assert result == {
+        "head": UUID7,
+        "eventCount": 2,
+        "events": [{"id": "first", "seq": 1}, {"id": UUID7, "seq": 2}],
+        "duplicates": 0,
+    }
+    assert result["head"] == result["events"][1]["id"]
+
+
+def test_append_of_nothing_answers_with_the_head(window: Client, repository: Path) -> None:
+    session = open_new(window, repository)
+
+    assert append(window, session) == {
+        "head": None,
+        "eventCount": 0,
+        "events": [],
+        "duplicates": 0,
+    }
+    append(window, session, said("one", "first"))
+    assert append(window, session)["head"] == "first"
+
+
+def test_events_answers_with_a_page(window: Client, repository: Path) -> None:
+    session = open_new(window, repository)
+    append(window, session, said("one", "1"))
+
+    assert window.request("session/events", {"sessionId": session}) == {
+        "events": [
+            {
+                "id": "1",
+                "seq": 1,
+                "parentId": None,
+                "invocationId": UUID7,
+                "createdAt": TIME,
+                "type": "user_message",
+                "data": {"content": "one"},
+            }
+        ],
+        "hasMore": False,
+    }
+
+
+def test_events_pages_both_ways(window: Client, repository: Path) -> None:
+    session = open_new(window, repository)
+    append(window, session, *(said(str(n), str(n)) for n in range(1, 11)))
+
+    def page(**params: int) -> tuple[list[int], bool]:
+        result = window.request("session/events", {"sessionId": session} | params)
+        return [event["seq"] for event in result["events"]], result["hasMore"]
+
+    assert page() == (list(range(1, 11)), False)
+    assert page(limit=3) == ([8, 9, 10], True)
+    assert page(limit=10) == (list(range(1, 11)), False)
+    assert page(before=8, limit=3) == ([5, 6, 7], True)
+    assert page(before=3, limit=3) == ([1, 2], False)
+    assert page(before=1) == ([], False)
+    assert page(after=0, limit=4) == ([1, 2, 3, 4], True)
+    assert page(after=8, limit=4) == ([9, 10], False)
+    assert page(after=10) == ([], False)
+    assert page(after=4_294_967_295) == ([], False)
+
+
+def test_a_page_holds_200_events_unless_told(window: Client, repository: Path) -> None:
+    session = open_new(window, repository)
+    append(window, session, *(said(str(n)) for n in range(1, 1_201)))
+
+    assert [event["seq"] for event in read(window, session)] == list(range(1_001, 1_201))
+    assert len(read(window, session, limit=1_000)) == 1_000
+    assert len(resumed(window, repository, sessionId=session)["events"]) == 200
+
+
+@pytest.mark.parametrize(
+    ("params", "path"),
+    [
+        ({"after": 1, "before": 3}, "$.before"),
+        ({"limit": 0}, "$.limit"),
+        ({"limit": 1_001}, "$.limit"),
+        ({"limit": 2.0}, "$.limit"),
+        ({"limit": True}, "$.limit"),
+        ({"after": -1}, "$.after"),
+        ({"before": "3"}, "$.before"),
+    ],
+)
+def test_events_refuses_a_page_that_cannot_be(
+    window: Client, repository: Path, params: Json, path: str
+) -> None:
+    session = open_new(window, repository)
+
+    assert paths(failure(window, "session/events", {"sessionId": session} | params)) == [path]
+
+
+def test_events_of_a_session_that_is_still_empty(window: Client, repository: Path) -> None:
+    session = open_new(window, repository)
+
+    assert window.request("session/events", {"sessionId": session}) == {
+        "events": [],
+        "hasMore": False,
+    }
+
+
+def test_events_are_read_of_a_session_that_is_not_open_here(
+    window: Client, other: Client, repository: Path
+) -> None:
+    session = open_new(window, repository)
+    append(window, session, said("one"))
+
+    assert contents(read(other, session)) == ["one"]
+
+
+def test_list_answers_with_sessions_newest_first(window: Client, repository: Path) -> None:
+    first, second = open_new(window, repository), open_new(window, repository)
+    append(window, first, said("one", "1"))
+    append(window, second, said("two", "2"))
+    append(window, first, said("three", "3"))
+
+    result = window.request("session/list", {"cwd": str(repository)})
+
+    assert result == {
+        "sessions": [
+            {
+                "sessionId": session,
+                "title": title,
+                "directory": str(repository),
+                "gitRoot": str(repository),
+                "serverSessionId": None,
+                "head": head,
+                "eventCount": count,
+                "createdAt": TIME,
+                "updatedAt": TIME,
+                "archivedAt": None,
+                "forkedFrom": None,
+            }
+            for session, title, head, count in ((first, "one", "3", 2), (second, "two", "2", 1))
+        ],
+        "nextCursor": None,
+    }
+    everywhere = window.request("session/list", {})["sessions"]
+    assert [session["sessionId"] for session in everywhere[:2]] == [first, second]
+
+
+def test_list_leaves_out_archived_sessions_unless_asked(window: Client, repository: Path) -> None:
+    kept, archived = open_new(window, repository), open_new(window, repository)
+    append(window, kept, said("kept"))
+    append(window, archived, said("archived"))
+    window.request("session/archive", {"sessionId": archived})
+
+    def listed(**params: Any) -> list[str]:
+        result = window.request("session/list", {"cwd": str(repository)} | params)
+        return [session["sessionId"] for session in result["sessions"]]
+
+    assert listed() == [kept]
+    assert sorted(listed(archived=True)) == sorted([kept, archived])
+
+
+def test_list_pages_by_cursor(window: Client, repository: Path) -> None:
+    sessions = [open_new(window, repository) for _ in range(7)]
+    for session in sessions:
+        append(window, session, said(session))
+
+    seen, cursor, pages = [], None, 0
+    while pages == 0 or cursor is not None:
+        page = window.request(
+            "session/list", {"cwd": str(repository), "limit": 3, "cursor": cursor}
+        )
+        seen += [session["sessionId"] for session in page["sessions"]]
+        cursor, pages = page["nextCursor"], pages + 1
+
+    assert seen == sessions[::-1]
+    assert pages == 3
+
+
+@pytest.mark.parametrize(
+    "cursor",
+    [
+        "",
+        "nonsense",
+        "é",
+        "\ud83d",
+        "WzFd",
+        "WzEsMl0",
+        "eyJhIjoxfQ==",
+        # [10 ** 30, 1], and brackets nested too deep to be read
+        "WzEwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAsIDFd",
+        "W1tb" * 30_000,
+    ],
+)
+def test_list_refuses_a_cursor_that_is_none_of_its_own(window: Client, cursor: str) -> None:
+    assert paths(failure(window, "session/list", {"cursor": cursor})) == ["$.cursor"]
+
+
+def test_list_finds_the_sessions_of_a_folder_that_is_gone(window: Client, repository: Path) -> None:
+    gone = repository / "gone"
+    gone.mkdir()
+    session = open_new(window, gone)
+    append(window, session, said("one"))
+    gone.rmdir()
+
+    (found,) = window.request("session/list", {"cwd": gone.as_uri()})["sessions"]
+    assert found["sessionId"] == session
+
+
+def test_find_resumable_answers_with_what_open_would_resume(
+    window: Client, other: Client, repository: Path
+) -> None:
+    assert window.request("session/findResumable", {"workspace": str(repository)}) == {
+        "session": None,
+        "reason": SENTENCE,
+        "alternatives": [],
+    }
+    older, newer = open_new(window, repository), open_new(window, repository)
+    append(window, older, said("older"))
+    append(window, newer, said("newer"))
+
+    found = other.request("session/findResumable", {"workspace": (repository / "src").as_uri()})
+
+    opened = resumed(other, repository)
+    assert found == {
+        "session": opened["session"],
+        "reason": SENTENCE,
+        "alternatives": opened["alternatives"],
+    }
+    assert found["session"]["sessionId"] == newer
+    assert [session["sessionId"] for session in found["alternatives"]] == [older]
+
+
+def test_find_resumable_opens_nothing(window: Client, other: Client, repository: Path) -> None:
+    session = open_new(window, repository)
+    append(window, session, said("one"))
+
+    other.request("session/findResumable", {"workspace": str(repository)})
+
+    error = failure(other, "session/append", {"sessionId": session, "events": [said("two")]})
+    assert error.kind == "SessionNotOpen"
+
+
+def test_reset_archives_and_begins_afresh(window: Client, repository: Path) -> None:
+    opened = window.request("session/open", {"workspace": str(repository), "mode": "new"})
+    session = opened["session"]["sessionId"]
+    append(window, session, said("one"))
+
+    reset = window.request("session/reset", {"sessionId": session})
+
+    assert reset == {
+        "session": opened["session"] | {"sessionId": UUID7, "createdAt": TIME, "updatedAt": TIME},
+        "invocationId": UUID7,
+        "resumed": False,
+        "reason": SENTENCE,
+        "boundary": None,
+        "events": [],
+        "hasMore": False,
+        "lastEventAt": None,
+        "alternatives": [],
+    }
+    fresh = reset["session"]["sessionId"]
+    assert fresh != session
+    assert reset["invocationId"] != opened["invocationId"]
+    error = failure(window, "session/append", {"sessionId": session, "events": [said("late")]})
+    assert error.kind == "SessionNotOpen"
+    assert append(window, fresh, said("afresh"))["eventCount"] == 1
+    listed = window.request("session/list", {"cwd": str(repository), "archived": True})
+    archived = {entry["sessionId"]: entry["archivedAt"] for entry in listed["sessions"]}
+    assert archived == {session: TIME, fresh: None}
+
+
+def test_archive_and_unarchive(window: Client, repository: Path) -> None:
+    session = open_new(window, repository)
+    append(window, session, said("one", "1"))
+
+    assert window.request("session/archive", {"sessionId": session}) == {}
+    error = failure(window, "session/append", {"sessionId": session, "events": [said("two")]})
+    assert (error.code, error.data) == (-32803, {"kind": "SessionArchived"})
+    assert append(window, session, said("one", "1"))["duplicates"] == 1, "nothing is written"
+    assert not resumed(window, repository)["resumed"]
+    assert resumed(window, repository, sessionId=session)["session"]["archivedAt"] == TIME
+
+    assert window.request("session/unarchive", {"sessionId": session}) == {}
+    assert append(window, session, said("two"))["eventCount"] == 2
+    assert resumed(window, repository, sessionId=session)["session"]["archivedAt"] is None
+
+
+def test_delete_removes_a_session_and_its_events(
+    window: Client, other: Client, repository: Path
+) -> None:
+    session = open_new(window, repository)
+    append(window, session, said("one"))
+
+    assert other.request("session/delete", {"sessionId": session}) == {}
+
+    assert failure(window, "session/events", {"sessionId": session}).kind == "SessionNotFound"
+    error = failure(window, "session/append", {"sessionId": session, "events": [said("two")]})
+    assert error.kind == "SessionNotFound"
+
+
+@pytest.mark.parametrize("method", ["session/delete", "session/close"])
+def test_what_is_gone_already_succeeds(window: Client, method: str) -> None:
+    assert window.request(method, {"sessionId": UNKNOWN}) == {}
+
+
+def test_close_leaves_the_session_in_the_store(window: Client, repository: Path) -> None:
+    session = open_new(window, repository)
+    append(window, session, said("one"))
+
+    assert window.request("session/close", {"sessionId": session}) == {}
+
+    error = failure(window, "session/append", {"sessionId": session, "events": [said("two")]})
+    assert error.kind == "SessionNotOpen"
+    assert contents(read(window, session)) == ["one"]
+
+
+@pytest.mark.parametrize("stored", [False, True])
+def test_the_remote_id_and_metadata_are_kept(
+    window: Client, other: Client, repository: Path, stored: bool
+) -> None:
+    session = open_new(window, repository)
+    if stored:
+        append(window, session, said("one"))
+    value = {"model": None, "steps": [1, 2.5, True], "jsonrpc": "2.0", "ü": "\ud83d"}
+    remote = {"sessionId": session, "serverSessionId": "remote-1"}
+    metadata = {"sessionId": session, "key": "view", "value": value}
+
+    assert window.request("session/setServerSessionId", remote) == {}
+    assert window.request("session/setMetadata", metadata) == {}
+    if not stored:
+        append(window, session, said("one"))
+
+    key = {"sessionId": session, "key": "view"}
+    for client in (window, other):
+        assert client.request("session/getMetadata", key) == {"value": value}
+        opened = resumed(client, repository, sessionId=session)
+        assert opened["session"]["serverSessionId"] == "remote-1"
+
+
+@pytest.mark.parametrize("stored", [False, True])
+def test_metadata_of_null_is_none(window: Client, repository: Path, stored: bool) -> None:
+    session = open_new(window, repository)
+    if stored:
+        append(window, session, said("one"))
+    key = {"sessionId": session, "key": "view"}
+
+    assert window.request("session/getMetadata", key) == {"value": None}
+    window.request("session/setMetadata", key | {"value": 1})
+    assert window.request("session/getMetadata", key) == {"value": 1}
+    assert window.request("session/setMetadata", key | {"value": None}) == {}
+    assert window.request("session/getMetadata", key) == {"value": None}
+
+
+# -- errors ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("method", "params"),
+    [
+        ("session/open", {}),
+        ("session/events", {}),
+        ("session/archive", {}),
+        ("session/unarchive", {}),
+        ("session/setServerSessionId", {"serverSessionId": "remote"}),
+        ("session/getMetadata", {"key": "view"}),
+        ("session/setMetadata", {"key": "view", "value": 1}),
+    ],
+)
+def test_an_unknown_session_is_not_found(window: Client, method: str, params: Json) -> None:
+    error = failure(window, method, {"sessionId": UNKNOWN} | params)
+
+    assert (error.code, error.data) == (-32803, {"kind": "SessionNotFound"})
+    assert UNKNOWN in error.message
+
+
+@pytest.mark.parametrize(
+    ("method", "params"), [("session/append", {"events": [said("one")]}), ("session/reset", {})]
+)
+def test_a_session_must_be_open_here(
+    window: Client, other: Client, repository: Path, method: str, params: Json
+) -> None:
+    session = open_new(window, repository)
+    append(window, session, said("one"))
+
+    for unopened in (session, UNKNOWN):
+        error = failure(other, method, {"sessionId": unopened} | params)
+        assert (error.code, error.data) == (-32803, {"kind": "SessionNotOpen"})
+
+
+def test_nothing_to_resume_is_an_error_when_resuming_is_asked_for(
+    window: Client, repository: Path
+) -> None:
+    error = failure(window, "session/open", {"workspace": str(repository), "mode": "resume"})
+
+    assert (error.code, error.data) == (-32803, {"kind": "NothingToResume"})
+
+
+def test_the_same_id_with_other_content_is_a_conflict(window: Client, repository: Path) -> None:
+    session = open_new(window, repository)
+    append(window, session, said("one", "1"))
+
+    for event in (said("other", "1"), {"id": "1", "type": "text", "data": {"content": "one"}}):
+        error = failure(
+            window, "session/append", {"sessionId": session, "events": [said("new"), event]}
+        )
+        assert (error.code, error.data) == (-32803, {"kind": "EventConflict", "eventId": "1"})
+    assert contents(read(window, session)) == ["one"], "a batch is all or nothing"
+
+
+def test_the_same_id_twice_with_other_content_in_one_batch_is_a_conflict(
+    window: Client, repository: Path
+) -> None:
+    session = open_new(window, repository)
+    batch = [said("one", "1"), said("other", "1")]
+
+    error = failure(window, "session/append", {"sessionId": session, "events": batch})
+
+    assert error.data == {"kind": "EventConflict", "eventId": "1"}
+    assert read(window, session) == []
+
+
+# -- append ------------------------------------------------------------------------------------
+
+
+def test_the_second_of_two_windows_is_told_the_real_head(
+    window: Client, other: Client, repository: Path
+) -> None:
+    session = open_new(window, repository)
+    append(window, session, said("one", "1"))
+    resumed(other, repository, sessionId=session)
+    append(window, session, said("two", "2"))
+
+    late = {"sessionId": session, "events": [said("three", "3")]}
+    for parent in ({}, {"parentId": "1"}):
+        error = failure(other, "session/append", late | parent)
+        assert (error.code, error.data) == (
+            -32803,
+            {"kind": "HeadMoved", "head": "2", "eventCount": 2},
+        )
+
+    result = append(other, session, said("three", "3"), parentId="2")
+    assert (result["head"], result["eventCount"]) == ("3", 4), "with the boundary of its opening"
+    stored = read(window, session)
+    assert [event["parentId"] for event in stored] == [None, "1", "2", stored[2]["id"]]
+    assert [event["id"] for event in stored] == ["1", "2", UUID7, "3"]
+
+
+def test_a_window_that_looked_again_may_append_without_a_parent(
+    window: Client, other: Client, repository: Path
+) -> None:
+    session = open_new(window, repository)
+    append(window, session, said("one", "1"))
+    resumed(other, repository, sessionId=session)
+    append(window, session, said("two", "2"))
+
+    resumed(other, repository, sessionId=session)
+
+    assert append(other, session, said("three", "3"))["head"] == "3"
+
+
+def test_a_retry_gets_the_first_result_and_writes_nothing(window: Client, repository: Path) -> None:
+    session = open_new(window, repository)
+    batch = [said("one", "1"), said("two", "2")]
+    first = append(window, session, *batch, parentId=None)
+    before = resumed(window, repository, sessionId=session)["session"]
+
+    assert append(window, session, *batch, parentId=None) == first | {"duplicates": 2}
+    assert append(window, session, *batch) == first | {"duplicates": 2}
+
+    assert contents(read(window, session)) == ["one", "two"]
+    assert resumed(window, repository, sessionId=session)["session"] == before
+
+
+def test_a_retry_with_the_keys_in_another_order_is_the_same_event(
+    window: Client, repository: Path
+) -> None:
+    session = open_new(window, repository)
+    call = {"id": "c", "name": "grep", "input": {"a": 1, "b": [2, {"x": 1, "y": 2}]}}
+    again = {"input": {"b": [2, {"y": 2, "x": 1}], "a": 1}, "name": "grep", "id": "c"}
+    append(window, session, {"id": "1", "type": "tool_call", "data": call})
+
+    result = append(window, session, {"id": "1", "type": "tool_call", "data": again})
+
+    assert result["duplicates"] == 1
+
+
+def test_a_batch_may_mix_stored_and_new_events(window: Client, repository: Path) -> None:
+    session = open_new(window, repository)
+    append(window, session, said("one", "1"), said("two", "2"))
+
+    result = append(window, session, said("two", "2"), said("three", "3"), said("four", "4"))
+
+    assert result == {
+        "head": "4",
+        "eventCount": 4,
+        "events": [{"id": "2", "seq": 2}, {"id": "3", "seq": 3}, {"id": "4", "seq": 4}],
+        "duplicates": 1,
+    }
+    assert contents(read(window, session)) == ["one", "two", "three", "four"]
+
+
+def test_a_parent_of_null_says_that_the_session_is_empty(window: Client, repository: Path) -> None:
+    session = open_new(window, repository)
+
+    assert append(window, session, said("one", "1"), parentId=None)["head"] == "1"
+    error = failure(
+        window,
+        "session/append",
+        {"sessionId": session, "parentId": None, "events": [said("two", "2")]},
+    )
+    assert error.data == {"kind": "HeadMoved", "head": "1", "eventCount": 1}
+
+
+def test_a_parent_in_an_empty_session_is_refused(window: Client, repository: Path) -> None:
+    session = open_new(window, repository)
+
+    error = failure(
+        window, "session/append", {"sessionId": session, "parentId": "1", "events": [said("two")]}
+    )
+
+    assert error.data == {"kind": "HeadMoved", "head": None, "eventCount": 0}
+
+
+def test_after_a_restart_unanswered_events_are_sent_again(
+    start: StartClient, repository: Path
+) -> None:
+    client = start()
+    session = open_new(client, repository)
+    append(client, session, said("one", "1"))
+    client.kill()
+
+    again = start()
+    opened = resumed(again, repository, sessionId=session)
+    result = append(again, session, said("one", "1"), said("two", "2"), parentId=None)
+
+    assert result["duplicates"] == 1
+    assert [event["id"] for event in read(again, session)] == ["1", opened["boundary"]["id"], "2"]
+
+
+@pytest.mark.parametrize("id", ["", "x" * 129, 7, "\ud83d"])
+def test_an_event_id_has_1_to_128_characters(window: Client, repository: Path, id: Any) -> None:
+    session = open_new(window, repository)
+
+    error = failure(
+        window, "session/append", {"sessionId": session, "events": [said("one") | {"id": id}]}
+    )
+
+    assert paths(error) == ["$.events[0].id"]
+
+
+def test_any_other_string_is_an_event_id(window: Client, repository: Path) -> None:
+    session = open_new(window, repository)
+    ids = ["x" * 128, "0", " ", "é\u0000\n", "😀" * 128, "0189D8F2-0000-7000-8000-000000000000"]
+
+    append(window, session, *(said(id, id) for id in ids))
+
+    assert [event["id"] for event in read(window, session)] == ids
+
+
+# -- open --------------------------------------------------------------------------------------
+
+
+def test_a_new_session_is_in_the_store_from_its_first_event_on(
+    window: Client, other: Client, repository: Path
+) -> None:
+    session = open_new(window, repository)
+    where = {"cwd": str(repository), "archived": True}
+
+    assert other.request("session/list", where)["sessions"] == []
+    assert failure(other, "session/open", {"sessionId": session}).kind == "SessionNotFound"
+
+    append(window, session, said("one"))
+    assert len(other.request("session/list", where)["sessions"]) == 1
+
+
+def test_auto_gives_back_what_is_open_here_and_empty(window: Client, repository: Path) -> None:
+    first = resumed(window, repository)
+    again = resumed(window, repository, mode="auto")
+
+    assert again["session"]["sessionId"] == first["session"]["sessionId"]
+    assert again["invocationId"] == first["invocationId"]
+    assert open_new(window, repository) != first["session"]["sessionId"]
+
+
+def test_what_is_open_here_is_given_back_as_it_is(window: Client, repository: Path) -> None:
+    first = resumed(window, repository)
+    session = first["session"]["sessionId"]
+    append(window, session, said("one"))
+
+    for params in ({"sessionId": session}, {"mode": "auto"}, {"mode": "resume"}):
+        again = resumed(window, repository, **params)
+        assert again["session"]["sessionId"] == session
+        assert again["invocationId"] == first["invocationId"]
+        assert again["boundary"] is None
+        assert contents(again["events"]) == ["one"]
+
+
+def test_the_boundary_is_stored_with_the_first_append_and_not_before(
+    window: Client, start_window: Callable[[], Client], repository: Path
+) -> None:
+    session = open_new(window, repository)
+    append(window, session, said("one", "1"))
+    before = window.request("session/list", {"cwd": str(repository)})
+    other = start_window()
+
+    for _ in range(10):
+        other.request("session/close", {"sessionId": session})
+        opened = resumed(other, repository)
+        assert opened["boundary"] is not None
+    assert window.request("session/list", {"cwd": str(repository)}) == before
+
+    again = resumed(other, repository)
+    assert again["boundary"] == opened["boundary"], "one opening, one boundary"
+    append(other, session, said("two", "2"))
+    stored = read(other, session)
+    assert [event["id"] for event in stored] == ["1", opened["boundary"]["id"], "2"]
+    assert stored[1]["data"] == opened["boundary"]["data"]
+    assert [event["invocationId"] for event in stored[1:]] == [opened["invocationId"]] * 2
+
+
+def test_new_never_resumes(window: Client, other: Client, repository: Path) -> None:
+    append(window, open_new(window, repository), said("one"))
+
+    assert not resumed(other, repository, mode="new")["resumed"]
+
+
+@pytest.mark.parametrize("minutes", [0, -1, 1e-9])
+def test_continue_minutes_limits_what_is_resumed_by_itself(
+    window: Client, other: Client, repository: Path, minutes: float
+) -> None:
+    session = open_new(window, repository)
+    append(window, session, said("one"))
+
+    found = resumed(other, repository, continueMinutes=minutes)
+    assert not found["resumed"]
+    params = {"workspace": str(repository), "continueMinutes": minutes}
+    assert other.request("session/findResumable", params)["session"] is None
+    error = failure(other, "session/open", params | {"mode": "resume"})
+    assert error.kind == "NothingToResume"
+    assert resumed(other, repository, sessionId=session, continueMinutes=minutes)["resumed"]
+
+
+def test_any_number_of_continue_minutes_is_understood(
+    window: Client, other: Client, repository: Path
+) -> None:
+    append(window, open_new(window, repository), said("one"))
+
+    assert resumed(other, repository, continueMinutes=1e300)["resumed"]
+
+
+def test_a_session_with_nothing_for_the_model_is_not_resumed(
+    window: Client, other: Client, repository: Path
+) -> None:
+    session = open_new(window, repository)
+    append(window, session, {"type": "system_context", "data": {"content": "a notice"}})
+    append(window, session, {"type": "from_the_future", "data": {"content": "?"}})
+
+    assert not resumed(other, repository)["resumed"]
+    assert resumed(other, repository, sessionId=session)["resumed"]
+
+
+def test_tail_says_how_many_events_are_wanted(window: Client, repository: Path) -> None:
+    session = open_new(window, repository)
+    append(window, session, *(said(str(n)) for n in range(5)))
+
+    def tail(count: int) -> tuple[list[str], bool]:
+        opened = resumed(window, repository, sessionId=session, tail=count)
+        return contents(opened["events"]), opened["hasMore"]
+
+    assert tail(2) == (["3", "4"], True)
+    assert tail(5) == (["0", "1", "2", "3", "4"], False)
+    assert tail(0) == ([], True)
+
+
+@pytest.mark.parametrize(
+    ("params", "path"),
+    [
+        ({"tail": -1}, "$.tail"),
+        ({"tail": 1_001}, "$.tail"),
+        ({"mode": "AUTO"}, "$.mode"),
+        ({"mode": None}, "$.mode"),
+        ({"sessionId": ""}, "$.sessionId"),
+        ({"workspace": 7}, "$.workspace"),
+    ],
+)
+def test_open_names_the_field_that_is_wrong(window: Client, params: Json, path: str) -> None:
+    assert paths(failure(window, "session/open", params)) == [path]
+
+
+def test_a_page_of_events_ends_at_4_mib(window: Client, repository: Path) -> None:
+    session = open_new(window, repository)
+    for n in range(9):
+        append(window, session, said(f"{n}" + "x" * 1_000_000))
+    limit = 4.2 * 1024 * 1024
+
+    opened = resumed(window, repository, sessionId=session)
+    assert len(json.dumps(opened)) < limit
+    assert [event["seq"] for event in opened["events"]] == [6, 7, 8, 9]
+    assert opened["hasMore"]
+
+    up = window.request("session/events", {"sessionId": session, "after": 0})
+    assert len(json.dumps(up)) < limit
+    assert [event["seq"] for event in up["events"]] == [1, 2, 3, 4]
+    assert up["hasMore"]
+
+
+def test_an_event_of_over_4_mib_is_still_given_back(window: Client, repository: Path) -> None:
+    session = open_new(window, repository)
+    append(window, session, said("small"), said("x" * 5_000_000), said("small too"))
+
+    last = window.request("session/events", {"sessionId": session})
+    assert [event["seq"] for event in last["events"]] == [3]
+    large = window.request("session/events", {"sessionId": session, "before": 3})
+    assert [event["seq"] for event in large["events"]] == [2]
+    assert large["hasMore"]
+
+
+def test_times_tell_when(window: Client, repository: Path) -> None:
+    session = open_new(window, repository)
+    append(window, session, said("one"))
+    created = resumed(window, repository, sessionId=session)
+    append(window, session, said("two"))
+    later = resumed(window, repository, sessionId=session)
+
+    assert created["session"]["createdAt"] == later["session"]["createdAt"]
+    assert later["session"]["updatedAt"] >= created["session"]["updatedAt"]
+    assert later["lastEventAt"] == later["events"][-1]["createdAt"] == TIME
+
+
+def test_the_title_is_the_first_line_of_the_first_user_message(
+    window: Client, repository: Path
+) -> None:
+    session = open_new(window, repository)
+    append(window, session, {"type": "text", "data": {"content": "Hello"}})
+    append(window, session, said("\n  " + "word " * 40 + "\nsecond line"))
+    append(window, session, said("later"))
+
+    title = resumed(window, repository, sessionId=session)["session"]["title"]
+    assert title.strip() == ("word " * 16).strip()
+    assert len(title) <= 80
+
+
+# -- where -------------------------------------------------------------------------------------
+
+
+def directory_of(client: Client, workspace: str | None) -> str:
+    params = {"mode": "new"} | ({} if workspace is None else {"workspace": workspace})
+    return str(client.request("session/open", params)["session"]["directory"])
+
+
+@pytest.mark.parametrize(
+    "name", ["plain", "with space", "ü", "a;b", "50%25", "a#b?c", "a%b", "a:b"]
+)
+def test_a_workspace_is_a_uri_or_a_path(window: Client, repository: Path, name: str) -> None:
+    folder = repository / name
+    folder.mkdir()
+
+    assert directory_of(window, str(folder)) == str(folder)
+    assert directory_of(window, f"{folder}/") == str(folder)
+    assert directory_of(window, folder.as_uri()) == str(folder)
+    assert directory_of(window, folder.as_uri().replace("file:///", "file://localhost/")) == str(
+        folder
+    )
+
+
+def test_a_semicolon_in_a_uri_needs_no_escape(window: Client, repository: Path) -> None:
+    folder = repository / "a;b"
+    folder.mkdir()
+
+    assert directory_of(window, f"file://{repository}/a;b") == str(folder)
+    assert directory_of(window, f"file://{repository}/a%3Bb") == str(folder)
+
+
+def test_a_link_is_followed(window: Client, repository: Path) -> None:
+    (repository / "link").symlink_to(repository / "src")
+
+    assert directory_of(window, str(repository / "link")) == str(repository / "src")
+
+
+@pytest.mark.parametrize(
+    "workspace",
+    [
+        "untitled:Untitled-1",
+        "vscode-remote://ssh-remote+host/home/me",
+        "https://example.org/",
+        "relative/folder",
+        "file:relative",
+        "",
+        ".",
+        "file:///nowhere/%FF",
+        "/nowhere/\x00",
+        "/nowhere/\ud83d",
+        "/nowhere/at/all",
+        "file:///nowhere/at/all",
+    ],
+)
+@pytest.mark.parametrize("method", ["session/open", "session/findResumable"])
+def test_what_is_no_folder_here_is_refused(window: Client, method: str, workspace: str) -> None:
+    assert paths(failure(window, method, {"workspace": workspace})) == ["$.workspace"]
+
+
+def test_a_file_is_no_workspace(window: Client, repository: Path) -> None:
+    (repository / "file").touch()
+
+    error = failure(window, "session/open", {"workspace": str(repository / "file")})
+
+    assert paths(error) == ["$.workspace"]
+
+
+def test_list_refuses_a_cwd_that_is_no_path(window: Client) -> None:
+    assert paths(failure(window, "session/list", {"cwd": "untitled:Untitled-1"})) == ["$.cwd"]
+
+
+def test_each_session_has_the_folder_that_it_was_given(
+    repository: Path, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    folders = [tmp_path / "one", tmp_path / "two"]
+    for folder in folders:
+        folder.mkdir()
+    client = Client(repository)
+    request.addfinalizer(client.kill)
+    named = [{"uri": folder.as_uri(), "name": folder.name} for folder in folders]
+    untitled = {"uri": "vscode-remote://host/one", "name": "elsewhere"}
+
+    client.initialize(rootUri=repository.as_uri(), workspaceFolders=[untitled, *named])
+
+    assert directory_of(client, None) == os.path.realpath(folders[0]), "the first that is here"
+    for folder in folders:
+        assert directory_of(client, folder.as_uri()) == os.path.realpath(folder)
+
+    change = {"added": [{"uri": repository.as_uri(), "name": "r"}], "removed": [untitled, named[0]]}
+    client.notify("workspace/didChangeWorkspaceFolders", {"event": change})
+    assert directory_of(client, None) == os.path.realpath(folders[1])
+    change = {"added": [], "removed": [named[1]]}
+    client.notify("workspace/didChangeWorkspaceFolders", {"event": change})
+    assert directory_of(client, None) == str(repository)
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {},
+        {"rootUri": None, "workspaceFolders": None},
+        {"workspaceFolders": []},
+        {"rootUri": "untitled:x"},
+    ],
+)
+def test_without_a_folder_the_session_is_where_the_server_is(
+    repository: Path, params: Json, request: pytest.FixtureRequest
+) -> None:
+    client = Client(repository / "src")
+    request.addfinalizer(client.kill)
+    client.initialize(**params)
+
+    assert directory_of(client, None) == str(repository / "src")
+
+
+def test_a_server_whose_directory_is_gone_asks_for_a_workspace(
+    repository: Path, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    client = Client(gone)
+    request.addfinalizer(client.kill)
+    client.initialize()
+    gone.rmdir()
+
+    assert paths(failure(client, "session/open", {})) == ["$.workspace"]
+    assert directory_of(client, str(repository)) == str(repository)
+
+
+def test_the_old_root_path_is_understood(repository: Path, request: pytest.FixtureRequest) -> None:
+    client = Client(repository)
+    request.addfinalizer(client.kill)
+    client.initialize(rootPath=str(repository / "src"))
+
+    assert directory_of(client, None) == str(repository / "src")
+
+
+# -- params ------------------------------------------------------------------------------------
+
+
+def test_unknown_fields_are_ignored(window: Client, repository: Path) -> None:
+    opened = resumed(window, repository, mode="new", later="x", options={"a": [1]})
+    event = said("one", "1") | {"seq": 7, "parentId": "?", "later": True}
+
+    result = append(window, opened["session"]["sessionId"], event, later=None)
+
+    assert result["events"] == [{"id": "1", "seq": 1}]
+
+
+message_ids = itertools.count(1_000_000)
+
+
+@pytest.mark.parametrize("params", [{}, {"params": None}, {"params": []}, {"params": {}}])
+@pytest.mark.parametrize(
+    ("method", "keys"),
+    [
+        ("session/open", {"session", "invocationId", "resumed"}),
+        ("session/findResumable", {"session", "reason", "alternatives"}),
+        ("session/list", {"sessions", "nextCursor"}),
+    ],
+)
+def test_params_that_are_missing_are_an_empty_object(
+    window: Client, params: Json, method: str, keys: set[str]
+) -> None:
+    msg_id = next(message_ids)
+    window.write({"jsonrpc": "2.0", "id": msg_id, "method": method} | params)
+
+    assert keys <= window.result(msg_id).keys()
+
+
+@pytest.mark.parametrize("params", [{}, {"params": None}, {"params": []}, {"params": {}}])
+def test_missing_params_name_the_field_that_is_required(window: Client, params: Json) -> None:
+    msg_id = next(message_ids)
+    window.write({"jsonrpc": "2.0", "id": msg_id, "method": "session/events"} | params)
+
+    error = window.answer(msg_id)["error"]
+    assert error["code"] == -32602
+    assert error["data"] == {"errors": [{"path": "$.sessionId", "message": "is required"}]}

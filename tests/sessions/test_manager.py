@@ -1,0 +1,420 @@
+import asyncio
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from segue.model.errors import HeadMoved, SessionArchived, SessionNotFound, StorageUnavailable
+from segue.model.events import Event
+from segue.model.records import AppendResult, Batch, now
+from segue.model.validation import InvalidInputError
+from segue.sessions.manager import SessionManager, ago, boundary_note
+from segue.store.service import SessionService
+from segue.store.sqlite.service import LocalSessionService
+from tests.factories import (
+    add,
+    chain,
+    contents,
+    make_older,
+    place,
+    said,
+    store,
+)
+
+
+class Failing:
+    """The real service, whose named methods fail once each."""
+
+    def __init__(self, service: SessionService, *methods: str) -> None:
+        self._service = service
+        self._methods = set(methods)
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in self._methods:
+            return getattr(self._service, name)
+        self._methods.remove(name)
+
+        async def fail(*_: Any, **__: Any) -> None:
+            raise StorageUnavailable("for once")
+
+        return fail
+
+
+class Recording:
+    """The real service, and which of its methods were called."""
+
+    def __init__(self, service: SessionService) -> None:
+        self._service = service
+        self.calls: list[str] = []
+
+    def __getattr__(self, name: str) -> Any:
+        self.calls.append(name)
+        return getattr(self._service, name)
+
+
+def failing(service: SessionService, *methods: str) -> SessionService:
+    wrapper: Any = Failing(service, *methods)
+    return wrapper  # type: ignore[no-any-return]
+
+
+async def stored_ids(service: SessionService) -> list[str]:
+    return [session.id for session in (await service.list_sessions(archived=True)).sessions]
+
+
+# Beginning
+
+
+async def test_a_new_session_is_not_stored_before_its_first_event(
+    service: LocalSessionService,
+) -> None:
+    manager = SessionManager.create_new(service, place())
+    await manager.persist_server_session_id("remote-1")
+    await manager.set_metadata("key", 1)
+    await manager.persist_events([])
+    await manager.archive()
+    assert ((await manager.look())[1]).events == ()
+    assert not manager.stored
+    assert await stored_ids(service) == []
+
+
+async def test_the_first_event_stores_the_session_with_all_that_was_kept_for_it(
+    service: LocalSessionService,
+) -> None:
+    workspace = place("/repo/src", "/repo")
+    manager = SessionManager.create_new(service, workspace)
+    await manager.persist_server_session_id("remote-1")
+    await manager.persist_server_session_id("remote-2")
+    for key, value in (("kept", {"a": 1}), ("removed", 1), ("removed", None)):
+        await manager.set_metadata(key, value)
+    assert await manager.get_metadata("kept") == {"a": 1}
+    assert await manager.get_metadata("removed") is None
+    event = said("Hello")
+    await manager.persist_events([event])
+    session = await service.get_session(manager.session_id)
+    assert (session.directory, session.git_root) == ("/repo/src", "/repo")
+    assert (session.server_session_id, session.head) == ("remote-2", event.id)
+    assert await service.get_metadata(session.id, "kept") == {"a": 1}
+    assert await service.get_metadata(session.id, "removed") is None
+    page = await service.list_sessions(directory="/else", git_common_dir="/repo/.git")
+    assert [listed.id for listed in page.sessions] == [session.id]
+
+
+async def test_metadata_that_could_not_be_stored_is_refused_before_the_first_event_too(
+    service: LocalSessionService,
+) -> None:
+    manager = SessionManager.create_new(service, place())
+    with pytest.raises(InvalidInputError):
+        await manager.set_metadata("key", float("nan"))
+    await manager.persist_events([said()])
+    assert await manager.get_metadata("key") is None
+
+
+async def test_what_is_kept_with_a_stored_session_is_kept_at_once(
+    service: LocalSessionService,
+) -> None:
+    manager = await SessionManager.resume(service, await store(service), place())
+    await manager.persist_server_session_id("remote-1")
+    await manager.set_metadata("key", [1])
+    assert (await service.get_session(manager.session_id)).server_session_id == "remote-1"
+    assert await service.get_metadata(manager.session_id, "key") == [1]
+    assert await manager.get_metadata("key") == [1]
+
+
+# Persisting
+
+
+async def test_the_whole_conversation_may_be_persisted_every_time(
+    service: LocalSessionService,
+) -> None:
+    manager = SessionManager.create_new(service, place())
+    conversation: list[Event] = []
+    for number in range(5):
+        conversation.append(said(str(number)))
+        appended = await manager.persist_events(conversation)
+        again = await manager.persist_events(conversation)
+        assert appended.duplicates == number
+        assert (again.head, again.duplicates) == (appended.head, number + 1)
+    assert await contents(service, manager.session_id) == ["0", "1", "2", "3", "4"]
+
+
+async def test_only_what_is_new_may_be_persisted_too(service: LocalSessionService) -> None:
+    manager = SessionManager.create_new(service, place())
+    for number in range(5):
+        await manager.persist_events([said(str(number))])
+    assert await contents(service, manager.session_id) == ["0", "1", "2", "3", "4"]
+
+
+@pytest.mark.parametrize("whole", [True, False], ids=["all again", "what failed again"])
+async def test_after_a_failure_the_next_call_goes_on_from_there(
+    service: LocalSessionService, whole: bool
+) -> None:
+    manager = SessionManager.create_new(failing(service, "append_batches"), place())
+    first, *rest = (said(str(number)) for number in range(4))
+    await manager.persist_events([first])
+    with pytest.raises(StorageUnavailable):
+        await manager.persist_events(rest)
+    assert await contents(service, manager.session_id) == ["0"]
+    await manager.persist_events([first, *rest] if whole else rest)
+    assert await contents(service, manager.session_id) == ["0", "1", "2", "3"]
+
+
+async def test_after_a_failed_first_event_the_session_is_still_deferred(
+    service: LocalSessionService,
+) -> None:
+    manager = SessionManager.create_new(failing(service, "create_session"), place())
+    await manager.set_metadata("key", 1)
+    with pytest.raises(StorageUnavailable):
+        await manager.persist_events([said("one")])
+    assert not manager.stored
+    assert await stored_ids(service) == []
+    await manager.persist_events([said("two")])
+    assert await contents(service, manager.session_id) == ["two"]
+    assert await manager.get_metadata("key") == 1
+
+
+async def test_calls_that_are_made_at_once_take_effect_in_their_order(
+    service: LocalSessionService,
+) -> None:
+    manager = SessionManager.create_new(service, place())
+    words = [str(number) for number in range(30)]
+    await asyncio.gather(*(manager.persist_events([said(word)]) for word in words))
+    assert await contents(service, manager.session_id) == words
+
+
+async def test_a_batch_that_is_refused_leaves_the_session_to_the_next(
+    service: LocalSessionService,
+) -> None:
+    manager = SessionManager.create_new(service, place())
+    batches = [Batch(events=[said("no")], parent_id="nobody"), Batch(events=[said("yes")])]
+    batches.append(Batch(events=[said("and more")]))
+    refused, stored, _ = await manager.persist_batches(batches)
+    assert isinstance(refused, HeadMoved)
+    assert isinstance(stored, AppendResult)
+    assert await contents(service, manager.session_id) == ["yes", "and more"]
+
+
+async def test_a_known_parent_is_compared_with_the_head(service: LocalSessionService) -> None:
+    manager = SessionManager.create_new(service, place())
+    with pytest.raises(HeadMoved) as moved:
+        await manager.persist_events([said()], parent_id="unknown")
+    assert (moved.value.head, moved.value.event_count) == (None, 0)
+    one, two = said("one"), said("two")
+    await manager.persist_events([one], parent_id=None)
+    with pytest.raises(HeadMoved):
+        await manager.persist_events([said("other")], parent_id=None)
+    await manager.persist_events([two], parent_id=one.id)
+    assert await contents(service, manager.session_id) == ["one", "two"]
+
+
+async def test_another_windows_events_are_never_appended_to_unseen(
+    service: LocalSessionService,
+) -> None:
+    manager = SessionManager.create_new(service, place())
+    await manager.persist_events([said("mine")])
+    theirs = said("theirs")
+    await add(service, manager.session_id, theirs)
+    for _ in range(2):
+        with pytest.raises(HeadMoved) as moved:
+            await manager.persist_events([said("unseen")])
+        assert moved.value.head == theirs.id
+    await manager.look()
+    await manager.persist_events([said("seen")])
+    assert await contents(service, manager.session_id) == ["mine", "theirs", "seen"]
+
+
+# Resuming
+
+
+async def test_resume_restores_the_parent_chain_under_a_new_invocation(
+    service: LocalSessionService,
+) -> None:
+    first = SessionManager.create_new(service, place())
+    one, two = said("one"), said("two")
+    await first.persist_events([one])
+    other = await SessionManager.resume(service, first.session_id, place())
+    second = await SessionManager.resume(service, first.session_id, place())
+    assert (second.session_id, second.resumed) == (first.session_id, True)
+    assert len({first.invocation_id, other.invocation_id, second.invocation_id}) == 3
+    boundary = second.boundary
+    assert boundary is not None
+    await second.persist_events([two])
+    events = await chain(service, first.session_id)
+    assert [(event.id, event.parent_id, event.invocation_id) for event in events] == [
+        (one.id, None, first.invocation_id),
+        (boundary.id, one.id, second.invocation_id),
+        (two.id, boundary.id, second.invocation_id),
+    ]
+
+
+async def test_a_session_that_is_unknown_cannot_be_resumed(service: LocalSessionService) -> None:
+    with pytest.raises(SessionNotFound):
+        await SessionManager.resume(service, "unknown", place())
+
+
+async def test_the_boundary_says_how_long_after_the_last_event_it_is(
+    database: Path, service: LocalSessionService
+) -> None:
+    id = await store(service)
+    make_older(database, id, 125)
+    manager = await SessionManager.resume(service, id, place())
+    assert manager.boundary is not None
+    assert manager.boundary.type == "system_context"
+    assert manager.boundary.data["content"].endswith("its last event was 2 hours ago.]")
+
+
+async def test_the_boundary_is_stored_once_and_only_before_something_new(
+    service: LocalSessionService,
+) -> None:
+    one = said("one")
+    id = await store(service, one)
+    manager = await SessionManager.resume(service, id, place())
+    assert manager.boundary is not None
+    await manager.persist_events([one])
+    await manager.persist_events([])
+    assert await contents(service, id) == ["one"]
+    note = manager.boundary.data["content"]
+    await manager.persist_events([one, said("two")])
+    assert manager.boundary is None
+    await manager.persist_events([said("three")])
+    assert await contents(service, id) == ["one", note, "two", "three"]
+
+
+async def test_the_boundary_waits_for_the_append_that_succeeds(
+    service: LocalSessionService,
+) -> None:
+    id = await store(service, said("one"))
+    manager = await SessionManager.resume(failing(service, "append_batches"), id, place())
+    with pytest.raises(StorageUnavailable):
+        await manager.persist_events([said("two")])
+    assert manager.boundary is not None
+    note = manager.boundary.data["content"]
+    await manager.persist_events([said("two")])
+    assert await contents(service, id) == ["one", note, "two"]
+
+
+async def test_a_conversation_that_holds_the_boundary_already_may_be_persisted(
+    service: LocalSessionService,
+) -> None:
+    """Editors are handed the boundary at once; it is part of the conversation that they keep."""
+    one = said("one")
+    id = await store(service, one)
+    manager = await SessionManager.resume(service, id, place())
+    boundary = manager.boundary
+    assert boundary is not None
+    conversation = [one, boundary, said("two")]
+    await manager.persist_events(conversation)
+    await manager.persist_events([*conversation, said("three")])
+    assert await contents(service, id) == ["one", boundary.data["content"], "two", "three"]
+
+
+@pytest.mark.parametrize(
+    ("age", "words"),
+    [
+        (timedelta(milliseconds=10), "less than a second ago"),
+        (timedelta(seconds=1.5), "1 second ago"),
+        (timedelta(seconds=59), "59 seconds ago"),
+        (timedelta(minutes=1, seconds=30), "1 minute ago"),
+        (timedelta(minutes=59), "59 minutes ago"),
+        (timedelta(hours=23.5), "23 hours ago"),
+        (timedelta(days=1.5), "1 day ago"),
+        (timedelta(days=400), "400 days ago"),
+        (timedelta(hours=-1), "less than a second ago"),
+    ],
+)
+def test_how_long_ago_in_words(age: timedelta, words: str) -> None:
+    then = now() - age // timedelta(milliseconds=1)
+    assert ago(then) == words
+    assert words in boundary_note(then)
+
+
+# Archiving and resetting
+
+
+async def test_archive_puts_the_stored_session_aside(service: LocalSessionService) -> None:
+    manager = SessionManager.create_new(service, place())
+    await manager.persist_events([said()])
+    await manager.archive()
+    assert (await service.get_session(manager.session_id)).archived_at is not None
+    with pytest.raises(SessionArchived):
+        await manager.persist_events([said()])
+
+
+async def test_reset_archives_the_old_session_and_defers_the_new_one(
+    service: LocalSessionService,
+) -> None:
+    manager = await SessionManager.resume(service, await store(service, said("old")), place())
+    old, invocation = manager.session_id, manager.invocation_id
+    await manager.persist_server_session_id("remote-1")
+    await manager.set_metadata("edit permissions", True)
+    await manager.archive_and_reset()
+    assert old != manager.session_id
+    assert invocation != manager.invocation_id
+    assert (manager.stored, manager.resumed, manager.boundary) == (False, False, None)
+    assert (await service.get_session(old)).archived_at is not None
+    assert await stored_ids(service) == [old]
+    await manager.persist_events([said("new")])
+    (event,) = await chain(service, manager.session_id)
+    assert (event.parent_id, event.invocation_id) == (None, manager.invocation_id)
+    assert (await service.get_session(manager.session_id)).server_session_id is None
+    assert await manager.get_metadata("edit permissions") is None
+    assert await contents(service, old) == ["old"]
+
+
+async def test_reset_of_a_session_that_was_never_stored_leaves_nothing_behind(
+    service: LocalSessionService,
+) -> None:
+    manager = SessionManager.create_new(service, place())
+    before = manager.session_id
+    await manager.archive_and_reset()
+    assert manager.session_id != before
+    assert await stored_ids(service) == []
+
+
+async def test_if_archiving_fails_nothing_is_reset(service: LocalSessionService) -> None:
+    manager = SessionManager.create_new(failing(service, "archive"), place())
+    await manager.persist_events([said("one")])
+    before = (manager.session_id, manager.invocation_id)
+    with pytest.raises(StorageUnavailable):
+        await manager.archive_and_reset()
+    assert (manager.session_id, manager.invocation_id) == before
+    await manager.persist_events([said("two")])
+    assert await contents(service, manager.session_id) == ["one", "two"]
+    await manager.archive_and_reset()
+    assert manager.session_id != before[0]
+
+
+async def test_looking_at_a_deferred_session_asks_no_store(service: LocalSessionService) -> None:
+    recording: Any = Recording(service)
+    manager = SessionManager.create_new(recording, place("/repo/src", "/repo"))
+    await manager.persist_server_session_id("remote-1")
+    session, page = await manager.look()
+    assert page.events == ()
+    assert (session.id, session.head, session.event_count) == (manager.session_id, None, 0)
+    assert (session.directory, session.git_root) == ("/repo/src", "/repo")
+    assert session.server_session_id == "remote-1"
+    assert recording.calls == []
+
+
+async def test_a_session_and_its_first_event_are_one_call(service: LocalSessionService) -> None:
+    """Two calls would be two transactions: a crash between them leaves an empty session."""
+    recording: Any = Recording(service)
+    manager = SessionManager.create_new(recording, place())
+    await manager.set_metadata("key", 1)
+    await manager.persist_server_session_id("remote-1")
+    await manager.persist_events([said(), said()])
+    assert recording.calls == ["create_session"]
+
+
+async def test_a_mere_retry_sees_nothing_of_what_another_window_appended(
+    service: LocalSessionService,
+) -> None:
+    """The head that a retry reports may be an event that nobody here was shown."""
+    one = SessionManager.create_new(service, place())
+    sent = said("a")
+    await one.persist_events([sent])
+    other = await SessionManager.resume(service, one.session_id, place())
+    await other.persist_events([said("z")])
+    assert (await one.persist_events([sent])).duplicates == 1
+    with pytest.raises(HeadMoved):
+        await one.persist_events([said("b")])

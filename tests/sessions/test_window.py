@@ -1,0 +1,482 @@
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from segue.model.errors import (
+    EventConflict,
+    HeadMoved,
+    NothingToResume,
+    SessionArchived,
+    SessionNotFound,
+    SessionNotOpen,
+)
+from segue.model.records import AppendResult
+from segue.sessions.window import Mode, Window
+from segue.store.service import SessionService
+from segue.store.sqlite.service import LocalSessionService
+from tests.factories import (
+    HERE,
+    contents,
+    counted,
+    make_older,
+    place,
+    said,
+    store,
+)
+
+OpenWindow = Callable[..., Window]
+
+
+@pytest.fixture
+def open_window(service: LocalSessionService) -> OpenWindow:
+    """Open windows on the one store: `open_window()`, `open_window(continue_minutes=0)`."""
+
+    async def open_service() -> SessionService:
+        return service
+
+    def make(continue_minutes: float = 60) -> Window:
+        return Window(open_service, continue_minutes)
+
+    return make
+
+
+@pytest.fixture
+def window(open_window: OpenWindow) -> Window:
+    return open_window()
+
+
+# Which session an opening goes on with
+
+
+async def test_a_window_resumes_what_another_left(
+    window: Window, open_window: OpenWindow, service: LocalSessionService
+) -> None:
+    first = await window.open(place("/repo", "/repo"))
+    await window.append(first.session.id, [said("one"), said("two")])
+    second = await open_window().open(place("/repo/src", "/repo"))
+    assert second.session.id == first.session.id
+    assert second.resumed
+    assert second.invocation_id != first.invocation_id
+    assert second.boundary is not None
+    assert [event.data["content"] for event in second.events] == ["one", "two"]
+    assert second.last_event_at == second.session.updated_at
+    assert "git repository (/repo)" in second.reason
+
+
+async def test_auto_begins_anew_when_nothing_fits(window: Window) -> None:
+    opened = await window.open(place())
+    assert (opened.resumed, opened.boundary, opened.last_event_at) == (False, None, None)
+    assert (opened.session.head, opened.session.event_count, opened.events) == (None, 0, ())
+    assert "No session of this workspace" in opened.reason
+
+
+async def test_resume_is_an_error_when_nothing_fits(
+    window: Window, service: LocalSessionService
+) -> None:
+    await store(service, directory="/elsewhere")
+    with pytest.raises(NothingToResume):
+        await window.open(place(), mode="resume")
+
+
+async def test_new_never_resumes(window: Window, service: LocalSessionService) -> None:
+    id = await store(service)
+    first = await window.open(place(), mode="new")
+    second = await window.open(place(), mode="new")
+    assert len({id, first.session.id, second.session.id}) == 3
+
+
+async def test_what_else_fits_is_told(window: Window, service: LocalSessionService) -> None:
+    ids = [await store(service, said(str(number))) for number in range(4)]
+    opened = await window.open(place())
+    assert [opened.session.id, *(other.id for other in opened.alternatives)] == ids[::-1]
+
+
+@pytest.mark.parametrize("minutes", [0, -1, -1e300])
+@pytest.mark.parametrize("given", ["by the window", "by the call"])
+async def test_without_minutes_nothing_is_resumed_by_itself(
+    open_window: OpenWindow, service: LocalSessionService, minutes: float, given: str
+) -> None:
+    id = await store(service)
+    by_window = given == "by the window"
+    window = open_window(minutes if by_window else 60)
+    asked = None if by_window else minutes
+    found = await window.find_resumable(place(), asked)
+    assert (found.session, found.alternatives) == (None, ())
+    assert "continueMinutes is 0" in found.reason
+    with pytest.raises(NothingToResume):
+        await window.open(place(), mode="resume", continue_minutes=asked)
+    opened = await window.open(place(), continue_minutes=asked)
+    assert not opened.resumed
+    opened = await window.open(place(), session_id=id, continue_minutes=asked)
+    assert (opened.session.id, opened.resumed) == (id, True)
+
+
+async def test_minutes_of_the_call_come_before_the_windows(
+    database: Path, window: Window, service: LocalSessionService
+) -> None:
+    id = await store(service)
+    make_older(database, id, 90)
+    assert (await window.find_resumable(place())).session is None
+    for minutes in (100, 1e300):
+        found = await window.find_resumable(place(), minutes)
+        assert found.session is not None
+        assert found.session.id == id
+
+
+async def test_asking_what_is_resumable_opens_nothing(
+    window: Window, service: LocalSessionService
+) -> None:
+    id = await store(service)
+    found = await window.find_resumable(place())
+    assert found.session is not None
+    assert f"directory ({HERE})" in found.reason
+    with pytest.raises(SessionNotOpen):
+        await window.append(id, [said()])
+
+
+# Opening again
+
+
+@pytest.mark.parametrize("mode", ["auto", "resume"])
+async def test_opening_again_gives_back_the_same_invocation_and_boundary(
+    window: Window, service: LocalSessionService, mode: Mode
+) -> None:
+    id = await store(service, said("one"))
+    first = await window.open(place(), mode=mode)
+    second = await window.open(place(), mode=mode)
+    by_id = await window.open(place(), session_id=id)
+    assert first.invocation_id == second.invocation_id == by_id.invocation_id
+    assert first.boundary == second.boundary == by_id.boundary
+    await window.append(id, [said("two")])
+    third = await window.open(place(), mode=mode)
+    assert (third.invocation_id, third.boundary) == (first.invocation_id, None)
+    assert len(await contents(service, id)) == 3
+
+
+async def test_auto_gives_back_the_new_session_that_is_still_empty(window: Window) -> None:
+    first = await window.open(place())
+    assert (await window.open(place())).invocation_id == first.invocation_id
+    elsewhere = await window.open(place("/elsewhere"))
+    assert elsewhere.session.id != first.session.id
+    await window.append(first.session.id, [said()])
+    again = await window.open(place())
+    assert (again.session.id, again.invocation_id) == (first.session.id, first.invocation_id)
+    assert again.boundary is None
+
+
+async def test_reopening_ten_times_leaves_no_trace(
+    open_window: OpenWindow, service: LocalSessionService
+) -> None:
+    id = await store(service, said("one"))
+    before = await service.get_session(id)
+    for _ in range(10):
+        assert (await open_window().open(place())).session == before
+    assert await service.get_session(id) == before
+    assert await contents(service, id) == ["one"]
+
+
+async def test_an_old_or_archived_session_can_be_opened_by_its_id(
+    database: Path, window: Window, service: LocalSessionService
+) -> None:
+    old, archived = await store(service), await store(service)
+    make_older(database, old, 60 * 24 * 365)
+    await service.archive(archived)
+    assert (await window.open(place("/elsewhere"), session_id=old)).resumed
+    opened = await window.open(place(), session_id=archived)
+    assert opened.session.archived_at is not None
+    with pytest.raises(SessionArchived):
+        await window.append(archived, [said()])
+    await window.unarchive(archived)
+    assert (await window.append(archived, [said("on")])).event_count == 3
+
+
+async def test_an_id_that_no_session_has_is_not_opened(window: Window) -> None:
+    with pytest.raises(SessionNotFound):
+        await window.open(place(), session_id="unknown")
+    with pytest.raises(SessionNotOpen):
+        await window.append("unknown", [said()])
+
+
+async def test_opening_shows_the_tail_that_was_asked_for(
+    window: Window, service: LocalSessionService
+) -> None:
+    id = await store(service, *(said(str(number)) for number in range(10)))
+    opened = await window.open(place(), session_id=id, tail=3)
+    assert ([event.seq for event in opened.events], opened.has_more) == ([8, 9, 10], True)
+    opened = await window.open(place(), session_id=id, tail=0)
+    assert (list(opened.events), opened.has_more) == ([], True)
+
+
+# Two windows
+
+
+async def test_of_two_windows_with_one_session_the_later_append_is_refused(
+    open_window: OpenWindow, service: LocalSessionService
+) -> None:
+    id = await store(service, said("one"))
+    one, other = open_window(), open_window()
+    await one.open(place())
+    await other.open(place())
+    await one.append(id, [said("from one")])
+    with pytest.raises(HeadMoved):
+        await other.append(id, [said("from the other")])
+    await other.open(place(), session_id=id)
+    await other.append(id, [said("from the other")])
+    said_there = [words for words in await contents(service, id) if "Note" not in words]
+    assert said_there == ["one", "from one", "from the other"]
+
+
+# The order of requests
+
+
+async def test_an_append_behind_a_reset_of_its_session_is_refused(
+    window: Window, service: LocalSessionService
+) -> None:
+    opened = await window.open(place())
+    id = opened.session.id
+    first, reset, late = await asyncio.gather(
+        window.append(id, [said("before")]),
+        window.reset(id),
+        window.append(id, [said("behind")]),
+        return_exceptions=True,
+    )
+    assert isinstance(first, AppendResult)
+    assert not isinstance(reset, BaseException)
+    assert isinstance(late, SessionNotOpen)
+    assert await contents(service, id) == ["before"]
+
+
+async def test_requests_take_effect_in_the_order_in_which_they_are_made(
+    window: Window, service: LocalSessionService
+) -> None:
+    id = (await window.open(place())).session.id
+    words = [str(number) for number in range(20)]
+    appends = [window.append(id, [said(word)]) for word in words]
+    await asyncio.gather(*appends, window.archive(id))
+    assert await contents(service, id) == words
+    assert (await service.get_session(id)).archived_at is not None
+
+
+async def test_appends_that_wait_together_are_stored_by_one_commit(
+    window: Window, service: LocalSessionService
+) -> None:
+    id = (await window.open(place())).session.id
+    await window.append(id, [said("first")])
+    async with counted(service) as statements:
+        words = [str(number) for number in range(64)]
+        await asyncio.gather(*(window.append(id, [said(word)]) for word in words))
+    assert statements.count("COMMIT") == 2, "one for the first, one for those that waited"
+    assert await contents(service, id) == ["first", *words]
+
+
+async def test_each_append_of_many_has_its_own_answer(
+    window: Window, service: LocalSessionService
+) -> None:
+    id = (await window.open(place())).session.id
+    first = said("0", id="0")
+    await window.append(id, [first])
+    batches = [[said("1", id="1")], [said("other", id="0")], [first], [], [said("2", id="2")]]
+    answers = await asyncio.gather(
+        window.append(id, [said("before", id="before")]),
+        *(window.append(id, batch) for batch in batches),
+        window.append(id, [said("unseen")], parent_id="0"),
+        window.append("not open", [said("elsewhere")]),
+        return_exceptions=True,
+    )
+    told = [each.event_count if isinstance(each, AppendResult) else type(each) for each in answers]
+    assert told == [2, 3, EventConflict, 3, 3, 4, HeadMoved, SessionNotOpen]
+    assert await contents(service, id) == ["0", "before", "1", "2"]
+
+
+async def test_what_is_asked_between_appends_keeps_its_place(
+    window: Window, service: LocalSessionService
+) -> None:
+    id = (await window.open(place())).session.id
+
+    async def look() -> str:
+        page = await window.events(id, after=0, before=None, limit=100)
+        return "".join(event.data["content"] for event in page.events)
+
+    appends = [window.append(id, [said(word)]) for word in "abcdef"]
+    found = await asyncio.gather(*appends[:3], look(), *appends[3:5], look(), appends[5])
+    assert (found[3], found[6]) == ("abc", "abcde")
+
+
+@pytest.mark.parametrize("turns", [0, 1, 2, 3, 5, 8, 13])
+@pytest.mark.parametrize("given_up", [1, 2])
+async def test_an_append_that_is_given_up_leaves_the_others(
+    window: Window, service: LocalSessionService, given_up: int, turns: int
+) -> None:
+    """The second leads those that wait with it."""
+    id = (await window.open(place())).session.id
+    await window.append(id, [said("0")])
+    tasks = [asyncio.ensure_future(window.append(id, [said(word)])) for word in "abcd"]
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    tasks[given_up].cancel()
+    done = await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), 5)
+    others = [each for place, each in enumerate(done) if place != given_up]
+    assert [type(each) for each in others] == [AppendResult] * 3
+    await window.append(id, [said("e")])
+    stored = await contents(service, id)
+    assert set("0abcde") - {"abcd"[given_up]} <= set(stored)
+    assert len(stored) == len(set(stored))
+
+
+async def test_an_append_of_very_many_events_is_not_kept_waiting_by_more(
+    window: Window, service: LocalSessionService
+) -> None:
+    id = (await window.open(place())).session.id
+    await window.append(id, [said("0")])
+    async with counted(service) as statements:
+        many = [[said() for _ in range(1_000)], [said()]]
+        await asyncio.gather(
+            window.append(id, [said()]), *(window.append(id, events) for events in many)
+        )
+    assert statements.count("COMMIT") == 3
+
+
+async def test_a_reset_begins_where_the_window_is(
+    window: Window, service: LocalSessionService
+) -> None:
+    id = await store(service, directory="/repo/docs", git_root="/repo")
+    opened = await window.open(place("/repo/src", "/repo"))
+    assert opened.session.id == id
+    fresh = await window.reset(id)
+    assert (fresh.session.directory, fresh.resumed, fresh.boundary) == ("/repo/src", False, None)
+    assert fresh.session.id != id
+    await window.append(fresh.session.id, [said("new")])
+    assert (await service.get_session(id)).archived_at is not None
+    assert (await service.get_session(fresh.session.id)).directory == "/repo/src"
+    with pytest.raises(SessionNotOpen):
+        await window.reset(id)
+
+
+# Leaving
+
+
+async def test_a_deleted_session_is_closed(window: Window, service: LocalSessionService) -> None:
+    stored, deferred = await store(service), (await window.open(place("/else"))).session.id
+    await window.open(place(), session_id=stored)
+    for id in (stored, deferred, "unknown"):
+        await window.delete(id)
+        with pytest.raises(SessionNotOpen):
+            await window.append(id, [said()])
+    assert (await service.list_sessions(archived=True)).sessions == []
+
+
+async def test_a_closed_session_is_opened_under_a_new_invocation(
+    window: Window, service: LocalSessionService
+) -> None:
+    await store(service)
+    first = await window.open(place())
+    await window.close_session(first.session.id)
+    await window.close_session("unknown")
+    with pytest.raises(SessionNotOpen):
+        await window.append(first.session.id, [said()])
+    assert (await window.open(place())).invocation_id != first.invocation_id
+
+
+async def test_what_is_kept_with_a_session_is_the_same_open_or_not(
+    window: Window, open_window: OpenWindow, service: LocalSessionService
+) -> None:
+    deferred = (await window.open(place())).session.id
+    stored = await store(service, directory="/else")
+    for id in (deferred, stored):
+        await window.set_server_session_id(id, "remote-1")
+        await window.set_metadata(id, "key", [1])
+        assert await window.get_metadata(id, "key") == [1]
+    await window.append(deferred, [said()])
+    for id in (deferred, stored):
+        assert await open_window().get_metadata(id, "key") == [1]
+        assert (await service.get_session(id)).server_session_id == "remote-1"
+    with pytest.raises(SessionNotFound):
+        await window.set_metadata("unknown", "key", 1)
+
+
+async def test_to_archive_an_empty_session_closes_it(window: Window) -> None:
+    id = (await window.open(place())).session.id
+    assert (await window.events(id, after=None, before=None, limit=10)).events == ()
+    await window.archive(id)
+    with pytest.raises(SessionNotOpen):
+        await window.append(id, [said()])
+    assert (await window.open(place())).session.id != id
+
+
+async def test_a_session_that_was_deleted_elsewhere_can_be_reset(
+    window: Window, service: LocalSessionService
+) -> None:
+    id = (await window.open(place())).session.id
+    await window.append(id, [said()])
+    await service.delete(id)
+    assert (await window.reset(id)).session.event_count == 0
+
+
+async def test_the_list_of_a_workspace_holds_its_worktrees(
+    window: Window, service: LocalSessionService
+) -> None:
+    one = await store(service, directory="/repo", git_common_dir="/repo/.git")
+    two = await store(service, directory="/tree", git_common_dir="/repo/.git")
+    three = await store(service, directory="/else")
+
+    async def listed(directory: str | None, root: str | None) -> set[str]:
+        where = None if directory is None else place(directory, root)
+        page = await window.list_sessions(where, archived=False, cursor=None, limit=10)
+        return {session.id for session in page.sessions}
+
+    assert await listed("/repo", "/repo") == {one, two}
+    assert await listed("/else", None) == {three}
+    assert await listed(None, None) == {one, two, three}
+
+
+async def test_the_store_is_opened_when_it_is_first_needed_and_once(database: Path) -> None:
+    opened: list[LocalSessionService] = []
+
+    async def open_service() -> SessionService:
+        opened.append(await LocalSessionService.open(database))
+        return opened[-1]
+
+    window = Window(open_service, 60)
+    await window.close()
+    assert opened == []
+    window = Window(open_service, 60)
+    await asyncio.gather(*(window.open(place(f"/{number}")) for number in range(4)))
+    assert len(opened) == 1
+    await window.close()
+
+
+# Whose answer cannot be taken yet
+
+
+async def test_a_turn_waits_until_its_answer_can_be_taken(window: Window) -> None:
+    session = (await window.open(place())).session.id
+    heard = asyncio.Event()
+
+    async def ready() -> None:
+        await heard.wait()
+
+    window.ready = ready
+    turns = [asyncio.create_task(window.append(session, [said(name)])) for name in ("one", "two")]
+    done, _ = await asyncio.wait(turns, timeout=0.1)
+    assert not done
+
+    heard.set()
+
+    assert [(await turn).event_count for turn in turns] == [1, 2]
+
+
+async def test_a_turn_that_is_refused_has_no_effect_and_is_the_next_ones(window: Window) -> None:
+    session = (await window.open(place())).session.id
+    free = window.ready
+
+    async def refuse() -> None:
+        raise NothingToResume("refused")
+
+    window.ready = refuse
+    with pytest.raises(NothingToResume):
+        await window.append(session, [said("one")])
+    window.ready = free
+
+    assert (await asyncio.wait_for(window.append(session, [said("two")]), 5)).event_count == 1

@@ -1,0 +1,150 @@
+import os
+from pathlib import Path
+
+import pytest
+
+from segue.startup.settings import (
+    Settings,
+    SettingsError,
+    config_file,
+    data_directory,
+    load_settings,
+)
+
+
+@pytest.fixture
+def config() -> Path:
+    path = config_file()
+    path.parent.mkdir(parents=True)
+    return path
+
+
+def test_without_any_setting_the_users_data_directory_is_used() -> None:
+    assert load_settings(environment={}) == Settings(
+        database=str(data_directory() / "sessions.db"),
+        continue_minutes=60,
+        log="warning",
+        redact="mask",
+    )
+
+
+def test_the_command_line_comes_before_the_environment_and_that_before_the_file(
+    config: Path,
+) -> None:
+    text = 'database = "/file.db"\ncontinue_minutes = 1\nlog = "error"\nredact = "off"\n'
+    config.write_text(text)
+    assert load_settings(environment={}) == Settings(
+        database="/file.db", continue_minutes=1, log="error", redact="off"
+    )
+    environment = {
+        "SEGUE_DATABASE": "/environment.db",
+        "SEGUE_CONTINUE_MINUTES": "2.5",
+        "SEGUE_LOG": "DEBUG",
+        "SEGUE_REDACT": "Mask",
+    }
+    assert load_settings(environment=environment) == Settings(
+        database="/environment.db", continue_minutes=2.5, log="debug", redact="mask"
+    )
+    arguments = {"database": "/given.db", "continue_minutes": 0.0, "log": "info", "redact": "off"}
+    assert load_settings(arguments, environment) == Settings(
+        database="/given.db", continue_minutes=0, log="info", redact="off"
+    )
+
+
+def test_what_a_layer_leaves_out_the_one_beneath_it_says(config: Path) -> None:
+    config.write_text("continue_minutes = 5")
+    settings = load_settings({"database": None, "log": None}, {"SEGUE_DATABASE": "/environment.db"})
+    assert settings == Settings(database="/environment.db", continue_minutes=5, log="warning")
+    assert load_settings({}, {"SEGUE_CONTINUE_MINUTES": ""}).continue_minutes == 5
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("continue_minutes = '5'", "continue_minutes"),
+        ("continue_minutes = true", "continue_minutes"),
+        ("continue_minutes = inf", "continue_minutes"),
+        ("database = 5", "database"),
+        ("log = 'loud'", "log"),
+        ("redact = 'on'", "redact"),
+        ("redact = false", "redact"),
+        ("databse = '/x'", "databse"),
+        ("[segue]\nlog = 'info'", "segue"),
+        ("not toml", "config.toml"),
+    ],
+)
+def test_a_wrong_setting_in_the_file_is_named(config: Path, text: str, named: str) -> None:
+    config.write_text(text)
+    with pytest.raises(SettingsError, match=named) as error:
+        load_settings(environment={})
+    assert str(config) in str(error.value)
+
+
+def test_a_file_that_cannot_be_read_is_named(config: Path) -> None:
+    config.write_bytes(b"\xff")
+    with pytest.raises(SettingsError, match=r"config\.toml"):
+        load_settings(environment={})
+    config.unlink()
+    config.mkdir()
+    with pytest.raises(SettingsError, match=r"config\.toml"):
+        load_settings(environment={})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("SEGUE_CONTINUE_MINUTES", "soon"),
+        ("SEGUE_CONTINUE_MINUTES", "nan"),
+        ("SEGUE_CONTINUE_MINUTES", "inf"),
+        ("SEGUE_LOG", "loud"),
+        ("SEGUE_REDACT", "no"),
+    ],
+)
+def test_a_wrong_setting_in_the_environment_is_named(name: str, value: str) -> None:
+    with pytest.raises(SettingsError, match=name):
+        load_settings(environment={name: value})
+
+
+@pytest.mark.parametrize("database", ["postgresql://user:secret@host/db", "mysql://host"])
+def test_a_url_is_refused_without_repeating_its_password(database: str) -> None:
+    with pytest.raises(SettingsError, match="://") as error:
+        load_settings(environment={"SEGUE_DATABASE": database})
+    assert "secret" not in str(error.value)
+
+
+def test_a_path_is_made_absolute_when_it_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", "/home/someone")
+    assert load_settings({"database": "a.db"}, {}).database == str(tmp_path / "a.db")
+    assert load_settings({"database": "~/a.db"}, {}).database == "/home/someone/a.db"
+    assert load_settings({"database": ":memory:"}, {}).database == ":memory:"
+
+
+def test_nothing_is_read_from_the_folder_that_is_open(
+    repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("config.toml", "segue.toml", ".segue.toml", "pyproject.toml", ".env"):
+        (repository / name).write_text('database = "/evil.db"\nSEGUE_DATABASE="/evil.db"\n')
+    monkeypatch.chdir(repository)
+    assert load_settings(environment={}).database == str(data_directory() / "sessions.db")
+
+
+def test_a_path_in_the_settings_file_counts_from_that_file() -> None:
+    """From the working directory, a cloned repository could choose the database."""
+    file = config_file()
+    file.parent.mkdir(parents=True)
+    file.write_text('database = "sessions.db"\n')
+    assert load_settings(environment={}).database == str(file.parent / "sessions.db")
+
+
+def test_a_relative_path_in_the_environment_is_refused() -> None:
+    with pytest.raises(SettingsError, match="SEGUE_DATABASE: expected an absolute path"):
+        load_settings(environment={"SEGUE_DATABASE": "sessions.db"})
+
+
+@pytest.mark.parametrize("path", ["/data//sessions.db", "/data/./sessions.db", "~/sessions.db"])
+def test_an_absolute_path_may_be_spelled_in_any_way(path: str) -> None:
+    expected = os.path.abspath(os.path.expanduser(path))
+    assert load_settings(environment={"SEGUE_DATABASE": path}).database == expected

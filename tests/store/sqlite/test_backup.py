@@ -1,0 +1,107 @@
+"""A backup is one moment of the store, whole and checked, or it is not there."""
+
+import asyncio
+import os
+import stat
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from segue.model.errors import StorageError, StorageUnavailable
+from segue.store.sqlite import driver
+from segue.store.sqlite.backup import back_up
+from segue.store.sqlite.service import LocalSessionService
+from tests.factories import add, contents, execute, said, store
+
+
+@pytest.fixture
+def target(tmp_path: Path) -> Path:
+    return tmp_path / "backups" / "copy.db"
+
+
+async def test_a_backup_holds_everything_and_can_be_used(
+    database: Path, service: LocalSessionService, target: Path
+) -> None:
+    id = await store(service, said("one"))
+    await add(service, id, said("two"))
+    backup = back_up(str(database), str(target))
+    assert (backup.sessions, backup.events, backup.size) == (1, 2, target.stat().st_size)
+    await add(service, id, said("three"))
+    copied = await LocalSessionService.open(target)
+    try:
+        assert await contents(copied, id) == ["one", "two"]
+        await add(copied, id, said("elsewhere"))
+    finally:
+        await copied.close()
+    assert await contents(service, id) == ["one", "two", "three"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="modes are POSIX's")
+async def test_only_its_owner_can_read_a_backup(
+    database: Path, service: LocalSessionService, target: Path
+) -> None:
+    await store(service)
+    old = os.umask(0)
+    try:
+        back_up(str(database), str(target))
+    finally:
+        os.umask(old)
+    assert [stat.S_IMODE(each.stat().st_mode) for each in (target.parent, target)] == [0o700, 0o600]
+
+
+async def test_a_backup_that_is_made_while_others_write_is_one_moment(
+    database: Path, service: LocalSessionService, target: Path
+) -> None:
+    id = await store(service, said("0"))
+
+    async def write() -> None:
+        for number in range(1, 200):
+            await add(service, id, said(str(number)))
+
+    writing = asyncio.create_task(write())
+    for number in range(5):
+        path = target.with_name(f"{number}.db")
+        await asyncio.to_thread(back_up, str(database), str(path))
+        with closing(driver.connect_to_read(str(path))) as copy:
+            (events,) = copy.execute("SELECT count(*) FROM events").fetchone()
+            (counted,) = copy.execute("SELECT event_count FROM sessions").fetchone()
+        assert events == counted
+    await writing
+    assert len(await contents(service, id)) == 200
+
+
+async def test_nothing_is_overwritten(
+    database: Path, service: LocalSessionService, target: Path
+) -> None:
+    await store(service)
+    target.parent.mkdir()
+    target.write_text("precious")
+    with pytest.raises(StorageUnavailable, match="exists already"):
+        back_up(str(database), str(target))
+    assert target.read_text() == "precious"
+
+
+def break_a_page(database: Path) -> None:
+    with database.open("r+b") as file:
+        file.seek(database.stat().st_size - 4096)
+        file.write(b"\xff" * 4096)
+
+
+def make_foreign(database: Path) -> None:
+    execute(database, "PRAGMA application_id = 77")
+
+
+@pytest.mark.parametrize("harm", [break_a_page, make_foreign, Path.unlink])
+async def test_what_cannot_be_copied_whole_leaves_no_copy(
+    database: Path, target: Path, harm: Callable[[Path], None]
+) -> None:
+    service = await LocalSessionService.open(database)
+    for number in range(20):
+        await store(service, said("x" * 2_000 + str(number)))
+    await service.close()
+    harm(database)
+    with pytest.raises(StorageError):
+        back_up(str(database), str(target))
+    assert list(target.parent.iterdir()) == []

@@ -1,0 +1,997 @@
+"""The contract suite: what every SessionService promises, whatever it keeps sessions in."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+
+from segue.model.errors import (
+    EventConflict,
+    HeadMoved,
+    SegueError,
+    SessionArchived,
+    SessionNotFound,
+)
+from segue.model.events import Event, new_id
+from segue.model.records import MAX_PAGE_BYTES, AppendResult, Batch, EventPosition
+from segue.model.validation import InvalidInputError
+from segue.store.service import SessionService
+from segue.store.sqlite import service as local
+from tests.factories import (
+    HERE,
+    INVOCATION,
+    add,
+    chain,
+    contents,
+    fresh,
+    note,
+    said,
+    store,
+)
+
+HOUR = timedelta(hours=1)
+MINUTE = 60_000
+
+
+@attrs.define
+class Clock:
+    """The time that the service under test goes by."""
+
+    now: int = 1_800_000_000_000
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(local, "now", lambda: clock.now)
+    return clock
+
+
+@pytest.fixture(params=["file", "memory"])
+async def service(
+    request: pytest.FixtureRequest, database: Path, clock: Clock
+) -> AsyncIterator[SessionService]:
+    """Every implementation of the contract, one after the other."""
+    where = database if request.param == "file" else ":memory:"
+    opened = await local.LocalSessionService.open(where)
+    yield opened
+    await opened.close()
+
+
+async def append(
+    service: SessionService,
+    session_id: str,
+    *events: Event,
+    parent_id: str | None,
+    boundary: Event | None = None,
+) -> AppendResult:
+    return await service.append_events(
+        session_id, events, parent_id=parent_id, invocation_id=INVOCATION, boundary=boundary
+    )
+
+
+async def resumable(
+    service: SessionService,
+    directory: str = HERE,
+    git_root: str | None = None,
+    max_age: timedelta = HOUR,
+) -> list[str]:
+    found = await service.find_resumable(directory, git_root, max_age)
+    return [session.id for session in found]
+
+
+async def listed(service: SessionService, **filters: Any) -> list[str]:
+    page = await service.list_sessions(**filters)
+    assert page.next_cursor is None
+    return [session.id for session in page.sessions]
+
+
+# Creating
+
+
+async def test_a_session_appears_with_its_first_events(
+    service: SessionService, clock: Clock
+) -> None:
+    new = fresh(
+        git_root="/home/someone",
+        git_common_dir="/home/someone/.git",
+        server_session_id="remote-1",
+        metadata={"theme": {"dark": True}, "later": [1]},
+    )
+    first, second = said("Fix the test\nplease"), said("Now")
+    appended = await service.create_session(new, [first, second], invocation_id="invocation-7")
+    assert appended == AppendResult(
+        head=second.id,
+        event_count=2,
+        events=[EventPosition(first.id, 1), EventPosition(second.id, 2)],
+        duplicates=0,
+    )
+    session = await service.get_session(new.id)
+    assert attrs.asdict(session) == {
+        "id": new.id,
+        "directory": HERE,
+        "git_root": "/home/someone",
+        "title": "Fix the test",
+        "server_session_id": "remote-1",
+        "head": second.id,
+        "event_count": 2,
+        "created_at": clock.now,
+        "updated_at": clock.now,
+        "archived_at": None,
+        "forked_from": None,
+    }
+    assert await service.get_metadata(new.id, "theme") == {"dark": True}
+    assert await service.get_metadata(new.id, "later") == [1]
+    stored = await chain(service, new.id)
+    assert [
+        (event.type, event.data, event.invocation_id, event.created_at) for event in stored
+    ] == [(event.type, event.data, "invocation-7", clock.now) for event in (first, second)]
+
+
+async def test_a_session_without_events_never_exists(service: SessionService) -> None:
+    new = fresh()
+    with contextlib.suppress(ValueError):  # to refuse it is as good as to store nothing
+        await service.create_session(new, [], invocation_id=INVOCATION)
+    with pytest.raises(SessionNotFound):
+        await service.get_session(new.id)
+    assert await listed(service) == []
+
+
+async def test_creating_again_after_a_lost_answer_returns_the_first_result(
+    service: SessionService, clock: Clock
+) -> None:
+    new, events = fresh(), [said("one"), said("two")]
+    first = await service.create_session(new, events, invocation_id=INVOCATION)
+    created = await service.get_session(new.id)
+    clock.now += MINUTE
+    again = await service.create_session(new, events, invocation_id=INVOCATION)
+    assert attrs.evolve(again, duplicates=0) == first
+    assert again.duplicates == 2
+    assert await service.get_session(new.id) == created
+    assert await contents(service, new.id) == ["one", "two"]
+
+
+async def test_creating_what_has_grown_otherwise_is_a_moved_head(service: SessionService) -> None:
+    new = fresh()
+    head = said("one")
+    await service.create_session(new, [head], invocation_id=INVOCATION)
+    with pytest.raises(HeadMoved) as moved:
+        await service.create_session(new, [said("other")], invocation_id=INVOCATION)
+    assert (moved.value.head, moved.value.event_count) == (head.id, 1)
+
+
+async def test_a_creation_that_fails_leaves_no_session(service: SessionService) -> None:
+    new = fresh(metadata={"key": "value"})
+    events = [said("one", id="same"), said("two", id="same")]
+    with pytest.raises(EventConflict):
+        await service.create_session(new, events, invocation_id=INVOCATION)
+    with pytest.raises(SessionNotFound):
+        await service.get_session(new.id)
+
+
+async def test_two_windows_that_create_one_session_at_once_make_one_chain(
+    service: SessionService,
+) -> None:
+    new = fresh()
+    results = await asyncio.gather(
+        *(service.create_session(new, [said()], invocation_id=INVOCATION) for _ in range(8)),
+        return_exceptions=True,
+    )
+    assert sum(isinstance(result, AppendResult) for result in results) == 1
+    assert sum(isinstance(result, HeadMoved) for result in results) == 7
+    assert len(await chain(service, new.id)) == 1
+
+
+# Appending
+
+
+async def test_an_append_advances_the_head(service: SessionService, clock: Clock) -> None:
+    first, second, third = said("one"), said("two"), said("three")
+    id = await store(service, first)
+    created = await service.get_session(id)
+    clock.now += MINUTE
+    assert await append(service, id, second, third, parent_id=first.id) == AppendResult(
+        head=third.id,
+        event_count=3,
+        events=[EventPosition(second.id, 2), EventPosition(third.id, 3)],
+        duplicates=0,
+    )
+    assert await service.get_session(id) == attrs.evolve(
+        created, head=third.id, event_count=3, updated_at=clock.now
+    )
+    assert await contents(service, id) == ["one", "two", "three"]
+
+
+@pytest.mark.parametrize("parent", ["first", "unknown", None])
+async def test_an_append_to_anything_but_the_head_is_refused_with_the_real_head(
+    service: SessionService, parent: str | None
+) -> None:
+    first, second = said("one", id="first"), said("two")
+    id = await store(service, first, second)
+    before = await service.get_session(id)
+    with pytest.raises(HeadMoved) as moved:
+        await append(service, id, said("three"), parent_id=parent)
+    assert (moved.value.head, moved.value.event_count) == (second.id, 2)
+    assert moved.value.details() == {"head": second.id, "event_count": 2}
+    assert await service.get_session(id) == before
+    assert await contents(service, id) == ["one", "two"]
+
+
+async def test_of_two_windows_that_append_at_once_one_wins(service: SessionService) -> None:
+    first = said()
+    id = await store(service, first)
+    rivals = [said(f"rival {number}") for number in range(8)]
+    results = await asyncio.gather(
+        *(append(service, id, rival, parent_id=first.id) for rival in rivals),
+        return_exceptions=True,
+    )
+    (won,) = (result for result in results if isinstance(result, AppendResult))
+    lost = [result for result in results if isinstance(result, HeadMoved)]
+    assert [(moved.head, moved.event_count) for moved in lost] == [(won.head, 2)] * 7
+    assert len(await chain(service, id)) == 2
+
+
+async def test_an_append_of_nothing_changes_nothing(service: SessionService, clock: Clock) -> None:
+    first = said()
+    id = await store(service, first)
+    before = await service.get_session(id)
+    clock.now += MINUTE
+    appended = await append(service, id, parent_id=first.id, boundary=note())
+    assert appended == AppendResult(head=first.id, event_count=1, events=[], duplicates=0)
+    assert await service.get_session(id) == before
+
+
+async def test_appending_again_after_a_lost_answer_writes_nothing(
+    service: SessionService, clock: Clock
+) -> None:
+    first, second = said("one"), said("two")
+    id = await store(service, first)
+    answer = await append(service, id, second, parent_id=first.id)
+    stored = await service.get_session(id)
+    clock.now += MINUTE
+    again = await append(service, id, second, parent_id=first.id)
+    assert again == attrs.evolve(answer, duplicates=1)
+    assert await service.get_session(id) == stored
+    assert await contents(service, id) == ["one", "two"]
+
+
+async def test_a_retry_is_known_whatever_parent_it_names_and_whoever_appended_since(
+    service: SessionService,
+) -> None:
+    first, second = said("one"), said("two")
+    id = await store(service, first)
+    await append(service, id, second, parent_id=first.id)
+    await add(service, id, said("three"))
+    for parent in (None, "unknown", first.id, second.id):
+        again = await append(service, id, second, parent_id=parent)
+        assert (again.events, again.duplicates) == ([EventPosition(second.id, 2)], 1)
+    assert await contents(service, id) == ["one", "two", "three"]
+
+
+async def test_the_same_content_in_another_key_order_is_the_same(service: SessionService) -> None:
+    one = Event.new("later", {"a": 1, "b": {"c": 2, "d": 3}}, "same")
+    other = Event.new("later", {"b": {"d": 3, "c": 2}, "a": 1}, "same")
+    id = await store(service, one)
+    assert (await append(service, id, other, parent_id=None)).duplicates == 1
+    (stored,) = await chain(service, id)
+    assert list(stored.data) == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        Event.new("text", {"content": "two"}, "same"),
+        Event.new("user_message", {"content": "one"}, "same"),
+        Event.new("text", {"content": "one", "more": None}, "same"),
+    ],
+    ids=["data", "type", "field"],
+)
+async def test_a_known_id_with_other_content_is_a_conflict(
+    service: SessionService, other: Event
+) -> None:
+    first = Event.new("text", {"content": "one"}, "same")
+    id = await store(service, first)
+    for parent in (None, "same"):
+        with pytest.raises(EventConflict) as conflict:
+            await append(service, id, said("new"), other, parent_id=parent)
+        assert conflict.value.details() == {"event_id": "same"}
+    assert await contents(service, id) == ["one"]
+
+
+async def test_a_batch_may_mix_stored_and_new_events(service: SessionService) -> None:
+    one, two, three, four = (said(word) for word in ("one", "two", "three", "four"))
+    id = await store(service, one, two)
+    appended = await append(service, id, one, two, three, four, parent_id=None)
+    assert appended == AppendResult(
+        head=four.id,
+        event_count=4,
+        events=[
+            EventPosition(event.id, seq) for seq, event in enumerate((one, two, three, four), 1)
+        ],
+        duplicates=2,
+    )
+    assert await contents(service, id) == ["one", "two", "three", "four"]
+
+
+async def test_stored_events_between_new_ones_are_counted_and_not_moved(
+    service: SessionService,
+) -> None:
+    one, two, three = (said(word) for word in ("one", "two", "three"))
+    id = await store(service, one)
+    appended = await append(service, id, two, one, three, parent_id=one.id)
+    assert [(place.id, place.seq) for place in appended.events] == [
+        (two.id, 2), (one.id, 1), (three.id, 3),
+    ]  # fmt: skip
+    assert appended.duplicates == 1
+    assert await contents(service, id) == ["one", "two", "three"]
+
+
+async def test_a_mixed_batch_whose_stored_part_is_not_the_newest_is_refused(
+    service: SessionService,
+) -> None:
+    """The sender has not seen what another window appended behind the events that it repeats."""
+    one, two = said("one"), said("two")
+    id = await store(service, one, two)
+    with pytest.raises(HeadMoved) as moved:
+        await append(service, id, one, said("three"), parent_id=None)
+    assert moved.value.head == two.id
+    assert await contents(service, id) == ["one", "two"]
+
+
+async def test_an_event_twice_in_one_batch_is_written_once(service: SessionService) -> None:
+    one, two = said("one"), said("two")
+    id = await store(service, one)
+    appended = await append(service, id, two, two, parent_id=one.id)
+    assert (appended.head, appended.event_count) == (two.id, 2)
+    assert appended.events == [EventPosition(two.id, 2), EventPosition(two.id, 2)]
+    assert appended.duplicates == 1
+    assert await contents(service, id) == ["one", "two"]
+
+
+async def test_one_id_with_two_contents_in_one_batch_is_a_conflict(
+    service: SessionService,
+) -> None:
+    one = said("one")
+    id = await store(service, one)
+    with pytest.raises(EventConflict):
+        await append(service, id, said("two"), said("a", "x"), said("b", "x"), parent_id=one.id)
+    assert await contents(service, id) == ["one"]
+
+
+async def test_a_batch_is_stored_whole_or_not_at_all(service: SessionService) -> None:
+    """The conflict is with the last of the batch: nothing before it may be kept."""
+    one = said("one", id="taken")
+    id = await store(service, one)
+    before = await service.get_session(id)
+    batch = [said(str(number)) for number in range(50)]
+    with pytest.raises(EventConflict):
+        await append(service, id, *batch, said("other", id="taken"), parent_id=one.id)
+    assert await service.get_session(id) == before
+    assert await contents(service, id) == ["one"]
+
+
+async def append_batches(
+    service: SessionService,
+    session_id: str,
+    *batches: Batch,
+    last_seen: str | None,
+    boundary: Event | None = None,
+) -> list[Any]:
+    """Return what each batch came to: its AppendResult, or the name of its error."""
+    outcomes = await service.append_batches(
+        session_id, batches, last_seen=last_seen, invocation_id=INVOCATION, boundary=boundary
+    )
+    return [each.kind if isinstance(each, SegueError) else each for each in outcomes]
+
+
+async def test_batches_are_appended_one_behind_the_other(service: SessionService) -> None:
+    first = said("0")
+    id = await store(service, first)
+    batches = [Batch(events=[said("1"), said("2")]), Batch(events=[said("3")])]
+    one, two = await append_batches(service, id, *batches, last_seen=first.id)
+    assert await contents(service, id) == ["0", "1", "2", "3"]
+    assert [one.event_count, two.event_count] == [3, 4]
+    assert [one.head, two.head] == [batch.events[-1].id for batch in batches]
+    assert two.events == [EventPosition(batches[1].events[0].id, 4)]
+
+
+async def test_a_batch_that_is_refused_leaves_the_others(service: SessionService) -> None:
+    first = said("0")
+    id = await store(service, first)
+    outcomes = await append_batches(
+        service,
+        id,
+        Batch(events=[said("1")]),
+        Batch(events=[said("other"), said("other", id=first.id)]),
+        Batch(events=[said("unseen")], parent_id=first.id),
+        Batch(events=[said("2")]),
+        last_seen=first.id,
+    )
+    assert [outcomes[1], outcomes[2]] == ["EventConflict", "HeadMoved"]
+    assert await contents(service, id) == ["0", "1", "2"]
+    assert outcomes[3].event_count == 3
+
+
+async def test_a_batch_is_known_to_those_behind_it(service: SessionService) -> None:
+    first, again = said("0"), said("1")
+    id = await store(service, first)
+    batches = [Batch(events=[again]), Batch(events=[again, said("2")])]
+    one, two = await append_batches(service, id, *batches, last_seen=first.id)
+    assert (one.duplicates, two.duplicates) == (0, 1)
+    assert [placement.seq for placement in two.events] == [2, 3]
+
+
+async def test_batches_go_by_what_was_last_seen(service: SessionService) -> None:
+    mine, theirs = said("mine"), said("theirs")
+    id = await store(service, mine, theirs)
+    outcomes = await append_batches(
+        service,
+        id,
+        Batch(events=[mine]),  # a mere retry: what another window appended stays unseen
+        Batch(events=[said("refused")]),
+        Batch(events=[theirs]),
+        Batch(events=[said("behind")]),
+        last_seen=mine.id,
+    )
+    assert outcomes[1] == "HeadMoved"
+    assert [outcomes[place].duplicates for place in (0, 2, 3)] == [1, 1, 0]
+    assert await contents(service, id) == ["mine", "theirs", "behind"]
+
+
+async def test_a_boundary_comes_before_the_first_batch_that_writes(
+    service: SessionService,
+) -> None:
+    first, boundary = said("0"), note("boundary")
+    id = await store(service, first)
+    batches = [Batch(events=[first]), Batch(events=[said("1")]), Batch(events=[said("2")])]
+    await append_batches(service, id, *batches, last_seen=first.id, boundary=boundary)
+    assert await contents(service, id) == ["0", "boundary", "1", "2"]
+
+
+async def test_batches_of_an_unknown_session_are_refused_together(service: SessionService) -> None:
+    with pytest.raises(SessionNotFound):
+        await append_batches(service, "unknown", Batch(events=[said()]), last_seen=None)
+
+
+async def test_an_open_session_is_of_one_moment(service: SessionService) -> None:
+    id = await store(service, *map(said, "abc"))
+    session, page = await service.open_session(id, 2)
+    assert session == await service.get_session(id)
+    assert [event.data["content"] for event in page.events] == ["b", "c"]
+    assert page.events[-1].id == session.head
+    assert page.has_more
+    with pytest.raises(SessionNotFound):
+        await service.open_session("unknown")
+
+
+async def test_ids_are_unique_in_a_session_and_not_beyond_it(service: SessionService) -> None:
+    one = await store(service, said("in one", id="same"))
+    other = await store(service, said("in the other", id="same"))
+    assert await contents(service, one) == ["in one"]
+    assert await contents(service, other) == ["in the other"]
+
+
+async def test_ids_are_compared_as_they_are_written(service: SessionService) -> None:
+    uuid = new_id()
+    ids = ["1", "01", "1.0", "1e0", " 1", "a", "A", "ä", "a\u0308", "a\0", uuid, uuid.upper()]
+    ids += [uuid.replace("-", ""), "x" * 128]
+    id = await store(service, *(said(id=id) for id in ids))
+    assert [event.id for event in await chain(service, id)] == ids
+
+
+async def test_order_is_the_order_of_appending_and_never_the_clock(
+    service: SessionService, clock: Clock
+) -> None:
+    words = [str(number) for number in range(20)]
+    id = await store(service, said(words[0]))
+    for word in words[1:]:
+        clock.now -= 1_000
+        await add(service, id, said(word))
+    assert await contents(service, id) == words
+
+
+async def test_every_event_says_which_invocation_wrote_it(service: SessionService) -> None:
+    id = await store(service)
+    await add(service, id, said(), said(), invocation_id="invocation-2")
+    await add(service, id, said(), invocation_id=INVOCATION)
+    assert [event.invocation_id for event in await chain(service, id)] == [
+        INVOCATION, "invocation-2", "invocation-2", INVOCATION,
+    ]  # fmt: skip
+
+
+async def test_what_is_read_back_equals_what_was_sent(service: SessionService) -> None:
+    data: dict[str, Any] = {
+        "z": "NUL \0, half \ud83d, whole 🎼, line\u2028",
+        "a": [10**400, -(2**63) - 1, 0.1, 1.0, True, None, {}],
+        "jsonrpc": {"class": 1, "a-b": 2},
+    }
+    id = await store(service, Event.new("from/later", data))
+    (event,) = await chain(service, id)
+    assert (event.type, event.data, event.corrupt) == ("from/later", data, False)
+    assert list(event.data) == ["z", "a", "jsonrpc"]
+
+
+# The title
+
+
+async def test_the_title_is_the_first_user_message_that_says_something(
+    service: SessionService,
+) -> None:
+    id = await store(service, note("no title"))
+    assert (await service.get_session(id)).title is None
+    await add(service, id, said("  \n"), said("Fix the test"), said("Another"))
+    await add(service, id, said("Later"))
+    assert (await service.get_session(id)).title == "Fix the test"
+
+
+# The boundary
+
+
+async def test_a_boundary_is_stored_before_the_first_new_event(service: SessionService) -> None:
+    one = said("one")
+    id = await store(service, one)
+    boundary, two, three = note("boundary"), said("two"), said("three")
+    appended = await append(service, id, two, three, parent_id=one.id, boundary=boundary)
+    assert appended == AppendResult(
+        head=three.id,
+        event_count=4,
+        events=[EventPosition(two.id, 3), EventPosition(three.id, 4)],
+        duplicates=0,
+    )
+    assert await contents(service, id) == ["one", "boundary", "two", "three"]
+
+
+async def test_a_boundary_is_not_stored_when_nothing_new_follows(service: SessionService) -> None:
+    one = said("one")
+    id = await store(service, one)
+    await append(service, id, one, parent_id=one.id, boundary=note("boundary"))
+    assert await contents(service, id) == ["one"]
+
+
+async def test_a_boundary_follows_the_stored_part_of_a_mixed_batch(service: SessionService) -> None:
+    one = said("one")
+    id = await store(service, one)
+    await append(service, id, one, said("two"), parent_id=None, boundary=note("boundary"))
+    assert await contents(service, id) == ["one", "boundary", "two"]
+
+
+async def test_a_boundary_among_the_events_is_stored_where_they_have_it(
+    service: SessionService,
+) -> None:
+    one, boundary = said("one"), note("boundary")
+    id = await store(service, one)
+    await append(service, id, boundary, said("two"), parent_id=one.id, boundary=boundary)
+    assert await contents(service, id) == ["one", "boundary", "two"]
+
+
+async def test_a_boundary_that_is_stored_already_is_not_stored_again(
+    service: SessionService,
+) -> None:
+    """After a lost answer the sender repeats what it sent, its boundary too, and says more."""
+    one, two, three, boundary = said("one"), said("two"), said("three"), note("boundary")
+    id = await store(service, one)
+    await append(service, id, two, parent_id=one.id, boundary=boundary)
+    appended = await append(service, id, two, three, parent_id=one.id, boundary=boundary)
+    assert (appended.head, appended.duplicates) == (three.id, 1)
+    assert await contents(service, id) == ["one", "boundary", "two", "three"]
+
+
+# Resuming
+
+
+async def test_a_session_of_the_same_directory_is_resumable(service: SessionService) -> None:
+    id = await store(service)
+    assert await resumable(service) == [id]
+    assert await resumable(service, "/elsewhere") == []
+    assert await resumable(service, HERE + "/src") == []
+
+
+async def test_a_session_of_the_same_git_root_is_resumable(service: SessionService) -> None:
+    id = await store(service, directory="/repo/src", git_root="/repo")
+    assert await resumable(service, "/repo/docs", "/repo") == [id]
+    assert await resumable(service, "/repo/docs", "/repository") == []
+
+
+async def test_a_session_without_a_repository_matches_no_other_without_one(
+    service: SessionService,
+) -> None:
+    await store(service, directory="/one", git_root=None)
+    assert await resumable(service, "/other", None) == []
+
+
+async def test_a_session_that_fits_twice_is_found_once(service: SessionService) -> None:
+    id = await store(service, directory="/repo", git_root="/repo")
+    assert await resumable(service, "/repo", "/repo") == [id]
+
+
+async def test_a_session_is_resumable_for_less_than_the_given_age(
+    service: SessionService, clock: Clock
+) -> None:
+    id = await store(service)
+    clock.now += 60 * MINUTE - 1
+    assert await resumable(service) == [id]
+    clock.now += 1
+    assert await resumable(service) == []
+    assert await resumable(service, max_age=timedelta(days=400_000)) == [id]
+
+
+@pytest.mark.parametrize("age", [timedelta(0), -HOUR])
+async def test_no_session_is_younger_than_nothing(service: SessionService, age: timedelta) -> None:
+    await store(service)
+    assert await resumable(service, max_age=age) == []
+
+
+async def test_an_append_makes_an_old_session_resumable_again(
+    service: SessionService, clock: Clock
+) -> None:
+    id = await store(service)
+    clock.now += 61 * MINUTE
+    await add(service, id, said())
+    assert await resumable(service) == [id]
+
+
+async def test_an_archived_session_is_not_resumable(service: SessionService) -> None:
+    id = await store(service)
+    await service.archive(id)
+    assert await resumable(service) == []
+    await service.unarchive(id)
+    assert await resumable(service) == [id]
+
+
+@pytest.mark.parametrize(
+    "hidden",
+    [
+        note(),
+        Event.new("out_of_band_output", {"name": "help", "content": ""}),
+        Event.new("from/later", {"content": ""}),
+    ],
+    ids=lambda event: event.type,
+)
+async def test_a_session_without_a_model_visible_event_is_not_resumable(
+    service: SessionService, hidden: Event
+) -> None:
+    id = await store(service, hidden)
+    assert await resumable(service) == []
+    await add(service, id, said())
+    await add(service, id, note())
+    assert await resumable(service) == [id]
+
+
+async def test_the_newest_comes_first_then_what_else_fits(
+    service: SessionService, clock: Clock
+) -> None:
+    ids = []
+    for number in range(8):
+        clock.now += MINUTE
+        by_root = number % 2
+        ids.append(
+            await store(
+                service,
+                directory=f"/repo/{number}" if by_root else "/repo/here",
+                git_root="/repo" if by_root else None,
+            )
+        )
+    clock.now += MINUTE
+    await add(service, ids[0], said())
+    fitting = [ids[0], *reversed(ids[3:])]
+    assert await resumable(service, "/repo/here", "/repo") == fitting
+
+
+async def test_of_two_that_are_equally_new_the_newer_session_comes_first(
+    service: SessionService,
+) -> None:
+    ids = [await store(service) for _ in range(8)]
+    assert await resumable(service) == ids[:1:-1]
+    await add(service, ids[0], said())
+    assert await resumable(service) == ids[:1:-1]
+
+
+# Reading events
+
+
+async def test_pages_of_events_upwards_and_downwards(service: SessionService) -> None:
+    id = await store(service, *(said(str(number)) for number in range(1, 11)))
+
+    async def page(**where: int) -> tuple[list[int], bool]:
+        found = await service.load_events(id, **where)
+        assert [event.data["content"] for event in found.events] == [
+            str(event.seq) for event in found.events
+        ]
+        return [event.seq for event in found.events], found.has_more
+
+    assert await page() == (list(range(1, 11)), False)
+    assert await page(limit=3) == ([8, 9, 10], True)
+    assert await page(limit=10) == (list(range(1, 11)), False)
+    assert await page(after=0, limit=3) == ([1, 2, 3], True)
+    assert await page(after=7, limit=3) == ([8, 9, 10], False)
+    assert await page(after=10) == ([], False)
+    assert await page(after=2**32 - 1) == ([], False)
+    assert await page(before=4, limit=2) == ([2, 3], True)
+    assert await page(before=4, limit=3) == ([1, 2, 3], False)
+    assert await page(before=1) == ([], False)
+    assert await page(before=0) == ([], False)
+    assert await page(before=2**32 - 1, limit=1) == ([10], True)
+    assert await page(limit=0) == ([], True)
+
+
+async def test_the_parent_of_a_pages_first_event_is_the_one_before_it(
+    service: SessionService,
+) -> None:
+    events = [said() for _ in range(5)]
+    id = await store(service, *events)
+    page = await service.load_events(id, limit=2)
+    assert [event.parent_id for event in page.events] == [events[2].id, events[3].id]
+
+
+async def test_pages_hold_events_of_their_own_session_only(service: SessionService) -> None:
+    ids = [await store(service, said(name), said(name)) for name in ("one", "two", "three")]
+    for where in ({}, {"after": 0}, {"before": 2**32 - 1}):
+        page = await service.load_events(ids[1], **where)
+        assert [event.data["content"] for event in page.events] == ["two", "two"]
+
+
+async def test_a_page_ends_early_at_its_greatest_size_in_either_direction(
+    service: SessionService,
+) -> None:
+    third = "x" * (MAX_PAGE_BYTES // 3)
+    id = await store(service, *(said(third) for _ in range(5)))
+    up = await service.load_events(id, after=0)
+    assert ([event.seq for event in up.events], up.has_more) == ([1, 2], True)
+    down = await service.load_events(id)
+    assert ([event.seq for event in down.events], down.has_more) == ([4, 5], True)
+
+
+async def test_a_page_holds_at_least_one_event_however_large(service: SessionService) -> None:
+    giant = "x" * (MAX_PAGE_BYTES + 1)
+    id = await store(service, said("small"), said(giant), said("last"))
+    page = await service.load_events(id, after=1)
+    assert ([event.data["content"] for event in page.events], page.has_more) == ([giant], True)
+    page = await service.load_events(id, before=3)
+    assert ([event.data["content"] for event in page.events], page.has_more) == ([giant], True)
+    page = await service.load_events(id)
+    assert ([event.data["content"] for event in page.events], page.has_more) == (["last"], True)
+
+
+# Listing
+
+
+async def test_paging_shows_every_session_once_and_newest_first(
+    service: SessionService, clock: Clock
+) -> None:
+    ids = []
+    for number in range(25):
+        clock.now += number % 2  # pairs share one millisecond
+        ids.append(await store(service, directory=f"/{number}"))
+    seen: list[str] = []
+    cursor = None
+    pages = 0
+    while pages == 0 or cursor is not None:
+        page = await service.list_sessions(cursor=cursor, limit=4)
+        seen += [session.id for session in page.sessions]
+        cursor, pages = page.next_cursor, pages + 1
+    assert seen == ids[::-1]
+    assert pages == 7
+
+
+async def test_a_full_last_page_has_no_cursor(service: SessionService) -> None:
+    for _ in range(4):
+        await store(service)
+    page = await service.list_sessions(limit=2)
+    assert page.next_cursor is not None
+    page = await service.list_sessions(limit=2, cursor=page.next_cursor)
+    assert (len(page.sessions), page.next_cursor) == (2, None)
+
+
+@pytest.mark.parametrize(
+    "cursor",
+    [
+        "",
+        "nonsense",
+        "é",
+        "WzEsMl0",  # [1,2], its padding lost
+        "e30=",  # {}
+        "WzFd",  # [1]
+        "WyIxIiwyXQ==",  # ["1",2]
+        "W3RydWUsZmFsc2Vd",  # [true,false]
+        "W25hbiwxXQ==",  # [nan,1]
+        "WzEwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwLDFd",  # [10**29,1]
+        "W1tb" * 50_000,  # too deep
+    ],
+    ids=lambda cursor: cursor[:12] or "empty",
+)
+async def test_a_cursor_of_somebody_else_is_refused(service: SessionService, cursor: str) -> None:
+    await store(service)
+    with pytest.raises(InvalidInputError) as refused:
+        await service.list_sessions(cursor=cursor)
+    assert [fault.path for fault in refused.value.faults] == ["$.cursor"]
+
+
+async def test_listing_a_directory_shows_it_and_its_worktrees(
+    service: SessionService, clock: Clock
+) -> None:
+    repository = {"git_common_dir": "/repo/.git"}
+    main = await store(service, directory="/repo", git_root="/repo", **repository)
+    clock.now += 1
+    worktree = await store(service, directory="/tree", git_root="/tree", **repository)
+    clock.now += 1
+    other = await store(
+        service, directory="/other", git_root="/other", git_common_dir="/other/.git"
+    )
+    clock.now += 1
+    bare = await store(service, directory="/tmp")
+    assert await listed(service) == [bare, other, worktree, main]
+    assert await listed(service, directory="/repo", **repository) == [worktree, main]
+    assert await listed(service, directory="/tree", **repository) == [worktree, main]
+    assert await listed(service, directory="/repo") == [main]
+    assert await listed(service, directory="/tmp") == [bare]
+    assert await listed(service, directory="/nowhere") == []
+
+
+async def test_a_directorys_list_is_paged_too(service: SessionService) -> None:
+    ids = []
+    for number in range(7):
+        directory = "/repo" if number % 2 else f"/tree/{number}"
+        ids.append(await store(service, directory=directory, git_common_dir="/repo/.git"))
+        await store(service, directory="/elsewhere")
+    seen: list[str] = []
+    cursor = None
+    while cursor is not None or not seen:
+        page = await service.list_sessions(
+            directory="/repo", git_common_dir="/repo/.git", cursor=cursor, limit=2
+        )
+        seen += [session.id for session in page.sessions]
+        cursor = page.next_cursor
+    assert seen == ids[::-1]
+
+
+@pytest.mark.parametrize("filters", [{}, {"directory": HERE}], ids=["everywhere", "here"])
+async def test_archived_sessions_are_listed_on_request(
+    service: SessionService, filters: dict[str, Any]
+) -> None:
+    live, archived = await store(service), await store(service)
+    await service.archive(archived)
+    assert await listed(service, **filters) == [live]
+    assert await listed(service, archived=True, **filters) == [archived, live]
+
+
+# Archiving and deleting
+
+
+async def test_archiving_again_keeps_the_first_time(service: SessionService, clock: Clock) -> None:
+    id = await store(service)
+    created = await service.get_session(id)
+    clock.now += MINUTE
+    await service.archive(id)
+    archived = attrs.evolve(created, archived_at=clock.now)
+    assert await service.get_session(id) == archived
+    clock.now += MINUTE
+    await service.archive(id)
+    assert await service.get_session(id) == archived
+    await service.unarchive(id)
+    await service.unarchive(id)
+    assert await service.get_session(id) == created
+
+
+async def test_an_archived_session_takes_no_new_events_but_knows_its_old_ones(
+    service: SessionService,
+) -> None:
+    one = said("one")
+    id = await store(service, one)
+    await service.archive(id)
+    with pytest.raises(SessionArchived):
+        await append(service, id, said("two"), parent_id=one.id)
+    assert (await append(service, id, one, parent_id=None)).duplicates == 1
+    assert await contents(service, id) == ["one"]
+    await service.unarchive(id)
+    await append(service, id, said("two"), parent_id=one.id)
+    assert await contents(service, id) == ["one", "two"]
+
+
+async def test_a_deleted_session_is_gone_and_the_others_are_not(service: SessionService) -> None:
+    kept = await store(service, said("kept"))
+    gone = await store(service, said("gone"), metadata={"key": "value"})
+    await service.delete(gone)
+    await service.delete(gone)
+    with pytest.raises(SessionNotFound):
+        await service.get_session(gone)
+    assert await listed(service, archived=True) == [kept]
+    assert await resumable(service) == [kept]
+    assert await contents(service, kept) == ["kept"]
+
+
+async def test_a_deleted_sessions_id_begins_anew(service: SessionService) -> None:
+    new = fresh(metadata={"key": "value"})
+    await service.create_session(new, [said("old")], invocation_id=INVOCATION)
+    await service.delete(new.id)
+    again = attrs.evolve(new, metadata={})
+    await service.create_session(again, [said("new")], invocation_id=INVOCATION)
+    assert await contents(service, new.id) == ["new"]
+    assert await service.get_metadata(new.id, "key") is None
+
+
+# What is kept beside the events
+
+
+async def test_the_server_session_id_is_replaced(service: SessionService) -> None:
+    id = await store(service)
+    assert (await service.get_session(id)).server_session_id is None
+    for remote in ("remote-1", "remote-2"):
+        await service.update_server_session_id(id, remote)
+        assert (await service.get_session(id)).server_session_id == remote
+
+
+@pytest.mark.parametrize(
+    "value", [0, "", False, [], {"b": [1, None], "a": "\ud83d\0"}, 10**400, 0.5], ids=repr
+)
+async def test_metadata_is_any_json_value(service: SessionService, value: Any) -> None:
+    id, other = await store(service), await store(service)
+    await service.set_metadata(id, "key", "before")
+    await service.set_metadata(id, "key", value)
+    assert await service.get_metadata(id, "key") == value
+    assert type(await service.get_metadata(id, "key")) is type(value)
+    assert await service.get_metadata(id, "KEY") is None
+    assert await service.get_metadata(other, "key") is None
+
+
+async def test_null_removes_metadata(service: SessionService) -> None:
+    id = await store(service, metadata={"key": 1, "other": 2})
+    for _ in range(2):
+        await service.set_metadata(id, "key", None)
+        assert await service.get_metadata(id, "key") is None
+    assert await service.get_metadata(id, "other") == 2
+
+
+async def test_metadata_that_json_has_no_words_for_is_refused(service: SessionService) -> None:
+    id = await store(service, metadata={"key": 1})
+    with pytest.raises(InvalidInputError):
+        await service.set_metadata(id, "key", float("nan"))
+    assert await service.get_metadata(id, "key") == 1
+
+
+async def test_only_an_append_moves_updated_at(service: SessionService, clock: Clock) -> None:
+    id = await store(service)
+    updated_at = (await service.get_session(id)).updated_at
+    clock.now += MINUTE
+    await service.get_session(id)
+    await service.load_events(id)
+    await service.list_sessions()
+    await service.find_resumable(HERE, None, HOUR)
+    await service.get_metadata(id, "key")
+    await service.set_metadata(id, "key", 1)
+    await service.update_server_session_id(id, "remote-1")
+    await service.archive(id)
+    await service.unarchive(id)
+    assert (await service.get_session(id)).updated_at == updated_at
+    await add(service, id, said())
+    assert (await service.get_session(id)).updated_at == clock.now
+
+
+async def test_an_unknown_session_is_said_to_be_unknown(service: SessionService) -> None:
+    calls = [
+        service.get_session("unknown"),
+        service.load_events("unknown"),
+        append(service, "unknown", said(), parent_id=None),
+        append(service, "unknown", parent_id=None),
+        service.update_server_session_id("unknown", "remote-1"),
+        service.archive("unknown"),
+        service.unarchive("unknown"),
+        service.get_metadata("unknown", "key"),
+        service.set_metadata("unknown", "key", 1),
+    ]
+    for call in calls:
+        with pytest.raises(SessionNotFound) as not_found:
+            await call
+        assert not_found.value.session_id == "unknown"
+    await service.delete("unknown")
+    assert await listed(service, archived=True) == []
+
+
+async def test_closing_twice_is_closing_once(service: SessionService) -> None:
+    await store(service)
+    await service.close()
+    await service.close()
