@@ -22,10 +22,11 @@ from segue.lsp.framing.writer import FrameWriter
 from segue.lsp.server import SessionServer
 from segue.sessions.window import Window
 from segue.store.service import SessionService
-from segue.store.sqlite import driver
-from segue.store.sqlite import service as local
+from segue.store.sqlite import append as sqlite_append
+from segue.store.sqlite import driver, queries
+from segue.store.sqlite import service as sqlite_service
 from segue.store.sqlite.service import LocalSessionService
-from tests.factories import add, counted, place, said, store
+from tests.factories import add, counted, place, queued_together, said, store
 
 ONE_APPEND = [
     "BEGIN IMMEDIATE",
@@ -51,14 +52,14 @@ class Hops:
 
     def __init__(self, service: LocalSessionService, monkeypatch: pytest.MonkeyPatch) -> None:
         self._count = 0
-        connection: Any = service._database._connection
-        execute = connection._execute
+        connection: Any = service._connection
+        enqueue = connection._enqueue
 
-        def counting(*work: Any) -> Any:
+        def counting(*work: Any) -> None:
             self._count += 1
-            return execute(*work)
+            enqueue(*work)
 
-        monkeypatch.setattr(connection, "_execute", counting)
+        monkeypatch.setattr(connection, "_enqueue", counting)
 
     async def of(self, request: Awaitable[Any]) -> int:
         """Return how many one request takes."""
@@ -89,9 +90,12 @@ async def test_the_statements_of_appends_that_wait_together(
     id = (await window.open(place())).session.id
     await window.append(id, [said()])
     async with counted(service) as statements:
-        await asyncio.gather(*(window.append(id, [said()]) for _ in range(65)))
-    assert statements[:7] == ONE_APPEND
-    assert statements[7:] == [*ONE_APPEND[:2], *64 * ONE_APPEND[2:5], *ONE_APPEND[5:]]
+        await queued_together(service, *(window.append(id, [said()]) for _ in range(64)))
+    begin, row, look_up, *insert, update, commit = ONE_APPEND
+    # Each has a savepoint: one that fails leaves the others.
+    first = ["SAVEPOINT one_write", row, look_up, *insert, "RELEASE one_write"]
+    later = ["SAVEPOINT one_write", look_up, *insert, "RELEASE one_write"]
+    assert statements == [begin, *first, *63 * later, update, commit]
 
 
 async def test_the_hops_of_each_request(
@@ -115,7 +119,7 @@ async def test_no_append_moves_the_log(
 ) -> None:
     id = await store(service, said())
     looks: list[int] = []
-    monkeypatch.setattr(driver, "shorten_log", lambda db, longest: looks.append(longest))
+    monkeypatch.setattr(driver, "checkpoint_passive", lambda db, longest: looks.append(longest))
     before = database.stat().st_mtime_ns
     for _ in range(300):
         await add(service, id, said("x" * 500))
@@ -138,7 +142,7 @@ async def plan(service: LocalSessionService, sql: str) -> list[str]:
     named = set(re.findall(r":(\w+)", sql))
     values: Any = dict.fromkeys(named, 1) if named else [1] * len(set(re.findall(r"\?\d+", sql)))
     values = values or [1] * sql.count("?")
-    rows = await service._database.read(
+    rows = await service._connection.read(
         lambda db: db.execute(f"EXPLAIN QUERY PLAN {sql}", values).fetchall()
     )
     return [row["detail"] for row in rows]
@@ -147,7 +151,7 @@ async def plan(service: LocalSessionService, sql: str) -> list[str]:
 TABLES = ("sessions", "events", "invocations", "metadata")
 STATEMENTS = {
     name: sql
-    for module in (chain, local, rows)
+    for module in (sqlite_append, sqlite_service, queries)
     for name, sql in vars(module).items()
     if name.isupper() and isinstance(sql, str) and sql.lstrip().startswith(("SELECT", "UPDATE"))
 }
@@ -184,7 +188,7 @@ async def test_no_statement_is_planned_twice(service: LocalSessionService) -> No
         await service.set_metadata(id, "key", 1)
         await service.get_metadata(id, "key")
 
-    await service._database.read(lambda db: db.set_authorizer(note))
+    await service._connection.read(lambda db: db.set_authorizer(note))
     await everything()
     assert planned, "SQLite asks whether a statement is allowed when it plans it"
     planned.clear()

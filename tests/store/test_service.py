@@ -13,12 +13,11 @@ import pytest
 from segue.model.errors import (
     EventConflict,
     HeadMoved,
-    SegueError,
     SessionArchived,
     SessionNotFound,
 )
 from segue.model.events import Event, new_id
-from segue.model.records import MAX_PAGE_BYTES, AppendResult, Batch, EventPosition
+from segue.model.records import MAX_PAGE_BYTES, AppendResult, EventPosition
 from segue.model.validation import InvalidInputError
 from segue.store.service import SessionService
 from segue.store.sqlite import service as local
@@ -373,89 +372,6 @@ async def test_a_batch_is_stored_whole_or_not_at_all(service: SessionService) ->
         await append(service, id, *batch, said("other", id="taken"), parent_id=one.id)
     assert await service.get_session(id) == before
     assert await contents(service, id) == ["one"]
-
-
-async def append_batches(
-    service: SessionService,
-    session_id: str,
-    *batches: Batch,
-    last_seen: str | None,
-    boundary: Event | None = None,
-) -> list[Any]:
-    """Return what each batch came to: its AppendResult, or the name of its error."""
-    outcomes = await service.append_batches(
-        session_id, batches, last_seen=last_seen, invocation_id=INVOCATION, boundary=boundary
-    )
-    return [each.kind if isinstance(each, SegueError) else each for each in outcomes]
-
-
-async def test_batches_are_appended_one_behind_the_other(service: SessionService) -> None:
-    first = said("0")
-    id = await store(service, first)
-    batches = [Batch(events=[said("1"), said("2")]), Batch(events=[said("3")])]
-    one, two = await append_batches(service, id, *batches, last_seen=first.id)
-    assert await contents(service, id) == ["0", "1", "2", "3"]
-    assert [one.event_count, two.event_count] == [3, 4]
-    assert [one.head, two.head] == [batch.events[-1].id for batch in batches]
-    assert two.events == [EventPosition(batches[1].events[0].id, 4)]
-
-
-async def test_a_batch_that_is_refused_leaves_the_others(service: SessionService) -> None:
-    first = said("0")
-    id = await store(service, first)
-    outcomes = await append_batches(
-        service,
-        id,
-        Batch(events=[said("1")]),
-        Batch(events=[said("other"), said("other", id=first.id)]),
-        Batch(events=[said("unseen")], parent_id=first.id),
-        Batch(events=[said("2")]),
-        last_seen=first.id,
-    )
-    assert [outcomes[1], outcomes[2]] == ["EventConflict", "HeadMoved"]
-    assert await contents(service, id) == ["0", "1", "2"]
-    assert outcomes[3].event_count == 3
-
-
-async def test_a_batch_is_known_to_those_behind_it(service: SessionService) -> None:
-    first, again = said("0"), said("1")
-    id = await store(service, first)
-    batches = [Batch(events=[again]), Batch(events=[again, said("2")])]
-    one, two = await append_batches(service, id, *batches, last_seen=first.id)
-    assert (one.duplicates, two.duplicates) == (0, 1)
-    assert [placement.seq for placement in two.events] == [2, 3]
-
-
-async def test_batches_go_by_what_was_last_seen(service: SessionService) -> None:
-    mine, theirs = said("mine"), said("theirs")
-    id = await store(service, mine, theirs)
-    outcomes = await append_batches(
-        service,
-        id,
-        Batch(events=[mine]),  # a mere retry: what another window appended stays unseen
-        Batch(events=[said("refused")]),
-        Batch(events=[theirs]),
-        Batch(events=[said("behind")]),
-        last_seen=mine.id,
-    )
-    assert outcomes[1] == "HeadMoved"
-    assert [outcomes[place].duplicates for place in (0, 2, 3)] == [1, 1, 0]
-    assert await contents(service, id) == ["mine", "theirs", "behind"]
-
-
-async def test_a_boundary_comes_before_the_first_batch_that_writes(
-    service: SessionService,
-) -> None:
-    first, boundary = said("0"), note("boundary")
-    id = await store(service, first)
-    batches = [Batch(events=[first]), Batch(events=[said("1")]), Batch(events=[said("2")])]
-    await append_batches(service, id, *batches, last_seen=first.id, boundary=boundary)
-    assert await contents(service, id) == ["0", "boundary", "1", "2"]
-
-
-async def test_batches_of_an_unknown_session_are_refused_together(service: SessionService) -> None:
-    with pytest.raises(SessionNotFound):
-        await append_batches(service, "unknown", Batch(events=[said()]), last_seen=None)
 
 
 async def test_an_open_session_is_of_one_moment(service: SessionService) -> None:

@@ -19,7 +19,7 @@ from segue.model.errors import SegueError
 from segue.model.records import MAX_PAGE, Session, StoredEvent
 from segue.model.workspace import InvalidWorkspaceError, locate_workspace
 from segue.protocol import messages
-from segue.sessions.manager import ago
+from segue.sessions.boundary import ago
 from segue.startup.settings import MEMORY
 from segue.store.service import SessionService
 

@@ -1,4 +1,4 @@
-"""What can go wrong between a session and its store; each error's name is its `kind` on the wire."""
+"""What can go wrong between a session and its store. An error's name is its `kind` on the wire."""
 
 from typing import Any
 
@@ -33,7 +33,7 @@ class SessionNotFound(SessionError):
 
 
 class SessionArchived(SessionError):
-    """The session was put aside; it takes no more events until it is unarchived."""
+    """The session is archived; it takes no events until it is unarchived."""
 
     message = "Session {} is archived. Unarchive it, or open a new one."
 

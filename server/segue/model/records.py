@@ -5,7 +5,7 @@ JSON names are these fields in camelCase unless a field's metadata says otherwis
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NewType
 
 import attrs
@@ -21,6 +21,9 @@ MAX_PAGE_BYTES = 4 * 1024 * 1024
 
 Timestamp = NewType("Timestamp", int)
 """Milliseconds since 1970 UTC. In JSON: ISO 8601 UTC, `2026-08-01T12:00:00.000Z`."""
+
+Clock = Callable[[], Timestamp]
+"""Tells the current time; `now`, unless a test injects another one."""
 
 LAST_SEEN: Any = object()
 """As a parent id: the head that this window last saw."""
@@ -91,14 +94,6 @@ class SessionPage:
 
     sessions: Sequence[Session]
     next_cursor: str | None
-
-
-@attrs.frozen(kw_only=True)
-class Batch:
-    """Events that are appended together behind *parent_id*, all or nothing."""
-
-    events: Sequence[Event]
-    parent_id: str | None = LAST_SEEN
 
 
 @attrs.frozen

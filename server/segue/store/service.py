@@ -1,15 +1,13 @@
-"""The SessionService contract: its records, its promises and its errors."""
+"""The SessionService contract: what every store of sessions promises."""
 
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any, Protocol
 
-from segue.model.errors import SegueError
 from segue.model.events import Event
 from segue.model.records import (
     PAGE,
     AppendResult,
-    Batch,
     EventPage,
     NewSession,
     Session,
@@ -18,11 +16,14 @@ from segue.model.records import (
 
 
 class SessionService(Protocol):
-    """Where sessions live.
+    """A store of sessions.
 
     Every method may raise a StorageError; those that take a *session_id* raise SessionNotFound if
-    no session has it, unless they say otherwise. Each call is one transaction: it happens whole or
-    not at all, also when the caller is cancelled. Reading never writes.
+    no session has it, unless they say otherwise. Each call is atomic: it happens whole or not at
+    all, also when the caller is cancelled, who only loses the result. Reading never writes.
+
+    Calls take effect in the order in which they are made, also while earlier ones are still
+    waiting: a caller may have many in flight. One that is refused changes nothing for the others.
     """
 
     async def create_session(
@@ -45,29 +46,19 @@ class SessionService(Protocol):
         *,
         parent_id: str | None,
         invocation_id: str,
+        accept_own_head: bool = False,
         boundary: Event | None = None,
     ) -> AppendResult:
         """Append *events* and advance the head, all or nothing, and on disk when it returns.
 
-        An event whose id is stored with the same content counts as a duplicate and is not written
-        again; the others are appended in their order, behind *boundary* if one is given. Raises
-        EventConflict for a known id with other content; HeadMoved unless the head is *parent_id*
-        or the stored event of this batch that the first new one follows; SessionArchived.
-        """
+        Idempotent: an event whose id is stored with the same content counts as a duplicate and is
+        not written again. The others are appended in their order, behind *boundary* if one is given
+        and not stored yet. Without events, the head is returned.
 
-    async def append_batches(
-        self,
-        session_id: str,
-        batches: Sequence[Batch],
-        *,
-        last_seen: str | None,
-        invocation_id: str,
-        boundary: Event | None = None,
-    ) -> Sequence[AppendResult | SegueError]:
-        """Append each of *batches* as `append_events` would, in their order and in one commit.
-
-        A batch that is refused is answered with its error, and the others are stored all the same.
-        LAST_SEEN is the head *last_seen*, or the one that a batch before has shown since.
+        Raises HeadMoved unless the head is *parent_id* or the stored event that the first new one
+        follows in *events*; with *accept_own_head* also a head that this invocation wrote is
+        accepted, so that a caller with appends in flight need not know their ids. Raises
+        EventConflict for a stored id with other content, and SessionArchived.
         """
 
     async def find_resumable(

@@ -58,7 +58,7 @@ async def opened(database: Path | str) -> AsyncIterator[LocalSessionService]:
 
 
 async def pragma(service: LocalSessionService, name: str) -> Any:
-    row = await service._database.read(lambda db: db.execute(f"PRAGMA {name}").fetchone())
+    row = await service._connection.read(lambda db: db.execute(f"PRAGMA {name}").fetchone())
     return row[0]
 
 
@@ -103,7 +103,7 @@ async def test_files_are_for_their_owner_alone_from_the_first_byte(database: Pat
             "sessions.db-wal": 0o600,
             "sessions.db-shm": 0o600,
             "sessions.db-lock": 0o600,
-            "sessions.db-turn": 0o600,
+            "sessions.db-write.lock": 0o600,
         }
         assert mode(database.parent) == 0o700
 
@@ -572,7 +572,7 @@ async def test_a_read_only_disk_is_said_to_be_read_only(database: Path, tmp_path
 async def test_a_lock_that_is_never_given_back_is_told_and_sets_nothing_aside(
     database: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(library, "BUSY_TIMEOUT_S", 0.05)
+    monkeypatch.setattr(driver, "BUSY_TIMEOUT_S", 0.05)
     async with opened(database) as service:
         id = await store(service, said("one"))
         with closing(driver.connect(str(database))) as other:
@@ -605,19 +605,19 @@ async def test_what_is_deleted_while_another_process_reads_is_gone_with_the_next
 async def test_a_turn_that_is_never_given_back_is_told_and_loses_nothing(
     database: Path, service: LocalSessionService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(library, "BUSY_TIMEOUT_S", 0.05)
+    monkeypatch.setattr(driver, "BUSY_TIMEOUT_S", 0.05)
     id = await store(service, said("one"))
     stopped = WriteLock(str(database))
-    assert stopped.take(0)
+    assert stopped.acquire(0)
     with pytest.raises(StorageUnavailable, match="locked"):
         await add(service, id, said("two"))
     assert await contents(service, id) == ["one"]
-    stopped.give_back()
+    stopped.release()
     for thread in threading.enumerate():
         if thread.name == "turn":
             thread.join()
-    assert stopped.take(0), "whoever gave up keeps nobody from it"
-    stopped.give_back()
+    assert stopped.acquire(0), "whoever gave up keeps nobody from it"
+    stopped.release()
     await add(service, id, said("three"))
     stopped.close()
     assert await contents(service, id) == ["one", "three"]
@@ -741,10 +741,10 @@ async def test_an_opening_that_is_cancelled_leaves_nothing_open(database: Path) 
         for worker in workers():
             await asyncio.to_thread(worker.join, 10)
     assert workers() == []
-    presence = OpenLock(str(database))
-    presence.enter()
-    assert presence.alone()
-    presence.leave()
+    open_lock = OpenLock(str(database))
+    open_lock.share()
+    assert open_lock.try_exclusive()
+    open_lock.close()
     async with opened(database) as service:
         assert await contents(service, await store(service, said("one"))) == ["one"]
 
@@ -765,9 +765,9 @@ def start(program: str, *arguments: object) -> subprocess.Popen[str]:
     """Start a process that runs `async def main(*arguments)` of *program*."""
     text = (
         "import asyncio, sys\n"
-        "from segue.events import Event\n"
-        "from segue.service import HeadMoved, StorageError\n"
-        "from segue.storage.local import LocalSessionService\n"
+        "from segue.model.events import Event\n"
+        "from segue.model.errors import HeadMoved, StorageError\n"
+        "from segue.store.sqlite.service import LocalSessionService\n"
         f"{program}\n"
         "asyncio.run(main(*sys.argv[1:]))"
     )
@@ -953,7 +953,7 @@ def damage(database: Path, at: int, size: int = PAGE_BYTES) -> str:
 def aside(database: Path) -> list[Path]:
     found = database.parent.glob("*.corrupt-*")
     return sorted(
-        path for path in found if not path.name.endswith(("-wal", "-shm", "-lock", "-turn"))
+        path for path in found if not path.name.endswith(("-wal", "-shm", "-lock", "-write.lock"))
     )
 
 
@@ -1294,7 +1294,7 @@ async def test_what_only_the_log_holds_outlives_the_page_that_leads_to_it(databa
 DELETER = """
 async def main(where, *ids):
     service = await LocalSessionService.open(where)
-    service._database.checkpoint_truncate = lambda: asyncio.sleep(0)  # as one whose reader holds it up
+    service._connection.checkpoint_truncate = lambda: asyncio.sleep(0)  # as one whose reader holds it up
     for id in ids:
         await service.delete(id)
     print("deleted", flush=True)
@@ -1390,10 +1390,10 @@ async def test_a_file_that_ends_within_a_page_is_damaged(database: Path) -> None
     ids = await many(database, sessions=3)
     database.write_bytes(cut := database.read_bytes()[:-100])
     assert salvage.may_be_damage(str(database), io_error())
-    presence = OpenLock(str(database))
-    presence.enter()
-    outcome = salvage.set_aside(str(database), presence, io_error())
-    presence.leave()
+    open_lock = OpenLock(str(database))
+    open_lock.share()
+    outcome = salvage.set_aside(str(database), open_lock, io_error())
+    open_lock.close()
     assert outcome.repaired
     (kept,) = aside(database)
     assert kept.read_bytes() == cut
@@ -1414,10 +1414,10 @@ async def test_an_error_of_the_disk_is_no_damage(
     if file == "cut, and the disk fails":
         monkeypatch.setattr(salvage, "_is_readable", lambda where: False)
     content = database.read_bytes()
-    presence = OpenLock(str(database))
-    presence.enter()
-    outcome = salvage.set_aside(str(database), presence, io_error())
-    presence.leave()
+    open_lock = OpenLock(str(database))
+    open_lock.share()
+    outcome = salvage.set_aside(str(database), open_lock, io_error())
+    open_lock.close()
     assert not outcome.repaired
     assert isinstance(outcome.error, StorageUnavailable)
     assert database.read_bytes() == content
@@ -1464,10 +1464,10 @@ async def test_a_session_that_only_the_index_has_lost_is_found_again(
 @contextmanager
 def another_window(database: Path) -> Iterator[None]:
     """Have the database open: then nobody else may repair it."""
-    presence = OpenLock(str(database))
-    presence.enter()
+    open_lock = OpenLock(str(database))
+    open_lock.share()
     yield
-    presence.leave()
+    open_lock.close()
 
 
 # What a review found

@@ -36,7 +36,7 @@ def back_up(where: str, target: str) -> Backup:
     presence = OpenLock(where)
     try:
         Path(target).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        presence.enter()
+        presence.share()
         _copy(where, draft)
         backup = _verified(draft, target)
         os.rename(draft, target)
@@ -44,7 +44,7 @@ def back_up(where: str, target: str) -> Backup:
     except _ERRORS as error:
         raise driver.translate(error, where) from error
     finally:
-        presence.leave()
+        presence.close()
         with contextlib.suppress(FileNotFoundError):
             os.unlink(draft)
     return backup

@@ -145,7 +145,7 @@ def _check_pages(db: Connection) -> None:
 
 
 def _check_header(db: Connection) -> None:
-    with driver.moment(db):  # another window may migrate meanwhile
+    with driver.read_snapshot(db):  # another window may migrate meanwhile
         (application,) = db.execute("PRAGMA application_id").fetchone()
         told, version = tells_version(db), version_of(db)
     # What a later version made of its tables is not known here.
@@ -184,7 +184,7 @@ def may_write(db: Connection) -> bool:
     return version_of(db) <= len(MIGRATIONS) or _compatible(db, "writer")
 
 
-def over_high_water_mark(db: Connection) -> bool:
+def needs_migration(db: Connection) -> bool:
     """Tell whether the database holds something, and a migration is to come."""
     return 0 < version_of(db) < len(MIGRATIONS)
 

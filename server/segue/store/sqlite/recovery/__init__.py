@@ -1,0 +1,1 @@
+"""Quarantines a damaged database and salvages its rows. Imported in trouble only."""

@@ -45,7 +45,7 @@ def set_aside(where: str, presence: OpenLock, damage: Exception) -> Outcome:
     """
     if not (_is_ours(where, presence) and _is_damage(where, damage)):
         return Outcome(False, driver.translate(damage, where))
-    if not presence.alone():
+    if not presence.try_exclusive():
         return Outcome(
             False,
             StorageCorrupt(
@@ -63,7 +63,7 @@ def set_aside(where: str, presence: OpenLock, damage: Exception) -> Outcome:
         return Outcome(False, driver.translate(error, where))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-        presence.enter()
+        presence.share()
     return Outcome(
         True,
         StorageCorrupt(
@@ -128,13 +128,13 @@ def repair(where: str) -> str:
     """
     presence = OpenLock(where)
     try:
-        presence.enter()
+        presence.share()
         damage = _damage(where)
         if damage is None:
             return f"{where} is whole. Nothing was changed."
         outcome = set_aside(where, presence, damage)
     finally:
-        presence.leave()
+        presence.close()
     if not outcome.repaired:
         raise outcome.error
     return str(outcome.error)
@@ -172,9 +172,9 @@ def _is_ours(where: str, presence: OpenLock) -> bool:
         return False
     if header.startswith(_MAGIC) and len(header) == 100:
         mine = header[68:72] == schema.APPLICATION_ID.to_bytes(4, "big")
-        return mine or (presence.owns() and _has_our_tables(where))
+        return mine or (presence.has_mark() and _has_our_tables(where))
     # Damage took the header, or the file never was a database: only the mark knows.
-    return presence.owns()
+    return presence.has_mark()
 
 
 def _has_our_tables(where: str) -> bool:
