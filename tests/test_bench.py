@@ -9,7 +9,9 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 
-@pytest.mark.parametrize("group", ["appending", "pipelining", "finding", "opening", "paging"])
+@pytest.mark.parametrize(
+    "group", ["append", "pipelined_append", "find_resumable", "open_session", "load_events"]
+)
 def test_a_group_of_the_benchmark_runs(group: str) -> None:
     command = [sys.executable, "tests/bench", "--quick", group]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)

@@ -15,34 +15,34 @@ sys.path.insert(0, str(Path(__file__).parents[2]))  # `python tests/bench` puts 
 sys.path.insert(0, str(Path(__file__).parents[2] / "server"))
 
 from tests.bench import (
-    appending,
-    crowding,
-    echoing,
-    finding,
-    growing,
-    idling,
-    opening,
-    paging,
+    append,
+    contention,
+    disk_size,
+    find_resumable,
+    idle_wakeups,
+    load_events,
+    open_session,
     peers,
-    pipelining,
-    reporting,
-    starting,
-    storing,
+    pipelined_append,
+    report,
+    round_trip,
+    session_length,
+    startup,
 )
-from tests.bench.measuring import FULL, QUICK, FindResult, Row, Sizes
+from tests.bench.measure import FULL, QUICK, FindResult, Row, Sizes
 
 GROUPS: dict[str, Callable[[Sizes, Path], Iterator[FindResult]]] = {
-    "starting": starting.measure,
-    "echoing": echoing.measure,
-    "appending": appending.measure,
-    "pipelining": pipelining.measure,
-    "growing": growing.measure,
-    "crowding": crowding.measure,
-    "finding": finding.measure,
-    "opening": opening.measure,
-    "paging": paging.measure,
-    "storing": storing.measure,
-    "idling": idling.measure,
+    "startup": startup.measure,
+    "round_trip": round_trip.measure,
+    "append": append.measure,
+    "pipelined_append": pipelined_append.measure,
+    "session_length": session_length.measure,
+    "contention": contention.measure,
+    "find_resumable": find_resumable.measure,
+    "open_session": open_session.measure,
+    "load_events": load_events.measure,
+    "disk_size": disk_size.measure,
+    "idle_wakeups": idle_wakeups.measure,
 }
 
 
@@ -60,23 +60,23 @@ def main() -> None:
         return
     sizes = QUICK if given.quick else FULL
     command = " ".join(["python tests/bench", *["--quick"][: given.quick], *given.groups])
-    facts = reporting.facts(sizes)
+    facts = report.facts(sizes)
     _say(f"`{command}`\n\n{facts}\n")
     begin = time.monotonic()
     found = list(_measured(given.groups or list(GROUPS), sizes))
     seconds = time.monotonic() - begin
-    _say(reporting.summary(found, seconds))
+    _say(report.summary(found, seconds))
     if not given.quick and not given.groups:
-        reporting.write(command, facts, found, seconds)
+        report.write(command, facts, found, seconds)
 
 
 def _measured(groups: list[str], sizes: Sizes) -> Iterator[FindResult]:
-    _say(reporting.TABLE)
+    _say(report.TABLE)
     with tempfile.TemporaryDirectory(prefix="segue-bench-") as folder:
         for group in groups:
             for each in GROUPS[group](sizes, Path(folder)):
                 if isinstance(each, Row):
-                    _say(reporting.line(each))
+                    _say(report.line(each))
                 yield each
 
 

@@ -9,7 +9,7 @@ from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
-from tests.bench.measuring import Row, Samples, Side
+from tests.bench.measure import Row, Samples, Side
 
 HERE = Path(__file__).parent
 ENVIRONMENT = HERE / ".venv"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from segue.store.sqlite import driver, schema
 from segue.store.sqlite.driver import Connection
-from tests.bench.measuring import Sizes
+from tests.bench.measure import Sizes
 
 PER_DIRECTORY = 100
 HOT = 10

@@ -1,6 +1,6 @@
 """Which finds secrets better, and what it costs: our rules, or the library detect-secrets.
 
-`python -m tests.bench.redacting` prints a table: the share of generated secrets that is found,
+`python -m tests.bench.redaction` prints a table: the share of generated secrets that is found,
 false hits in lines that hold none, and the processor's time for 64 KiB, of real code and of the
 worst text known. The library comes by `pip install --target DIR detect-secrets==1.5.0`, and DIR in
 PYTHONPATH; it is no dependency.
@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from segue.redaction import engine
-from tests.bench.measuring import shown
+from tests.bench.measure import shown
 from tests.secret_samples import leaks
 
 Finds = Callable[[str], bool]

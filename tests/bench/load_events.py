@@ -10,8 +10,7 @@ from pathlib import Path
 
 from segue.store.sqlite import driver
 from tests.bench import stores
-from tests.bench.growing import page_through
-from tests.bench.measuring import (
+from tests.bench.measure import (
     Figure,
     Row,
     Samples,
@@ -23,6 +22,7 @@ from tests.bench.measuring import (
     shown,
     take_turns,
 )
+from tests.bench.session_length import page_through
 from tests.bench.wire import NAIVE, Server
 
 _ROWS = """

@@ -7,8 +7,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.bench import appending, opening, peers, stores
-from tests.bench.measuring import (
+from tests.bench import append, open_session, peers, stores
+from tests.bench.measure import (
     Curve,
     Figure,
     FindResult,
@@ -54,7 +54,7 @@ def measure(sizes: Sizes, folder: Path) -> Iterator[FindResult]:
             sides += _appends(stack, name, command, sizes, folder / "growing" / name)
         server = _server(stack, path)
         for length, id in ids.items():
-            sides.append(opening.opening(f"open {length}", server, id, _TAIL))
+            sides.append(open_session.opening(f"open {length}", server, id, _TAIL))
             sides.append(_page(f"page {length}", server, id, length))
         for name, peer in running.items():
             for length in sizes.lengths:
@@ -132,13 +132,13 @@ def _append(name: str, server: Server, ids: list[str]) -> Side:
     def measure(calls: int) -> Samples:
         session_id = next(rounds)
         server.request("session/open", {"sessionId": session_id, "tail": 1})
-        prepare = appending.appending(server, session_id)
+        prepare = append.appending(server, session_id)
         prepare()()  # the first stores the note of the new invocation too
         seconds = []
         for _ in range(calls):
-            append = prepare()
+            call = prepare()
             begin = time.perf_counter()
-            append()
+            call()
             seconds.append(time.perf_counter() - begin)
         return {name: seconds}
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tests.bench import peers, stores
-from tests.bench.measuring import (
+from tests.bench.measure import (
     Row,
     Samples,
     Side,

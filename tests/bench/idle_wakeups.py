@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tests.bench import stores
-from tests.bench.measuring import Row, Sizes, at_most
+from tests.bench.measure import Row, Sizes, at_most
 from tests.bench.wire import NAIVE, Server
 
 _SETTLING_S = 1

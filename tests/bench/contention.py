@@ -19,8 +19,8 @@ from segue.model.events import Event, new_id
 from segue.model.records import NewSession
 from segue.store.sqlite import driver
 from segue.store.sqlite.service import LocalSessionService
-from tests.bench import appending, stores
-from tests.bench.measuring import (
+from tests.bench import append, stores
+from tests.bench.measure import (
     Row,
     Samples,
     Side,
@@ -159,7 +159,7 @@ async def _commit(path: Path, until: _Until, number: int) -> dict[str, Any]:
 
         async def commit() -> None:
             nonlocal key
-            appending.commit(db, [appending.stored(key + 1)])
+            append.commit(db, [append.stored(key + 1)])
             key += 1
 
         return await _saturate(commit, until, *driver.Error)

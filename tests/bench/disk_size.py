@@ -12,7 +12,7 @@ from segue.model.records import NewSession
 from segue.store.sqlite import driver
 from segue.store.sqlite.service import LocalSessionService
 from tests.bench import atuin, peers
-from tests.bench.measuring import Row, Sizes, at_most
+from tests.bench.measure import Row, Sizes, at_most
 
 PAYLOAD = 462
 _PER_SESSION, _BATCH = 1_000, 10

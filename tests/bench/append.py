@@ -15,7 +15,7 @@ from segue.model.events import new_id
 from segue.store.sqlite import driver
 from segue.store.sqlite.driver import Connection
 from tests.bench import atuin, peers, stores
-from tests.bench.measuring import (
+from tests.bench.measure import (
     Figure,
     Row,
     Side,

@@ -9,7 +9,7 @@ from html import escape
 
 import attrs
 
-from tests.bench.measuring import Curve, FindResult, Limit, Row, number, shown
+from tests.bench.measure import Curve, FindResult, Limit, Row, number, shown
 
 _WIDTH, _MARGIN = 1180, 28
 _PLOT_TOP, _PLOT_HEIGHT, _PLOT_WIDTH = 96, 260, 224

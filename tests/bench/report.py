@@ -11,8 +11,8 @@ from pathlib import Path
 import attrs
 
 from segue.store.sqlite import driver
-from tests.bench import drawing, peers
-from tests.bench.measuring import (
+from tests.bench import chart, peers
+from tests.bench.measure import (
     Curve,
     FindResult,
     Limit,
@@ -88,7 +88,7 @@ def write(command: str, facts: str, found: Sequence[FindResult], seconds: float)
         *_growth(found),
     ]
     (HERE / "RESULTS.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
-    (HERE / "RESULTS.svg").write_text(drawing.picture(found), encoding="utf-8")
+    (HERE / "RESULTS.svg").write_text(chart.picture(found), encoding="utf-8")
 
 
 def _growth(found: Sequence[FindResult]) -> Iterator[str]:

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from segue.store.sqlite import driver
-from tests.bench import appending, stores
-from tests.bench.measuring import (
+from tests.bench import append, stores
+from tests.bench.measure import (
     Row,
     Samples,
     Side,
@@ -28,8 +28,8 @@ def measure(sizes: Sizes, folder: Path) -> Iterator[Row]:
     events = sizes.events // 10
     folder /= "pipelining"
     with one_cpu(), contextlib.ExitStack() as stack:
-        ours = appending.begun(stack, folder / "ours" / "sessions.db")
-        naive = appending.begun(stack, folder / "naive" / "sessions.db", NAIVE)
+        ours = append.begun(stack, folder / "ours" / "sessions.db")
+        naive = append.begun(stack, folder / "naive" / "sessions.db", NAIVE)
         sides = [
             _pipelined("ours", *ours, events),
             _batches(stack, folder / "bare", events),
@@ -69,7 +69,7 @@ def _rate(name: str, events: int, prepare: Callable[[], Callable[[], object]]) -
 
 def _pipelined(name: str, server: Server, session_id: str, events: int) -> Side:
     def prepare() -> Callable[[], object]:
-        frames = [appending.append_frame(server, session_id) for _ in range(events)]
+        frames = [append.append_frame(server, session_id) for _ in range(events)]
 
         def work() -> None:
             assert server.pipeline(frames, IN_FLIGHT) == events
@@ -80,17 +80,17 @@ def _pipelined(name: str, server: Server, session_id: str, events: int) -> Side:
 
 
 def _batches(stack: contextlib.ExitStack, folder: Path, events: int) -> Side:
-    db = appending.raw(stack, folder)
+    db = append.raw(stack, folder)
     key = 1 << 32
 
     def prepare() -> Callable[[], object]:
         nonlocal key
-        rows: Sequence[appending.Stored] = [appending.stored(key + n) for n in range(1, events + 1)]
+        rows: Sequence[append.Stored] = [append.stored(key + n) for n in range(1, events + 1)]
         key += events
 
         def work() -> None:
             for place in range(0, events, IN_FLIGHT):
-                appending.commit(db, rows[place : place + IN_FLIGHT])
+                append.commit(db, rows[place : place + IN_FLIGHT])
 
         return work
 

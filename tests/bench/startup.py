@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tests.bench import peers, stores
-from tests.bench.measuring import (
+from tests.bench.measure import (
     Row,
     Samples,
     Side,

@@ -20,7 +20,7 @@ from segue.store.sqlite import service as local
 from segue.store.sqlite.driver import Connection
 from segue.store.sqlite.service import LocalSessionService
 from tests.bench import atuin, stores
-from tests.bench.measuring import (
+from tests.bench.measure import (
     Curve,
     Figure,
     FindResult,
