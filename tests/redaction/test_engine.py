@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from segue.redaction import engine
 from segue.redaction.engine import RULES, Rule
 from segue.startup.settings import config_file
-from tests.bench.redacting import HOSTILE, cost, filled, finds
+from tests.bench.redaction import HOSTILE, cost, filled, finds
 from tests.conftest import StartClient
 from tests.secret_samples import (
     AROUND,
@@ -245,7 +245,7 @@ KEYWORDS = [keyword for rule in RULES for keyword in rule.keywords]
 
 @pytest.mark.parametrize("text", [filled(unit) for unit in HOSTILE], ids=range(len(HOSTILE)))
 def test_hostile_text_costs_no_more_than_its_length(text: str) -> None:
-    """10 ms in 64 KiB is what `tests/bench/redacting.py` holds; here, that nothing grows faster."""
+    """10 ms in 64 KiB is what `tests/bench/redaction.py` holds; here, that nothing grows faster."""
     assert cost(finds, text * 4) < 10 * cost(finds, text) + 0.05
     assert cost(finds, text) < 0.25
 
