@@ -1,6 +1,6 @@
-"""One picture of a run: how the cost grows, and how far each figure is from its goal.
+"""Draws a run as one SVG: how the cost grows, and how far each figure is from its goal.
 
-An SVG that follows the reader's light or dark colours.
+The SVG follows the reader's light or dark colour scheme.
 """
 
 import math
@@ -9,21 +9,21 @@ from html import escape
 
 import attrs
 
-from tests.bench.measure import Curve, FindResult, Limit, Row, number, shown
+from tests.bench.measure import Curve, Limit, Result, Row, format_number, format_seconds
 
 _WIDTH, _MARGIN = 1180, 28
 _PLOT_TOP, _PLOT_HEIGHT, _PLOT_WIDTH = 96, 260, 224
 _LINE = 19
 _GOALS_TOP = 470
 _SCALE_LEFT, _SCALE_RIGHT = 640, 980
-_DECADES_NAMED = {
+_DECADE_NAMES = {
     -2: "100x worse",
     -1: "10x worse",
     0: "the goal",
     1: "10x better",
     2: "100x better",
 }
-_DECADES = max(_DECADES_NAMED)
+_DECADES = max(_DECADE_NAMES)
 _COLOURS = ("c0", "c1", "c2", "c3")
 
 _STYLE = """
@@ -45,10 +45,10 @@ text { font: 12px system-ui, -apple-system, "Segoe UI", sans-serif; fill: var(--
 """ + "".join(f".{c} {{ stroke: var(--{c}); }} .{c}t {{ fill: var(--{c}); }}\n" for c in _COLOURS)
 
 
-def picture(found: Sequence[FindResult]) -> str:
-    """Return the SVG."""
-    curves = [each for each in found if isinstance(each, Curve)]
-    judged = [each for each in found if isinstance(each, Row) and _limit(each) is not None]
+def render(results: Sequence[Result]) -> str:
+    """Return the SVG of *results* as a string."""
+    curves = [result for result in results if isinstance(result, Curve)]
+    judged = [each for each in results if isinstance(each, Row) and _limit(each) is not None]
     height = _GOALS_TOP + 60 + _LINE * len(judged) + _MARGIN
     axes = list(dict.fromkeys(curve.axis for curve in curves))
     parts = [
@@ -59,31 +59,30 @@ def picture(found: Sequence[FindResult]) -> str:
         _text(_MARGIN, 38, "How the cost grows", "title"),
         _text(_MARGIN, 58, "median of one call; flat is good; dashed: other programs", "faint"),
     ]
-    for place, axis in enumerate(axes):
-        left = _MARGIN + 48 + place * (_WIDTH - _MARGIN) // 2
-        parts += _Growth([curve for curve in curves if curve.axis == axis], left).drawn()
+    for index, axis in enumerate(axes):
+        left = _MARGIN + 48 + index * (_WIDTH - _MARGIN) // 2
+        parts += _Plot([curve for curve in curves if curve.axis == axis], left).render()
     parts += _goals(judged)
     return "\n".join([*parts, "</svg>", ""])
 
 
 @attrs.frozen
-class _Growth:
-    """Curves over one axis, both of them logarithmic."""
+class _Plot:
+    """Curves that share an axis of sizes; both axes are logarithmic."""
 
     curves: Sequence[Curve]
     left: int
 
-    def drawn(self) -> Iterator[str]:
-        """Yield the axes and the curves, each with its name at its end."""
+    def render(self) -> Iterator[str]:
+        """Yield the elements of the axes and the curves, each curve labelled at its end."""
         low, high = self._decades()
         for decade in range(low, high + 1):
             y = self._y(10.0**decade)
             yield _rule(self.left, y, self.left + _PLOT_WIDTH, y)
-            yield _text(self.left - 8, y + 4, shown(10.0**decade), "faint end")
-        for place in sorted({place for curve in self.curves for place in curve.points}):
-            yield _text(
-                self._x(place), _PLOT_TOP + _PLOT_HEIGHT + 18, _short(place), "faint middle"
-            )
+            yield _text(self.left - 8, y + 4, format_seconds(10.0**decade), "faint end")
+        for size in sorted({size for curve in self.curves for size in curve.points}):
+            label = _format_size(size)
+            yield _text(self._x(size), _PLOT_TOP + _PLOT_HEIGHT + 18, label, "faint middle")
         axis = self.curves[0].axis
         middle = self.left + _PLOT_WIDTH / 2
         yield _text(middle, _PLOT_TOP + _PLOT_HEIGHT + 38, axis, "middle")
@@ -91,14 +90,14 @@ class _Growth:
         ends = []
         for curve in self.curves:
             colour = next(colours) if curve.ours else "theirs"
-            points = [(self._x(place), self._y(cost)) for place, cost in curve.points.items()]
+            points = [(self._x(size), self._y(cost)) for size, cost in curve.points.items()]
             yield _path(points, f"line {colour}")
             yield from (_circle(x, y, 3, f"point {colour}") for x, y in points)
             ends.append((points[-1][1], curve, f"{colour}t" if curve.ours else "faint"))
         lowest = _PLOT_TOP
         for y, curve, colour in sorted(ends, key=lambda end: end[0]):
             lowest = max(lowest, int(y))
-            last = shown(list(curve.points.values())[-1])
+            last = format_seconds(list(curve.points.values())[-1])
             yield _text(self.left + _PLOT_WIDTH + 10, lowest + 4, f"{curve.name}, {last}", colour)
             lowest += 15
 
@@ -106,13 +105,13 @@ class _Growth:
         costs = [cost for curve in self.curves for cost in curve.points.values()]
         return math.floor(math.log10(min(costs))), math.ceil(math.log10(max(costs)))
 
-    def _x(self, place: int) -> float:
-        places = [place for curve in self.curves for place in curve.points]
-        return self.left + _PLOT_WIDTH * _part(place, min(places), max(places))
+    def _x(self, size: int) -> float:
+        sizes = [size for curve in self.curves for size in curve.points]
+        return self.left + _PLOT_WIDTH * _log_fraction(size, min(sizes), max(sizes))
 
     def _y(self, cost: float) -> float:
         low, high = self._decades()
-        return _PLOT_TOP + _PLOT_HEIGHT * (1 - _part(cost, 10.0**low, 10.0**high))
+        return _PLOT_TOP + _PLOT_HEIGHT * (1 - _log_fraction(cost, 10.0**low, 10.0**high))
 
 
 def _goals(rows: Sequence[Row]) -> Iterator[str]:
@@ -123,16 +122,16 @@ def _goals(rows: Sequence[Row]) -> Iterator[str]:
     yield _text(
         _MARGIN,
         top + 20,
-        "right of the line, and filled, is reached; where there is no goal, it is the stretch goal",
+        "right of the line and filled: reached; rows without a goal show the stretch goal",
         "faint",
     )
-    for decade, name in _DECADES_NAMED.items():
+    for decade, name in _DECADE_NAMES.items():
         x = middle + decade * (_SCALE_RIGHT - _SCALE_LEFT) / 2 / _DECADES
-        kind = "goal" if decade == 0 else "rule"
-        yield _rule(x, top + 46, x, bottom, kind)
+        css_class = "goal" if decade == 0 else "rule"
+        yield _rule(x, top + 46, x, bottom, css_class)
         yield _text(x, top + 40, name, "faint middle")
-    for place, row in enumerate(rows):
-        yield from _goal(row, top + 62 + place * _LINE)
+    for index, row in enumerate(rows):
+        yield from _goal(row, top + 62 + index * _LINE)
 
 
 def _goal(row: Row, y: float) -> Iterator[str]:
@@ -141,18 +140,18 @@ def _goal(row: Row, y: float) -> Iterator[str]:
     assert row.value is not None
     half = (_SCALE_RIGHT - _SCALE_LEFT) / 2
     x = (_SCALE_LEFT + _SCALE_RIGHT) / 2 + half * max(
-        -1.0, min(1.0, math.log10(_better(row.value, limit)) / _DECADES)
+        -1.0, min(1.0, math.log10(_improvement(row.value, limit)) / _DECADES)
     )
-    question, other = row.question, row.against.split(", ")[0].split(" in its process")[0]
-    number_ = f"{row.number}" if row.number else ""
-    holds = limit.holds(row.value)
-    yield _text(_MARGIN + 16, y + 4, number_, "faint end")
-    yield _text(_MARGIN + 26, y + 4, _cut(f"{question} — {other}", 96))
+    baseline = row.baseline.split(", ")[0].split(" in its process")[0]
+    number = f"{row.number}" if row.number else ""
+    is_met = limit.is_met(row.value)
+    yield _text(_MARGIN + 16, y + 4, number, "faint end")
+    yield _text(_MARGIN + 26, y + 4, _truncate(f"{row.quantity} — {baseline}", 96))
     yield _rule((_SCALE_LEFT + _SCALE_RIGHT) / 2, y, x, y, "rule")
-    yield _circle(x, y, 5, "reach" if holds else "miss")
-    told = f"{number(row.value)}{row.unit.removesuffix(' faster')}"
+    yield _circle(x, y, 5, "reach" if is_met else "miss")
+    value = f"{format_number(row.value)}{row.unit.removesuffix(' faster')}"
     bound = f"{'goal' if row.goal else 'stretch'} {limit}"
-    yield _text(_SCALE_RIGHT + 76, y + 4, told, "end" if holds else "end missed")
+    yield _text(_SCALE_RIGHT + 76, y + 4, value, "end" if is_met else "end missed")
     yield _text(_SCALE_RIGHT + 86, y + 4, bound, "faint")
 
 
@@ -160,39 +159,39 @@ def _limit(row: Row) -> Limit | None:
     return None if row.value is None else row.goal or row.stretch
 
 
-def _better(value: float, limit: Limit) -> float:
-    """Return how many times better than the limit a figure is."""
+def _improvement(value: float, limit: Limit) -> float:
+    """Return how many times better than the limit *value* is; below 1 it misses the limit."""
     if limit.at_least:
         return max(value, 1e-9) / limit.bound
     return max(limit.bound, 1e-9) / value if value else math.inf if limit.bound else 1.0
 
 
-def _part(value: float, low: float, high: float) -> float:
+def _log_fraction(value: float, low: float, high: float) -> float:
     return (math.log(value) - math.log(low)) / ((math.log(high) - math.log(low)) or 1)
 
 
-def _short(place: int) -> str:
-    for size, unit in ((1_000_000, "M"), (1_000, "k")):
-        if place >= size:
-            return f"{place // size}{unit}"
-    return str(place)
+def _format_size(size: int) -> str:
+    for factor, unit in ((1_000_000, "M"), (1_000, "k")):
+        if size >= factor:
+            return f"{size // factor}{unit}"
+    return str(size)
 
 
-def _cut(text: str, most: int) -> str:
-    return text if len(text) <= most else f"{text[: most - 1]}…"
+def _truncate(label: str, length: int) -> str:
+    return label if len(label) <= length else f"{label[: length - 1]}…"
 
 
-def _text(x: float, y: float, text: str, kind: str = "") -> str:
-    return f'<text x="{x:.1f}" y="{y:.1f}" class="{kind}">{escape(text)}</text>'
+def _text(x: float, y: float, label: str, css_class: str = "") -> str:
+    return f'<text x="{x:.1f}" y="{y:.1f}" class="{css_class}">{escape(label)}</text>'
 
 
-def _rule(x1: float, y1: float, x2: float, y2: float, kind: str = "rule") -> str:
-    return f'<path d="M{x1:.1f} {y1:.1f}L{x2:.1f} {y2:.1f}" class="{kind}"/>'
+def _rule(x1: float, y1: float, x2: float, y2: float, css_class: str = "rule") -> str:
+    return f'<path d="M{x1:.1f} {y1:.1f}L{x2:.1f} {y2:.1f}" class="{css_class}"/>'
 
 
-def _circle(x: float, y: float, radius: int, kind: str) -> str:
-    return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{radius}" class="{kind}"/>'
+def _circle(x: float, y: float, radius: int, css_class: str) -> str:
+    return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{radius}" class="{css_class}"/>'
 
 
-def _path(points: Iterable[tuple[float, float]], kind: str) -> str:
-    return f'<path d="M{"L".join(f"{x:.1f} {y:.1f}" for x, y in points)}" class="{kind}"/>'
+def _path(points: Iterable[tuple[float, float]], css_class: str) -> str:
+    return f'<path d="M{"L".join(f"{x:.1f} {y:.1f}" for x, y in points)}" class="{css_class}"/>'

@@ -1,7 +1,7 @@
-"""Whether what is looked up costs the same however many sessions there are.
+"""Whether look-ups cost the same with any number of sessions.
 
-As whole calls of the service, in this process: JSON-RPC would only hide what grows. And the
-statement alone, next to the look-up of one row by its key, and to atuin's statement.
+Measured as whole calls of the service in this process, since JSON-RPC would only hide growth; and
+as the SQL statement alone, beside the look-up of one row by its key and atuin's statement.
 """
 
 import asyncio
@@ -16,50 +16,32 @@ from pathlib import Path
 from segue.model.events import Event, new_id
 from segue.model.records import NewSession, now
 from segue.store.sqlite import driver
-from segue.store.sqlite import service as local
+from segue.store.sqlite import service as store
 from segue.store.sqlite.driver import Connection
 from segue.store.sqlite.service import LocalSessionService
 from tests.bench import atuin, stores
 from tests.bench.measure import (
     Curve,
     Figure,
-    FindResult,
+    Result,
     Row,
     Samples,
     Side,
     Sizes,
+    alternate,
     at_least,
     at_most,
-    limited,
-    one_cpu,
-    shown,
-    take_turns,
+    cap_calls,
+    format_seconds,
+    pin_to_one_cpu,
 )
 
 AXIS = "sessions in the store"
-_A_YEAR = timedelta(days=366)  # as old as they get: everything that is not archived fits
+_MAX_AGE = timedelta(days=366)  # above that of the oldest: every session not archived fits
 _BY_ID = "SELECT * FROM sessions WHERE id = ?"
-_PLACES = {"hot": "in its directory", "archived": "archived in its directory"}
+_DIRECTORIES = {"hot": "in its directory", "archived": "archived in its directory"}
 _INVOCATION = "invocation"
-_SLOW = 5
-
-
-def measure(sizes: Sizes, folder: Path) -> Iterator[FindResult]:
-    """Compare each number of sessions with the look-up of one by its id, and with atuin's."""
-    paths = stores.with_sessions(folder, sizes)
-    with one_cpu():
-        whole = _whole_calls(sizes, paths)
-        alone = _statements(sizes, paths, folder / "atuin")
-    yield from _rows(sizes, alone, "find", "find_resumable, the statement alone, one session", 1.4)
-    others = f"find_resumable, the statement alone, the {local.FITTING} that it returns"
-    yield from _rows(sizes, alone, "find all", others)
-    yield from _rows(sizes, whole, "find", "find_resumable, the whole call")
-    yield from _against_atuin(sizes, alone)
-    for name, text in _CURVES.items():
-        yield _curve(sizes, whole, name, text)
-    yield _curve(sizes, alone, "atuin hot", "atuin's statement, hot directory", ours=False)
-
-
+_SLOW_PER_ROUND = 5
 _CURVES = {
     "find hot": "find_resumable, hot directory",
     "list": "first page of all sessions",
@@ -68,53 +50,79 @@ _CURVES = {
 }
 
 
+def measure(sizes: Sizes, folder: Path) -> Iterator[Result]:
+    """Compare each number of sessions with the look-up of one by its id, and with atuin's."""
+    paths = stores.session_databases(folder, sizes)
+    with pin_to_one_cpu():
+        calls = _call_figures(sizes, paths)
+        statements = _statement_figures(sizes, paths, folder / "atuin")
+    yield from _rows(
+        sizes, statements, "find", "find_resumable, the statement alone, one session", 1.4
+    )
+    all_fitting = f"find_resumable, the statement alone, the {store.FITTING} that it returns"
+    yield from _rows(sizes, statements, "find all", all_fitting)
+    yield from _rows(sizes, calls, "find", "find_resumable, the whole call")
+    yield from _atuin_rows(sizes, statements)
+    for key, label in _CURVES.items():
+        yield _curve(sizes, calls, key, label)
+    yield _curve(sizes, statements, "atuin hot", "atuin's statement, hot directory", ours=False)
+
+
 def _curve(
-    sizes: Sizes, found: dict[str, Figure], key: str, name: str, *, ours: bool = True
+    sizes: Sizes, figures: dict[str, Figure], key: str, name: str, *, ours: bool = True
 ) -> Curve:
-    points = {count: found[f"{key} {count}"].p50 for count in sizes.sessions}
+    points = {count: figures[f"{key} {count}"].p50 for count in sizes.sessions}
     return Curve(name=name, axis=AXIS, points=points, ours=ours)
 
 
 def _rows(
-    sizes: Sizes, found: dict[str, Figure], key: str, question: str, stretch: float | None = None
+    sizes: Sizes,
+    figures: dict[str, Figure],
+    key: str,
+    quantity: str,
+    stretch: float | None = None,
 ) -> Iterator[Row]:
     largest = sizes.sessions[-1]
     cases = {f"{count}": (f"among {count:,}", count) for count in sizes.sessions} | {
-        f"{place} {largest}": (f"{largest // stores.HOT:,} {text}", largest)
-        for place, text in _PLACES.items()
+        f"{name} {largest}": (f"{largest // stores.HOT_SHARE:,} {label}", largest)
+        for name, label in _DIRECTORIES.items()
     }
-    for case, (text, count) in cases.items():
-        ours, one = found[f"{key} {case}"].p50, found[f"by id {count}"].p50
+    for case, (label, count) in cases.items():
+        segue, by_id = figures[f"{key} {case}"].p50, figures[f"by id {count}"].p50
         yield Row(
             number=11,
-            question=f"{question}, {text}",
-            measured=shown(ours),
-            against=f"one session by its id, {shown(one)}",
-            value=ours / one,
+            quantity=f"{quantity}, {label}",
+            measured=format_seconds(segue),
+            baseline=f"one session by its id, {format_seconds(by_id)}",
+            value=segue / by_id,
             goal=at_most(2),
             stretch=None if stretch is None else at_most(stretch),
         )
 
 
-def _against_atuin(sizes: Sizes, found: dict[str, Figure]) -> Iterator[Row]:
+def _atuin_rows(sizes: Sizes, figures: dict[str, Figure]) -> Iterator[Row]:
     largest = sizes.sessions[-1]
-    for case, text, goal in (
-        (f"hot {largest}", f"{largest // stores.HOT:,} {_PLACES['hot']}", at_least(1_000)),
+    hot = f"{largest // stores.HOT_SHARE:,} {_DIRECTORIES['hot']}"
+    for case, label, goal in (
+        (f"hot {largest}", hot, at_least(1_000)),
         (f"{largest}", f"among {largest:,}", None),
     ):
-        ours, theirs = found[f"find {case}"].p50, found[f"atuin {case}"].p50
+        segue, other = figures[f"find {case}"].p50, figures[f"atuin {case}"].p50
         yield Row(
             number=11,
-            question=f"find_resumable, the statement alone, {text}",
-            measured=shown(ours),
-            against=f"atuin's statement, tables and indexes, {shown(theirs)}",
-            value=theirs / ours,
+            quantity=f"find_resumable, the statement alone, {label}",
+            measured=format_seconds(segue),
+            baseline=f"atuin's statement, tables and indexes, {format_seconds(other)}",
+            value=other / segue,
             unit="x faster",
             goal=goal,
         )
 
 
-def _whole_calls(sizes: Sizes, paths: dict[int, Path]) -> dict[str, Figure]:
+# -- whole calls ---------------------------------------------------------------------------------
+
+
+def _call_figures(sizes: Sizes, paths: dict[int, Path]) -> dict[str, Figure]:
     with asyncio.Runner() as runner:
         services = {
             count: runner.run(LocalSessionService.open(path)) for count, path in paths.items()
@@ -123,38 +131,54 @@ def _whole_calls(sizes: Sizes, paths: dict[int, Path]) -> dict[str, Figure]:
         for count, service in services.items():
             hot = partial(service.list_sessions, directory="/repositories/hot/src")
             calls: dict[str, Callable[[int], Awaitable[object]]] = {
-                f"find {count}": partial(_find_among, service, count),
+                f"find {count}": partial(_find_any, service, count),
                 f"by id {count}": partial(_get, service, count),
-                f"list {count}": partial(_ignoring, service.list_sessions),
-                f"append {count}": runner.run(_appending(service)),
-                **{f"find {place} {count}": partial(_find, service, place) for place in _PLACES},
+                f"list {count}": partial(_without_number, service.list_sessions),
+                f"append {count}": runner.run(_prepare_append(service)),
+                **{f"find {name} {count}": partial(_find, service, name) for name in _DIRECTORIES},
             }
-            sides += [_side(runner, name, call) for name, call in calls.items()]
-            sides += [limited(_side(runner, f"list hot {count}", partial(_ignoring, hot)), _SLOW)]
-        found = take_turns(sides, rounds=sizes.rounds, calls=sizes.calls // 2)
+            sides += [_call_side(runner, name, call) for name, call in calls.items()]
+            list_hot = _call_side(runner, f"list hot {count}", partial(_without_number, hot))
+            sides += [cap_calls(list_hot, _SLOW_PER_ROUND)]
+        figures = alternate(sides, rounds=sizes.rounds, calls=sizes.calls // 2)
         for service in services.values():
             runner.run(service.close())
-    return found
+    return figures
 
 
-def _ignoring(call: Callable[[], Awaitable[object]], _: int) -> Awaitable[object]:
+def _call_side(runner: asyncio.Runner, name: str, call: Callable[[int], Awaitable[object]]) -> Side:
+    numbers = itertools.count()
+
+    async def measure(calls: int) -> Samples:
+        seconds = []
+        for n in itertools.islice(numbers, calls):
+            awaitable = call(n)
+            begin = time.perf_counter()
+            await awaitable
+            seconds.append(time.perf_counter() - begin)
+        return {name: seconds}
+
+    return lambda calls: runner.run(measure(calls))
+
+
+def _without_number(call: Callable[[], Awaitable[object]], _: int) -> Awaitable[object]:
     return call()
 
 
-def _find_among(service: LocalSessionService, count: int, n: int) -> Awaitable[object]:
-    return _find(service, _place(count, n))
+def _find_any(service: LocalSessionService, count: int, n: int) -> Awaitable[object]:
+    return _find(service, _directory_name(count, n))
 
 
-def _find(service: LocalSessionService, place: str, _: int = 0) -> Awaitable[object]:
-    root = f"/repositories/{place}"
-    return service.find_resumable(f"{root}/src", root, _A_YEAR)
+def _find(service: LocalSessionService, name: str, _: int = 0) -> Awaitable[object]:
+    root = f"/repositories/{name}"
+    return service.find_resumable(f"{root}/src", root, _MAX_AGE)
 
 
 def _get(service: LocalSessionService, count: int, n: int) -> Awaitable[object]:
-    return service.get_session(_id(count, n))
+    return service.get_session(_session_id(count, n))
 
 
-async def _appending(service: LocalSessionService) -> Callable[[int], Awaitable[object]]:
+async def _prepare_append(service: LocalSessionService) -> Callable[[int], Awaitable[object]]:
     new = NewSession(id=new_id(), directory="/")
     head = (await service.create_session(new, [_event()], invocation_id=_INVOCATION)).head
 
@@ -172,81 +196,48 @@ def _event() -> Event:
     return Event.new("text", stores.DATA)
 
 
-def _statements(sizes: Sizes, paths: dict[int, Path], folder: Path) -> dict[str, Figure]:
+# -- statements ----------------------------------------------------------------------------------
+
+
+def _statement_figures(sizes: Sizes, paths: dict[int, Path], folder: Path) -> dict[str, Figure]:
     sides = []
     with contextlib.ExitStack() as stack:
         for count, path in paths.items():
             db = stack.enter_context(contextlib.closing(driver.connect(str(path))))
-            theirs = stack.enter_context(contextlib.closing(atuin.made(folder / f"{count}.db")))
-            atuin.copy_sessions(theirs, path)
-            place = partial(_place, count)
+            atuin_db = atuin.create_database(folder / f"{count}.db")
+            stack.enter_context(contextlib.closing(atuin_db))
+            atuin.copy_sessions(atuin_db, path)
+            any_name = partial(_directory_name, count)
             sides += [
-                *_finding(db, f"{count}", place),
-                _statement(db, f"by id {count}", _BY_ID, partial(_key, count)),
-                _statement(theirs, f"atuin {count}", atuin.FIND, _theirs(place)),
+                *_find_sides(db, f"{count}", any_name),
+                _statement_side(db, f"by id {count}", _BY_ID, partial(_id_values, count)),
+                _statement_side(atuin_db, f"atuin {count}", atuin.FIND, _atuin_values(any_name)),
             ]
-            for name in _PLACES:
-                sides += _finding(db, f"{name} {count}", _only(name))
-            hot = _statement(theirs, f"atuin hot {count}", atuin.FIND, _theirs(_only("hot")))
-            sides += [limited(hot, _SLOW)]
-        return take_turns(sides, rounds=sizes.rounds, calls=sizes.calls)
+            for name in _DIRECTORIES:
+                sides += _find_sides(db, f"{name} {count}", _always(name))
+            hot_values = _atuin_values(_always("hot"))
+            hot = _statement_side(atuin_db, f"atuin hot {count}", atuin.FIND, hot_values)
+            sides += [cap_calls(hot, _SLOW_PER_ROUND)]
+        return alternate(sides, rounds=sizes.rounds, calls=sizes.calls)
 
 
-def _finding(db: Connection, name: str, place: Callable[[int], str]) -> list[Side]:
-    # One, like the peers' statements and the look-up by id, and as many as are asked for in use.
+def _find_sides(db: Connection, name: str, directory_name: Callable[[int], str]) -> list[Side]:
+    # One row, as the baselines return, and as many as the service asks for.
     return [
-        _statement(db, f"{key} {name}", local._RESUMABLE, _ours(place, wanted))
-        for key, wanted in (("find", 1), ("find all", local.FITTING))
+        _statement_side(db, f"{key} {name}", store._RESUMABLE, _find_values(directory_name, limit))
+        for key, limit in (("find", 1), ("find all", store.FITTING))
     ]
 
 
-def _ours(place: Callable[[int], str], wanted: int) -> Callable[[int], object]:
-    since = now() - _A_YEAR // timedelta(milliseconds=1)
-
-    def values(n: int) -> object:
-        where = _where(place(n))
-        return where["git_root"], where["directory"], since, wanted
-
-    return values
-
-
-def _theirs(place: Callable[[int], str]) -> Callable[[int], object]:
-    since = int(time.time() - _A_YEAR.total_seconds())
-    return lambda n: _where(place(n)) | {"since": since}
-
-
-def _where(place: str) -> dict[str, object]:
-    root = f"/repositories/{place}"
-    return {"directory": f"{root}/src", "git_root": root}
-
-
-def _place(count: int, n: int) -> str:
-    # Spread over all the directories, the last ones: the first may be the hot one's.
-    last = count // stores.PER_DIRECTORY - 1
-    return f"{last - n * 31 % (last // 2 + 1)}"
-
-
-def _only(place: str) -> Callable[[int], str]:
-    return lambda n: place
-
-
-def _key(count: int, n: int) -> tuple[str]:
-    return (_id(count, n),)
-
-
-def _id(count: int, n: int) -> str:
-    return f"session-{n * 7919 % count + 1}"
-
-
-def _statement(db: Connection, name: str, sql: str, values: Callable[[int], object]) -> Side:
+def _statement_side(db: Connection, name: str, sql: str, values: Callable[[int], object]) -> Side:
     numbers = itertools.count()
 
     def measure(calls: int) -> Samples:
         seconds = []
         for n in itertools.islice(numbers, calls):
-            given = values(n)
+            parameters = values(n)
             begin = time.perf_counter()
-            rows = db.execute(sql, given).fetchall()  # type: ignore[arg-type]
+            rows = db.execute(sql, parameters).fetchall()  # type: ignore[arg-type]  # tuple or dict
             seconds.append(time.perf_counter() - begin)
             assert rows or "archived" in name
         return {name: seconds}
@@ -254,16 +245,39 @@ def _statement(db: Connection, name: str, sql: str, values: Callable[[int], obje
     return measure
 
 
-def _side(runner: asyncio.Runner, name: str, call: Callable[[int], Awaitable[object]]) -> Side:
-    numbers = itertools.count()
+def _find_values(directory_name: Callable[[int], str], limit: int) -> Callable[[int], object]:
+    since = now() - _MAX_AGE // timedelta(milliseconds=1)
 
-    async def measure(calls: int) -> Samples:
-        seconds = []
-        for n in itertools.islice(numbers, calls):
-            work = call(n)
-            begin = time.perf_counter()
-            await work
-            seconds.append(time.perf_counter() - begin)
-        return {name: seconds}
+    def values(n: int) -> object:
+        workspace = _workspace(directory_name(n))
+        return workspace["git_root"], workspace["directory"], since, limit
 
-    return lambda calls: runner.run(measure(calls))
+    return values
+
+
+def _atuin_values(directory_name: Callable[[int], str]) -> Callable[[int], object]:
+    since = int(time.time() - _MAX_AGE.total_seconds())
+    return lambda n: _workspace(directory_name(n)) | {"since": since}
+
+
+def _id_values(count: int, n: int) -> tuple[str]:
+    return (_session_id(count, n),)
+
+
+def _workspace(name: str) -> dict[str, object]:
+    root = f"/repositories/{name}"
+    return {"directory": f"{root}/src", "git_root": root}
+
+
+def _directory_name(count: int, n: int) -> str:
+    # Of the second half: directories with low numbers may have no session of their own.
+    last = count // stores.PER_DIRECTORY - 1
+    return f"{last - n * 31 % (last // 2 + 1)}"
+
+
+def _always(name: str) -> Callable[[int], str]:
+    return lambda n: name
+
+
+def _session_id(count: int, n: int) -> str:
+    return f"session-{n * 7919 % count + 1}"

@@ -1,4 +1,4 @@
-"""How often a server that nobody asks anything wakes up."""
+"""How often an idle server wakes up."""
 
 import time
 from collections.abc import Iterator
@@ -8,41 +8,42 @@ from tests.bench import stores
 from tests.bench.measure import Row, Sizes, at_most
 from tests.bench.wire import NAIVE, Server
 
-_SETTLING_S = 1
+_SETTLE_S = 1
+"""Time between the last response and the first count."""
 
 
 def measure(sizes: Sizes, folder: Path) -> Iterator[Row]:
-    """Count the times that its threads are woken, without and with a session open."""
-    path = folder / "idling" / "sessions.db"
-    with stores.made(path) as db:
+    """Count wake-ups of the server's threads, without and with an open session."""
+    path = folder / "idle_wakeups" / "sessions.db"
+    with stores.create_database(path) as db:
         session_id = stores.add_session(db, 1, 100)
-    ours, naive = Server(path), Server(path, NAIVE)
-    for server in (ours, naive):
+    servers = segue, naive = Server(path), Server(path, NAIVE)
+    for server in servers:
         server.initialize()
-    before = _wakeups(sizes, ours, naive)
-    for server in (ours, naive):
+    without_session = _wakeup_rates(sizes, segue, naive)
+    for server in servers:
         server.request("session/open", {"sessionId": session_id, "tail": 50})
-    after = _wakeups(sizes, ours, naive)
-    for server in (ours, naive):
-        server.end()
-    for text, (own, other), goal, stretch in (
-        ("without an open session", before, at_most(0), None),
-        ("with one open", after, None, at_most(5)),
+    with_session = _wakeup_rates(sizes, segue, naive)
+    for server in servers:
+        server.shut_down()
+    for condition, (rate, naive_rate), goal, stretch in (
+        ("without an open session", without_session, at_most(0), None),
+        ("with an open session", with_session, None, at_most(5)),
     ):
         yield Row(
             number=15,
-            question=f"wake-ups a second {text}",
-            measured=f"{own:g}",
-            against=f"naive pygls, {other:g}",
-            value=own,
+            quantity=f"wake-ups a second {condition}",
+            measured=f"{rate:g}",
+            baseline=f"naive pygls, {naive_rate:g}",
+            value=rate,
             unit="/s",
             goal=goal,
             stretch=stretch,
         )
 
 
-def _wakeups(sizes: Sizes, *servers: Server) -> tuple[float, ...]:
-    time.sleep(_SETTLING_S)
+def _wakeup_rates(sizes: Sizes, *servers: Server) -> tuple[float, ...]:
+    time.sleep(_SETTLE_S)
     before = [server.wakeups() for server in servers]
     time.sleep(sizes.idle_s)
     after = [server.wakeups() for server in servers]

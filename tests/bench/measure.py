@@ -1,4 +1,4 @@
-"""How a figure is measured: the sides take turns, and medians are compared with a goal."""
+"""Measurement: sides are run in alternating rounds, and medians are compared with goals."""
 
 import contextlib
 import os
@@ -9,15 +9,15 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 import attrs
 
 Samples = Mapping[str, Sequence[float]]
-"""What was measured, by the name of each figure."""
+"""The samples of each figure, by its name; mostly seconds."""
 
 Side = Callable[[int], Samples]
-"""Measures one thing, or a few that belong together, so many times."""
+"""Measures one figure, or a few that belong together: called with the number of samples to take."""
 
 
 @attrs.frozen(kw_only=True)
 class Sizes:
-    """How much is measured."""
+    """How much is measured in a run."""
 
     rounds: int
     calls: int
@@ -25,14 +25,14 @@ class Sizes:
     sessions: tuple[int, ...]
     lengths: tuple[int, ...]
     events: int
-    """How many are appended where it is a matter of many: pipelined, or for the bytes of each."""
-    saturated_s: float
-    saturated_rounds: int
+    """Events appended where throughput or the size on disk is measured."""
+    contention_s: float
+    contention_rounds: int
     idle_s: float
 
     @property
     def longest(self) -> int:
-        """The events of the longest session."""
+        """The number of events in the longest session."""
         return self.lengths[-1]
 
 
@@ -43,8 +43,8 @@ FULL = Sizes(
     sessions=(1_000, 100_000, 1_000_000),
     lengths=(10, 100, 1_000, 10_000, 100_000),
     events=20_000,
-    saturated_s=15,
-    saturated_rounds=2,
+    contention_s=15,
+    contention_rounds=2,
     idle_s=10,
 )
 QUICK = Sizes(
@@ -54,49 +54,50 @@ QUICK = Sizes(
     sessions=(1_000, 10_000),
     lengths=(10, 100, 1_000, 5_000),
     events=2_000,
-    saturated_s=2,
-    saturated_rounds=1,
+    contention_s=2,
+    contention_rounds=1,
     idle_s=2,
 )
 
 
 @attrs.frozen
 class Limit:
-    """What a goal demands of a figure."""
+    """The bound that a goal sets for a figure."""
 
     bound: float
     at_least: bool = False
 
-    def holds(self, value: float) -> bool:
-        """Tell whether *value* is within the limit."""
+    def is_met(self, value: float) -> bool:
+        """Return whether *value* is within the limit."""
         return value >= self.bound if self.at_least else value <= self.bound
 
     def __str__(self) -> str:
-        bound = number(self.bound)
+        bound = format_number(self.bound)
         shortest = bound.rstrip("0").rstrip(".") if "." in bound else bound
         return f"{'≥' if self.at_least else '≤'} {shortest}"
 
 
 def at_most(bound: float) -> Limit:
-    """Return a limit that smaller figures keep."""
+    """Return a limit that is met by *bound* and by smaller figures."""
     return Limit(bound)
 
 
 def at_least(bound: float) -> Limit:
-    """Return a limit that larger figures keep."""
+    """Return a limit that is met by *bound* and by larger figures."""
     return Limit(bound, at_least=True)
 
 
 @attrs.frozen(kw_only=True)
 class Row:
-    """One figure, of one of the numbered goals."""
+    """One line of the table: a figure beside its baseline, and the goals for it."""
 
     number: int | None = None
-    question: str
+    """The number of the goal that it belongs to."""
+    quantity: str
     measured: str
-    against: str
+    baseline: str
     value: float | None = None
-    """What the goal speaks of: mostly how many times as much as the other side's."""
+    """What the goals are compared with: mostly the ratio to the baseline."""
     unit: str = "x"
     goal: Limit | None = None
     stretch: Limit | None = None
@@ -104,34 +105,35 @@ class Row:
 
 @attrs.frozen(kw_only=True)
 class Curve:
-    """How one cost grows."""
+    """The median seconds of one operation by size, for the chart of growth."""
 
     name: str
     axis: str
+    """What the size counts."""
     points: Mapping[int, float]
     ours: bool = True
 
 
-FindResult = Row | Curve
+Result = Row | Curve
 
 
 @attrs.frozen(kw_only=True)
 class Figure:
-    """What the rounds found: the medians of their medians, and of their 99th percentiles."""
+    """The median over all rounds of each round's median, and of its 99th percentile."""
 
     p50: float
     p99: float
 
 
-def take_turns(sides: Iterable[Side], *, rounds: int, calls: int) -> dict[str, Figure]:
-    """Let the sides take turns, in so many rounds; return each figure."""
+def alternate(sides: Iterable[Side], *, rounds: int, calls: int) -> dict[str, Figure]:
+    """Run all sides in each of *rounds* rounds, after one round of warm-up; return the figures."""
     sides = list(sides)
     p50s: dict[str, list[float]] = {}
     p99s: dict[str, list[float]] = {}
-    for number in range(rounds + 1):
+    for round_number in range(rounds + 1):
         for side in sides:
             for name, samples in side(calls).items():
-                if number:  # the round before the first warms up
+                if round_number:
                     ordered = sorted(samples)
                     p50s.setdefault(name, []).append(statistics.median(ordered))
                     p99s.setdefault(name, []).append(ordered[len(ordered) * 99 // 100])
@@ -141,8 +143,8 @@ def take_turns(sides: Iterable[Side], *, rounds: int, calls: int) -> dict[str, F
     }
 
 
-def timed(name: str, prepare: Callable[[], Callable[[], object]]) -> Side:
-    """Return a side that times what *prepare* returns, each time anew, without the preparing."""
+def time_calls(name: str, prepare: Callable[[], Callable[[], object]]) -> Side:
+    """Return a side that times calls of what *prepare* returns; *prepare* itself is not timed."""
 
     def measure(calls: int) -> Samples:
         seconds = []
@@ -156,14 +158,18 @@ def timed(name: str, prepare: Callable[[], Callable[[], object]]) -> Side:
     return measure
 
 
-def limited(side: Side, most: int) -> Side:
-    """Return *side*, measured at most so many times a round: what is slow needs no more."""
-    return lambda calls: side(min(calls, most))
+def cap_calls(side: Side, limit: int) -> Side:
+    """Return *side* with at most *limit* samples a round, for what is slow."""
+    return lambda calls: side(min(calls, limit))
 
 
 @contextlib.contextmanager
-def one_cpu() -> Iterator[None]:
-    """Keep this process, and what it starts, on one CPU: waking another one is no cost of ours."""
+def pin_to_one_cpu() -> Iterator[None]:
+    """Pin this process, and the processes that it starts, to one CPU while the block runs.
+
+    Waking a second CPU costs more than an append and says nothing about the software. Does nothing
+    where the system has no CPU affinity.
+    """
     if not hasattr(os, "sched_setaffinity"):
         yield
         return
@@ -175,20 +181,20 @@ def one_cpu() -> Iterator[None]:
         os.sched_setaffinity(0, allowed)
 
 
-def shown(seconds: float) -> str:
-    """Return a time with its unit: `310 µs`, `4.2 ms`, `1.25 s`."""
+def format_seconds(seconds: float) -> str:
+    """Return a duration with its unit: `310 µs`, `4.2 ms`, `1.25 s`."""
     if seconds < 1e-3:
         return f"{seconds * 1e6:.3g} µs"
     return f"{seconds * 1e3:.3g} ms" if seconds < 0.9995 else f"{seconds:.3g} s"
 
 
-def mib(size: float) -> str:
+def format_mib(size: float) -> str:
     """Return a number of bytes as `36.7 MiB`."""
     return f"{size / 1024**2:.1f} MiB"
 
 
-def number(value: float) -> str:
-    """Return a figure with as many digits as mean something: `1,200`, `14.3`, `1.63`, `0.610`."""
+def format_number(value: float) -> str:
+    """Return a figure with three significant digits, or all of its integer part."""
     if value >= 100 or value == int(value):
         return f"{value:,.0f}"
     digits = 1 if value >= 10 else 2 if value >= 1 else 3

@@ -1,4 +1,4 @@
-"""Whether going on with a session costs the same however long it is."""
+"""The latency of opening a session, short and long."""
 
 import json
 import time
@@ -11,72 +11,75 @@ from tests.bench.measure import (
     Samples,
     Side,
     Sizes,
+    alternate,
     at_least,
     at_most,
-    limited,
-    one_cpu,
-    shown,
-    take_turns,
-    timed,
+    cap_calls,
+    format_seconds,
+    pin_to_one_cpu,
+    time_calls,
 )
 from tests.bench.wire import Server
 
-_TAIL, _SHORT, _SLOW = 50, 100, 2
-_LOADING = "openai-agents SQLiteSession"
+_TAIL, _SHORT = 50, 100
+_WHOLE_LOADS_PER_ROUND = 2
+_PEER = "openai-agents SQLiteSession"
 
 
 def measure(sizes: Sizes, folder: Path) -> Iterator[Row]:
-    """Compare a long session with a short one, and with reading all of it, as files are read."""
-    path, ids = stores.with_events(folder, sizes)
+    """Compare a long session with a short one, and with reading the whole of it."""
+    path, ids = stores.event_database(folder, sizes)
     long = sizes.longest
     lines = folder / "session.jsonl"
     _write_lines(lines, long)
-    with one_cpu(), peers.running(folder / "opening", _LOADING) as running:
+    with pin_to_one_cpu(), peers.start_peers(folder / "open_session", _PEER) as running:
         server = Server(path)
         server.initialize()
-        sides = [opening(f"{length}", server, ids[length], _TAIL) for length in (_SHORT, long)]
-        sides.append(limited(timed("jsonl", lambda: lambda: _parse(lines)), _SLOW))
+        sides = [open_side(f"{length}", server, ids[length], _TAIL) for length in (_SHORT, long)]
+        parse = time_calls("jsonl", lambda: lambda: _parse_lines(lines))
+        sides.append(cap_calls(parse, _WHOLE_LOADS_PER_ROUND))
         for peer in running.values():
-            peer.ask("begin", "session", count=long, text=stores.DATA["content"])
-            sides.append(lambda _: {_LOADING: peer.ask("load", "session", calls=_SLOW)})  # noqa: B023
-        found = take_turns(sides, rounds=sizes.rounds, calls=max(5, sizes.calls // 10))
-        server.end()
-    ours = found[f"{long}"].p50
-    question = f"open a session of {long:,} events over stdio (its last {_TAIL})"
-    short = found[f"{_SHORT}"].p50
+            peer.request("create", "session", count=long, content=stores.DATA["content"])
+            sides.append(_peer_side(peer))
+        figures = alternate(sides, rounds=sizes.rounds, calls=max(5, sizes.calls // 10))
+        server.shut_down()
+    segue = figures[f"{long}"].p50
+    quantity = f"open a session of {long:,} events over stdio (its last {_TAIL})"
+    short = figures[f"{_SHORT}"].p50
     yield Row(
         number=12,
-        question=question,
-        measured=shown(ours),
-        against=f"one of {_SHORT:,}, {shown(short)}",
-        value=ours / short,
+        quantity=quantity,
+        measured=format_seconds(segue),
+        baseline=f"one of {_SHORT:,}, {format_seconds(short)}",
+        value=segue / short,
         goal=at_most(2),
     )
     yield Row(
         number=12,
-        question=question,
-        measured=shown(ours),
-        against=f"parsing it as a JSONL file, {shown(found['jsonl'].p50)}",
-        value=found["jsonl"].p50 / ours,
+        quantity=quantity,
+        measured=format_seconds(segue),
+        baseline=f"parsing it as a JSONL file, {format_seconds(figures['jsonl'].p50)}",
+        value=figures["jsonl"].p50 / segue,
         unit="x faster",
         goal=at_least(100),
         stretch=at_least(1_000),
     )
-    if _LOADING in found:
+    if _PEER in figures:
+        whole = format_seconds(figures[_PEER].p50)
         yield Row(
             number=12,
-            question=question,
-            measured=shown(ours),
-            against=f"{_LOADING} in its process, all of it, {shown(found[_LOADING].p50)}",
-            value=found[_LOADING].p50 / ours,
+            quantity=quantity,
+            measured=format_seconds(segue),
+            baseline=f"{_PEER} in its process, the whole session, {whole}",
+            value=figures[_PEER].p50 / segue,
             unit="x faster",
         )
     else:
-        yield peers.absent(12, question, shown(ours), _LOADING)
+        yield peers.absent_row(12, quantity, format_seconds(segue), _PEER)
 
 
-def opening(name: str, server: Server, session_id: str, tail: int) -> Side:
-    """Return a side that opens a session with its last events; that it is closed is not timed."""
+def open_side(name: str, server: Server, session_id: str, tail: int) -> Side:
+    """Return a side that times `session/open` with *tail* events, and closes after each."""
     frame = server.frame("session/open", {"sessionId": session_id, "tail": tail})
     close = server.frame("session/close", {"sessionId": session_id})
 
@@ -93,6 +96,10 @@ def opening(name: str, server: Server, session_id: str, tail: int) -> Side:
     return measure
 
 
+def _peer_side(peer: peers.Peer) -> Side:
+    return lambda _: {peer.name: peer.request("load", "session", calls=_WHOLE_LOADS_PER_ROUND)}
+
+
 def _write_lines(path: Path, count: int) -> None:
     with open(path, "w", encoding="utf-8") as file:
         for number in range(count):
@@ -100,6 +107,6 @@ def _write_lines(path: Path, count: int) -> None:
             file.write(json.dumps(event) + "\n")
 
 
-def _parse(path: Path) -> int:
+def _parse_lines(path: Path) -> int:
     with open(path, encoding="utf-8") as file:
         return len([json.loads(line) for line in file])

@@ -1,10 +1,10 @@
-"""How many durable appends a second pass through one server when 64 are asked for at once."""
+"""The throughput of durable appends through one server with 64 requests in flight."""
 
 import contextlib
 import json
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from segue.store.sqlite import driver
@@ -14,9 +14,9 @@ from tests.bench.measure import (
     Samples,
     Side,
     Sizes,
+    alternate,
     at_least,
-    one_cpu,
-    take_turns,
+    pin_to_one_cpu,
 )
 from tests.bench.wire import NAIVE, Server
 
@@ -24,30 +24,30 @@ IN_FLIGHT = 64
 
 
 def measure(sizes: Sizes, folder: Path) -> Iterator[Row]:
-    """Compare with a raw transaction for each 64, with a naive server, with a synced file."""
+    """Compare with raw transactions of 64 events, with a naive server, with a synced file."""
     events = sizes.events // 10
-    folder /= "pipelining"
-    with one_cpu(), contextlib.ExitStack() as stack:
-        ours = append.begun(stack, folder / "ours" / "sessions.db")
-        naive = append.begun(stack, folder / "naive" / "sessions.db", NAIVE)
+    folder /= "pipelined_append"
+    with pin_to_one_cpu(), contextlib.ExitStack() as stack:
+        segue = append.start_server(stack, folder / "segue" / "sessions.db")
+        naive = append.start_server(stack, folder / "naive" / "sessions.db", NAIVE)
         sides = [
-            _pipelined("ours", *ours, events),
-            _batches(stack, folder / "bare", events),
-            _pipelined("naive", *naive, events // 5),
-            _lines(folder / "synced.jsonl", events // 5),
+            _pipeline_side("segue", *segue, events),
+            _batch_side(stack, folder / "bare", events),
+            _pipeline_side("naive", *naive, events // 5),
+            _file_side(folder / "synced.jsonl", events // 5),
         ]
-        found = take_turns(sides, rounds=sizes.rounds, calls=1)
-    for name, many in (("ours", events), ("naive", events // 5)):
-        _check(folder / name / "sessions.db", many * (sizes.rounds + 1))
-    rate = {name: figure.p50 for name, figure in found.items()}
+        figures = alternate(sides, rounds=sizes.rounds, calls=1)
+    for name, count in (("segue", events), ("naive", events // 5)):
+        _check_count(folder / name / "sessions.db", count * (sizes.rounds + 1))
+    rates = {name: figure.p50 for name, figure in figures.items()}
 
-    def row(other: str, text: str, goal: float | None, stretch: float | None = None) -> Row:
+    def row(name: str, label: str, goal: float | None, stretch: float | None = None) -> Row:
         return Row(
             number=8,
-            question=f"durable appends a second over stdio, {IN_FLIGHT} in flight",
-            measured=f"{rate['ours']:,.0f}/s",
-            against=f"{text}, {rate[other]:,.0f}/s",
-            value=rate["ours"] / rate[other],
+            quantity=f"durable appends a second over stdio, {IN_FLIGHT} in flight",
+            measured=f"{rates['segue']:,.0f}/s",
+            baseline=f"{label}, {rates[name]:,.0f}/s",
+            value=rates["segue"] / rates[name],
             goal=None if goal is None else at_least(goal),
             stretch=None if stretch is None else at_least(stretch),
         )
@@ -57,7 +57,7 @@ def measure(sizes: Sizes, folder: Path) -> Iterator[Row]:
     yield row("jsonl", "JSONL with fsync", None)
 
 
-def _rate(name: str, events: int, prepare: Callable[[], Callable[[], object]]) -> Side:
+def _rate_side(name: str, events: int, prepare: Callable[[], Callable[[], object]]) -> Side:
     def measure(_: int) -> Samples:
         work = prepare()
         begin = time.perf_counter()
@@ -67,7 +67,7 @@ def _rate(name: str, events: int, prepare: Callable[[], Callable[[], object]]) -
     return measure
 
 
-def _pipelined(name: str, server: Server, session_id: str, events: int) -> Side:
+def _pipeline_side(name: str, server: Server, session_id: str, events: int) -> Side:
     def prepare() -> Callable[[], object]:
         frames = [append.append_frame(server, session_id) for _ in range(events)]
 
@@ -76,28 +76,28 @@ def _pipelined(name: str, server: Server, session_id: str, events: int) -> Side:
 
         return work
 
-    return _rate(name, events, prepare)
+    return _rate_side(name, events, prepare)
 
 
-def _batches(stack: contextlib.ExitStack, folder: Path, events: int) -> Side:
-    db = append.raw(stack, folder)
+def _batch_side(stack: contextlib.ExitStack, folder: Path, events: int) -> Side:
+    db = append.connect_raw(stack, folder)
     key = 1 << 32
 
     def prepare() -> Callable[[], object]:
         nonlocal key
-        rows: Sequence[append.Stored] = [append.stored(key + n) for n in range(1, events + 1)]
+        rows = [append.event_row(key + n) for n in range(1, events + 1)]
         key += events
 
         def work() -> None:
-            for place in range(0, events, IN_FLIGHT):
-                append.commit(db, rows[place : place + IN_FLIGHT])
+            for start in range(0, events, IN_FLIGHT):
+                append.commit(db, rows[start : start + IN_FLIGHT])
 
         return work
 
-    return _rate("bare", events, prepare)
+    return _rate_side("bare", events, prepare)
 
 
-def _lines(path: Path, events: int) -> Side:
+def _file_side(path: Path, events: int) -> Side:
     def work() -> None:
         with open(path, "a", encoding="utf-8") as file:
             for number in range(events):
@@ -106,13 +106,13 @@ def _lines(path: Path, events: int) -> Side:
                 file.flush()
                 os.fsync(file.fileno())
 
-    return _rate("jsonl", events, lambda: work)
+    return _rate_side("jsonl", events, lambda: work)
 
 
-def _check(path: Path, expected: int) -> None:
+def _check_count(path: Path, expected: int) -> None:
     with contextlib.closing(driver.connect(str(path))) as db:
-        # The first append to a session that is resumed stores the boundary before it.
+        # The first append to a resumed session also stores its boundary.
         (stored,) = db.execute(
             "SELECT count(*) FROM events WHERE type <> 'system_context'"
         ).fetchone()
-    assert stored == expected, f"{stored:,} events of {expected:,} are stored"
+    assert stored == expected, f"{stored:,} of {expected:,} events are stored"

@@ -1,9 +1,9 @@
-"""Which finds secrets better, and what it costs: our rules, or the library detect-secrets.
+"""Compares Segue's redaction rules with the library detect-secrets: detection and cost.
 
-`python -m tests.bench.redaction` prints a table: the share of generated secrets that is found,
-false hits in lines that hold none, and the processor's time for 64 KiB, of real code and of the
-worst text known. The library comes by `pip install --target DIR detect-secrets==1.5.0`, and DIR in
-PYTHONPATH; it is no dependency.
+`python -m tests.bench.redaction` prints a table: the share of generated secrets that is found, the
+false positives in lines without secrets, and the CPU time for 64 KiB, of real code and of the
+slowest known input. The library is no dependency: install it with
+`pip install --target DIR detect-secrets==1.5.0` and put DIR in PYTHONPATH.
 """
 
 import base64
@@ -12,7 +12,6 @@ import hashlib
 import importlib
 import json
 import random
-import sys
 import sysconfig
 import time
 import uuid
@@ -21,13 +20,16 @@ from pathlib import Path
 from typing import Any
 
 from segue.redaction import engine
-from tests.bench.measure import shown
+from tests.bench.measure import format_seconds
+from tests.bench.report import print_line
 from tests.secret_samples import leaks
 
-Finds = Callable[[str], bool]
-"""Tells whether a text holds a secret."""
+Detector = Callable[[str], bool]
+"""Returns whether a string holds a secret."""
 
 SIZE = 64 * 1024
+"""Characters of each input whose cost is measured."""
+
 _LEAKS = 500
 _LINES = 20_000
 _OTHERS = ("/usr/lib/node_modules", "/usr/share/nodejs")
@@ -54,44 +56,50 @@ HOSTILE = [
     *(" ".join(_KEYWORDS), "".join(_KEYWORDS), "a" * 300 + "1 TOKEN=", "https://[redacted:a]:"),
     " ".join(_KEYWORDS) + "🔑",
 ]
-"""What a text may be full of to make searching it slow."""
+"""Units that make a string slow to search when it is full of them."""
 
 
 def main() -> None:
     """Print the table."""
     lines = clean_lines()
     code = "\n".join(lines)[:SIZE]
-    worst = [filled(unit) for unit in HOSTILE]
-    say("| | found | false hits in 1,000 lines | 64 KiB of code | at worst |")
-    say("|---|--:|--:|--:|--:|")
-    for name, finds, hostile in _sides(worst):
-        found = sum(finds(leak.text) for leak in leaks(1, _LEAKS)) / _LEAKS
-        false = sum(map(finds, lines)) / len(lines) * 1_000
-        slowest = max(cost(finds, text) for text in hostile)
-        say(f"| {name} | {found:.1%} | {false:.2f} | {ms(cost(finds, code))} | {ms(slowest)} |")
+    hostile = [filled(unit) for unit in HOSTILE]
+    print_line("| | found | false positives in 1,000 lines | 64 KiB of code | slowest 64 KiB |")
+    print_line("|---|--:|--:|--:|--:|")
+    for name, detector, slow_inputs in _detectors(hostile):
+        found = sum(detector(leak.text) for leak in leaks(1, _LEAKS)) / _LEAKS
+        false = sum(map(detector, lines)) / len(lines) * 1_000
+        typical = format_seconds(cost(detector, code))
+        slowest = format_seconds(max(cost(detector, each) for each in slow_inputs))
+        print_line(f"| {name} | {found:.1%} | {false:.2f} | {typical} | {slowest} |")
 
 
-def _sides(worst: list[str]) -> Iterator[tuple[str, Finds, list[str]]]:
-    yield "segue.redact", finds, worst
-    few = [
-        text for text in worst if text.count("\n") < SIZE / 2
-    ]  # it takes minutes for empty lines
-    for name, only_named in (("detect-secrets, named plugins", True), ("all of its", False)):
-        with library(only_named) as theirs:
-            if theirs is None:
-                say(f"| {name}: not installed | | | | |")
+def _detectors(hostile: list[str]) -> Iterator[tuple[str, Detector, list[str]]]:
+    yield "segue.redaction", finds, hostile
+    # The library takes minutes for empty lines.
+    without_empty_lines = [each for each in hostile if each.count("\n") < SIZE / 2]
+    for name, named_only in (
+        ("detect-secrets, plugins for named formats", True),
+        ("detect-secrets, all plugins", False),
+    ):
+        with library(named_only) as detector:
+            if detector is None:
+                print_line(f"| {name}: not installed | | | | |")
             else:
-                yield name, theirs, few
+                yield name, detector, without_empty_lines
 
 
-def finds(text: str) -> bool:
-    """Tell whether `segue.redact` masks something."""
-    return engine.mask(text, json.dumps(text)) is not text
+def finds(string: str) -> bool:
+    """Return whether `segue.redaction` masks anything in *string*."""
+    return engine.mask(string, json.dumps(string)) is not string
 
 
 @contextlib.contextmanager
-def library(only_named: bool) -> Iterator[Finds | None]:
-    """Give what detect-secrets finds, or None if it is not installed."""
+def library(named_only: bool) -> Iterator[Detector | None]:
+    """Yield a detector of detect-secrets, or None if the library is not installed.
+
+    *named_only* leaves out its plugins that judge by entropy or by a keyword nearby.
+    """
     try:
         scan: Any = importlib.import_module("detect_secrets.core.scan")
         settings: Any = importlib.import_module("detect_secrets.settings")
@@ -99,14 +107,14 @@ def library(only_named: bool) -> Iterator[Finds | None]:
         yield None
         return
     with settings.default_settings() as chosen:
-        if only_named:
+        if named_only:
             chosen.disable_plugins("Base64HighEntropyString", "HexHighEntropyString")
             chosen.disable_plugins("KeywordDetector")
-        yield lambda text: any(any(scan.scan_line(line)) for line in text.splitlines())
+        yield lambda string: any(any(scan.scan_line(line)) for line in string.splitlines())
 
 
 def clean_lines() -> list[str]:
-    """Return lines that hold no secret: code, prose, and what looks random and is none."""
+    """Return lines without secrets: code, prose, and random strings such as hashes and ids."""
     rng = random.Random(1)
     lines = [line for path in _files(rng) for line in _lines_of(path)]
     return [*rng.sample(lines, min(_LINES, len(lines))), *_random_lines(rng)]
@@ -142,29 +150,18 @@ def _random_lines(rng: random.Random) -> Iterator[str]:
 
 
 def filled(unit: str) -> str:
-    """Return 64 KiB of *unit*."""
+    """Return *unit* repeated to SIZE characters."""
     return (unit * (SIZE // len(unit) + 1))[:SIZE]
 
 
-def cost(finds: Finds, text: str) -> float:
-    """Return the processor's seconds for a text: the best of five, fewer if they are long."""
+def cost(detector: Detector, string: str) -> float:
+    """Return the CPU seconds for one string: the best of five calls, or of one second of calls."""
     seconds: list[float] = []
     while len(seconds) < 5 and sum(seconds) < 1:
         begin = time.process_time()
-        finds(text)
+        detector(string)
         seconds.append(time.process_time() - begin)
     return min(seconds)
-
-
-def ms(seconds: float) -> str:
-    """Return a time with its unit."""
-    return shown(seconds) if seconds < 1 else f"{seconds:.1f} s"
-
-
-def say(line: str) -> None:
-    """Print a line at once."""
-    sys.stdout.write(line + "\n")
-    sys.stdout.flush()
 
 
 if __name__ == "__main__":

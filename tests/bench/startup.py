@@ -1,4 +1,4 @@
-"""How long an editor waits for its first session, from the start of the process, and its memory."""
+"""The time from the start of the process to the first responses, and the memory used then."""
 
 import subprocess
 import sys
@@ -12,52 +12,52 @@ from tests.bench.measure import (
     Samples,
     Side,
     Sizes,
+    alternate,
     at_most,
-    mib,
-    one_cpu,
-    shown,
-    take_turns,
+    format_mib,
+    format_seconds,
+    pin_to_one_cpu,
 )
 from tests.bench.wire import NAIVE, SEGUE, Server
 
 _EVENTS, _TAIL = 1_000, 50
 _PASS, _ASYNCIO = "`python -I -c pass`", "`python -I -c 'import asyncio'`"
 _NUMBERS = {"initialize": 1, "open": 2}
-_QUESTIONS = {
-    "initialize": "from start to `initialize` answered",
-    "open": f"from start to `session/open` answered ({_EVENTS:,} events)",
+_QUANTITIES = {
+    "initialize": "from process start to the response to `initialize`",
+    "open": f"from process start to the response to `session/open` ({_EVENTS:,} events)",
 }
 
 
 def measure(sizes: Sizes, folder: Path) -> Iterator[Row]:
-    """Compare with a bare interpreter, a naive server, and two well-known ones."""
-    path = folder / "starting" / "sessions.db"
-    with stores.made(path) as db:
+    """Compare with a bare interpreter, a naive server, and two well-known servers."""
+    path = folder / "startup" / "sessions.db"
+    with stores.create_database(path) as db:
         session_id = stores.add_session(db, 1, _EVENTS)
     sides = [
-        _run(_PASS, "pass"),
-        _run(_ASYNCIO, "import asyncio"),
-        _start("segue", SEGUE, path, session_id),
-        _start("naive pygls", NAIVE, path, session_id),
+        _interpreter_side(_PASS, "pass"),
+        _interpreter_side(_ASYNCIO, "import asyncio"),
+        _server_side("segue", SEGUE, path, session_id),
+        _server_side("naive pygls", NAIVE, path, session_id),
     ]
     others = {
         "jedi-language-server": [str(peers.PROGRAMS / "jedi-language-server")],
         "ruff server": [str(peers.PROGRAMS / "ruff"), "server"],
     }
-    if peers.installed():
-        sides += [_start(name, command, path) for name, command in others.items()]
-    with one_cpu():
-        found = take_turns(sides, rounds=sizes.rounds, calls=sizes.starts)
-    ours = {key: found[f"segue {key}"].p50 for key in ("initialize", "open", "memory")}
+    if peers.is_installed():
+        sides += [_server_side(name, command, path) for name, command in others.items()]
+    with pin_to_one_cpu():
+        figures = alternate(sides, rounds=sizes.rounds, calls=sizes.starts)
+    segue = {key: figures[f"segue {key}"].p50 for key in ("initialize", "open", "memory")}
 
-    def row(key: str, other: str, goal: float | None = None, stretch: float | None = None) -> Row:
-        theirs = found[other if other in found else f"{other} {key}"].p50
+    def row(key: str, name: str, goal: float | None = None, stretch: float | None = None) -> Row:
+        seconds = figures[name if name in figures else f"{name} {key}"].p50
         return Row(
             number=_NUMBERS[key],
-            question=_QUESTIONS[key],
-            measured=shown(ours[key]),
-            against=f"{other}, {shown(theirs)}",
-            value=ours[key] / theirs,
+            quantity=_QUANTITIES[key],
+            measured=format_seconds(segue[key]),
+            baseline=f"{name}, {format_seconds(seconds)}",
+            value=segue[key] / seconds,
             goal=None if goal is None else at_most(goal),
             stretch=None if stretch is None else at_most(stretch),
         )
@@ -65,25 +65,26 @@ def measure(sizes: Sizes, folder: Path) -> Iterator[Row]:
     yield row("initialize", "naive pygls", 0.4)
     yield row("initialize", _PASS, stretch=1.5)
     for name in others:
-        if peers.installed():
+        if peers.is_installed():
             yield row("initialize", name)
         else:
-            yield peers.absent(1, _QUESTIONS["initialize"], shown(ours["initialize"]), name)
+            measured = format_seconds(segue["initialize"])
+            yield peers.absent_row(1, _QUANTITIES["initialize"], measured, name)
     yield row("open", "naive pygls", 0.4, 0.25)
     yield row("open", _ASYNCIO)
-    naive = found["naive pygls memory"].p50
+    naive_memory = figures["naive pygls memory"].p50
     yield Row(
         number=3,
-        question="resident memory then",
-        measured=mib(ours["memory"]),
-        against=f"naive pygls, {mib(naive)}",
-        value=ours["memory"] / naive,
+        quantity="resident memory after `session/open`",
+        measured=format_mib(segue["memory"]),
+        baseline=f"naive pygls, {format_mib(naive_memory)}",
+        value=segue["memory"] / naive_memory,
         goal=at_most(0.6),
         stretch=at_most(0.5),
     )
 
 
-def _run(name: str, code: str) -> Side:
+def _interpreter_side(name: str, code: str) -> Side:
     def measure(calls: int) -> Samples:
         seconds = []
         for _ in range(calls):
@@ -95,20 +96,22 @@ def _run(name: str, code: str) -> Side:
     return measure
 
 
-def _start(name: str, command: Sequence[str], path: Path, session_id: str | None = None) -> Side:
+def _server_side(
+    name: str, command: Sequence[str], path: Path, session_id: str | None = None
+) -> Side:
     def measure(calls: int) -> Samples:
-        found: dict[str, list[float]] = {"initialize": [], "open": [], "memory": []}
+        samples: dict[str, list[float]] = {"initialize": [], "open": [], "memory": []}
         for _ in range(calls):
             begin = time.perf_counter()
             server = Server(path, command, quiet=session_id is None)
             server.initialize()
-            found["initialize"].append(time.perf_counter() - begin)
+            samples["initialize"].append(time.perf_counter() - begin)
             if session_id is not None:
                 opened = server.request("session/open", {"sessionId": session_id, "tail": _TAIL})
-                found["open"].append(time.perf_counter() - begin)
+                samples["open"].append(time.perf_counter() - begin)
                 assert len(opened["events"]) == _TAIL
-            found["memory"].append(server.resident())
-            server.end()
-        return {f"{name} {key}": samples for key, samples in found.items() if samples}
+            samples["memory"].append(server.resident_memory())
+            server.shut_down()
+        return {f"{name} {key}": values for key, values in samples.items() if values}
 
     return measure
