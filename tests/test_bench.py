@@ -25,3 +25,17 @@ def test_group_runs(group: str) -> None:
 def test_unknown_group_is_rejected() -> None:
     result = run("tests/bench", "flying")
     assert (result.returncode, "unknown group: flying" in result.stderr) == (2, True)
+
+
+@pytest.mark.parametrize("row", ["append", "pipelined", "two-sessions", "contention"])
+def test_compare_runs(row: str) -> None:
+    options = ["--against", str(ROOT), "--rows", row, "--rounds", "2", "--quick"]
+    result = run("tests/bench/compare.py", *options)
+    assert result.returncode == 0, result.stderr
+    assert f"| {row} | server CPU per event |" in result.stdout
+
+
+def test_compare_with_a_folder_that_is_no_checkout_is_rejected(tmp_path: Path) -> None:
+    result = run("tests/bench/compare.py", "--against", str(tmp_path))
+    assert result.returncode == 1
+    assert f"{tmp_path} has no package server/segue" in result.stderr

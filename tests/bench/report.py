@@ -45,6 +45,13 @@ def print_line(line: str) -> None:
     sys.stdout.flush()
 
 
+def describe_commit(checkout: Path) -> str:
+    """Return the abbreviated commit of *checkout*, marked if it is dirty, or `unknown`."""
+    git = ["git", "-C", str(checkout), "describe", "--always", "--dirty", "--abbrev=10"]
+    output = subprocess.run(git, capture_output=True, text=True, check=False).stdout
+    return output.strip() or "unknown"
+
+
 def format_row(row: Row) -> str:
     """Return *row* as a line of the Markdown table."""
     cells = (
@@ -127,7 +134,7 @@ def describe_run(sizes: Sizes) -> str:
     )
     lines = (
         f"{os.cpu_count()} CPUs{_cpu_model()}, {system}, load average {load:.1f}",
-        f"{python}, SQLite {driver.VERSION} ({driver.NAME}), commit {_commit()}",
+        f"{python}, SQLite {driver.VERSION} ({driver.NAME}), commit {describe_commit(HERE)}",
         ", ".join(f"{name} {version(name)}" for name in _LIBRARIES),
         f"peers: {peers.versions()}",
         f"sizes: {amounts}; no seed: only ids are random",
@@ -146,12 +153,6 @@ def _cpu_model() -> str:
         return ""
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return f" ({names[0]})" if names else ""
-
-
-def _commit() -> str:
-    git = ["git", "-C", str(HERE), "describe", "--always", "--dirty", "--abbrev=10"]
-    output = subprocess.run(git, capture_output=True, text=True, check=False).stdout
-    return output.strip() or "unknown"
 
 
 def _rows(results: Iterable[Result]) -> Iterator[Row]:
