@@ -39,7 +39,7 @@ text { font: 12px system-ui, -apple-system, "Segoe UI", sans-serif; fill: var(--
 .rule { stroke: var(--rule); fill: none; } .goal { stroke: var(--ink); stroke-width: 1.5; }
 .point { fill: var(--paper); stroke-dasharray: none !important; stroke-width: 2; }
 .line { fill: none; stroke-width: 2.25; stroke-linejoin: round; }
-.theirs { stroke: var(--faint); stroke-width: 1.5; stroke-dasharray: 4 3; }
+.peer { stroke: var(--faint); stroke-width: 1.5; stroke-dasharray: 4 3; }
 .miss { fill: var(--paper); stroke: var(--miss); stroke-width: 2; } .missed { fill: var(--miss); }
 .reach { fill: var(--c1); stroke: var(--c1); stroke-width: 2; }
 """ + "".join(f".{c} {{ stroke: var(--{c}); }} .{c}t {{ fill: var(--{c}); }}\n" for c in _COLOURS)
@@ -89,11 +89,11 @@ class _Plot:
         colours = iter(_COLOURS * len(self.curves))
         ends = []
         for curve in self.curves:
-            colour = next(colours) if curve.ours else "theirs"
+            colour = next(colours) if curve.is_segue else "peer"
             points = [(self._x(size), self._y(cost)) for size, cost in curve.points.items()]
             yield _path(points, f"line {colour}")
             yield from (_circle(x, y, 3, f"point {colour}") for x, y in points)
-            ends.append((points[-1][1], curve, f"{colour}t" if curve.ours else "faint"))
+            ends.append((points[-1][1], curve, f"{colour}t" if curve.is_segue else "faint"))
         lowest = _PLOT_TOP
         for y, curve, colour in sorted(ends, key=lambda end: end[0]):
             lowest = max(lowest, int(y))

@@ -3,8 +3,9 @@
 Each side's server runs the package of its own checkout under this interpreter; this client drives
 both over stdio with the same events. Every round has new servers and new databases, and the sides
 alternate in blocks: A B B A, in the next round B A A B. The value of a round is the median of its
-blocks, that of a side the median of its rounds. CPU is the time of the server processes alone: it
-is meaningful on a busy machine too.
+blocks, but the maximum of the worst waits and the minimum of the CPU times; that of a side is the
+median of its rounds. CPU is the time of the server processes alone, and the figure that depends
+least on what else the machine does.
 """
 
 import argparse
@@ -79,7 +80,7 @@ FIGURES = {
     "rate": Figure("events a second", _show_rate),
     "p99": Figure("wait p99", format_seconds),
     "worst": Figure("worst wait", format_seconds, max),
-    "cpu": Figure("server CPU per event", format_seconds),
+    "cpu": Figure("server CPU per event", format_seconds, min),
 }
 
 # -- rows ----------------------------------------------------------------------------------------
@@ -167,7 +168,7 @@ def start_contention(
 ) -> Block:
     """Start the row `contention`: PROCESSES servers append to SESSIONS sessions of one store.
 
-    Who finds the head moved sends its event again behind the new head; its wait goes on.
+    A writer that gets HeadMoved resends its event behind the new head; the wait counts both.
     """
     servers = [_start_server(stack, checkout, folder) for _ in range(PROCESSES)]
     ids = [_open_new(servers[0], folder) for _ in range(SESSIONS)]

@@ -65,14 +65,14 @@ def measure(sizes: Sizes, folder: Path) -> Iterator[Result]:
     yield from _atuin_rows(sizes, statements)
     for key, label in _CURVES.items():
         yield _curve(sizes, calls, key, label)
-    yield _curve(sizes, statements, "atuin hot", "atuin's statement, hot directory", ours=False)
+    yield _curve(sizes, statements, "atuin hot", "atuin's statement, hot directory", is_segue=False)
 
 
 def _curve(
-    sizes: Sizes, figures: dict[str, Figure], key: str, name: str, *, ours: bool = True
+    sizes: Sizes, figures: dict[str, Figure], key: str, name: str, *, is_segue: bool = True
 ) -> Curve:
     points = {count: figures[f"{key} {count}"].p50 for count in sizes.sessions}
-    return Curve(name=name, axis=AXIS, points=points, ours=ours)
+    return Curve(name=name, axis=AXIS, points=points, is_segue=is_segue)
 
 
 def _rows(

@@ -93,6 +93,7 @@ class Row:
 
     number: int | None = None
     """The number of the goal that it belongs to."""
+
     quantity: str
     measured: str
     baseline: str
@@ -110,8 +111,10 @@ class Curve:
     name: str
     axis: str
     """What the size counts."""
+
     points: Mapping[int, float]
-    ours: bool = True
+    is_segue: bool = True
+    """Whether it is a cost of Segue, not of a baseline."""
 
 
 Result = Row | Curve

@@ -32,8 +32,7 @@ SIZE = 64 * 1024
 
 _LEAKS = 500
 _LINES = 20_000
-_OTHERS = ("/usr/lib/node_modules", "/usr/share/nodejs")
-_SUFFIXES = {".py", ".md", ".txt", ".js", ".json"}
+_SCRIPT_FOLDERS = ("/usr/lib/node_modules", "/usr/share/nodejs")
 _KEYWORDS = [keyword for rule in engine.RULES for keyword in rule.keywords]
 
 HOSTILE = [
@@ -106,17 +105,17 @@ def library(named_only: bool) -> Iterator[Detector | None]:
     except ImportError:
         yield None
         return
-    with settings.default_settings() as chosen:
+    with settings.default_settings() as enabled:
         if named_only:
-            chosen.disable_plugins("Base64HighEntropyString", "HexHighEntropyString")
-            chosen.disable_plugins("KeywordDetector")
+            enabled.disable_plugins("Base64HighEntropyString", "HexHighEntropyString")
+            enabled.disable_plugins("KeywordDetector")
         yield lambda string: any(any(scan.scan_line(line)) for line in string.splitlines())
 
 
 def clean_lines() -> list[str]:
     """Return lines without secrets: code, prose, and random strings such as hashes and ids."""
     rng = random.Random(1)
-    lines = [line for path in _files(rng) for line in _lines_of(path)]
+    lines = [line for path in _files(rng) for line in _read_lines(path)]
     return [*rng.sample(lines, min(_LINES, len(lines))), *_random_lines(rng)]
 
 
@@ -126,14 +125,14 @@ def _files(rng: random.Random) -> Iterable[Path]:
     yield from (
         path for path in (root / "server").rglob("*") if path.suffix in {".py", ".md", ".txt"}
     )
-    for folder in _OTHERS:
+    for folder in _SCRIPT_FOLDERS:
         scripts = sorted(
             p for p in Path(folder).rglob("*.*") if p.suffix in {".js", ".json", ".md"}
         )
         yield from rng.sample(scripts, min(300, len(scripts)))
 
 
-def _lines_of(path: Path) -> list[str]:
+def _read_lines(path: Path) -> list[str]:
     try:
         return path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError):

@@ -83,14 +83,14 @@ def measure(sizes: Sizes, folder: Path) -> Iterator[Result]:
     for key, label in _CURVES.items():
         yield _curve(key, label, figures, sizes)
     for name in running:
-        yield _curve(name, name, figures, sizes, ours=False)
+        yield _curve(name, name, figures, sizes, is_segue=False)
 
 
 def _curve(
-    key: str, name: str, figures: dict[str, Figure], sizes: Sizes, *, ours: bool = True
+    key: str, name: str, figures: dict[str, Figure], sizes: Sizes, *, is_segue: bool = True
 ) -> Curve:
     points = {length: figures[f"{key} {length}"].p50 for length in sizes.lengths}
-    return Curve(name=name, axis=AXIS, points=points, ours=ours)
+    return Curve(name=name, axis=AXIS, points=points, is_segue=is_segue)
 
 
 def _peer_row(name: str, figures: dict[str, Figure], short: int, long: int) -> Row:
