@@ -42,15 +42,29 @@ class Deferred(Protocol):
 
 
 class Transaction:
-    """The transaction of one group of writes, and what they do together."""
+    """The transaction of one group of writes, and the updates that they share."""
 
     def __init__(self, db: Connection) -> None:
         self.db = db
         self.deferred: dict[str, Any] = {}
         """A `Deferred` for each session that is appended to, by the session's id."""
 
+    def run(self, write: "_Write") -> Any:
+        """Return the result of *write*, or its exception if it has changed nothing."""
+        if not write.defers:
+            self.flush()
+        changes = self.db.total_changes
+        try:
+            return write.work(self)
+        except driver.Error:
+            raise
+        except Exception as refusal:
+            if self.db.total_changes != changes:
+                raise
+            return refusal
+
     def flush(self) -> None:
-        """Write what was deferred, and begin anew."""
+        """Write what was deferred."""
         for each in self.deferred.values():
             each.flush()
         self.deferred.clear()
@@ -157,10 +171,10 @@ class DatabaseConnection:
     ) -> T:
         """Run *work* in a transaction: it is on disk when this returns, or nothing was done.
 
-        Writes that wait share a transaction, each in a savepoint of its own: one that raises
-        changes nothing for the others. An error of SQLite undoes them all, and all raise it. *size*
-        counts towards `MAX_GROUP_SIZE`. A *work* that *defers* may leave updates in
-        `Transaction.deferred`; any other finds them written.
+        Writes that wait share a transaction. One that is refused before it changed anything leaves
+        the others; after any other error all are rolled back, and each runs in a transaction of
+        its own. *size* counts towards `MAX_GROUP_SIZE`. A *work* that *defers* may leave updates
+        in `Transaction.deferred`; any other finds them written.
         """
         connection = await self._connected()
         write = _Write(work, defers=defers)
@@ -190,13 +204,24 @@ class DatabaseConnection:
 
     def _commit(self, connection: aiosqlite.Connection, group: _WriteGroup) -> None:
         writes = group.take()
-        outcomes: Sequence[Any]
-        try:
-            with self._holding_write_lock(), driver.transaction(connection._conn):
-                outcomes = _run(Transaction(connection._conn), writes)
-        except Exception as error:
-            outcomes = [error] * len(writes)
+        outcomes = self._run(connection._conn, writes)
         self._loop.call_soon_threadsafe(self._resolve, writes, outcomes)
+
+    def _run(self, db: Connection, writes: Sequence[_Write]) -> list[Any]:
+        """Return the result of each write, or its exception."""
+        has_begun = False
+        try:
+            with self._holding_write_lock(), driver.transaction(db):
+                has_begun = True
+                transaction = Transaction(db)
+                outcomes = [transaction.run(write) for write in writes]
+                transaction.flush()
+                return outcomes
+        except Exception as error:
+            if has_begun and len(writes) > 1:
+                # Only the one that failed shall fail.
+                return [outcome for write in writes for outcome in self._run(db, [write])]
+            return [error] * len(writes)
 
     @contextlib.contextmanager
     def _holding_write_lock(self) -> Iterator[None]:
@@ -286,26 +311,3 @@ class DatabaseConnection:
                 with contextlib.suppress(*_ERRORS):
                     await self._attach()  # not _connected: it would repair again, and wait for us
             return outcome.error
-
-
-def _run(transaction: Transaction, writes: Sequence[_Write]) -> Sequence[Any]:
-    """Run *writes* in their order; return for each its result, or its exception."""
-    if len(writes) == 1:
-        result = writes[0].work(transaction)  # what it raises rolls the transaction back
-        transaction.flush()
-        return [result]
-    outcomes = []
-    for write in writes:
-        if not write.defers:
-            transaction.flush()
-        transaction.db.execute("SAVEPOINT one_write")
-        try:
-            outcomes.append(write.work(transaction))
-        except driver.Error:
-            raise
-        except Exception as refusal:
-            transaction.db.execute("ROLLBACK TO one_write")
-            outcomes.append(refusal)
-        transaction.db.execute("RELEASE one_write")
-    transaction.flush()
-    return outcomes
