@@ -80,7 +80,7 @@ def test_an_archived_conversation_comes_back_only_when_it_is_asked_for(
     assert said(database, seen["old"]) == ["one", "three"]
     assert said(database, seen["new"]) == ["two"]
     assert messages(seen) == []
-    assert any("came back" in message for message in messages(seen, 2))
+    assert any("was unarchived" in message for message in messages(seen, 2))
 
 
 @pytest.mark.parametrize("server_dies", [False, True])
@@ -111,7 +111,7 @@ def test_two_windows_on_one_conversation_lose_nothing(
     assert messages(second) == []
     *died, notice = messages(seen)
     assert len(died) == server_dies
-    assert "another window went on with “one”" in notice
+    assert "another window continued “one”" in notice
 
 
 @pytest.mark.parametrize("fate", ["archived", "deleted"])
@@ -140,7 +140,7 @@ def test_a_conversation_that_another_window_puts_away_goes_on(
         assert sessions(database) == [seen["after"]] != [seen["before"]]
         assert said(database, seen["after"]) == ["two"]
     (notice,) = messages(seen, 2)
-    assert {"archived": "came back", "deleted": "deleted elsewhere"}[fate] in notice
+    assert {"archived": "was unarchived", "deleted": "deleted elsewhere"}[fate] in notice
 
 
 def test_what_is_no_utf8_and_what_is_large_is_kept(live: Live, database: Path) -> None:
@@ -207,7 +207,7 @@ def test_a_store_in_trouble_is_waited_for(begin: Begin, database: Path, tmp_path
     (session,) = sessions(database)
     assert said(database, session) == ["one", "two", "three"]
     (notice,) = messages(seen)
-    assert "waits here to be stored" in notice
+    assert "not stored yet" in notice
 
 
 def test_a_server_killed_under_load_loses_nothing(live: Live, database: Path) -> None:
@@ -225,10 +225,10 @@ def test_a_server_that_keeps_dying_is_given_up(live: Live, database: Path) -> No
     seen = live("server.killed_too_often")
 
     first, last = [notice["message"] for notice in seen["notices_then"]]
-    assert "is started again" in first
+    assert "is being restarted" in first
     assert "stopped 4 times" in last
     assert ":Segue log" in last
-    assert [seen["state"], seen["unsent"]] == ["given up", 1]
+    assert [seen["state"], seen["unsent"]] == ["failed", 1]
     (session,) = sessions(database)
     assert said(database, session) == ["before", "kept", "and after"]
 
@@ -297,14 +297,14 @@ def test_resume_can_be_left_and_says_if_there_is_nothing(live: Live) -> None:
     seen = live("screen.cancelled_and_empty")
 
     assert len(seen["asked"]) == 1
-    assert messages(seen, 2) == ["segue: there is no conversation of this workspace yet"]
+    assert messages(seen, 2) == ["segue: there are no conversations in this workspace yet"]
 
 
 def test_delete_asks_first(live: Live, database: Path) -> None:
     seen = live("screen.delete_asks")
 
     assert [asked["items"] for asked in seen["asked"]] == [["Keep it", "Delete it"]] * 2
-    assert seen["asked"][0]["prompt"] == f"Delete “precious” ({seen['id']}) and its text for good?"
+    assert seen["asked"][0]["prompt"] == f"Delete “precious” ({seen['id']}) and all its events permanently?"
     assert [seen["kept"], seen["left"]] == [1, 0]
     assert sessions(database) == []
 
@@ -353,14 +353,14 @@ def test_plain_buffers_can_be_recorded(live: Live) -> None:
     ]
     poem, nothing, nonsense = messages(seen, 4)
     assert "user_message, text" in poem
-    assert "append what?" in nothing
-    assert f"there are: {', '.join(SUBCOMMANDS)}" in nonsense
+    assert "nothing to append" in nothing
+    assert f"expected one of: {', '.join(SUBCOMMANDS)}" in nonsense
 
 
 def test_info_and_list_say_what_is_open_and_why(live: Live, repository: Path) -> None:
     seen = live("screen.info_and_list")
 
-    assert "none is open here yet" in seen["before"]
+    assert "none is open yet" in seen["before"]
     assert "No session of this workspace" in seen["before"]
     assert seen["id"] in seen["info"]
     assert "A new session was asked for." in seen["info"]
@@ -422,8 +422,8 @@ def test_wrong_settings_are_named_once_and_replaced(live: Live) -> None:
     faults = messages(seen, 4)
     assert len(faults) == 2
     assert any("continue_minutes: expected number, got string" in fault for fault in faults)
-    assert any("colour: there is no such setting" in fault for fault in faults)
-    assert "colour: there is no such setting" in seen["health"]
+    assert any("colour: unknown setting" in fault for fault in faults)
+    assert "colour: unknown setting" in seen["health"]
     assert seen["set"] == 5
     assert [message for message in messages(seen, 2) if "only information" in message] == []
     assert "segue: a warning" in messages(seen)

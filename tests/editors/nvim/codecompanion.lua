@@ -411,21 +411,21 @@ function M.killed_while_opening(t)
 end
 
 function M.fault(t)
-  local translate = require("segue.integrations.codecompanion.messages")
-  local offer = require("segue.integrations.codecompanion.offer")
-  local events, withdraw = translate.events, offer.withdraw
-  translate.events = function(message, calls)
+  local converter = require("segue.integrations.codecompanion.converter")
+  local resume_offer = require("segue.integrations.codecompanion.resume_offer")
+  local to_events, remove = converter.to_events, resume_offer.remove
+  converter.to_events = function(message, calls)
     assert(message.content ~= "1", "a fault of ours")
-    return events(message, calls)
+    return to_events(message, calls)
   end
-  offer.withdraw = function()
+  resume_offer.remove = function()
     error("another fault of ours")
   end
   local chat = chats.use(t).chat()
   chats.say(chat, "one", { text = "1" })
   chats.say(chat, "two", { text = "2" })
   local text = chats.text(chat)
-  translate.events, offer.withdraw = events, withdraw
+  converter.to_events, resume_offer.remove = to_events, remove
   chats.say(chat, "three", { text = "3" })
   wait_for_stored(t, 5)
   return { text = text }
@@ -433,7 +433,7 @@ end
 
 function M.quit_at_once(t)
   -- What ends with Neovim ends in the order in which it was loaded.
-  require("segue.session")
+  require("segue.registry")
   local chat = chats.use(t).chat()
   chats.say(chat, "my last words", { text = "So be it." })
 end
@@ -460,11 +460,11 @@ function M.segue_comes_later(t)
 end
 
 function M.odd_calls(t)
-  local translate = require("segue.integrations.codecompanion.messages")
+  local converter = require("segue.integrations.codecompanion.converter")
   local function events(messages)
     local calls, all = {}, {}
     for _, message in ipairs(messages) do
-      vim.list_extend(all, translate.events(message, calls))
+      vim.list_extend(all, converter.to_events(message, calls))
     end
     return all
   end

@@ -179,7 +179,7 @@ function M.store_in_trouble(t)
   end)
   t.sign("said so")
   t.wait_for("mended")
-  local unsent = require("segue.session").unsent()
+  local unsent = require("segue.registry").unsent()
   segue.append(t.said("three"))
   t.wait_until_stored()
   return { unsent = unsent }

@@ -42,7 +42,7 @@ end
 
 function t.wait_until_stored()
   t.wait("all is stored", function()
-    return require("segue.session").unsent() == 0
+    return require("segue.registry").unsent() == 0
   end)
 end
 

@@ -103,7 +103,7 @@ function M.transcript(t)
     pages = 0,
     steady = true,
   }
-  while not text():find("begins here", 1, true) do
+  while not text():find("Start of conversation", 1, true) do
     assert(seen.pages < 10, "pages without end")
     local lines = vim.fn.line("$")
     vim.cmd("normal! gg")

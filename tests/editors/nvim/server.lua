@@ -36,7 +36,7 @@ function M.killed_too_often(t)
   vim.wait(300)
   local seen = {
     state = require("segue.server").info().state,
-    unsent = require("segue.session").unsent(),
+    unsent = require("segue.registry").unsent(),
     notices_then = vim.deepcopy(t.notices),
   }
   -- Somebody asks for it: it is tried once more.
@@ -52,7 +52,7 @@ function M.not_installed(t)
   t.call("open", nil)
   vim.cmd.Segue("resume")
   vim.wait(100)
-  local unsent = require("segue.session").unsent()
+  local unsent = require("segue.registry").unsent()
   vim.g.segue = { cmd = t.given.cmd }
   segue.append(t.said("three"))
   t.wait_until_stored()

@@ -1,34 +1,34 @@
---- The conversations that this Neovim has open, and what people and other plugins do with them.
+--- The conversations that are open in this Neovim, and the operations of |segue-api| on them.
 
 local Conversation = require("segue.conversation")
 local Outbox = require("segue.outbox")
 local config = require("segue.config")
-local listeners = require("segue.listeners")
-local opening = require("segue.opening")
+local format = require("segue.format")
+local open_requests = require("segue.open_requests")
 local server = require("segue.server")
-local text = require("segue.text")
+local subscriptions = require("segue.subscriptions")
 
 local M = {}
 
-local LAST_MOMENT_MS = 1500
+local EXIT_TIMEOUT_MS = 1500
 
 local conversations = {} ---@type table<segue.Conversation, true>
-local by_id = {} ---@type table<string, segue.Conversation> by every id that a conversation had here
+local by_id = {} ---@type table<string, segue.Conversation> by every session id that it had here
 local current ---@type segue.Conversation?
 
-local status_text = ""
-local status_asked = false
+local status = ""
+local status_used = false
 
 local function update_status()
-  local now = ""
+  local new_status = ""
   if current and current.record then
     local count = current.outbox:count()
     local unsent = count > 0 and (" +%d"):format(count) or ""
-    now = ("segue %d%s"):format(current.record.event_count, unsent)
+    new_status = ("segue %d%s"):format(current.record.event_count, unsent)
   end
-  if now ~= status_text then
-    status_text = now
-    if status_asked then
+  if new_status ~= status then
+    status = new_status
+    if status_used then
       vim.schedule(function()
         vim.cmd.redrawstatus({ bang = true })
       end)
@@ -36,8 +36,8 @@ local function update_status()
   end
 end
 
----@type segue.Registry
-local registry = {
+---@type segue.ConversationOwner
+local owner = {
   claim = function(conversation, id)
     local other = by_id[id]
     if other and other ~= conversation and other.record and other.record.id == id then
@@ -45,15 +45,15 @@ local registry = {
     end
     by_id[id] = conversation
   end,
-  drop = function(conversation, heir)
+  remove = function(conversation, successor)
     conversations[conversation] = nil
     for id, other in pairs(by_id) do
       if other == conversation then
-        by_id[id] = heir
+        by_id[id] = successor
       end
     end
     if current == conversation then
-      current = heir
+      current = successor
     end
     update_status()
   end,
@@ -61,38 +61,38 @@ local registry = {
 }
 
 ---@param workspace string
----@param how fun(conversation: segue.Conversation, done: segue.Opened)
+---@param open_first fun(conversation: segue.Conversation, callback: segue.OpenCallback)
 ---@param fallback? segue.Conversation
 ---@return segue.Conversation
-local function add(workspace, how, fallback)
-  local conversation = Conversation.new(registry, workspace, how, fallback)
+local function add(workspace, open_first, fallback)
+  local conversation = Conversation.new(owner, workspace, open_first, fallback)
   conversations[conversation] = true
   return conversation
 end
 
 ---@param params table of `session/open`
 ---@return segue.Conversation
-local function add_by(params)
-  return add(params.workspace, function(_, done)
-    opening.ask(params, done)
+local function add_by_params(params)
+  return add(params.workspace, function(_, callback)
+    open_requests.open(params, callback)
   end)
 end
 
 ---@param id string
 ---@return segue.Conversation
 local function add_by_id(id)
-  local params = opening.params({ session_id = id, tail = 0 })
-  local conversation = add(params.workspace, function(self, done)
-    opening.ask(params, function(err, result)
+  local params = open_requests.params({ session_id = id, tail = 0 })
+  local conversation = add(params.workspace, function(self, callback)
+    open_requests.open(params, function(err, result)
       if not err or err.kind ~= "SessionNotFound" then
-        return done(err, result)
+        return callback(err, result)
       end
-      self:say(
+      self:notify_once(
         "deleted",
-        "the conversation was deleted; what you say now begins a new one",
+        "the conversation was deleted; new events start a new one",
         vim.log.levels.WARN
       )
-      self:open_anew(done)
+      self:open_new(callback)
     end)
   end)
   by_id[id] = conversation
@@ -117,25 +117,26 @@ local function find_or_add(id)
   elseif id then
     return add_by_id(id)
   end
-  current = add_by(opening.params({ tail = 0 }))
+  current = add_by_params(open_requests.params({ tail = 0 }))
   return current
 end
 
+--- Open a session and make its conversation the current one, see |segue.open()|.
 ---@param opts segue.OpenOptions
 ---@param callback? fun(err?: segue.Error, session?: segue.Session)
 function M.open(opts, callback)
-  local params = opening.params(opts)
-  opening.ask(params, function(err, result)
+  local params = open_requests.params(opts)
+  open_requests.open(params, function(err, result)
     if err then
       return callback and callback(err)
     end
     local id = result.session.sessionId
     local conversation = by_id[id]
     if not conversation or (conversation.record and conversation.record.id ~= id) then
-      conversation = add_by(params)
+      conversation = add_by_params(params)
     end
-    conversation:take(result)
-    if not conversation.dropped then
+    conversation:adopt(result)
+    if not conversation.closed then
       current = conversation
     end
     update_status()
@@ -146,14 +147,15 @@ function M.open(opts, callback)
   end)
 end
 
+--- Queue events until they are stored, see |segue.append()|.
 ---@param events segue.NewEvent|segue.NewEvent[]
 ---@param opts segue.AppendOptions
 ---@param callback? fun(err?: segue.Error, result?: segue.AppendResult)
----@return string[]? ids
+---@return string[]? ids nil if one of the events can never be stored
 function M.append(events, opts, callback)
-  local unsent, fault = Outbox.checked(events)
-  if unsent then
-    return find_or_add(opts.session_id):append(unsent, callback)
+  local pending, fault = Outbox.prepare(events)
+  if pending then
+    return find_or_add(opts.session_id):append(pending, callback)
   end
   local err = { code = -32602, message = assert(fault) }
   config.notify("nothing was appended: " .. err.message, vim.log.levels.ERROR)
@@ -165,7 +167,8 @@ function M.append(events, opts, callback)
   return nil
 end
 
----@param opts { session_id?: string }
+--- Archive a session and open a new one in its place, see |segue.reset()|.
+---@param opts segue.SessionOptions
 ---@param callback? fun(err?: segue.Error, session?: segue.Session)
 function M.reset(opts, callback)
   local old = find(opts.session_id)
@@ -173,44 +176,45 @@ function M.reset(opts, callback)
     return M.open({ mode = "new" }, callback)
   end
   local old_id = old.record and old.record.id
-  -- If nothing is reset, what was said meanwhile belongs to the old one, which is still there.
-  local fresh = add(old.workspace, function(_, done)
+  -- If the reset fails, events appended meanwhile go back to the old conversation: it is the
+  -- fallback.
+  local new = add(old.workspace, function(_, on_opened)
     old:when_idle(function()
       old_id = old.record and old.record.id or old_id
-      opening.in_place_of(old.workspace, old_id, done)
+      open_requests.reset(old.workspace, old_id, on_opened)
     end)
   end, old)
-  fresh:when_opened(function(err, record)
+  new:when_opened(function(err, record)
     if not err then
-      old:drop(fresh)
-      listeners.tell("reset", record, { from = old_id })
+      old:close(new)
+      subscriptions.emit("reset", record, { from = old_id })
     end
     if callback then
       callback(err, record)
     end
   end)
   if current == old then
-    current = fresh
+    current = new
   end
   if old_id then
-    by_id[old_id] = fresh
+    by_id[old_id] = new
   end
-  fresh:flush()
+  new:flush()
 end
 
 ---@param id? string
 ---@param callback? fun(err?: segue.Error)
----@param ask fun(id: string, done: fun(err?: segue.Error))
-local function put_away(id, callback, ask)
+---@param request fun(id: string, callback: fun(err?: segue.Error)) Archives or deletes the session
+local function close_with(id, callback, request)
   local conversation = find(id)
   id = conversation and conversation.record and conversation.record.id or id
   if not id then
     local err = { code = -32602, message = "no conversation is open" }
     return callback and callback(err)
   end
-  ask(id, function(err)
+  request(id, function(err)
     if conversation and not err then
-      conversation:drop()
+      conversation:close()
     end
     if callback then
       callback(err)
@@ -218,16 +222,17 @@ local function put_away(id, callback, ask)
   end)
 end
 
----@param opts { session_id?: string }
+--- Archive a session once its queued events are stored, see |segue.archive()|.
+---@param opts segue.SessionOptions
 ---@param callback? fun(err?: segue.Error)
 function M.archive(opts, callback)
-  put_away(opts.session_id, callback, function(id, done)
+  close_with(opts.session_id, callback, function(id, on_archived)
     local function archive()
       server.request("session/archive", { sessionId = id }, function(err)
         if not err then
           server.request("session/close", { sessionId = id }, function() end)
         end
-        done(err)
+        on_archived(err)
       end)
     end
     local conversation = find(id)
@@ -239,25 +244,29 @@ function M.archive(opts, callback)
   end)
 end
 
----@param opts { session_id?: string }
+--- Delete a session with all its events, see |segue.delete()|.
+---@param opts segue.SessionOptions
 ---@param callback? fun(err?: segue.Error)
 function M.delete(opts, callback)
-  put_away(opts.session_id, callback, function(id, done)
-    server.request("session/delete", { sessionId = id }, done)
+  close_with(opts.session_id, callback, function(id, on_deleted)
+    server.request("session/delete", { sessionId = id }, on_deleted)
   end)
 end
 
+--- The session of the current conversation, or nil if none is open.
 ---@return segue.Session?
 function M.current()
   return current and current.record
 end
 
+--- The statusline text, see |segue.status()|. After the first call, changes redraw the statusline.
 ---@return string
 function M.status()
-  status_asked = true
-  return status_text
+  status_used = true
+  return status
 end
 
+--- How many events of all conversations are not stored yet.
 ---@return integer
 function M.unsent()
   local count = 0
@@ -267,39 +276,41 @@ function M.unsent()
   return count
 end
 
-local function settled()
-  return M.unsent() == 0 or server.is_hopeless()
+local function is_drained()
+  return M.unsent() == 0 or server.is_unavailable()
 end
 
-local ended = false
+local has_drained = false
 
--- Bring what is not stored yet to the server, in the little time that there is.
-local function finish()
-  if ended or vim.v.exiting == vim.NIL then
+-- Neovim exits: drain the outboxes within EXIT_TIMEOUT_MS; send what is left without waiting.
+local function drain_on_exit()
+  if has_drained or vim.v.exiting == vim.NIL then
     return
   end
-  ended = true
+  has_drained = true
   for conversation in pairs(conversations) do
-    conversation:try_now()
+    conversation:retry_now()
   end
-  vim.wait(LAST_MOMENT_MS, settled, 5)
+  vim.wait(EXIT_TIMEOUT_MS, is_drained, 5)
   if M.unsent() == 0 then
     return
   end
   for conversation in pairs(conversations) do
-    conversation:send_the_rest()
+    conversation:send_remaining()
   end
+  local count = format.count(M.unsent(), "event")
   vim.notify(
-    ("segue: Neovim ended before %s could be stored"):format(text.count(M.unsent(), "event")),
+    ("segue: %s not confirmed as stored before Neovim exited"):format(count),
     vim.log.levels.ERROR
   )
 end
 
-server.before_end(finish)
+-- Both: Neovim's LSP client may stop the server before or after this autocommand runs.
+server.before_shutdown(drain_on_exit)
 vim.api.nvim_create_autocmd("VimLeavePre", {
-  group = vim.api.nvim_create_augroup("segue_end", { clear = true }),
-  desc = "Segue: store what is not stored yet",
-  callback = finish,
+  group = vim.api.nvim_create_augroup("segue_exit", { clear = true }),
+  desc = "Segue: store queued events",
+  callback = drain_on_exit,
 })
 
 return M

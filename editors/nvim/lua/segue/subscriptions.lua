@@ -1,4 +1,4 @@
---- Who wants to know what happens to the sessions.
+--- Listeners for changes of this Neovim's conversations, see |segue.on()|.
 
 local M = {}
 
@@ -6,25 +6,27 @@ local M = {}
 ---@type table<segue.EventName, function[]>
 local listeners = { resumed = {}, appended = {}, reset = {}, moved = {} }
 
+--- Register a listener. Raises an error if there is no event of this name.
 ---@param name segue.EventName
 ---@param listener fun(session: segue.Session, detail: any)
----@return fun() off
+---@return fun() off Removes the listener
 function M.on(name, listener)
   local list = assert(listeners[name], "segue.on: there is no event " .. tostring(name))
   table.insert(list, listener)
   return function()
-    for place, other in ipairs(list) do
+    for index, other in ipairs(list) do
       if other == listener then
-        return table.remove(list, place)
+        return table.remove(list, index)
       end
     end
   end
 end
 
+--- Schedule a call of every listener that is registered for this event now.
 ---@param name segue.EventName
 ---@param session segue.Session
 ---@param detail any
-function M.tell(name, session, detail)
+function M.emit(name, session, detail)
   for _, listener in ipairs(listeners[name]) do
     vim.schedule(function()
       listener(session, detail)
