@@ -1,19 +1,17 @@
--- One life of a real editor. It is told what to do by its environment:
---   FIRST_LIGHT_COMMAND  the server's command, as a JSON array
---   FIRST_LIGHT_REPORT   the file that gets what was seen, as JSON
---   FIRST_LIGHT_EVENTS   how many events to append without waiting before it quits
+-- Uses the server with Neovim's own LSP client, without the plugin. Its environment:
+--   SEGUE_COMMAND  the server's command, as a JSON array
+--   SEGUE_REPORT   the file to write, as JSON
+--   SEGUE_EVENTS   how many events to append before Neovim exits, without waiting for responses
 
-local appended = tonumber(vim.env.FIRST_LIGHT_EVENTS)
-
-local function report(seen)
-  vim.fn.writefile({ vim.json.encode(seen) }, vim.env.FIRST_LIGHT_REPORT)
+local function write_report(report)
+  vim.fn.writefile({ vim.json.encode(report) }, vim.env.SEGUE_REPORT)
 end
 
 local function run()
   local root = vim.uv.cwd()
   local id = assert(vim.lsp.start({
     name = "segue",
-    cmd = vim.json.decode(vim.env.FIRST_LIGHT_COMMAND),
+    cmd = vim.json.decode(vim.env.SEGUE_COMMAND),
     root_dir = root,
   }, { attach = false }))
   local client = assert(vim.lsp.get_client_by_id(id))
@@ -21,21 +19,21 @@ local function run()
     vim.wait(20000, function()
       return client.initialized == true
     end, 5),
-    "the server did not answer initialize"
+    "the server did not respond to initialize"
   )
 
-  local answer = assert(client:request_sync("session/open", {
+  local response = assert(client:request_sync("session/open", {
     workspace = vim.uri_from_fname(root),
     tail = 1000,
   }, 20000))
-  assert(not answer.err, vim.inspect(answer.err))
-  local opened = answer.result
+  assert(not response.err, vim.inspect(response.err))
+  local opened = response.result
 
   local contents = {}
   for _, event in ipairs(opened.events) do
     table.insert(contents, event.data.content)
   end
-  report({
+  write_report({
     session = opened.session.sessionId,
     resumed = opened.resumed,
     contents = contents,
@@ -43,7 +41,7 @@ local function run()
     editor = vim.uv.os_getpid(),
   })
 
-  for number = 1, appended do
+  for number = 1, tonumber(vim.env.SEGUE_EVENTS) do
     client:request("session/append", {
       sessionId = opened.session.sessionId,
       events = { { type = "user_message", data = { content = "event " .. number } } },
@@ -53,7 +51,7 @@ end
 
 local ok, problem = xpcall(run, debug.traceback)
 if not ok then
-  report({ problem = tostring(problem) })
+  write_report({ problem = tostring(problem) })
   vim.cmd("cquit!")
 end
 vim.cmd("qa!")

@@ -1,11 +1,11 @@
--- Chats of CodeCompanion that talk to a model which the specs play: the stand-in beside this file,
--- or the real plugin. What the specs do with them is the same.
+-- Drives chats of CodeCompanion with scripted model replies: of the fake plugin beside this file, or
+-- of the real one. Tests use both in the same way.
 
 local M = {}
 
 local here = vim.fs.dirname(debug.getinfo(1, "S").source:sub(2))
 
--- What the model is sent, and what it answers to it.
+-- The messages of each request to the model, its next replies, and the functions of its tools.
 M.sent = {}
 M.replies = {}
 M.tools = {}
@@ -15,8 +15,8 @@ local function next_reply()
   return type(reply) == "function" and reply() or reply
 end
 
-local function use_standin()
-  vim.opt.rtp:prepend(vim.fs.joinpath(here, "standin"))
+local function use_fake()
+  vim.opt.rtp:prepend(vim.fs.joinpath(here, "fake_codecompanion"))
   local Chat = require("codecompanion.interactions.chat")
   Chat.model = function(messages)
     table.insert(M.sent, messages)
@@ -40,8 +40,8 @@ local function stream(reply, handlers)
   if reply.text then
     handlers.stream(nil, chunk({ role = "assistant", content = reply.text }))
   end
-  for place, call in ipairs(reply.calls or {}) do
-    local part = vim.tbl_extend("force", { index = place - 1 }, call)
+  for index, call in ipairs(reply.calls or {}) do
+    local part = vim.tbl_extend("force", { index = index - 1 }, call)
     handlers.stream(nil, chunk({ role = "assistant", tool_calls = { part } }))
   end
   handlers.stream(nil, "data: [DONE]")
@@ -49,7 +49,7 @@ end
 
 local function real_tool(name)
   return {
-    description = "a tool of the specs",
+    description = "a tool of the tests",
     callback = function()
       return {
         name = name,
@@ -104,7 +104,7 @@ local function use_real(codecompanion, plenary)
     interactions = {
       chat = {
         adapter = "fake",
-        tools = { look = real_tool("look"), list = real_tool("list") },
+        tools = { inspect_file = real_tool("inspect_file"), list = real_tool("list") },
       },
       background = { chat = { opts = { enabled = false } } },
     },
@@ -113,24 +113,24 @@ local function use_real(codecompanion, plenary)
   })
 end
 
---- Make the plugin available, as a plugin manager would.
-function M.use(t)
-  if t.given.codecompanion then
-    use_real(t.given.codecompanion, t.given.plenary)
+--- Put CodeCompanion on the runtimepath and set it up, as a plugin manager would.
+function M.load_plugin(t)
+  if t.args.codecompanion then
+    use_real(t.args.codecompanion, t.args.plenary)
   else
-    use_standin()
+    use_fake()
   end
   M.t = t
   return require("codecompanion")
 end
 
-function M.call(id, name, arguments)
+function M.tool_call(id, name, arguments)
   return { id = id, type = "function", ["function"] = { name = name, arguments = arguments } }
 end
 
-function M.write(chat, text)
+function M.type(chat, prompt)
   vim.bo[chat.bufnr].modifiable = true
-  vim.api.nvim_buf_set_lines(chat.bufnr, -2, -1, false, vim.split(text, "\n"))
+  vim.api.nvim_buf_set_lines(chat.bufnr, -2, -1, false, vim.split(prompt, "\n"))
 end
 
 local turns = {}
@@ -141,20 +141,20 @@ vim.api.nvim_create_autocmd("User", {
   end,
 })
 
---- Run something that makes the model answer, and wait for the end of the turn.
-function M.turn(chat, act)
+--- Call a function that submits the chat, and wait until the turn is done.
+function M.run_turn(chat, submit)
   local before = turns[chat.bufnr] or 0
-  act()
-  M.t.wait("the turn ends", function()
+  submit()
+  M.t.wait("the turn is done", function()
     return (turns[chat.bufnr] or 0) > before
   end)
 end
 
---- Say something, and wait for the end of the turn.
-function M.say(chat, text, ...)
+--- Submit a prompt, to which the model gives these replies, and wait until the turn is done.
+function M.submit(chat, prompt, ...)
   M.replies = { ... }
-  M.turn(chat, function()
-    M.write(chat, text)
+  M.run_turn(chat, function()
+    M.type(chat, prompt)
     chat:submit()
   end)
 end
@@ -173,20 +173,20 @@ function M.compact(chat, summary)
   assert(compaction.compact(chat, { min_token_savings = 0 }))
 end
 
-function M.text(chat)
+function M.buffer_text(chat)
   return table.concat(vim.api.nvim_buf_get_lines(chat.bufnr, 0, -1, false), "\n")
 end
 
---- The lines that are shown below the text of the chat, and are not in it.
-function M.offer(chat)
+--- The virtual lines below the chat, in which an offer to resume is shown.
+function M.offer_text(chat)
   local namespace = vim.api.nvim_get_namespaces().segue_offer
   local lines = {}
   if namespace and vim.api.nvim_buf_is_valid(chat.bufnr) then
     local marks = vim.api.nvim_buf_get_extmarks(chat.bufnr, namespace, 0, -1, { details = true })
     for _, mark in ipairs(marks) do
       for _, chunks in ipairs(mark[4].virt_lines or {}) do
-        table.insert(lines, table.concat(vim.tbl_map(function(piece)
-          return piece[1]
+        table.insert(lines, table.concat(vim.tbl_map(function(part)
+          return part[1]
         end, chunks)))
       end
     end

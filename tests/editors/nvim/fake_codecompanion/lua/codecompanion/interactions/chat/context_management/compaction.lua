@@ -1,6 +1,6 @@
 local M = {}
 
-local function retained(messages)
+local function messages_to_keep(messages)
   local kept = {}
   for _, message in ipairs(messages) do
     local tag = message._meta.tag
@@ -17,7 +17,7 @@ local function retained(messages)
 end
 
 function M.compact(chat)
-  local kept = retained(chat.messages)
+  local kept = messages_to_keep(chat.messages)
   require("codecompanion.interactions.chat").fire("ChatCompacting", {
     bufnr = chat.bufnr,
     id = chat.id,

@@ -1,34 +1,33 @@
--- What people see.
+-- Commands, pickers, transcripts, completion, help and health checks.
 
 local segue = require("segue")
 
 local M = {}
 
-local function session_of(t, contents)
-  local session = t.ok("open", { mode = "new" })
-  segue.append(vim.tbl_map(t.said, contents))
+local function new_session(t, contents)
+  local session = t.call_ok("open", { mode = "new" })
+  segue.append(vim.tbl_map(t.user_message, contents))
   t.wait_until_stored()
   return session.id
 end
 
--- Answer vim.ui.select, and remember what was asked.
-local function answer_with(t, choose)
-  local asked = {}
-  ---@diagnostic disable-next-line: duplicate-set-field
+-- Replace vim.ui.select: choose an item by function, and record each call.
+local function stub_select(t, choose)
+  local selects = {}
+  ---@diagnostic disable-next-line: duplicate-set-field -- replaced, to record its calls
   vim.ui.select = function(items, opts, on_choice)
-    local words = vim.tbl_map(opts.format_item or tostring, items)
-    table.insert(asked, { prompt = opts.prompt, kind = opts.kind, items = words })
-    local place = choose(words)
-    on_choice(place and items[place], place)
+    local labels = vim.tbl_map(opts.format_item or tostring, items)
+    table.insert(selects, { prompt = opts.prompt, kind = opts.kind, items = labels })
+    local index = choose(labels)
+    on_choice(index and items[index], index)
   end
-  t.asked = asked
-  return asked
+  return selects
 end
 
 function M.picker(t)
-  local older = session_of(t, { "The older one\nwith a second line", "again" })
-  local newer = session_of(t, { "The newer one" })
-  local asked = answer_with(t, function()
+  local older = new_session(t, { "The older one\nwith a second line", "again" })
+  local newer = new_session(t, { "The newer one" })
+  local selects = stub_select(t, function()
     return 2
   end)
   vim.cmd.Segue("resume")
@@ -45,40 +44,40 @@ function M.picker(t)
   t.wait("the newer one is current", function()
     return segue.current().id == newer
   end)
-  return { asked = asked, older = older, newer = newer, name = name }
+  return { selects = selects, older = older, newer = newer, name = name }
 end
 
 function M.cancelled_and_empty(t)
   vim.cmd.Segue("resume")
-  t.wait("a word", function()
+  t.wait("a notification", function()
     return #t.notices > 0
   end)
-  session_of(t, { "one" })
-  local asked = answer_with(t, function()
+  new_session(t, { "one" })
+  local selects = stub_select(t, function()
     return nil
   end)
   vim.cmd.Segue("resume")
   t.wait("the picker", function()
-    return #asked > 0
+    return #selects > 0
   end)
-  return { asked = asked }
+  return { selects = selects }
 end
 
-function M.delete_asks(t)
-  local id = session_of(t, { "precious" })
-  local answer = 1
-  local asked = answer_with(t, function()
-    return answer
+function M.delete_confirms(t)
+  local id = new_session(t, { "precious" })
+  local choice = 1
+  local selects = stub_select(t, function()
+    return choice
   end)
   vim.cmd.Segue("delete")
   vim.wait(100)
-  local kept = #t.ok("list", {}).sessions
-  answer = 2
+  local kept = #t.call_ok("list", {}).sessions
+  choice = 2
   vim.cmd.Segue("delete")
-  t.wait("it is deleted", function()
+  t.wait("no session is open", function()
     return segue.current() == nil
   end)
-  return { id = id, asked = asked, kept = kept, left = #t.ok("list", {}).sessions }
+  return { id = id, selects = selects, kept = kept, left = #t.call_ok("list", {}).sessions }
 end
 
 function M.transcript(t)
@@ -86,25 +85,25 @@ function M.transcript(t)
   for number = 1, 350 do
     contents[number] = ("message %03d"):format(number)
   end
-  local id = session_of(t, contents)
+  local id = new_session(t, contents)
   vim.cmd.Segue("show")
-  local function text()
+  local function content()
     return table.concat(t.lines(), "\n")
   end
-  t.wait("the newest", function()
-    return text():find("message 350", 1, true)
+  t.wait("the newest page", function()
+    return content():find("message 350", 1, true)
   end)
-  local seen = {
+  local report = {
     name = vim.api.nvim_buf_get_name(0),
     filetype = vim.bo.filetype,
     modifiable = vim.bo.modifiable,
     at_end = vim.fn.line(".") == vim.fn.line("$"),
-    first_page = { text():match("message %d+"), select(2, text():gsub("message %d+", "")) },
+    first_page = { content():match("message %d+"), select(2, content():gsub("message %d+", "")) },
     pages = 0,
-    steady = true,
+    view_is_kept = true,
   }
-  while not text():find("Start of conversation", 1, true) do
-    assert(seen.pages < 10, "pages without end")
+  while not content():find("Start of conversation", 1, true) do
+    assert(report.pages < 10, "too many pages")
     local lines = vim.fn.line("$")
     vim.cmd("normal! gg")
     local heading, message = vim.fn.getline(3), vim.fn.getline(5)
@@ -113,37 +112,37 @@ function M.transcript(t)
       return vim.fn.line("$") > lines
     end)
     local top = vim.fn.line("w0")
-    seen.steady = seen.steady
+    report.view_is_kept = report.view_is_kept
       and top == vim.fn.line(".")
       and vim.fn.getline(top + 2) == heading
       and vim.fn.getline(top + 4) == message
-    seen.pages = seen.pages + 1
+    report.pages = report.pages + 1
   end
   local order = {}
-  for number in text():gmatch("message (%d+)") do
+  for number in content():gmatch("message (%d+)") do
     table.insert(order, tonumber(number))
   end
-  seen.order = order
-  seen.id = id
-  seen.refused = not pcall(vim.cmd, "normal! dd") or vim.fn.line("$") == #t.lines()
-  seen.can_write = pcall(vim.api.nvim_buf_set_lines, 0, 0, 1, false, { "no" })
+  report.order = order
+  report.id = id
+  report.change_fails = not pcall(vim.cmd, "normal! dd") or vim.fn.line("$") == #t.lines()
+  report.api_can_change = pcall(vim.api.nvim_buf_set_lines, 0, 0, 1, false, { "no" })
   vim.cmd("normal! G")
-  segue.append(t.said("message 351"))
-  t.wait("what is new", function()
-    return text():find("message 351", 1, true)
+  segue.append(t.user_message("message 351"))
+  t.wait("the new event", function()
+    return content():find("message 351", 1, true)
   end)
-  seen.follows = vim.fn.line(".") == vim.fn.line("$")
+  report.follows = vim.fn.line(".") == vim.fn.line("$")
   vim.cmd.edit()
-  t.wait("it is read again", function()
-    return text():find("message 252", 1, true) and not text():find("message 251", 1, true)
+  t.wait("the reloaded page", function()
+    return content():find("message 252", 1, true) and not content():find("message 251", 1, true)
   end)
-  return seen
+  return report
 end
 
-function M.every_kind(t)
-  t.ok("open", { mode = "new" })
+function M.every_event_type(t)
+  t.call_ok("open", { mode = "new" })
   segue.append({
-    t.said("Please look at\nparser.py"),
+    t.user_message("Please look at\nparser.py"),
     { type = "text", data = { content = "I am looking.\n\n```python\nx = 1\n```" } },
     { type = "tool_call", data = { id = "c1", name = "read_file", input = { path = "parser.py" } } },
     {
@@ -157,7 +156,7 @@ function M.every_kind(t)
   })
   t.wait_until_stored()
   vim.cmd.Segue("show")
-  t.wait("the end", function()
+  t.wait("the last event", function()
     return table.concat(t.lines(), "\n"):find("thing", 1, true)
   end)
   return { lines = t.lines() }
@@ -172,7 +171,7 @@ function M.plain_buffers(t)
   vim.cmd("Segue append text")
   vim.cmd("Segue nonsense")
   t.wait_until_stored()
-  local page = t.ok("events", {})
+  local page = t.call_ok("events", {})
   return {
     events = vim.tbl_map(function(event)
       return { event.type, event.data.content }
@@ -183,7 +182,7 @@ end
 function M.info_and_list(t)
   local echoed = {}
   local echo = vim.api.nvim_echo
-  ---@diagnostic disable-next-line: duplicate-set-field
+  ---@diagnostic disable-next-line: duplicate-set-field -- replaced, to record its output
   vim.api.nvim_echo = function(chunks, ...)
     table.insert(
       echoed,
@@ -193,7 +192,7 @@ function M.info_and_list(t)
     )
     return echo(chunks, ...)
   end
-  local function shown(command)
+  local function output_of(command)
     local count = #echoed
     vim.cmd.Segue(command)
     t.wait(command, function()
@@ -201,22 +200,22 @@ function M.info_and_list(t)
     end)
     return echoed[#echoed]
   end
-  local before = shown("info")
-  local id = session_of(t, { "Fix the parser" })
-  local seen = { before = before, info = shown("info"), list = shown("list"), id = id }
+  local before = output_of("info")
+  local id = new_session(t, { "Fix the parser" })
+  local report = { before = before, info = output_of("info"), list = output_of("list"), id = id }
   vim.cmd.Segue("log")
-  seen.log = vim.api.nvim_buf_get_name(0)
-  seen.log_path = vim.lsp.log.get_filename()
-  return seen
+  report.log = vim.api.nvim_buf_get_name(0)
+  report.log_path = vim.lsp.log.get_filename()
+  return report
 end
 
 function M.completion(t)
   local function completed(line)
     return vim.fn.getcompletion(line, "cmdline")
   end
-  local id = session_of(t, { "one" })
+  local id = new_session(t, { "one" })
   completed("Segue show ")
-  t.ok("list", {})
+  t.call_ok("list", {})
   vim.wait(50)
   return {
     id = id,
@@ -229,7 +228,7 @@ function M.completion(t)
   }
 end
 
-function M.at_home(t)
+function M.footprint(t)
   local names = { "resume", "new", "list", "show", "archive", "delete", "info", "log" }
   local missing = vim.tbl_filter(function(name)
     return vim.fn.maparg(("<Plug>(segue-%s)"):format(name), "n") == ""
@@ -237,8 +236,8 @@ function M.at_home(t)
   local mapped = {}
   for _, mode in ipairs({ "n", "x", "i", "c", "o", "t" }) do
     for _, map in ipairs(vim.api.nvim_get_keymap(mode)) do
-      local told = (map.desc or "") .. (map.rhs or "")
-      if told:find("[Ss]egue") and not vim.startswith(map.lhs, "<Plug>(segue-") then
+      local description = (map.desc or "") .. (map.rhs or "")
+      if description:find("[Ss]egue") and not vim.startswith(map.lhs, "<Plug>(segue-") then
         table.insert(mapped, map.lhs)
       end
     end
@@ -255,9 +254,9 @@ function M.at_home(t)
 end
 
 function M.help(t)
-  vim.cmd.helptags(vim.fs.joinpath(t.given.plugin, "doc"))
+  vim.cmd.helptags(vim.fs.joinpath(t.args.plugin, "doc"))
   local found = {}
-  for _, tag in ipairs(t.given.tags) do
+  for _, tag in ipairs(t.args.tags) do
     local ok, err = pcall(vim.cmd.help, tag)
     found[tag] = ok and vim.fs.basename(vim.api.nvim_buf_get_name(0)) or err
   end
@@ -265,14 +264,14 @@ function M.help(t)
 end
 
 function M.health(t)
-  t.ok("append", t.said("one"), nil)
+  t.call_ok("append", t.user_message("one"), nil)
   vim.cmd.checkhealth("segue")
   return { text = table.concat(t.lines(), "\n") }
 end
 
-function M.wrong_settings(t)
-  vim.g.segue = { cmd = t.given.cmd, continue_minutes = "an hour", colour = "red" }
-  t.ok("open", nil)
+function M.invalid_settings(t)
+  vim.g.segue = { cmd = t.args.cmd, continue_minutes = "an hour", colour = "red" }
+  t.call_ok("open", nil)
   require("segue.config").get()
   vim.cmd.checkhealth("segue")
   require("segue").setup({ continue_minutes = 5, notify = false })

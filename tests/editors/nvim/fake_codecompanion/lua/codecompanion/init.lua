@@ -1,4 +1,4 @@
--- Behaves as codecompanion.nvim 19 does towards other plugins: its functions, events, and messages.
+-- A fake of codecompanion.nvim 19: the functions, events and messages that other plugins use.
 
 local Chat = require("codecompanion.interactions.chat")
 

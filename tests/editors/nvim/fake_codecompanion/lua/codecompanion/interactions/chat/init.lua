@@ -1,12 +1,12 @@
--- The messages have exactly the shapes of the real ones: `_meta.id` is a hash of the content, the
--- text and the calls of one reply are two messages, the outputs of one call are merged in place.
+-- Messages have exactly the fields of the real plugin: `_meta.id` is a hash of the content, the text
+-- and the calls of one reply are two messages, and outputs of one call are merged into one message.
 
 local Chat = {}
 Chat.__index = Chat
 
 local chats, last_chat = {}, nil
 
--- What the specs set: the model, and the tools by name.
+-- Set by tests: the model, the tools by name, and the type of the adapter.
 Chat.model = nil
 Chat.tools = {}
 Chat.adapter_type = "http"
@@ -33,14 +33,14 @@ end
 
 local HEADERS = { user = "## Me", llm = "## CodeCompanion (fake)" }
 
-local function set_lines(bufnr, from, to, lines)
+local function set_lines(bufnr, first, last, lines)
   vim.bo[bufnr].modifiable = true
-  vim.api.nvim_buf_set_lines(bufnr, from, to, false, lines)
+  vim.api.nvim_buf_set_lines(bufnr, first, last, false, lines)
 end
 
 function UI:render(messages)
   local lines, last_role = {}, nil
-  for place, message in ipairs(messages) do
+  for index, message in ipairs(messages) do
     local hidden = message.opts and message.opts.visible == false
     if message.role ~= "system" and not hidden then
       if message.role ~= last_role and HEADERS[message.role] then
@@ -49,9 +49,9 @@ function UI:render(messages)
       end
       vim.list_extend(lines, vim.split(message.content or "", "\n"))
       last_role = message.role
-      -- It is read from the buffer when it is submitted.
-      if place == #messages then
-        table.remove(messages, place)
+      -- The last message is the draft, which `submit` reads from the buffer.
+      if index == #messages then
+        table.remove(messages, index)
       end
     end
   end
@@ -122,9 +122,9 @@ function Chat.last_chat()
 end
 
 function Chat:find_header()
-  for place, line in ipairs(vim.api.nvim_buf_get_lines(self.bufnr, 0, -1, false)) do
+  for index, line in ipairs(vim.api.nvim_buf_get_lines(self.bufnr, 0, -1, false)) do
     if line == HEADERS.user then
-      self.header_line = place
+      self.header_line = index
     end
   end
 end
@@ -201,7 +201,7 @@ function Chat:add_lines(content)
   set_lines(self.bufnr, -1, -1, vim.split(content, "\n"))
 end
 
-local function typed(self)
+local function prompt_text(self)
   local lines = vim.api.nvim_buf_get_lines(self.bufnr, self.header_line, -1, false)
   return vim.trim(table.concat(
     vim.tbl_filter(function(line)
@@ -217,7 +217,7 @@ function Chat:submit(opts)
     return
   end
   if not opts.auto_submit then
-    local content = typed(self)
+    local content = prompt_text(self)
     self:dispatch("on_before_submit", {})
     self:add_message({ role = "user", content = content })
     self:add_lines("\n" .. HEADERS.llm .. "\n")
