@@ -62,7 +62,7 @@ function M.create(session_id, last_seq, callback)
     local copies = vim.tbl_map(copy_event, events)
     local note = {
       content = "[Note: another editor window continued this conversation from this point. "
-        .. "Everything above is a copy; everything below was said in this window only.]",
+        .. "Everything above is a copy; everything below was added in this window only.]",
       copied_from = session_id,
     }
     table.insert(copies, new_event("system_context", note))

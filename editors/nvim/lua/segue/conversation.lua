@@ -89,8 +89,8 @@ function Conversation:is_open()
   return self.record ~= nil and self.generation == server.generation()
 end
 
---- Queue events. They are sent on the next turn of the event loop, together with all that are
---- appended until then. The callback runs once: when all of them are stored, or one is rejected.
+--- Queue events. They are sent in the next iteration of the event loop, in one batch with those
+--- appended before it. The callback runs once: when all of them are stored, or one is rejected.
 ---@param events segue.PendingEvent[]
 ---@param callback? fun(err?: segue.Error, result?: segue.AppendResult)
 ---@return string[] ids

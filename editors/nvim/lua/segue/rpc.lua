@@ -16,6 +16,7 @@ local M = {}
 local FrameParser = {}
 FrameParser.__index = FrameParser
 
+--- A parser at the start of a stream.
 ---@param on_frame fun(body: string) Called with the body of each complete frame
 ---@return segue.FrameParser
 function FrameParser.new(on_frame)
@@ -38,6 +39,7 @@ function FrameParser:parse_header()
   return true
 end
 
+--- Parse the next bytes of the stream. Raises an error if a header has no Content-Length.
 ---@param chunk string
 function FrameParser:feed(chunk)
   table.insert(self.chunks, chunk)
@@ -75,6 +77,7 @@ end
 local Connection = {}
 Connection.__index = Connection
 
+--- Start the process. Raises an error if it cannot be created.
 ---@param cmd string[]
 ---@param dispatchers vim.lsp.rpc.Dispatchers
 ---@param options segue.RpcOptions
@@ -171,6 +174,8 @@ function Connection:on_response(message, body)
   call.callback(err, message.result)
 end
 
+--- Send a request. If it was sent, the callback runs with its response; never, if the process exits
+--- before it responds.
 ---@param method string
 ---@param params? table
 ---@param callback fun(err?: table, result?: any)
@@ -190,6 +195,7 @@ function Connection:request(method, params, callback, on_response)
   return false
 end
 
+--- Send a notification.
 ---@param method string
 ---@param params? table
 ---@return boolean sent
@@ -197,17 +203,20 @@ function Connection:notify(method, params)
   return self:send({ method = method, params = params })
 end
 
+--- Whether the process has exited or is exiting.
 ---@return boolean
 function Connection:is_closing()
   return self.process:is_closing()
 end
 
+--- Terminate the process with SIGTERM.
 function Connection:terminate()
   self.options.before_shutdown()
   self.process:kill("sigterm")
 end
 
----@return vim.lsp.rpc.PublicClient whose functions take no `self`
+--- The connection in the form of |vim.lsp.rpc.start()|: functions without `self`.
+---@return vim.lsp.rpc.PublicClient
 function Connection:client()
   return {
     request = function(...)

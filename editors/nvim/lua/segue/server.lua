@@ -320,8 +320,8 @@ function M.generation()
   return generation
 end
 
---- Whether requests fail until the user acts: the server is not installed, crashed too often, or
---- has another protocol version.
+--- Whether new requests fail: the server is not installed, crashed too often, or has another
+--- protocol version.
 ---@return boolean
 function M.is_unavailable()
   return failure ~= nil or not_found_notified

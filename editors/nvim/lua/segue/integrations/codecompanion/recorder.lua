@@ -114,8 +114,8 @@ local function sync_up_to(recording, last_index)
       if ok then
         vim.list_extend(events, converted)
       else
-        local text = "a message could not be recorded: " .. tostring(converted)
-        error_handler.notify_once("message", text)
+        local notice = "a message could not be recorded: " .. tostring(converted)
+        error_handler.notify_once("message", notice)
       end
     end
   end
