@@ -1,4 +1,5 @@
-// This file mirrors server/segue/lsp/protocol.py; tests/test_docs.py holds the two against each other.
+// The server's methods with their params and results. Must match the server's method table: tests/test_docs.py
+// compares the two.
 
 import type { Boundary, Event, NewEvent, Placement, Session } from "../segue";
 
@@ -99,7 +100,7 @@ export interface SetMetadataParams {
 export interface Nothing {
 }
 
-/** Every method, with its params and its result. */
+/** Every method of the server, with its params and its result. */
 export interface Methods {
   "session/open": [OpenParams, OpenResult];
   "session/append": [AppendParams, AppendResult];
@@ -116,12 +117,35 @@ export interface Methods {
   "session/setMetadata": [SetMetadataParams, Nothing];
 }
 
+/** The name of a method of the server. */
 export type Method = keyof Methods;
 
-/** One request; rejects with a `RefusedError` or, if no answer can come any more, a `LostError`. */
+/**
+ * Every event type that the extension knows, and whether the server counts it as model-visible. `system_context` is
+ * not: it alone makes no conversation. It is sent to the model nevertheless, as a note.
+ */
+export const EVENT_TYPES = {
+  user_message: true,
+  text: true,
+  tool_call: true,
+  tool_result: true,
+  skill_invocation: true,
+  system_context: false,
+  out_of_band_output: false,
+} as const;
+
+/** An event type that the extension knows. */
+export type EventType = keyof typeof EVENT_TYPES;
+
+/** Whether the extension knows this event type. Others are stored and shown as JSON. */
+export function isKnownEventType(type: string): type is EventType {
+  return Object.hasOwn(EVENT_TYPES, type);
+}
+
+/** Send one request. Rejects with a `RefusedError`, or with a `ConnectionLostError` if no response can arrive. */
 export type Request = <M extends Method>(method: M, params: Methods[M][0]) => Promise<Methods[M][1]>;
 
-/** The server refused a request; `kind` says why, as server/PROTOCOL.md lists it. */
+/** The server refused a request. `kind` is one of the error kinds of server/PROTOCOL.md. */
 export class RefusedError extends Error {
   override readonly name = "SegueError";
 
@@ -134,20 +158,20 @@ export class RefusedError extends Error {
   }
 }
 
-/** The server went away before it answered: whether the request took effect is not known. */
-export class LostError extends Error {
-  override readonly name = "LostError";
+/** The connection closed before the response arrived: it is unknown whether the request took effect. */
+export class ConnectionLostError extends Error {
+  override readonly name = "ConnectionLostError";
 
   constructor(
     message: string,
-    /** Which run of the server it was lost with. */
-    readonly run: number,
+    /** The generation of the server that the request was sent to; 0 if no server could be started. */
+    readonly generation: number,
   ) {
     super(message);
   }
 }
 
-/** Tell whether *error* is a refusal of this *kind*. */
+/** Whether *error* is a refusal of this *kind*. */
 export function isKind(error: unknown, kind: string): error is RefusedError {
   return error instanceof RefusedError && error.kind === kind;
 }

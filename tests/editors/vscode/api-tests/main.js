@@ -1,21 +1,21 @@
-// Tests of the API that the extension gives to other extensions, in the real extension host.
+// Tests the API for other extensions in the real extension host, and writes a report.
 
 const assert = require("node:assert/strict");
 const fs = require("node:fs");
 const vscode = require("vscode");
 
-const said = (content) => ({ type: "user_message", data: { content } });
+const userMessage = (content) => ({ type: "user_message", data: { content } });
 
 const TESTS = {
-  async "the API says which version it is"(segue) {
+  async "the API has version 1"(segue) {
     assert.equal(segue.apiVersion, 1);
   },
 
-  async "what is appended is acknowledged with its place and can be read"(segue) {
+  async "appended events are acknowledged with their seq and can be read"(segue) {
     const { session, resumed, reason } = await segue.open({ mode: "new" });
     assert.equal(resumed, false);
     assert.match(reason, /new session/);
-    const appended = await segue.append(session.sessionId, [said("one"), said("two")]);
+    const appended = await segue.append(session.sessionId, [userMessage("one"), userMessage("two")]);
     assert.equal(appended.eventCount, 2);
     assert.deepEqual(appended.events.map(({ seq }) => seq), [1, 2]);
     assert.match(appended.events[0].id, /^[0-9a-f]{8}-[0-9a-f]{4}-7/);
@@ -25,12 +25,12 @@ const TESTS = {
 
   async "the same event twice is stored once"(segue) {
     const { session } = await segue.open({ mode: "new" });
-    const event = { ...said("once"), id: "mine" };
+    const event = { ...userMessage("once"), id: "mine" };
     await segue.append(session.sessionId, [event]);
     assert.equal((await segue.append(session.sessionId, [event])).duplicates, 1);
   },
 
-  async "a refusal says what and where"(segue) {
+  async "a refusal has its kind and the path of the error"(segue) {
     const { session } = await segue.open({ mode: "new" });
     await assert.rejects(segue.append(session.sessionId, [{ type: "text", data: {} }]), (error) => {
       assert.deepEqual([error.name, error.kind], ["SegueError", "InvalidParams"]);
@@ -40,19 +40,19 @@ const TESTS = {
     await assert.rejects(segue.open({ sessionId: "nobody" }), { kind: "SessionNotFound" });
   },
 
-  async "who listens hears of appends and of another current conversation"(segue) {
+  async "listeners are notified of appends and of a new current conversation"(segue) {
     const appends = [];
     const changes = [];
     const listeners = [segue.onDidAppend((e) => appends.push(e)), segue.onDidChangeSession((e) => changes.push(e))];
     const { session } = await segue.open({ mode: "new" });
-    await segue.append(session.sessionId, [said("heard")]);
+    await segue.append(session.sessionId, [userMessage("one")]);
     const second = await segue.reset(session.sessionId);
-    await segue.append(second.session.sessionId, [said("again")]);
+    await segue.append(second.session.sessionId, [userMessage("two")]);
     await segue.archive(second.session.sessionId);
     for (const listener of listeners) {
       listener.dispose();
     }
-    assert.deepEqual(appends.map(({ appended }) => appended[0].data.content), ["heard", "again"]);
+    assert.deepEqual(appends.map(({ appended }) => appended[0].data.content), ["one", "two"]);
     assert.deepEqual(
       [changes[0].session.sessionId, changes.at(-1).session],
       [session.sessionId, undefined],
@@ -60,12 +60,12 @@ const TESTS = {
     assert.ok(changes.some((change) => change.session?.sessionId === second.session.sessionId));
   },
 
-  async "a list is of one workspace, newest first, the archived ones on request"(segue) {
+  async "a list is limited to the workspace, newest first, with archived ones on request"(segue) {
     const workspace = vscode.workspace.workspaceFolders[0].uri;
     const first = (await segue.open({ workspace, mode: "new" })).session.sessionId;
-    await segue.append(first, [said("first")]);
+    await segue.append(first, [userMessage("first")]);
     const second = (await segue.open({ workspace, mode: "new" })).session.sessionId;
-    await segue.append(second, [said("second")]);
+    await segue.append(second, [userMessage("second")]);
     await segue.archive(first);
     const ids = async (options) => (await segue.list({ workspace, ...options })).sessions.map((s) => s.sessionId);
     assert.deepEqual((await ids({ limit: 1 })), [second]);
@@ -73,45 +73,45 @@ const TESTS = {
     assert.ok((await ids({ archived: true })).includes(first));
   },
 
-  async "what is appended at once is stored in the order of the calls"(segue) {
+  async "concurrent appends are stored in the order of the calls"(segue) {
     const { session } = await segue.open({ mode: "new" });
-    const words = Array.from({ length: 30 }, (_, place) => `word ${place}`);
-    await Promise.all(words.map((word) => segue.append(session.sessionId, [said(word)])));
+    const contents = Array.from({ length: 30 }, (_, index) => `message ${index}`);
+    await Promise.all(contents.map((content) => segue.append(session.sessionId, [userMessage(content)])));
     const { events } = await segue.events(session.sessionId);
-    assert.deepEqual(events.map(({ data }) => data.content), words);
+    assert.deepEqual(events.map(({ data }) => data.content), contents);
   },
 
-  async "a server that is restarted in the middle loses nothing and doubles nothing"(segue) {
+  async "a restart of the server loses and duplicates no event"(segue) {
     const { session } = await segue.open({ mode: "new" });
-    await segue.append(session.sessionId, [said("first")]);
-    const words = Array.from({ length: 30 }, (_, place) => `word ${place}`);
-    const all = Promise.all(words.map((word) => segue.append(session.sessionId, [said(word)])));
+    await segue.append(session.sessionId, [userMessage("first")]);
+    const contents = Array.from({ length: 30 }, (_, index) => `message ${index}`);
+    const all = Promise.all(contents.map((content) => segue.append(session.sessionId, [userMessage(content)])));
     await vscode.commands.executeCommand("segue.restart");
     await all;
     const { events } = await segue.events(session.sessionId);
     const messages = events.filter(({ type }) => type === "user_message");
-    assert.deepEqual(messages.map(({ data }) => data.content), ["first", ...words]);
+    assert.deepEqual(messages.map(({ data }) => data.content), ["first", ...contents]);
   },
 
-  async "a transcript is read-only Markdown, and no link in it runs a command"(segue) {
+  async "a transcript is read-only Markdown without command links"(segue) {
     const { session } = await segue.open({ mode: "new" });
     const links = "[a](command:workbench.action.quit) <command:a> [b](&#99;ommand:b) [c](#you) https://example.org";
-    await segue.append(session.sessionId, [said(links)]);
+    await segue.append(session.sessionId, [userMessage(links)]);
     await vscode.commands.executeCommand("segue.showTranscript");
     const { document } = vscode.window.activeTextEditor;
     assert.deepEqual([document.uri.scheme, document.languageId], ["segue", "markdown"]);
     assert.equal(vscode.workspace.fs.isWritableFileSystem("segue") ?? false, false);
-    const targets = await linksOf(document, "#you");
+    const targets = await findLinkTargets(document, "#you");
     assert.deepEqual(targets.filter((target) => target.startsWith("command:")), []);
     assert.ok(targets.some((target) => target.startsWith("https://example.org")));
   },
 };
 
-/** Where the links of a document lead, once this one, which only Markdown knows as a link, is found. */
-async function linksOf(document, known) {
+/** The targets of all links of a document, once the Markdown extension has found *knownLink*. */
+async function findLinkTargets(document, knownLink) {
   for (;;) {
     const links = await vscode.commands.executeCommand("vscode.executeLinkProvider", document.uri, 100);
-    if (links.some(({ range }) => document.getText(range) === known)) {
+    if (links.some(({ range }) => document.getText(range) === knownLink)) {
       return links.map(({ target }) => String(target));
     }
     await new Promise((resolve) => setTimeout(resolve, 50));
@@ -129,6 +129,6 @@ exports.activate = async () => {
       results.push({ name, ok: false, error: error.stack });
     }
   }
-  fs.writeFileSync(`${process.env.SEGUE_TESTS_HOST}.part`, JSON.stringify(results));
-  fs.renameSync(`${process.env.SEGUE_TESTS_HOST}.part`, process.env.SEGUE_TESTS_HOST);
+  fs.writeFileSync(`${process.env.SEGUE_TESTS_API_REPORT}.part`, JSON.stringify(results));
+  fs.renameSync(`${process.env.SEGUE_TESTS_API_REPORT}.part`, process.env.SEGUE_TESTS_API_REPORT);
 };

@@ -1,9 +1,9 @@
-// Takes the pictures in the extension's README: `node tests/editors/vscode/pictures.mjs`.
+// Takes the screenshots in the extension's README: `node tests/editors/vscode/screenshots.mjs`.
 
 import { writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { Place, within } from "./workbench.mjs";
+import { Sandbox, withWorkbench } from "./workbench.mjs";
 
 process.env.SEGUE_SCREENSHOTS = join(dirname(fileURLToPath(import.meta.url)), "..", "..", "..", "editors", "vscode", "images");
 
@@ -23,20 +23,20 @@ const ANSWERS = {
   [FOLLOW_UP]: "Parse one token and compare:\n\n```python\ndef test_one_token():\n    assert parse(iter([NAME])) == [NAME]\n```",
 };
 
-const said = (content) => ({ type: "user_message", data: { content } });
-const answered = (content) => ({ type: "text", data: { content } });
+const userMessage = (content) => ({ type: "user_message", data: { content } });
+const answer = (content) => ({ type: "text", data: { content } });
 const CONVERSATIONS = [
   ["Write the changelog", 9_300, 7],
   ["A test for empty input", 4_400, 11],
   ["Rename parse to parse_all", 1_560, 3],
   ["Name the lexer's states", 190, 15],
   ["Make the tokenizer faster", 48, 21],
-].map(([title, minutes, turns]) => ({
+].map(([title, minutes, turnCount]) => ({
   minutes,
-  events: Array.from({ length: turns }, (_, turn) => [said(turn ? `And ${turn}?` : title), answered("Done.")]).flat(),
+  events: Array.from({ length: turnCount }, (_, index) => [userMessage(index ? `And ${index}?` : title), answer("Done.")]).flat(),
 }));
-const FIRST = [said(QUESTION), answered(ANSWER)];
-const SECOND = [said(FOLLOW_UP), answered(ANSWERS[FOLLOW_UP])];
+const FIRST_TURN = [userMessage(QUESTION), answer(ANSWER)];
+const SECOND_TURN = [userMessage(FOLLOW_UP), answer(ANSWERS[FOLLOW_UP])];
 const FILES = {
   "lexer.py": "def tokens(text):\n    yield from text.split()\n",
   "parser.py": `"""What the lexer's tokens mean."""
@@ -56,42 +56,42 @@ def parse_text(text):
   "README.md": "# Parser\n",
 };
 
-/** Do something in a window where six conversations are kept, the newest with these events. */
-async function taking(newest, options, work) {
-  const place = new Place("parser");
+/** Run *work* in a window with six recorded conversations; *newest* are the events of the latest. */
+async function withConversations(newest, options, work) {
+  const sandbox = new Sandbox("parser");
   try {
-    for (const [name, text] of Object.entries(FILES)) {
-      writeFileSync(join(place.project, name), text);
+    for (const [name, content] of Object.entries(FILES)) {
+      writeFileSync(join(sandbox.project, name), content);
     }
-    await place.recorded(...CONVERSATIONS, { minutes: 12, events: newest });
-    await within(place, options, work);
+    await sandbox.record(...CONVERSATIONS, { minutes: 12, events: newest });
+    await withWorkbench(sandbox, options, work);
   } finally {
-    place.remove();
+    sandbox.remove();
   }
 }
 
-await taking([...FIRST, ...SECOND], { theme: "Default Dark Modern" }, async (vscode) => {
+await withConversations([...FIRST_TURN, ...SECOND_TURN], { theme: "Default Dark Modern" }, async (vscode) => {
   await vscode.showConversations();
   await vscode.row("Why is the last").click();
   await vscode.editor("tokens[:-1]").waitFor();
-  await vscode.press("Why is the last", "Resume Conversation…");
-  await vscode.status().filter({ hasText: "12 min ago" }).waitFor();
-  await vscode.rest();
-  await vscode.picture("conversations-dark");
+  await vscode.clickRowAction("Why is the last", "Resume Conversation…");
+  await vscode.statusItem().filter({ hasText: "12 min ago" }).waitFor();
+  await vscode.hideTransientUi();
+  await vscode.screenshot("conversations-dark");
 });
 
-await taking(
-  FIRST,
-  { theme: "Default Light Modern", extensions: ["model"], env: { SEGUE_TESTS_ANSWERS: JSON.stringify(ANSWERS) } },
+await withConversations(
+  FIRST_TURN,
+  { theme: "Default Light Modern", extensions: ["echo-model"], env: { SEGUE_TESTS_ANSWERS: JSON.stringify(ANSWERS) } },
   async (vscode) => {
     await vscode.page.getByRole("treeitem", { name: "parser.py" }).dblclick();
     await vscode.editor("def parse").waitFor();
-    await vscode.ask(`@segue ${FOLLOW_UP}`);
-    await vscode.answer("test_one_token").waitFor();
+    await vscode.askInChat(`@segue ${FOLLOW_UP}`);
+    await vscode.chatResponse("test_one_token").waitFor();
     await vscode.widenChat();
     await vscode.showConversations();
     await vscode.row("Why is the last").filter({ hasText: "now · 5" }).waitFor();
-    await vscode.rest();
-    await vscode.picture("chat-light");
+    await vscode.hideTransientUi();
+    await vscode.screenshot("chat-light");
   },
 );

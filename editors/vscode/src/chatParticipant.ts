@@ -1,18 +1,19 @@
-// `@segue` in the chat view: the model that the person picked, with the resumed conversation before it.
+// The chat participant `@segue`: asks the selected language model, with the resumed conversation as context, and
+// records question and answer.
 
 import * as vscode from "vscode";
-import type { Conversations } from "./conversations";
-import { activeFolder } from "./conversations";
+import { type Conversations, getActiveFolder } from "./conversations";
+import { escapeMarkdown, formatAge, formatCount, formatTitle } from "./format";
+import { buildAnswerEvent, buildMessages, type ModelMessage } from "./modelMessages";
 import { type Boundary, type Event, isKind, type NewEvent } from "./protocol";
-import { answerOf, type Message, messagesOf } from "./turns";
-import { age, count, plainMarkdown, title } from "./words";
 
-/** A token is four characters of English, fewer of code: three leave room for the rest. */
+/** A conservative estimate: a token is about four characters of English, and fewer of code. */
 const CHARACTERS_PER_TOKEN = 3;
-const LISTED = 10;
-const PAGE = 1_000;
+const HISTORY_LENGTH = 10;
+const PAGE_SIZE = 1_000;
 
-export class Participant implements vscode.Disposable {
+/** Registers the participant and answers its requests. */
+export class ChatParticipant implements vscode.Disposable {
   private readonly participant: vscode.ChatParticipant;
 
   constructor(
@@ -26,6 +27,7 @@ export class Participant implements vscode.Disposable {
     this.participant.iconPath = vscode.Uri.joinPath(extension, "media", "segue.png");
   }
 
+  /** Unregister the participant. */
   dispose(): void {
     this.participant.dispose();
   }
@@ -35,17 +37,17 @@ export class Participant implements vscode.Disposable {
     stream: vscode.ChatResponseStream,
     token: vscode.CancellationToken,
   ): Promise<void> {
-    const folder = activeFolder();
+    const folder = getActiveFolder();
     switch (request.command) {
       case "new":
-        await this.begin(folder, stream);
+        await this.startNew(folder, stream);
         break;
       case "history":
-        return this.history(folder, stream);
+        return this.showHistory(folder, stream);
       case "resume":
         await vscode.commands.executeCommand("segue.resume");
         if (request.prompt.trim() === "") {
-          this.sayCurrent(folder, stream);
+          this.showResumed(folder, stream);
         }
         break;
     }
@@ -54,27 +56,27 @@ export class Participant implements vscode.Disposable {
     }
   }
 
-  private async begin(folder: string, stream: vscode.ChatResponseStream): Promise<void> {
-    const isArchived = await this.conversations.begin(folder);
-    stream.markdown(`A new conversation.${isArchived ? " The one before is archived." : ""}\n\n`);
+  private async startNew(folder: string, stream: vscode.ChatResponseStream): Promise<void> {
+    const isArchived = await this.conversations.startNew(folder);
+    stream.markdown(`New conversation.${isArchived ? " The previous one is archived." : ""}\n\n`);
   }
 
-  private async history(folder: string, stream: vscode.ChatResponseStream): Promise<void> {
-    const { sessions } = await this.conversations.list({ workspace: folder, limit: LISTED });
+  private async showHistory(folder: string, stream: vscode.ChatResponseStream): Promise<void> {
+    const { sessions } = await this.conversations.list({ workspace: folder, limit: HISTORY_LENGTH });
     const lines = sessions.map(
-      (session) => `* ${plainMarkdown(title(session))} (${age(session.updatedAt)}, ${count(session.eventCount, "event")})`,
+      (session) => `* ${escapeMarkdown(formatTitle(session))} (${formatAge(session.updatedAt)}, ${formatCount(session.eventCount, "event")})`,
     );
-    stream.markdown(lines.join("\n") || "No conversation of this workspace is kept yet.");
+    stream.markdown(lines.join("\n") || "No conversation of this workspace is recorded yet.");
     if (lines.length > 0) {
       stream.button({ command: "segue.resume", title: "Resume Conversation…" });
     }
   }
 
-  private sayCurrent(folder: string, stream: vscode.ChatResponseStream): void {
-    const current = this.conversations.current(folder);
-    if (current?.continuedAfter !== undefined) {
-      const name = plainMarkdown(title(current.session));
-      stream.markdown(`Continued **${name}**, last active ${age(current.continuedAfter)}.\n\n`);
+  private showResumed(folder: string, stream: vscode.ChatResponseStream): void {
+    const current = this.conversations.getCurrent(folder);
+    if (current?.lastActiveBeforeResume !== undefined) {
+      const name = escapeMarkdown(formatTitle(current.session));
+      stream.markdown(`Resumed **${name}**, last active ${formatAge(current.lastActiveBeforeResume)}.\n\n`);
     }
   }
 
@@ -85,7 +87,7 @@ export class Participant implements vscode.Disposable {
     token: vscode.CancellationToken,
   ): Promise<void> {
     const { model } = request;
-    const { sessionId, messages } = await this.asked(folder, request, stream);
+    const { sessionId, messages } = await this.recordQuestion(folder, request, stream);
     let answer = "";
     try {
       const response = await model.sendRequest(messages, {}, token);
@@ -94,46 +96,46 @@ export class Participant implements vscode.Disposable {
         stream.markdown(part);
       }
     } finally {
-      // Whatever ends the answer, what was said of it is kept.
+      // Record a partial answer too, if the model fails or the user cancels.
       if (answer !== "") {
-        await this.record(sessionId, answerOf(answer, model));
+        await this.record(sessionId, buildAnswerEvent(answer, model));
       }
     }
   }
 
-  /** Record the question; return what the model is to be asked. The question is on disk then. */
-  private async asked(
+  /** Record the question and build the request to the model. Resolves when the question is on disk. */
+  private async recordQuestion(
     folder: string,
     request: vscode.ChatRequest,
     stream: vscode.ChatResponseStream,
   ): Promise<{ sessionId: string; messages: vscode.LanguageModelChatMessage[] }> {
-    const current = this.conversations.current(folder)?.session.sessionId;
+    const current = this.conversations.getCurrent(folder)?.session.sessionId;
     const opened = await this.conversations.open({
       workspace: folder,
       ...(current === undefined ? {} : { sessionId: current }),
     });
-    this.sayCurrent(folder, stream);
-    const attached = await this.attached(request.references);
-    const question = [request.prompt, ...attached].join("\n\n");
+    this.showResumed(folder, stream);
+    const attachments = await this.readAttachments(request.references);
+    const question = [request.prompt, ...attachments].join("\n\n");
     const budget = request.model.maxInputTokens * CHARACTERS_PER_TOKEN - question.length;
-    const events = await this.eventsFor(opened, budget);
+    const events = await this.loadContext(opened, budget);
     const { sessionId } = await this.record(opened.session.sessionId, {
       type: "user_message",
       data: { content: request.prompt },
     });
-    const messages = [...messagesOf(events, budget), { role: "user" as const, text: question }];
-    return { sessionId, messages: messages.map(forModel) };
+    const messages = [...buildMessages(events, budget), { role: "user" as const, content: question }];
+    return { sessionId, messages: messages.map(toVscodeMessage) };
   }
 
-  /** The newest events that may fit, and the first ones; the boundary stands at the end. */
-  private async eventsFor(
+  /** Load the newest events, about *budget* characters of them, and the first ones; the boundary comes last. */
+  private async loadContext(
     opened: { session: { sessionId: string }; events: Event[]; hasMore: boolean; boundary: Boundary | null },
     budget: number,
   ): Promise<Event[]> {
     const { sessionId } = opened.session;
     let { events, hasMore } = opened;
-    while (hasMore && events[0] !== undefined && sizeOf(events) < budget) {
-      const page = await this.conversations.events(sessionId, { before: events[0].seq, limit: PAGE });
+    while (hasMore && events[0] !== undefined && countCharacters(events) < budget) {
+      const page = await this.conversations.events(sessionId, { before: events[0].seq, limit: PAGE_SIZE });
       events = [...page.events, ...events];
       hasMore = page.hasMore;
     }
@@ -142,10 +144,10 @@ export class Participant implements vscode.Disposable {
       const oldest = events[0]?.seq ?? Number.POSITIVE_INFINITY;
       events = [...page.events.filter(({ seq }) => seq < oldest), ...events];
     }
-    return opened.boundary === null ? events : [...events, afterLast(events, opened.boundary)];
+    return opened.boundary === null ? events : [...events, toEvent(opened.boundary, events)];
   }
 
-  /** Append, also behind what another window has added meanwhile: a chat turn can follow anything. */
+  /** Append an event. If another window has appended in between, append after its events. */
   private async record(sessionId: string, event: NewEvent): Promise<{ sessionId: string }> {
     try {
       return await this.conversations.append(sessionId, [event]);
@@ -153,14 +155,14 @@ export class Participant implements vscode.Disposable {
       if (!isKind(error, "HeadMoved")) {
         throw error;
       }
-      this.log.info(`Another window has added to ${sessionId}; this one goes on behind it.`);
+      this.log.info(`Another window appended to ${sessionId}; appending after its events.`);
       await this.conversations.open({ sessionId });
       return this.conversations.append(sessionId, [event]);
     }
   }
 
-  /** What the person attached, as text; what cannot be read is named. */
-  private attached(references: readonly vscode.ChatPromptReference[]): Promise<string[]> {
+  /** Read the files, selections and strings attached to a question. A file that cannot be read is named instead. */
+  private readAttachments(references: readonly vscode.ChatPromptReference[]): Promise<string[]> {
     return Promise.all(
       references.map(async ({ value }) => {
         const uri = value instanceof vscode.Location ? value.uri : value;
@@ -180,17 +182,18 @@ export class Participant implements vscode.Disposable {
   }
 }
 
-function afterLast(events: readonly Event[], boundary: Boundary): Event {
+/** The boundary as the event that will follow *events* once it is stored. */
+function toEvent(boundary: Boundary, events: readonly Event[]): Event {
   const last = events.at(-1);
   return { ...boundary, seq: (last?.seq ?? 0) + 1, parentId: last?.id ?? null, invocationId: "", createdAt: "" };
 }
 
-function sizeOf(events: readonly Event[]): number {
-  return messagesOf(events, Number.POSITIVE_INFINITY).reduce((sum, { text }) => sum + text.length, 0);
+function countCharacters(events: readonly Event[]): number {
+  return buildMessages(events, Number.POSITIVE_INFINITY).reduce((sum, { content }) => sum + content.length, 0);
 }
 
-function forModel({ role, text }: Message): vscode.LanguageModelChatMessage {
+function toVscodeMessage({ role, content }: ModelMessage): vscode.LanguageModelChatMessage {
   return role === "user"
-    ? vscode.LanguageModelChatMessage.User(text)
-    : vscode.LanguageModelChatMessage.Assistant(text);
+    ? vscode.LanguageModelChatMessage.User(content)
+    : vscode.LanguageModelChatMessage.Assistant(content);
 }

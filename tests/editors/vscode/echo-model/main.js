@@ -1,5 +1,5 @@
-// A language model for tests: it answers with what it was asked, in parts, and writes down all that it was given.
-// A question with "wait for FILE" waits in the middle of its answer; one with "fail" fails there.
+// A language model for tests: repeats the question as its answer, in parts, and logs the messages of each request.
+// "wait for FILE" in the question delays the rest of the answer until FILE exists; "fail" makes it fail there.
 
 const fs = require("node:fs");
 const vscode = require("vscode");
@@ -23,20 +23,20 @@ exports.activate = async ({ subscriptions }) => {
     provideLanguageModelChatResponse: respond,
   };
   subscriptions.push(vscode.lm.registerLanguageModelChatProvider("tests", provider));
-  // The chat view looks for models only when somebody has asked for them.
+  // The chat view lists models only after they have been requested once.
   await vscode.lm.selectChatModels();
 };
 
 async function respond(_model, messages, _options, progress) {
-  const given = messages.map(({ role, content }) => ({
+  const request = messages.map(({ role, content }) => ({
     role: role === vscode.LanguageModelChatMessageRole.User ? "user" : "assistant",
-    text: content.map(({ value }) => value).join(""),
+    content: content.map(({ value }) => value).join(""),
   }));
-  fs.appendFileSync(process.env.SEGUE_TESTS_MODEL, `${JSON.stringify(given)}\n`);
-  const question = given.at(-1).text;
-  const say = (text) => progress.report(new vscode.LanguageModelTextPart(text));
-  const [first, ...others] = answerTo(question).split(/(?<= )/);
-  say(first);
+  fs.appendFileSync(process.env.SEGUE_TESTS_MODEL_LOG, `${JSON.stringify(request)}\n`);
+  const question = request.at(-1).content;
+  const report = (part) => progress.report(new vscode.LanguageModelTextPart(part));
+  const [first, ...others] = buildAnswer(question).split(/(?<= )/);
+  report(first);
   const file = /wait for (\S+)/.exec(question)?.[1];
   while (file !== undefined && !fs.existsSync(file)) {
     await new Promise((resolve) => setTimeout(resolve, 20));
@@ -45,11 +45,11 @@ async function respond(_model, messages, _options, progress) {
     throw new Error("the model failed");
   }
   for (const word of others) {
-    say(word);
+    report(word);
   }
 }
 
-function answerTo(question) {
-  const prepared = JSON.parse(process.env.SEGUE_TESTS_ANSWERS ?? "{}");
-  return prepared[question] ?? `You asked: ${question}`;
+function buildAnswer(question) {
+  const answers = JSON.parse(process.env.SEGUE_TESTS_ANSWERS ?? "{}");
+  return answers[question] ?? `You asked: ${question}`;
 }
