@@ -25,13 +25,13 @@ const COMMANDS: { [id: string]: Command } = {
   "segue.showTranscript": showTranscript,
   "segue.archive": archiveConversation,
   "segue.unarchive": async ({ conversations }, node) => {
-    if (isNode(node)) {
+    if (isSessionNode(node)) {
       await conversations.unarchive(node.session.sessionId);
     }
   },
   "segue.delete": deleteConversation,
   "segue.copyId": async (_, node) => {
-    if (isNode(node)) {
+    if (isSessionNode(node)) {
       await vscode.env.clipboard.writeText(node.session.sessionId);
     }
   },
@@ -58,7 +58,7 @@ export function registerCommands(components: Components): vscode.Disposable[] {
 }
 
 async function resumeConversation({ conversations }: Components, argument?: unknown): Promise<void> {
-  const node = isNode(argument) ? argument : await pickConversation(conversations, "Resume a conversation");
+  const node = isSessionNode(argument) ? argument : await pickConversation(conversations, "Resume a conversation");
   if (node !== undefined) {
     await conversations.open({ workspace: node.folder, sessionId: node.session.sessionId });
     await openChat();
@@ -74,21 +74,21 @@ async function openChat(): Promise<void> {
 }
 
 async function showTranscript({ conversations, transcripts }: Components, argument?: unknown): Promise<void> {
-  const node = isNode(argument) ? argument : await currentOrPicked(conversations, "Show the transcript of");
+  const node = isSessionNode(argument) ? argument : await getCurrentOrPick(conversations, "Show the transcript of");
   if (node !== undefined) {
     await transcripts.show(node.session);
   }
 }
 
 async function archiveConversation({ conversations }: Components, argument?: unknown): Promise<void> {
-  const node = isNode(argument) ? argument : await currentOrPicked(conversations, "Archive");
+  const node = isSessionNode(argument) ? argument : await getCurrentOrPick(conversations, "Archive");
   if (node !== undefined) {
     await conversations.archive(node.session.sessionId);
   }
 }
 
 async function deleteConversation({ conversations }: Components, argument?: unknown): Promise<void> {
-  const node = isNode(argument) ? argument : await currentOrPicked(conversations, "Delete");
+  const node = isSessionNode(argument) ? argument : await getCurrentOrPick(conversations, "Delete");
   if (node === undefined) {
     return;
   }
@@ -123,7 +123,7 @@ async function showDatabaseLocation({ server }: Components): Promise<void> {
 }
 
 /** The current conversation if it has events, else one that the user picks; undefined if the user cancels. */
-async function currentOrPicked(conversations: Conversations, placeHolder: string): Promise<SessionNode | undefined> {
+async function getCurrentOrPick(conversations: Conversations, placeHolder: string): Promise<SessionNode | undefined> {
   const folder = getActiveFolder();
   const session = conversations.getCurrent(folder)?.session;
   return session !== undefined && session.eventCount > 0
@@ -161,6 +161,6 @@ function buildItems(folder: string, sessions: readonly Session[]): Item[] {
   return [...open.map(item), ...(archived.length > 0 ? [separator, ...archived.map(item)] : [])];
 }
 
-function isNode(value: unknown): value is SessionNode {
+function isSessionNode(value: unknown): value is SessionNode {
   return (value as Partial<SessionNode> | undefined)?.kind === "session";
 }

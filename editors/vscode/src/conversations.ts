@@ -182,15 +182,15 @@ export class Conversations implements SegueApi, vscode.Disposable {
   }
 }
 
-/** The URI of a folder that is given as a URI or a path; without one, the active folder. */
-export function resolveFolder(given: vscode.Uri | string | undefined): string {
-  if (given === undefined) {
+/** The URI of *folder*, which may be a URI or a path; without one, the URI of the active folder. */
+export function resolveFolder(folder: vscode.Uri | string | undefined): string {
+  if (folder === undefined) {
     return getActiveFolder();
   }
-  if (typeof given !== "string") {
-    return given.toString();
+  if (typeof folder !== "string") {
+    return folder.toString();
   }
-  return given.includes("://") ? given : vscode.Uri.file(given).toString();
+  return folder.includes("://") ? folder : vscode.Uri.file(folder).toString();
 }
 
 /** The URI of the active editor's workspace folder, else the first workspace folder, else the home directory. */

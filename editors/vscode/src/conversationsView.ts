@@ -1,8 +1,7 @@
 // The view "Conversations": the sessions of this workspace, newest first.
 
 import * as vscode from "vscode";
-import type { Conversations } from "./conversations";
-import { getFolders } from "./conversations";
+import { type Conversations, getFolders } from "./conversations";
 import { escapeMarkdown, formatAge, formatCount, formatShortAge, formatTitle, singleLine } from "./format";
 import type { Session } from "./protocol";
 
@@ -35,10 +34,12 @@ export class ConversationsView implements vscode.TreeDataProvider<Node>, vscode.
   private readonly view: vscode.TreeView<Node>;
   private readonly disposables: vscode.Disposable[];
   private readonly changed = new vscode.EventEmitter<void>();
+  /** How many sessions of a folder to show, by the URI of the folder. */
   private readonly limits = new Map<string, number>();
   private isArchivedShown = false;
   private refreshTimer: NodeJS.Timeout | undefined;
 
+  /** Fires when the whole tree must be reloaded. */
   readonly onDidChangeTreeData = this.changed.event;
 
   constructor(private readonly conversations: Conversations) {
