@@ -165,6 +165,3 @@ def format_uuid(packed: bytes) -> str:
 def notices(report: Report, level: int = 3) -> list[str]:
     """Return the notifications of this level and above: 2 information, 3 warning, 4 error."""
     return [notice["message"] for notice in report["notices"] if notice["level"] >= level]
-
-
-wait_until_nobody_is_left = wait_for_processes_to_exit  # the name that test_vscode.py imports

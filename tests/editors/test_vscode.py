@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.editors import vscode_host
-from tests.editors.neovim import wait_until_nobody_is_left
+from tests.editors.neovim import wait_for_processes_to_exit
 
 E2E_TESTS = vscode_host.TEST_FILES / "e2e.test.mjs"
 NAMES = re.findall(r'^test\("([^"]+)"', E2E_TESTS.read_text(), re.MULTILINE)
@@ -42,7 +42,7 @@ def folder() -> Iterator[Path]:
     """Yield a folder whose path is short enough for sockets; no process may keep using it."""
     with tempfile.TemporaryDirectory(prefix="segue-", ignore_cleanup_errors=True) as name:
         yield Path(name)
-        left = wait_until_nobody_is_left(Path(name))
+        left = wait_for_processes_to_exit(Path(name))
     assert not left, "left behind"
 
 
