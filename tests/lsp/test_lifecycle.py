@@ -81,40 +81,40 @@ def editor() -> Iterator[subprocess.Popen[bytes]]:
 # -- exit codes --------------------------------------------------------------------------------
 
 
-def test_shutdown_and_exit_end_it_with_0(start: StartClient) -> None:
+def test_shutdown_and_exit_end_with_0(start: StartClient) -> None:
     assert start().shutdown() == 0
 
 
-def test_exit_alone_ends_it_with_1(start: StartClient) -> None:
+def test_exit_without_shutdown_ends_with_1(start: StartClient) -> None:
     client = start()
     client.notify("exit")
 
     assert ends_by_itself(client) == 1
 
 
-def test_the_end_of_stdin_ends_it_with_0(start: StartClient) -> None:
+def test_eof_ends_with_0(start: StartClient) -> None:
     assert start().close_stdin() == 0
 
 
-def test_the_end_of_stdin_before_anything_else_ends_it_with_0(tmp_path: Path) -> None:
+def test_eof_before_any_request_ends_with_0(tmp_path: Path) -> None:
     assert Client(tmp_path).close_stdin() == 0
 
 
-def test_exit_before_initialize_ends_it_with_1(tmp_path: Path) -> None:
+def test_exit_before_initialize_ends_with_1(tmp_path: Path) -> None:
     client = Client(tmp_path)
     client.notify("exit")
 
     assert ends_by_itself(client) == 1
 
 
-def test_the_end_of_stdin_after_shutdown_ends_it_with_0(start: StartClient) -> None:
+def test_eof_after_shutdown_ends_with_0(start: StartClient) -> None:
     client = start()
     client.request("shutdown")
 
     assert client.close_stdin() == 0
 
 
-def test_stdio_is_accepted(tmp_path: Path) -> None:
+def test_the_stdio_option_is_accepted(tmp_path: Path) -> None:
     client = Client(tmp_path, command=[*SERVER, "--stdio"])
     client.initialize()
 
@@ -125,7 +125,7 @@ def test_stdio_is_accepted(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("count", [200, 2 * MAX_IN_FLIGHT])
-def test_all_that_came_before_the_end_of_stdin_is_stored(start: StartClient, count: int) -> None:
+def test_everything_sent_before_eof_is_stored(start: StartClient, count: int) -> None:
     client = start()
     session = open_new(client)
     for name in names(count):
@@ -143,7 +143,7 @@ def test_all_that_came_before_the_end_of_stdin_is_stored(start: StartClient, cou
     assert ids == names(count)
 
 
-def test_all_that_came_before_shutdown_is_stored_and_answered(start: StartClient) -> None:
+def test_everything_sent_before_shutdown_is_stored_and_answered(start: StartClient) -> None:
     client = start()
     session = open_new(client)
     sent = [append(client, session, name) for name in names(200)]
@@ -154,7 +154,7 @@ def test_all_that_came_before_shutdown_is_stored_and_answered(start: StartClient
     assert stored(start(), session) == names(200)
 
 
-def test_all_that_came_before_exit_is_stored(start: StartClient) -> None:
+def test_everything_sent_before_exit_is_stored(start: StartClient) -> None:
     client = start()
     session = open_new(client)
     for name in names(200):
@@ -166,7 +166,7 @@ def test_all_that_came_before_exit_is_stored(start: StartClient) -> None:
 
 
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP", "SIGINT"])
-def test_all_that_came_before_a_signal_is_stored_and_answered(
+def test_everything_sent_before_a_signal_is_stored_and_answered(
     start: StartClient, name: str
 ) -> None:
     client = start()
@@ -182,7 +182,7 @@ def test_all_that_came_before_a_signal_is_stored_and_answered(
         assert client.result(msg_id)["eventCount"] == int(name) + 1
 
 
-def test_two_signals_are_one(start: StartClient) -> None:
+def test_repeated_signals_end_with_0(start: StartClient) -> None:
     client = start()
     for number in (signal.SIGTERM, signal.SIGTERM, signal.SIGHUP):
         client.process.send_signal(number)
@@ -195,13 +195,13 @@ def test_two_signals_are_one(start: StartClient) -> None:
 POLLING = """
 import os, sys
 del os.pidfd_open
-from segue.__main__ import serve
+from segue.startup.compose import serve
 sys.exit(serve([]))
 """
 
 
 @pytest.mark.parametrize("reaped", [True, False])
-def test_it_ends_with_its_editor_though_stdin_is_open(
+def test_it_ends_when_the_editor_exits_though_stdin_is_open(
     tmp_path: Path, editor: subprocess.Popen[bytes], reaped: bool
 ) -> None:
     client = Client(tmp_path)
@@ -218,7 +218,7 @@ def test_it_ends_with_its_editor_though_stdin_is_open(
 
 
 @pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="polls always on this system")
-def test_it_ends_with_its_editor_where_nobody_tells_of_ends(
+def test_it_ends_when_the_editor_exits_where_it_has_to_poll(
     tmp_path: Path, editor: subprocess.Popen[bytes]
 ) -> None:
     client = Client(tmp_path, command=[sys.executable, "-c", POLLING])
@@ -230,7 +230,7 @@ def test_it_ends_with_its_editor_where_nobody_tells_of_ends(
     assert ends_by_itself(client) == 0
 
 
-def test_an_editor_that_is_gone_already_ends_it(
+def test_it_ends_if_the_editor_had_exited_before_initialize(
     tmp_path: Path, editor: subprocess.Popen[bytes]
 ) -> None:
     editor.kill()
@@ -241,7 +241,7 @@ def test_an_editor_that_is_gone_already_ends_it(
     assert ends_by_itself(client) == 0
 
 
-def test_what_an_editor_that_is_gone_already_had_sent_is_stored(
+def test_requests_of_an_editor_that_had_exited_are_stored(
     start: StartClient, editor: subprocess.Popen[bytes]
 ) -> None:
     reader = start()
@@ -264,7 +264,7 @@ def test_what_an_editor_that_is_gone_already_had_sent_is_stored(
 
 
 @pytest.mark.parametrize("process_id", [None, 0, -1, 2**31, 2**70])
-def test_a_process_id_that_is_none_does_no_harm(tmp_path: Path, process_id: int | None) -> None:
+def test_an_invalid_process_id_is_ignored(tmp_path: Path, process_id: int | None) -> None:
     client = Client(tmp_path)
     client.initialize(processId=process_id)
 
@@ -279,12 +279,12 @@ def slowly(descriptor, size):
     time.sleep(0.01)
     return read(descriptor, min(size, 4096))
 os.read = slowly
-from segue.__main__ import serve
+from segue.startup.compose import serve
 sys.exit(serve([]))
 """
 
 
-def test_what_a_killed_editor_had_sent_is_stored(
+def test_requests_of_a_killed_editor_are_stored(
     tmp_path: Path, start: StartClient, editor: subprocess.Popen[bytes]
 ) -> None:
     # As on a busy machine: the news of the end comes before what was sent has been read.
@@ -306,7 +306,7 @@ def test_what_a_killed_editor_had_sent_is_stored(
 # -- the worst ---------------------------------------------------------------------------------
 
 
-def test_after_a_sigkill_what_was_answered_is_stored_and_the_rest_is_sent_again(
+def test_after_sigkill_acknowledged_events_are_stored_and_all_can_be_resent(
     start: StartClient,
 ) -> None:
     client = start()
@@ -333,7 +333,9 @@ def test_after_a_sigkill_what_was_answered_is_stored_and_the_rest_is_sent_again(
     assert after == names(300)
 
 
-def test_another_programs_lock_does_not_keep_it(start: StartClient, database: Path) -> None:
+def test_a_lock_of_another_program_does_not_delay_the_exit(
+    start: StartClient, database: Path
+) -> None:
     client, other = start(), start()
     session = open_new(client)
     client.result(append(client, session, "one"))
@@ -349,7 +351,7 @@ def test_another_programs_lock_does_not_keep_it(start: StartClient, database: Pa
     assert stored(other, session) == ["one"]
 
 
-def test_another_programs_lock_does_not_keep_it_from_shutting_down(
+def test_a_lock_of_another_program_does_not_delay_shutdown(
     start: StartClient, database: Path
 ) -> None:
     client = start()
@@ -372,7 +374,7 @@ def framed(msg_id: int, method: str, params: Json) -> bytes:
     return b"Content-Length: %d\r\n\r\n%b" % (len(body), body)
 
 
-def test_a_client_that_reads_nothing_does_not_keep_it(start: StartClient) -> None:
+def test_a_client_that_does_not_read_does_not_delay_the_exit(start: StartClient) -> None:
     writer = start()
     session = open_new(writer)
     writer.result(append(writer, session, "x" * 100))
@@ -388,7 +390,7 @@ def test_a_client_that_reads_nothing_does_not_keep_it(start: StartClient) -> Non
         process.wait(timeout=PROMISED_S)
 
 
-def test_what_was_sent_behind_unread_answers_is_stored_at_the_end(start: StartClient) -> None:
+def test_an_append_behind_unread_responses_is_stored_at_exit(start: StartClient) -> None:
     writer = start()
     session = open_new(writer)
     large = [said(f"{n}" + "x" * 1_000_000) | {"id": f"{n}"} for n in range(4)]
@@ -411,7 +413,7 @@ def test_what_was_sent_behind_unread_answers_is_stored_at_the_end(start: StartCl
     assert writer.request("session/events", params)["events"][0]["id"] == "last"
 
 
-def test_the_end_is_seen_while_nothing_can_be_stored(start: StartClient, database: Path) -> None:
+def test_eof_is_noticed_while_the_database_is_locked(start: StartClient, database: Path) -> None:
     client = start()
     session = open_new(client)
     client.result(append(client, session, "one"))
@@ -427,7 +429,7 @@ def test_the_end_is_seen_while_nothing_can_be_stored(start: StartClient, databas
         db.execute("ROLLBACK")
 
 
-def test_a_stdout_that_nobody_reads_any_more_ends_it() -> None:
+def test_a_closed_stdout_ends_it() -> None:
     with unheard() as process:
         assert process.stdin is not None
         assert process.stdout is not None
@@ -436,7 +438,7 @@ def test_a_stdout_that_nobody_reads_any_more_ends_it() -> None:
         process.wait(timeout=PROMISED_S)
 
 
-def test_all_that_was_said_before_stdout_was_closed_is_stored(start: StartClient) -> None:
+def test_everything_sent_before_stdout_was_closed_is_stored(start: StartClient) -> None:
     # As an editor does that quits without waiting: of what is in its socket, more than is read at
     # once, the first answer finds nobody. (Neovim, too, speaks through sockets.)
     reader = start()
@@ -465,7 +467,7 @@ def test_all_that_was_said_before_stdout_was_closed_is_stored(start: StartClient
 
 
 @pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="needs /proc")
-def test_an_idle_server_uses_no_processor(start: StartClient) -> None:
+def test_an_idle_server_uses_no_cpu(start: StartClient) -> None:
     client = start()
     session = open_new(client)
     client.result(append(client, session, "one"))
@@ -481,7 +483,7 @@ def test_an_idle_server_uses_no_processor(start: StartClient) -> None:
     assert ticks() - before < 5
 
 
-def test_what_was_cancelled_waits_with_the_rest_and_is_stored(
+def test_cancelled_appends_count_as_in_flight_and_are_stored(
     start: StartClient, database: Path
 ) -> None:
     """While nothing can be written, no more is read than the end could still finish."""

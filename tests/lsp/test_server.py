@@ -11,7 +11,7 @@ import pytest
 import segue
 from segue.cli.client import Client, RequestError
 from segue.lsp.server import HANDLERS
-from segue.protocol.messages import METHODS
+from segue.protocol.methods import METHODS
 
 Json = dict[str, Any]
 StartClient = Callable[..., Client]
@@ -138,7 +138,7 @@ def test_every_method_has_a_handler_and_is_announced(tmp_path: Path, database: P
 # -- every result, whole -----------------------------------------------------------------------
 
 
-def test_open_answers_with_a_new_session(window: Client, repository: Path) -> None:
+def test_open_returns_a_new_session(window: Client, repository: Path) -> None:
     opened = window.request("session/open", {"workspace": str(repository / "src")})
 
     assert opened == {
@@ -166,9 +166,7 @@ def test_open_answers_with_a_new_session(window: Client, repository: Path) -> No
     }
 
 
-def test_open_answers_with_a_resumed_session(
-    window: Client, other: Client, repository: Path
-) -> None:
+def test_open_returns_a_resumed_session(window: Client, other: Client, repository: Path) -> None:
     session = open_new(window, repository)
     append(window, session, said("Why is the sky blue?", "q"))
     older = open_new(window, repository)
@@ -227,7 +225,7 @@ def test_open_answers_with_a_resumed_session(
     assert opened["invocationId"] != first_invocation
 
 
-def test_append_answers_where_each_event_stands(window: Client, repository: Path) -> None:
+def test_append_returns_the_position_of_each_event(window: Client, repository: Path) -> None:
     session = open_new(window, repository)
 
     result = append(window, session, said("one", "first"), said("two"))
@@ -241,7 +239,7 @@ def test_append_answers_where_each_event_stands(window: Client, repository: Path
     assert result["head"] == result["events"][1]["id"]
 
 
-def test_append_of_nothing_answers_with_the_head(window: Client, repository: Path) -> None:
+def test_append_of_no_events_returns_the_head(window: Client, repository: Path) -> None:
     session = open_new(window, repository)
 
     assert append(window, session) == {
@@ -254,7 +252,7 @@ def test_append_of_nothing_answers_with_the_head(window: Client, repository: Pat
     assert append(window, session)["head"] == "first"
 
 
-def test_events_answers_with_a_page(window: Client, repository: Path) -> None:
+def test_events_returns_a_page(window: Client, repository: Path) -> None:
     session = open_new(window, repository)
     append(window, session, said("one", "1"))
 
@@ -274,7 +272,7 @@ def test_events_answers_with_a_page(window: Client, repository: Path) -> None:
     }
 
 
-def test_events_pages_both_ways(window: Client, repository: Path) -> None:
+def test_events_pages_in_both_directions(window: Client, repository: Path) -> None:
     session = open_new(window, repository)
     append(window, session, *(said(str(n), str(n)) for n in range(1, 11)))
 
@@ -294,7 +292,7 @@ def test_events_pages_both_ways(window: Client, repository: Path) -> None:
     assert page(after=4_294_967_295) == ([], False)
 
 
-def test_a_page_holds_200_events_unless_told(window: Client, repository: Path) -> None:
+def test_a_page_holds_200_events_by_default(window: Client, repository: Path) -> None:
     session = open_new(window, repository)
     append(window, session, *(said(str(n)) for n in range(1, 1_201)))
 
@@ -315,7 +313,7 @@ def test_a_page_holds_200_events_unless_told(window: Client, repository: Path) -
         ({"before": "3"}, "$.before"),
     ],
 )
-def test_events_refuses_a_page_that_cannot_be(
+def test_events_refuses_invalid_page_params(
     window: Client, repository: Path, params: Json, path: str
 ) -> None:
     session = open_new(window, repository)
@@ -323,7 +321,7 @@ def test_events_refuses_a_page_that_cannot_be(
     assert paths(failure(window, "session/events", {"sessionId": session} | params)) == [path]
 
 
-def test_events_of_a_session_that_is_still_empty(window: Client, repository: Path) -> None:
+def test_events_of_an_empty_session(window: Client, repository: Path) -> None:
     session = open_new(window, repository)
 
     assert window.request("session/events", {"sessionId": session}) == {
@@ -332,7 +330,7 @@ def test_events_of_a_session_that_is_still_empty(window: Client, repository: Pat
     }
 
 
-def test_events_are_read_of_a_session_that_is_not_open_here(
+def test_events_of_a_session_that_is_not_open_here(
     window: Client, other: Client, repository: Path
 ) -> None:
     session = open_new(window, repository)
@@ -341,7 +339,7 @@ def test_events_are_read_of_a_session_that_is_not_open_here(
     assert contents(read(other, session)) == ["one"]
 
 
-def test_list_answers_with_sessions_newest_first(window: Client, repository: Path) -> None:
+def test_list_returns_sessions_newest_first(window: Client, repository: Path) -> None:
     first, second = open_new(window, repository), open_new(window, repository)
     append(window, first, said("one", "1"))
     append(window, second, said("two", "2"))
@@ -372,7 +370,7 @@ def test_list_answers_with_sessions_newest_first(window: Client, repository: Pat
     assert [session["sessionId"] for session in everywhere[:2]] == [first, second]
 
 
-def test_list_leaves_out_archived_sessions_unless_asked(window: Client, repository: Path) -> None:
+def test_list_omits_archived_sessions_by_default(window: Client, repository: Path) -> None:
     kept, archived = open_new(window, repository), open_new(window, repository)
     append(window, kept, said("kept"))
     append(window, archived, said("archived"))
@@ -418,11 +416,11 @@ def test_list_pages_by_cursor(window: Client, repository: Path) -> None:
         "W1tb" * 30_000,
     ],
 )
-def test_list_refuses_a_cursor_that_is_none_of_its_own(window: Client, cursor: str) -> None:
+def test_list_refuses_an_invalid_cursor(window: Client, cursor: str) -> None:
     assert paths(failure(window, "session/list", {"cursor": cursor})) == ["$.cursor"]
 
 
-def test_list_finds_the_sessions_of_a_folder_that_is_gone(window: Client, repository: Path) -> None:
+def test_list_finds_the_sessions_of_a_deleted_folder(window: Client, repository: Path) -> None:
     gone = repository / "gone"
     gone.mkdir()
     session = open_new(window, gone)
@@ -433,7 +431,7 @@ def test_list_finds_the_sessions_of_a_folder_that_is_gone(window: Client, reposi
     assert found["sessionId"] == session
 
 
-def test_find_resumable_answers_with_what_open_would_resume(
+def test_find_resumable_returns_what_open_would_resume(
     window: Client, other: Client, repository: Path
 ) -> None:
     assert window.request("session/findResumable", {"workspace": str(repository)}) == {
@@ -467,7 +465,7 @@ def test_find_resumable_opens_nothing(window: Client, other: Client, repository:
     assert error.kind == "SessionNotOpen"
 
 
-def test_reset_archives_and_begins_afresh(window: Client, repository: Path) -> None:
+def test_reset_archives_and_starts_a_new_session(window: Client, repository: Path) -> None:
     opened = window.request("session/open", {"workspace": str(repository), "mode": "new"})
     session = opened["session"]["sessionId"]
     append(window, session, said("one"))
@@ -526,7 +524,7 @@ def test_delete_removes_a_session_and_its_events(
 
 
 @pytest.mark.parametrize("method", ["session/delete", "session/close"])
-def test_what_is_gone_already_succeeds(window: Client, method: str) -> None:
+def test_delete_and_close_of_an_unknown_session_succeed(window: Client, method: str) -> None:
     assert window.request(method, {"sessionId": UNKNOWN}) == {}
 
 
@@ -542,7 +540,7 @@ def test_close_leaves_the_session_in_the_store(window: Client, repository: Path)
 
 
 @pytest.mark.parametrize("stored", [False, True])
-def test_the_remote_id_and_metadata_are_kept(
+def test_the_server_session_id_and_metadata_are_kept(
     window: Client, other: Client, repository: Path, stored: bool
 ) -> None:
     session = open_new(window, repository)
@@ -565,7 +563,7 @@ def test_the_remote_id_and_metadata_are_kept(
 
 
 @pytest.mark.parametrize("stored", [False, True])
-def test_metadata_of_null_is_none(window: Client, repository: Path, stored: bool) -> None:
+def test_metadata_of_null_is_removed(window: Client, repository: Path, stored: bool) -> None:
     session = open_new(window, repository)
     if stored:
         append(window, session, said("one"))
@@ -603,7 +601,7 @@ def test_an_unknown_session_is_not_found(window: Client, method: str, params: Js
 @pytest.mark.parametrize(
     ("method", "params"), [("session/append", {"events": [said("one")]}), ("session/reset", {})]
 )
-def test_a_session_must_be_open_here(
+def test_append_and_reset_require_an_open_session(
     window: Client, other: Client, repository: Path, method: str, params: Json
 ) -> None:
     session = open_new(window, repository)
@@ -614,9 +612,7 @@ def test_a_session_must_be_open_here(
         assert (error.code, error.data) == (-32803, {"kind": "SessionNotOpen"})
 
 
-def test_nothing_to_resume_is_an_error_when_resuming_is_asked_for(
-    window: Client, repository: Path
-) -> None:
+def test_mode_resume_fails_when_nothing_fits(window: Client, repository: Path) -> None:
     error = failure(window, "session/open", {"workspace": str(repository), "mode": "resume"})
 
     assert (error.code, error.data) == (-32803, {"kind": "NothingToResume"})
@@ -649,7 +645,7 @@ def test_the_same_id_twice_with_other_content_in_one_batch_is_a_conflict(
 # -- append ------------------------------------------------------------------------------------
 
 
-def test_the_second_of_two_windows_is_told_the_real_head(
+def test_head_moved_carries_the_current_head(
     window: Client, other: Client, repository: Path
 ) -> None:
     session = open_new(window, repository)
@@ -672,7 +668,7 @@ def test_the_second_of_two_windows_is_told_the_real_head(
     assert [event["id"] for event in stored] == ["1", "2", UUID7, "3"]
 
 
-def test_a_window_that_looked_again_may_append_without_a_parent(
+def test_a_window_that_opened_again_may_append_without_a_parent(
     window: Client, other: Client, repository: Path
 ) -> None:
     session = open_new(window, repository)
@@ -685,7 +681,7 @@ def test_a_window_that_looked_again_may_append_without_a_parent(
     assert append(other, session, said("three", "3"))["head"] == "3"
 
 
-def test_a_retry_gets_the_first_result_and_writes_nothing(window: Client, repository: Path) -> None:
+def test_append_is_idempotent(window: Client, repository: Path) -> None:
     session = open_new(window, repository)
     batch = [said("one", "1"), said("two", "2")]
     first = append(window, session, *batch, parentId=None)
@@ -698,9 +694,7 @@ def test_a_retry_gets_the_first_result_and_writes_nothing(window: Client, reposi
     assert resumed(window, repository, sessionId=session)["session"] == before
 
 
-def test_a_retry_with_the_keys_in_another_order_is_the_same_event(
-    window: Client, repository: Path
-) -> None:
+def test_a_retry_with_another_key_order_is_a_duplicate(window: Client, repository: Path) -> None:
     session = open_new(window, repository)
     call = {"id": "c", "name": "grep", "input": {"a": 1, "b": [2, {"x": 1, "y": 2}]}}
     again = {"input": {"b": [2, {"y": 2, "x": 1}], "a": 1}, "name": "grep", "id": "c"}
@@ -726,7 +720,7 @@ def test_a_batch_may_mix_stored_and_new_events(window: Client, repository: Path)
     assert contents(read(window, session)) == ["one", "two", "three", "four"]
 
 
-def test_a_parent_of_null_says_that_the_session_is_empty(window: Client, repository: Path) -> None:
+def test_a_null_parent_requires_an_empty_session(window: Client, repository: Path) -> None:
     session = open_new(window, repository)
 
     assert append(window, session, said("one", "1"), parentId=None)["head"] == "1"
@@ -748,7 +742,7 @@ def test_a_parent_in_an_empty_session_is_refused(window: Client, repository: Pat
     assert error.data == {"kind": "HeadMoved", "head": None, "eventCount": 0}
 
 
-def test_after_a_restart_unanswered_events_are_sent_again(
+def test_unacknowledged_events_can_be_resent_after_a_restart(
     start: StartClient, repository: Path
 ) -> None:
     client = start()
@@ -787,7 +781,7 @@ def test_any_other_string_is_an_event_id(window: Client, repository: Path) -> No
 # -- open --------------------------------------------------------------------------------------
 
 
-def test_a_new_session_is_in_the_store_from_its_first_event_on(
+def test_a_new_session_is_stored_with_its_first_event(
     window: Client, other: Client, repository: Path
 ) -> None:
     session = open_new(window, repository)
@@ -800,7 +794,7 @@ def test_a_new_session_is_in_the_store_from_its_first_event_on(
     assert len(other.request("session/list", where)["sessions"]) == 1
 
 
-def test_auto_gives_back_what_is_open_here_and_empty(window: Client, repository: Path) -> None:
+def test_mode_auto_returns_the_open_empty_session(window: Client, repository: Path) -> None:
     first = resumed(window, repository)
     again = resumed(window, repository, mode="auto")
 
@@ -809,7 +803,7 @@ def test_auto_gives_back_what_is_open_here_and_empty(window: Client, repository:
     assert open_new(window, repository) != first["session"]["sessionId"]
 
 
-def test_what_is_open_here_is_given_back_as_it_is(window: Client, repository: Path) -> None:
+def test_opening_an_open_session_returns_it_unchanged(window: Client, repository: Path) -> None:
     first = resumed(window, repository)
     session = first["session"]["sessionId"]
     append(window, session, said("one"))
@@ -845,14 +839,14 @@ def test_the_boundary_is_stored_with_the_first_append_and_not_before(
     assert [event["invocationId"] for event in stored[1:]] == [opened["invocationId"]] * 2
 
 
-def test_new_never_resumes(window: Client, other: Client, repository: Path) -> None:
+def test_mode_new_never_resumes(window: Client, other: Client, repository: Path) -> None:
     append(window, open_new(window, repository), said("one"))
 
     assert not resumed(other, repository, mode="new")["resumed"]
 
 
 @pytest.mark.parametrize("minutes", [0, -1, 1e-9])
-def test_continue_minutes_limits_what_is_resumed_by_itself(
+def test_continue_minutes_limits_automatic_resume(
     window: Client, other: Client, repository: Path, minutes: float
 ) -> None:
     session = open_new(window, repository)
@@ -867,15 +861,13 @@ def test_continue_minutes_limits_what_is_resumed_by_itself(
     assert resumed(other, repository, sessionId=session, continueMinutes=minutes)["resumed"]
 
 
-def test_any_number_of_continue_minutes_is_understood(
-    window: Client, other: Client, repository: Path
-) -> None:
+def test_continue_minutes_may_be_huge(window: Client, other: Client, repository: Path) -> None:
     append(window, open_new(window, repository), said("one"))
 
     assert resumed(other, repository, continueMinutes=1e300)["resumed"]
 
 
-def test_a_session_with_nothing_for_the_model_is_not_resumed(
+def test_a_session_without_a_model_visible_event_is_not_resumed(
     window: Client, other: Client, repository: Path
 ) -> None:
     session = open_new(window, repository)
@@ -886,7 +878,7 @@ def test_a_session_with_nothing_for_the_model_is_not_resumed(
     assert resumed(other, repository, sessionId=session)["resumed"]
 
 
-def test_tail_says_how_many_events_are_wanted(window: Client, repository: Path) -> None:
+def test_tail_limits_the_events_that_are_returned(window: Client, repository: Path) -> None:
     session = open_new(window, repository)
     append(window, session, *(said(str(n)) for n in range(5)))
 
@@ -910,11 +902,11 @@ def test_tail_says_how_many_events_are_wanted(window: Client, repository: Path) 
         ({"workspace": 7}, "$.workspace"),
     ],
 )
-def test_open_names_the_field_that_is_wrong(window: Client, params: Json, path: str) -> None:
+def test_open_reports_the_invalid_field(window: Client, params: Json, path: str) -> None:
     assert paths(failure(window, "session/open", params)) == [path]
 
 
-def test_a_page_of_events_ends_at_4_mib(window: Client, repository: Path) -> None:
+def test_a_page_of_events_is_limited_to_4_mib(window: Client, repository: Path) -> None:
     session = open_new(window, repository)
     for n in range(9):
         append(window, session, said(f"{n}" + "x" * 1_000_000))
@@ -931,7 +923,7 @@ def test_a_page_of_events_ends_at_4_mib(window: Client, repository: Path) -> Non
     assert up["hasMore"]
 
 
-def test_an_event_of_over_4_mib_is_still_given_back(window: Client, repository: Path) -> None:
+def test_an_event_of_over_4_mib_is_still_returned(window: Client, repository: Path) -> None:
     session = open_new(window, repository)
     append(window, session, said("small"), said("x" * 5_000_000), said("small too"))
 
@@ -942,7 +934,7 @@ def test_an_event_of_over_4_mib_is_still_given_back(window: Client, repository: 
     assert large["hasMore"]
 
 
-def test_times_tell_when(window: Client, repository: Path) -> None:
+def test_times_of_creation_update_and_last_event(window: Client, repository: Path) -> None:
     session = open_new(window, repository)
     append(window, session, said("one"))
     created = resumed(window, repository, sessionId=session)
@@ -998,7 +990,7 @@ def test_a_semicolon_in_a_uri_needs_no_escape(window: Client, repository: Path) 
     assert directory_of(window, f"file://{repository}/a%3Bb") == str(folder)
 
 
-def test_a_link_is_followed(window: Client, repository: Path) -> None:
+def test_a_symlink_is_resolved(window: Client, repository: Path) -> None:
     (repository / "link").symlink_to(repository / "src")
 
     assert directory_of(window, str(repository / "link")) == str(repository / "src")
@@ -1022,11 +1014,11 @@ def test_a_link_is_followed(window: Client, repository: Path) -> None:
     ],
 )
 @pytest.mark.parametrize("method", ["session/open", "session/findResumable"])
-def test_what_is_no_folder_here_is_refused(window: Client, method: str, workspace: str) -> None:
+def test_an_invalid_workspace_is_refused(window: Client, method: str, workspace: str) -> None:
     assert paths(failure(window, method, {"workspace": workspace})) == ["$.workspace"]
 
 
-def test_a_file_is_no_workspace(window: Client, repository: Path) -> None:
+def test_a_file_is_refused_as_a_workspace(window: Client, repository: Path) -> None:
     (repository / "file").touch()
 
     error = failure(window, "session/open", {"workspace": str(repository / "file")})
@@ -1034,11 +1026,11 @@ def test_a_file_is_no_workspace(window: Client, repository: Path) -> None:
     assert paths(error) == ["$.workspace"]
 
 
-def test_list_refuses_a_cwd_that_is_no_path(window: Client) -> None:
+def test_list_refuses_a_cwd_that_is_not_a_path(window: Client) -> None:
     assert paths(failure(window, "session/list", {"cwd": "untitled:Untitled-1"})) == ["$.cwd"]
 
 
-def test_each_session_has_the_folder_that_it_was_given(
+def test_the_workspace_folder_is_chosen_per_session(
     repository: Path, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     folders = [tmp_path / "one", tmp_path / "two"]
@@ -1072,7 +1064,7 @@ def test_each_session_has_the_folder_that_it_was_given(
         {"rootUri": "untitled:x"},
     ],
 )
-def test_without_a_folder_the_session_is_where_the_server_is(
+def test_without_a_folder_the_servers_directory_is_used(
     repository: Path, params: Json, request: pytest.FixtureRequest
 ) -> None:
     client = Client(repository / "src")
@@ -1082,7 +1074,7 @@ def test_without_a_folder_the_session_is_where_the_server_is(
     assert directory_of(client, None) == str(repository / "src")
 
 
-def test_a_server_whose_directory_is_gone_asks_for_a_workspace(
+def test_a_workspace_is_required_if_the_servers_directory_was_deleted(
     repository: Path, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     gone = tmp_path / "gone"
@@ -1096,7 +1088,7 @@ def test_a_server_whose_directory_is_gone_asks_for_a_workspace(
     assert directory_of(client, str(repository)) == str(repository)
 
 
-def test_the_old_root_path_is_understood(repository: Path, request: pytest.FixtureRequest) -> None:
+def test_root_path_is_supported(repository: Path, request: pytest.FixtureRequest) -> None:
     client = Client(repository)
     request.addfinalizer(client.kill)
     client.initialize(rootPath=str(repository / "src"))
@@ -1128,7 +1120,7 @@ message_ids = itertools.count(1_000_000)
         ("session/list", {"sessions", "nextCursor"}),
     ],
 )
-def test_params_that_are_missing_are_an_empty_object(
+def test_missing_params_are_read_as_an_empty_object(
     window: Client, params: Json, method: str, keys: set[str]
 ) -> None:
     msg_id = next(message_ids)
@@ -1138,7 +1130,7 @@ def test_params_that_are_missing_are_an_empty_object(
 
 
 @pytest.mark.parametrize("params", [{}, {"params": None}, {"params": []}, {"params": {}}])
-def test_missing_params_name_the_field_that_is_required(window: Client, params: Json) -> None:
+def test_missing_params_report_the_required_field(window: Client, params: Json) -> None:
     msg_id = next(message_ids)
     window.write({"jsonrpc": "2.0", "id": msg_id, "method": "session/events"} | params)
 

@@ -134,7 +134,7 @@ def test_a_nested_jsonrpc_key_is_payload(shared: Client, data: Json) -> None:
     assert read(shared, session)[0]["data"] == call
 
 
-def test_keys_that_are_no_names_survive(shared: Client) -> None:
+def test_keys_that_are_not_identifiers_are_kept(shared: Client) -> None:
     keys = ["class", "a-b", "type_name", "_x", "__class__", "1", "", " ", "é", "object", "self"]
     data = {key: {key: [{key: 1}]} for key in keys}
 
@@ -161,19 +161,19 @@ def test_keys_that_are_no_names_survive(shared: Client) -> None:
         1.0,
     ],
 )
-def test_any_json_value_comes_back_equal(shared: Client, value: Any) -> None:
+def test_every_json_value_survives_a_round_trip(shared: Client, value: Any) -> None:
     returned = round_trip(shared, {"value": value})["value"]
 
     assert json.dumps(returned) == json.dumps(value), "1 is not 1.0, nor true"
 
 
-def test_the_order_of_keys_is_kept(shared: Client) -> None:
+def test_key_order_is_kept(shared: Client) -> None:
     data = {key: {"z": 1, "a": 2} for key in "qwertyuiop"}
 
     assert json.dumps(round_trip(shared, data)) == json.dumps(data)
 
 
-def test_utf_8_is_read_as_well_as_escapes(shared: Client) -> None:
+def test_a_utf_8_body_is_accepted(shared: Client) -> None:
     session = open_new(shared)
     params = appending(session, said("größe 😀"))
     msg_id = next(message_ids)
@@ -268,7 +268,7 @@ def test_utf_8_is_read_as_well_as_escapes(shared: Client) -> None:
         ("session/close", [1], [("$", "expected an object, got an array")]),
     ],
 )
-def test_bad_params_are_answered_with_the_path_of_every_fault(
+def test_invalid_params_are_answered_with_the_path_of_every_fault(
     shared: Client, method: str, params: Any, errors: list[tuple[str, str]]
 ) -> None:
     with pytest.raises(RequestError) as caught:
@@ -280,7 +280,7 @@ def test_bad_params_are_answered_with_the_path_of_every_fault(
     }
 
 
-def test_an_unknown_method_is_answered(shared: Client) -> None:
+def test_an_unknown_method_is_refused(shared: Client) -> None:
     for method in ("session/nothing", "textDocument/hover", "workspace/executeCommand", ""):
         with pytest.raises(RequestError) as caught:
             shared.request(method, {})
@@ -305,7 +305,9 @@ def test_an_unknown_method_is_answered(shared: Client) -> None:
         (b'{"jsonrpc":"2.0","id":7.5,"method":"session/list"}', INVALID_REQUEST),
     ],
 )
-def test_what_has_no_id_is_answered_with_null(shared: Client, body: bytes, code: int) -> None:
+def test_a_message_without_a_valid_id_is_answered_with_id_null(
+    shared: Client, body: bytes, code: int
+) -> None:
     send_raw(shared, body)
 
     answer = shared.answer(None)
@@ -325,7 +327,7 @@ def test_what_has_no_id_is_answered_with_null(shared: Client, body: bytes, code:
         b"x" * 20_000 + b"\n",
     ],
 )
-def test_a_bad_frame_is_answered_with_null(shared: Client, sent: bytes) -> None:
+def test_a_malformed_frame_is_answered_with_id_null(shared: Client, sent: bytes) -> None:
     shared.write_bytes(sent)
 
     answer = shared.answer(None)
@@ -334,14 +336,14 @@ def test_a_bad_frame_is_answered_with_null(shared: Client, sent: bytes) -> None:
     assert_goes_on(shared)
 
 
-def test_a_frame_over_the_cap_is_answered_and_passed_over(shared: Client) -> None:
+def test_a_frame_over_the_limit_is_answered_and_skipped(shared: Client) -> None:
     send_raw(shared, b"x" * (MAX_FRAME + 1))
 
     assert shared.answer(None)["error"]["code"] == INVALID_REQUEST
     assert_goes_on(shared)
 
 
-def test_headers_in_any_legal_spelling_are_read(shared: Client) -> None:
+def test_an_unusual_header_spelling_is_accepted(shared: Client) -> None:
     body = b'{"jsonrpc":"2.0","id":"spelling","method":"session/list"}'
     shared.write_bytes(b"X-More: 1\ncontent-length:%d\n\n%b" % (len(body), body))
 
@@ -357,13 +359,13 @@ def test_headers_in_any_legal_spelling_are_read(shared: Client) -> None:
         {"jsonrpc": "2.0", "id": "bad", "method": 7},
     ],
 )
-def test_what_is_no_request_is_answered_with_its_id(shared: Client, message: Json) -> None:
+def test_an_invalid_request_is_answered_with_its_id(shared: Client, message: Json) -> None:
     shared.write(message)
 
     assert shared.answer("bad")["error"]["code"] == INVALID_REQUEST
 
 
-def test_an_answer_is_not_answered(shared: Client) -> None:
+def test_a_response_gets_no_response(shared: Client) -> None:
     shared.write({"jsonrpc": "2.0", "id": "answer", "result": None})
     shared.write({"jsonrpc": "2.0", "id": "answer", "error": {"code": 1, "message": "no"}})
 
@@ -381,7 +383,7 @@ def test_an_answer_is_not_answered(shared: Client) -> None:
         {"type": "tool_call", "data": {"id": "1", "name": "n", "input": "NUMBER"}},
     ],
 )
-def test_a_number_that_json_lacks_is_refused_with_the_requests_id(
+def test_a_number_that_is_not_json_is_refused_with_the_request_id(
     shared: Client, text: str, event: Json
 ) -> None:
     session = open_new(shared)
@@ -397,7 +399,7 @@ def test_a_number_that_json_lacks_is_refused_with_the_requests_id(
 
 
 @pytest.mark.parametrize("text", ["NaN", "1e400", "1" * 5_000, "1" * 400])
-def test_a_setting_that_is_no_finite_number_is_refused(shared: Client, text: str) -> None:
+def test_continue_minutes_must_be_finite(shared: Client, text: str) -> None:
     msg_id = next(message_ids)
     params = {"continueMinutes": "NUMBER"}
     message = {"jsonrpc": "2.0", "id": msg_id, "method": "session/open", "params": params}
@@ -409,7 +411,7 @@ def test_a_setting_that_is_no_finite_number_is_refused(shared: Client, text: str
 
 
 @pytest.mark.parametrize("stored", [False, True])
-def test_metadata_refuses_what_json_lacks(shared: Client, stored: bool) -> None:
+def test_metadata_refuses_nan(shared: Client, stored: bool) -> None:
     session = open_new(shared)
     if stored:
         shared.request("session/append", appending(session, said("one")))
@@ -423,7 +425,7 @@ def test_metadata_refuses_what_json_lacks(shared: Client, stored: bool) -> None:
 
 
 @pytest.mark.parametrize("depth", [257, 500, 900])
-def test_data_that_nests_too_deeply_is_refused_with_the_requests_id(
+def test_data_that_nests_too_deeply_is_refused_with_the_request_id(
     shared: Client, depth: int
 ) -> None:
     session = open_new(shared)
@@ -454,7 +456,7 @@ def test_data_that_nests_too_deeply_is_refused_with_the_requests_id(
         *(('{"content":%s}' % ("[" * depth + "]" * depth), None) for depth in range(900, 1_000, 7)),
     ],
 )
-def test_a_damaged_row_blocks_no_reading(
+def test_a_corrupt_row_blocks_no_read(
     shared: Client,
     home: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -501,7 +503,7 @@ def test_a_request_before_initialize_is_refused(raw: Client) -> None:
     assert_goes_on(raw)
 
 
-def test_initialize_with_bad_params_is_answered_and_may_be_repeated(raw: Client) -> None:
+def test_initialize_with_invalid_params_is_answered_and_may_be_repeated(raw: Client) -> None:
     with pytest.raises(RequestError) as caught:
         raw.request("initialize", {"processId": "7"})
 
@@ -511,7 +513,7 @@ def test_initialize_with_bad_params_is_answered_and_may_be_repeated(raw: Client)
     assert_goes_on(raw)
 
 
-def test_what_other_clients_say_in_initialize_is_ignored(raw: Client) -> None:
+def test_other_fields_of_initialize_are_ignored(raw: Client) -> None:
     capabilities = {"textDocument": {"x": [1]}, "general": {"positionEncodings": ["utf-8"]}}
     raw.initialize(
         processId=None,
@@ -527,7 +529,7 @@ def test_what_other_clients_say_in_initialize_is_ignored(raw: Client) -> None:
     assert_goes_on(raw)
 
 
-def test_initialize_asks_for_no_text_documents(raw: Client) -> None:
+def test_no_text_document_capability_is_announced(raw: Client) -> None:
     capabilities = raw.initialize()["capabilities"]
 
     assert capabilities.keys() == {"workspace", "experimental"}
@@ -553,7 +555,7 @@ def test_a_request_after_shutdown_is_refused(raw: Client) -> None:
         assert caught.value.code == INVALID_REQUEST
 
 
-def test_a_request_that_was_sent_right_after_shutdown_is_refused(raw: Client) -> None:
+def test_a_request_pipelined_behind_shutdown_is_refused(raw: Client) -> None:
     raw.initialize()
     session = open_new(raw)
     messages = [
@@ -610,7 +612,7 @@ def test_a_session_method_sent_as_a_notification_stores_nothing(shared: Client) 
 # -- cancelling and pipelining -----------------------------------------------------------------
 
 
-def test_requests_without_waiting_take_effect_in_their_order(shared: Client) -> None:
+def test_pipelined_requests_take_effect_in_their_order(shared: Client) -> None:
     session = open_new(shared)
     sent = [
         shared.send("session/append", appending(session, said(str(n), str(n)))) for n in range(500)
@@ -622,7 +624,7 @@ def test_requests_without_waiting_take_effect_in_their_order(shared: Client) -> 
     assert_chain(stored)
 
 
-def test_a_storm_of_cancels_leaves_no_gap_and_one_answer_each(shared: Client) -> None:
+def test_many_cancels_leave_no_gap_and_one_response_each(shared: Client) -> None:
     session = open_new(shared)
     sent: dict[int, str] = {}
     for n in range(300):
@@ -651,7 +653,7 @@ def test_a_storm_of_cancels_leaves_no_gap_and_one_answer_each(shared: Client) ->
     )
 
 
-def test_a_cancel_in_the_middle_of_a_write_loses_only_the_answer(
+def test_an_append_cancelled_during_its_write_is_still_stored(
     start: StartClient, database: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client = start()
@@ -676,7 +678,7 @@ def test_a_cancel_in_the_middle_of_a_write_loses_only_the_answer(
     assert_chain(stored)
 
 
-def test_cancels_of_what_is_not_there_cost_nothing(shared: Client) -> None:
+def test_cancels_of_unknown_requests_are_cheap(shared: Client) -> None:
     began = time.monotonic()
     for n in range(20_000):
         shared.notify("$/cancelRequest", {"id": 20_000_000 + n})
@@ -685,7 +687,7 @@ def test_cancels_of_what_is_not_there_cost_nothing(shared: Client) -> None:
     assert time.monotonic() - began < 5
 
 
-def test_a_cancel_of_true_is_not_one_of_request_1(raw: Client) -> None:
+def test_a_cancel_of_true_does_not_cancel_request_1(raw: Client) -> None:
     raw.initialize()
     session = open_new(raw)
     first = {"jsonrpc": "2.0", "id": 1, "method": "session/append"}
@@ -725,7 +727,7 @@ def count(client: Client, session: str) -> int:
     return int(opened["session"]["eventCount"])
 
 
-def test_a_client_that_does_not_read_stops_no_write(deaf: tuple[DeafClient, Client, str]) -> None:
+def test_a_client_that_does_not_read_blocks_no_append(deaf: tuple[DeafClient, Client, str]) -> None:
     client, hearing, session = deaf
     unread = [client.send("session/events", {"sessionId": session, "before": 2}) for _ in range(30)]
 
@@ -737,7 +739,7 @@ def test_a_client_that_does_not_read_stops_no_write(deaf: tuple[DeafClient, Clie
     assert all(len(client.result(msg_id)["events"]) == 1 for msg_id in unread)
 
 
-def test_a_client_that_reads_again_is_served_again(
+def test_a_client_that_reads_again_ends_the_backpressure(
     deaf: tuple[DeafClient, Client, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client, hearing, session = deaf
@@ -761,7 +763,7 @@ def test_a_client_that_reads_again_is_served_again(
 
 STRAY = """
 import os, subprocess, sys
-from segue.window import Window
+from segue.sessions.window import Window
 append = Window.append
 async def noisy(self, *args):
     print("stray: print", flush=True)
@@ -772,12 +774,12 @@ async def noisy(self, *args):
     assert sys.stdin is None or sys.stdin.read() == "", "the protocol's input is not for others"
     return await append(self, *args)
 Window.append = noisy
-from segue.__main__ import serve
+from segue.startup.compose import serve
 sys.exit(serve([]))
 """
 
 
-def test_a_stray_print_lands_on_stderr(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_stray_output_goes_to_stderr(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     client = Client(tmp_path, command=[sys.executable, "-c", STRAY])
     client.initialize()
     session = open_new(client)
@@ -816,7 +818,7 @@ LEAKS: list[tuple[str, Json]] = [
 
 
 @pytest.mark.parametrize("level", ["warning", "debug"])
-def test_no_error_and_no_log_line_repeats_a_conversation(
+def test_errors_and_logs_contain_no_conversation_text(
     start: StartClient, database: Path, capfd: pytest.CaptureFixture[str], level: str
 ) -> None:
     client = start(SEGUE_LOG=level)
@@ -847,17 +849,17 @@ def test_no_error_and_no_log_line_repeats_a_conversation(
 
 BROKEN = f"""
 import sys
-from segue.window import Window
+from segue.sessions.window import Window
 async def broken(self, *args):
     raise ValueError("{CANARY}")
 Window.append = broken
-from segue.__main__ import serve
+from segue.startup.compose import serve
 sys.exit(serve([]))
 """
 
 
 @pytest.mark.parametrize("level", ["warning", "debug"])
-def test_an_error_of_the_servers_own_tells_only_its_name(
+def test_an_internal_error_discloses_only_its_type(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], level: str
 ) -> None:
     client = Client(tmp_path, {"SEGUE_LOG": level}, [sys.executable, "-c", BROKEN])
@@ -874,7 +876,7 @@ def test_an_error_of_the_servers_own_tells_only_its_name(
     assert_nothing_leaked(stderr)
 
 
-def test_a_database_that_is_none_is_an_error_for_each_request(
+def test_an_invalid_database_file_fails_each_request_and_is_left_alone(
     start: StartClient, database: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     database.parent.mkdir()

@@ -59,7 +59,7 @@ def test_each_kind_is_found_alone_and_in_a_sentence(kind: str) -> None:
         assert is_hidden(Leak(kind, secret, text), masked(text))
 
 
-def test_every_rule_finds_something_of_its_own() -> None:
+def test_every_rule_is_exercised_by_a_generated_secret() -> None:
     found = {
         name
         for leak in leaks(seed=3, count=10 * len(KINDS))
@@ -109,7 +109,7 @@ def fingerprint_of(mask: str) -> str:
     return found[1]
 
 
-def test_a_name_that_tells_masks_the_value_under_it() -> None:
+def test_a_key_that_names_a_secret_masks_its_value() -> None:
     secret = some(Random(1), "abcdefABCDEF0123456789+/", 40)
     data = {"env": {"AWS_SECRET_ACCESS_KEY": secret, "DB_PASSWORD": "hunter2x", "USER": "hunter2x"}}
     env = masked(data)["env"]
@@ -118,7 +118,7 @@ def test_a_name_that_tells_masks_the_value_under_it() -> None:
     assert env["USER"] == "hunter2x"
 
 
-def test_a_private_key_is_masked_whole_on_several_lines_on_one_and_cut_off() -> None:
+def test_a_private_key_is_masked_multiline_escaped_and_truncated() -> None:
     key = TOKENS["RSA key"](Random(2))
     for text in (key, key.replace("\n", "\\n"), key.replace("\n", "\r\n")):
         assert re.fullmatch(
@@ -158,11 +158,11 @@ def test_a_private_key_is_masked_whole_on_several_lines_on_one_and_cut_off() -> 
         "SK and AKIA and eyJ and sk- and ghp_ and xoxb- and :// and :AA and Q~",
     ],
 )
-def test_what_only_looks_like_one_is_left_alone(text: str) -> None:
+def test_lookalikes_are_not_masked(text: str) -> None:
     assert masked(text) is text
 
 
-def test_in_1000_clean_lines_there_is_at_most_one_false_hit() -> None:
+def test_at_most_one_false_positive_in_1000_clean_lines() -> None:
     files = random.Random(5).sample(sorted(STANDARD_LIBRARY.glob("*.py")), 80)
     files += [
         path
@@ -183,7 +183,7 @@ json_values = st.recursive(
 
 
 @given(json_values)
-def test_without_a_secret_the_very_value_comes_back(value: Any) -> None:
+def test_a_value_without_a_secret_is_returned_itself(value: Any) -> None:
     assert masked(value) is value
 
 
@@ -196,7 +196,7 @@ def test_only_strings_are_changed_and_keys_are_kept() -> None:
     assert after["a"][0] is True
 
 
-def test_a_value_of_the_greatest_depth_is_masked() -> None:
+def test_a_value_of_maximum_depth_is_masked() -> None:
     value: Any = TOKEN
     for _ in range(128):
         value = [{"a": value}]
@@ -206,12 +206,12 @@ def test_a_value_of_the_greatest_depth_is_masked() -> None:
 # The mask
 
 
-def test_the_same_secret_gets_the_same_mask_and_another_another() -> None:
+def test_masks_are_equal_for_equal_secrets_only() -> None:
     assert masked(f"{TOKEN} {TOKEN}") == f"{masked(TOKEN)} {masked(TOKEN)}"
     assert masked(TOKEN) != masked(TOKEN[:-1] + "z")
 
 
-def test_what_a_person_may_have_chosen_gets_no_fingerprint() -> None:
+def test_passwords_get_no_fingerprint() -> None:
     one, other = (masked(f"ftp://someone:{word}@host") for word in ("hunter2", "letmein"))
     assert one == other == "ftp://someone:[redacted:url-password]@host"
 
@@ -223,12 +223,12 @@ GLUE = st.sampled_from(["", " ", "\n", "-", "_", ".", "@", ":", "://", "=", "/",
 
 @given(st.lists(st.tuples(PIECES, GLUE), min_size=1, max_size=6))
 @settings(max_examples=200, deadline=None)
-def test_masking_twice_is_masking_once(pieces: list[tuple[str, str]]) -> None:
+def test_masking_is_idempotent(pieces: list[tuple[str, str]]) -> None:
     once = masked("".join(piece + glue for piece, glue in pieces))
     assert masked(once) == once
 
 
-def test_every_mask_is_masked_already() -> None:
+def test_masks_are_not_masked_again() -> None:
     for rule in RULES:
         for mask in (f"[redacted:{rule.name}]", f"[redacted:{rule.name}:0123abcd]"):
             for context in CONTEXTS:
@@ -244,14 +244,14 @@ KEYWORDS = [keyword for rule in RULES for keyword in rule.keywords]
 
 
 @pytest.mark.parametrize("text", [filled(unit) for unit in HOSTILE], ids=range(len(HOSTILE)))
-def test_hostile_text_costs_no_more_than_its_length(text: str) -> None:
+def test_hostile_input_takes_linear_time(text: str) -> None:
     """10 ms in 64 KiB is what `tests/bench/redaction.py` holds; here, that nothing grows faster."""
     assert cost(finds, text * 4) < 10 * cost(finds, text) + 0.05
     assert cost(finds, text) < 0.25
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name)
-def test_a_pattern_matches_nothing_without_its_keyword(rule: Rule) -> None:
+def test_every_match_contains_a_keyword(rule: Rule) -> None:
     """Else what is found would depend on what else is in the event."""
     compiled = re.compile(rule.pattern, re.ASCII)
     for leak in leaks(seed=4, count=4 * len(KINDS)):
@@ -260,7 +260,7 @@ def test_a_pattern_matches_nothing_without_its_keyword(rule: Rule) -> None:
             assert not rule.is_word or (len(match[0]) >= 20 and len(match[0].split()) == 1)
 
 
-def test_keywords_are_found_in_json_as_they_are_written() -> None:
+def test_keywords_need_no_json_escapes() -> None:
     assert [keyword for keyword in KEYWORDS if json.dumps(keyword) != f'"{keyword}"'] == []
 
 
@@ -282,7 +282,7 @@ def leak_everywhere(client: Any) -> str:
     return str(opened)
 
 
-def test_a_secret_is_in_no_file_of_the_store(start: StartClient, database: Path) -> None:
+def test_no_file_of_the_store_contains_a_secret(start: StartClient, database: Path) -> None:
     client = start()
     session_id = leak_everywhere(client)
     title = client.request("session/open", {"sessionId": session_id})["session"]["title"]
@@ -295,9 +295,7 @@ def test_a_secret_is_in_no_file_of_the_store(start: StartClient, database: Path)
     assert masked(TOKEN).encode() in on_disk(database.parent)
 
 
-def test_a_secret_said_before_the_first_event_is_in_no_file(
-    start: StartClient, database: Path
-) -> None:
+def test_no_file_contains_a_secret_of_deferred_metadata(start: StartClient, database: Path) -> None:
     client = start()
     session_id = client.request("session/open")["session"]["sessionId"]
     params = {"sessionId": session_id, "key": "k", "value": TOKEN}
@@ -311,7 +309,7 @@ def test_a_secret_said_before_the_first_event_is_in_no_file(
 
 
 @pytest.mark.parametrize("how", ["environment", "file"])
-def test_off_stores_what_was_said(start: StartClient, database: Path, how: str) -> None:
+def test_redact_off_stores_secrets_unchanged(start: StartClient, database: Path, how: str) -> None:
     if how == "file":
         config_file().parent.mkdir(parents=True)
         config_file().write_text('redact = "off"\n')
@@ -323,7 +321,7 @@ def test_off_stores_what_was_said(start: StartClient, database: Path, how: str) 
     assert TOKEN.encode() in on_disk(database.parent)
 
 
-def test_a_retry_of_what_was_masked_is_a_duplicate(start: StartClient) -> None:
+def test_a_retry_of_a_masked_event_is_a_duplicate(start: StartClient) -> None:
     client = start()
     session_id = client.request("session/open")["session"]["sessionId"]
     event = {"id": "e1", "type": "user_message", "data": {"content": f"{TOKEN} ftp://a:b1@c"}}
@@ -339,7 +337,7 @@ def test_a_retry_of_what_was_masked_is_a_duplicate(start: StartClient) -> None:
     assert again.request("session/append", params)["duplicates"] == 1
 
 
-def test_ids_are_never_touched(start: StartClient) -> None:
+def test_ids_are_never_masked(start: StartClient) -> None:
     client = start()
     session_id = client.request("session/open")["session"]["sessionId"]
     params = {"sessionId": session_id, "serverSessionId": TOKEN}
@@ -353,7 +351,7 @@ def test_ids_are_never_touched(start: StartClient) -> None:
     assert [(event["id"], event["type"]) for event in page["events"]] == [(TOKEN, TOKEN)]
 
 
-def test_a_call_and_its_result_still_belong_together() -> None:
+def test_a_tool_call_and_its_result_keep_equal_ids() -> None:
     call, result = masked({"id": TOKEN, "name": "sh"}), masked({"tool_use_id": TOKEN})
     assert call["id"] == result["tool_use_id"]
 
