@@ -1,4 +1,4 @@
-"""Secrets are masked before they are written; nothing else is touched."""
+"""Secrets are masked before they are written; nothing else changes."""
 
 import json
 import os
@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from segue.redaction import engine
-from segue.redaction.engine import RULES, Rule
+from segue.redaction.engine import mask
+from segue.redaction.rules import RULES, Rule
 from segue.startup.settings import config_file
 from tests.bench.redaction import HOSTILE, cost, filled, finds
 from tests.conftest import StartClient
@@ -31,16 +31,16 @@ from tests.secret_samples import (
     some,
 )
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 STANDARD_LIBRARY = Path(sysconfig.get_paths()["stdlib"])
 TOKEN = "ghp_" + "Ab3" * 12
 
 
 def masked(value: Any) -> Any:
-    return engine.mask(value, json.dumps(value))
+    return mask(value, json.dumps(value))
 
 
-# What is found
+# -- secrets -----------------------------------------------------------------------------------
 
 
 def test_500_secrets_of_more_than_40_kinds_are_found() -> None:
@@ -55,8 +55,8 @@ def test_each_kind_is_found_alone_and_in_a_sentence(kind: str) -> None:
     make, around = AROUND[kind] if kind in AROUND else (TOKENS[kind], "{}")
     secret = make(Random(7))
     for context in ("{}", "It is {} here", '{"value": "{}"}'):
-        text = context.replace("{}", around.replace("{}", secret))
-        assert is_hidden(Leak(kind, secret, text), masked(text))
+        string = context.replace("{}", around.replace("{}", secret))
+        assert is_hidden(Leak(kind, secret, string), masked(string))
 
 
 def test_every_rule_is_exercised_by_a_generated_secret() -> None:
@@ -77,11 +77,11 @@ RARE = {
     "sentry-token",
     "tailscale-key",
 }
-"""What is not generated here: scanners agree on its shape, but no provider describes it."""
+"""Not generated here: scanners agree on the shape, but no provider documents it."""
 
 
 @pytest.mark.parametrize(
-    ("text", "expected"),
+    ("string", "expected"),
     [
         (f"Use {TOKEN}, please", "Use [redacted:github-token:{}], please"),
         ("postgresql://app:hunter2@db/app", "postgresql://app:[redacted:url-password]@db/app"),
@@ -99,12 +99,12 @@ RARE = {
         ("DB_PASSWORD='hunter2!x'", "DB_PASSWORD='[redacted:env-secret]'"),
     ],
 )
-def test_only_the_secret_is_replaced(text: str, expected: str) -> None:
-    assert masked(text) == expected.replace("{}", fingerprint_of(masked(TOKEN)))
+def test_only_the_secret_is_replaced(string: str, expected: str) -> None:
+    assert masked(string) == expected.replace("{}", fingerprint_of(masked(TOKEN)))
 
 
-def fingerprint_of(mask: str) -> str:
-    found = re.fullmatch(r"\[redacted:[a-z0-9-]+:([0-9a-f]{8})\]", mask)
+def fingerprint_of(masked_secret: str) -> str:
+    found = re.fullmatch(r"\[redacted:[a-z0-9-]+:([0-9a-f]{8})\]", masked_secret)
     assert found is not None
     return found[1]
 
@@ -120,9 +120,9 @@ def test_a_key_that_names_a_secret_masks_its_value() -> None:
 
 def test_a_private_key_is_masked_multiline_escaped_and_truncated() -> None:
     key = TOKENS["RSA key"](Random(2))
-    for text in (key, key.replace("\n", "\\n"), key.replace("\n", "\r\n")):
+    for string in (key, key.replace("\n", "\\n"), key.replace("\n", "\r\n")):
         assert re.fullmatch(
-            r"before \[redacted:private-key:\w{8}\] after", masked(f"before {text} after")
+            r"before \[redacted:private-key:\w{8}\] after", masked(f"before {string} after")
         )
     cut = "\n".join(key.splitlines()[:6])
     assert re.fullmatch(
@@ -130,11 +130,11 @@ def test_a_private_key_is_masked_multiline_escaped_and_truncated() -> None:
     )
 
 
-# What is left alone
+# -- everything else ---------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    "text",
+    "string",
     [
         "call_9bYvX2hQ0Z1uJr8wK3LmNoPq",
         "toolu_01A09q90qw90lq917835lq9",
@@ -158,8 +158,8 @@ def test_a_private_key_is_masked_multiline_escaped_and_truncated() -> None:
         "SK and AKIA and eyJ and sk- and ghp_ and xoxb- and :// and :AA and Q~",
     ],
 )
-def test_lookalikes_are_not_masked(text: str) -> None:
-    assert masked(text) is text
+def test_lookalikes_are_not_masked(string: str) -> None:
+    assert masked(string) is string
 
 
 def test_at_most_one_false_positive_in_1000_clean_lines() -> None:
@@ -189,9 +189,13 @@ def test_a_value_without_a_secret_is_returned_itself(value: Any) -> None:
 
 def test_only_strings_are_changed_and_keys_are_kept() -> None:
     value = {TOKEN: 1, "a": [True, None, 1.5, 10**40, {"b": TOKEN}], "c": "\ud83d\0 " + TOKEN}
-    mask = masked(TOKEN)
+    hidden = masked(TOKEN)
     after = masked(value)
-    assert after == {TOKEN: 1, "a": [True, None, 1.5, 10**40, {"b": mask}], "c": "\ud83d\0 " + mask}
+    assert after == {
+        TOKEN: 1,
+        "a": [True, None, 1.5, 10**40, {"b": hidden}],
+        "c": "\ud83d\0 " + hidden,
+    }
     assert list(after) == list(value)
     assert after["a"][0] is True
 
@@ -203,7 +207,7 @@ def test_a_value_of_maximum_depth_is_masked() -> None:
     assert TOKEN not in json.dumps(masked(value))
 
 
-# The mask
+# -- masks -------------------------------------------------------------------------------------
 
 
 def test_masks_are_equal_for_equal_secrets_only() -> None:
@@ -217,7 +221,7 @@ def test_passwords_get_no_fingerprint() -> None:
 
 
 MADE = list(leaks(seed=6, count=4 * len(KINDS)))
-PIECES = st.sampled_from([text for leak in MADE for text in (leak.text, leak.secret)])
+PIECES = st.sampled_from([string for leak in MADE for string in (leak.text, leak.secret)])
 GLUE = st.sampled_from(["", " ", "\n", "-", "_", ".", "@", ":", "://", "=", "/", "TOKEN=", "\\n"])
 
 
@@ -230,29 +234,29 @@ def test_masking_is_idempotent(pieces: list[tuple[str, str]]) -> None:
 
 def test_masks_are_not_masked_again() -> None:
     for rule in RULES:
-        for mask in (f"[redacted:{rule.name}]", f"[redacted:{rule.name}:0123abcd]"):
+        for hidden in (f"[redacted:{rule.name}]", f"[redacted:{rule.name}:0123abcd]"):
             for context in CONTEXTS:
                 for around in ("{}", *(around for _, around in AROUND.values())):
-                    text = context.replace("{}", around.replace("{}", mask))
-                    assert masked(text) == text
+                    string = context.replace("{}", around.replace("{}", hidden))
+                    assert masked(string) == string
 
 
-# What it costs
+# -- cost --------------------------------------------------------------------------------------
 
 
 KEYWORDS = [keyword for rule in RULES for keyword in rule.keywords]
 
 
-@pytest.mark.parametrize("text", [filled(unit) for unit in HOSTILE], ids=range(len(HOSTILE)))
-def test_hostile_input_takes_linear_time(text: str) -> None:
-    """10 ms in 64 KiB is what `tests/bench/redaction.py` holds; here, that nothing grows faster."""
-    assert cost(finds, text * 4) < 10 * cost(finds, text) + 0.05
-    assert cost(finds, text) < 0.25
+@pytest.mark.parametrize("string", [filled(unit) for unit in HOSTILE], ids=range(len(HOSTILE)))
+def test_hostile_input_takes_linear_time(string: str) -> None:
+    """The benchmark of redaction holds 10 ms for 64 KiB; here, only the growth is checked."""
+    assert cost(finds, string * 4) < 10 * cost(finds, string) + 0.05
+    assert cost(finds, string) < 0.25
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name)
 def test_every_match_contains_a_keyword(rule: Rule) -> None:
-    """Else what is found would depend on what else is in the event."""
+    """Otherwise the result would depend on what else is in the event."""
     compiled = re.compile(rule.pattern, re.ASCII)
     for leak in leaks(seed=4, count=4 * len(KINDS)):
         for match in compiled.finditer(leak.text):
@@ -264,15 +268,15 @@ def test_keywords_need_no_json_escapes() -> None:
     assert [keyword for keyword in KEYWORDS if json.dumps(keyword) != f'"{keyword}"'] == []
 
 
-# The wire
+# -- the wire ----------------------------------------------------------------------------------
 
 
 def on_disk(folder: Path) -> bytes:
     return b"".join(path.read_bytes() for path in folder.rglob("*") if path.is_file())
 
 
-def leak_everywhere(client: Any) -> str:
-    """Say a secret in every place that holds text; return the session's id."""
+def store_secrets(client: Any) -> str:
+    """Send a secret in every place that is redacted; return the session's id."""
     opened = client.request("session/open")["session"]["sessionId"]
     for number, data in enumerate(({"content": f"{TOKEN} is mine"}, {"content": f"a {TOKEN}"})):
         event = {"id": str(number), "type": ["user_message", "plan"][number], "data": data}
@@ -284,7 +288,7 @@ def leak_everywhere(client: Any) -> str:
 
 def test_no_file_of_the_store_contains_a_secret(start: StartClient, database: Path) -> None:
     client = start()
-    session_id = leak_everywhere(client)
+    session_id = store_secrets(client)
     title = client.request("session/open", {"sessionId": session_id})["session"]["title"]
     assert title == f"{masked(TOKEN)} is mine"
     value = client.request("session/getMetadata", {"sessionId": session_id, "key": "k"})["value"]
@@ -314,7 +318,7 @@ def test_redact_off_stores_secrets_unchanged(start: StartClient, database: Path,
         config_file().parent.mkdir(parents=True)
         config_file().write_text('redact = "off"\n')
     client = start(**({"SEGUE_REDACT": "off"} if how == "environment" else {}))
-    session_id = leak_everywhere(client)
+    session_id = store_secrets(client)
     events = client.request("session/events", {"sessionId": session_id})["events"]
     assert [event["data"]["content"] for event in events] == [f"{TOKEN} is mine", f"a {TOKEN}"]
     client.shutdown()
@@ -332,7 +336,7 @@ def test_a_retry_of_a_masked_event_is_a_duplicate(start: StartClient) -> None:
     again = start()
     opened = again.request("session/open", {"sessionId": session_id})
     assert again.request("session/append", params)["duplicates"] == 1
-    # So is what was read back and is sent as it was read.
+    # So is the masked event itself, as it was read.
     event["data"] = opened["events"][0]["data"]
     assert again.request("session/append", params)["duplicates"] == 1
 
@@ -359,7 +363,9 @@ def test_a_tool_call_and_its_result_keep_equal_ids() -> None:
 def test_a_start_does_not_load_the_rules(tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text(
         "import atexit, sys\n"
-        "atexit.register(lambda: sys.stderr.write(str('segue.redact' in sys.modules)))\n"
+        "def is_loaded():\n"
+        "    return any(name.startswith('segue.redaction') for name in sys.modules)\n"
+        "atexit.register(lambda: sys.stderr.write(str(is_loaded())))\n"
     )
     done = subprocess.run(
         [sys.executable, "-m", "segue", "lsp"],
@@ -373,12 +379,12 @@ def test_a_start_does_not_load_the_rules(tmp_path: Path) -> None:
     assert done.stderr == "False"
 
 
-# The documents
+# -- documentation -----------------------------------------------------------------------------
 
 
 def test_every_rule_is_documented() -> None:
-    text = (ROOT / "server" / "REDACTION.md").read_text()
-    rows = re.findall(r"^\| `([a-z0-9-]+)` \| (.*?) \| (.*?) \| (yes|no) \|$", text, re.M)
+    document = (ROOT / "server" / "REDACTION.md").read_text()
+    rows = re.findall(r"^\| `([a-z0-9-]+)` \| (.*?) \| (.*?) \| (yes|no) \|$", document, re.M)
     assert rows == [documented(rule) for rule in RULES]
 
 
