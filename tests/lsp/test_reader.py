@@ -30,11 +30,11 @@ def framed(body: bytes) -> bytes:
     return b"Content-Length: %d\r\n\r\n%b" % (len(body), body)
 
 
-def one_by_one(data: bytes) -> list[bytes]:
-    return [data[place : place + 1] for place in range(len(data))]
+def single_bytes(data: bytes) -> list[bytes]:
+    return [data[offset : offset + 1] for offset in range(len(data))]
 
 
-def problems(frames: list[Frame]) -> list[str]:
+def faults(frames: list[Frame]) -> list[str]:
     return [frame.message for frame in frames if isinstance(frame, BadFrame)]
 
 
@@ -73,7 +73,7 @@ def test_every_legal_header_spelling_is_parsed(headers: bytes) -> None:
     message = headers + blank + b"{}"
 
     assert parse(message + GOOD) == [b"{}", b'{"good":1}']
-    assert parse(*one_by_one(message + GOOD)) == [b"{}", b'{"good":1}']
+    assert parse(*single_bytes(message + GOOD)) == [b"{}", b'{"good":1}']
 
 
 def test_an_empty_body_is_a_frame() -> None:
@@ -97,10 +97,10 @@ def test_an_incomplete_frame_yields_nothing() -> None:
 
 
 def test_a_frame_over_the_limit_is_refused_and_skipped() -> None:
-    # What the refused frame holds must not be taken for frames of its own.
+    # Frames inside the body of a refused frame must not be parsed.
     long = framed(framed(b"[1]") * 20)
 
-    for chunks in ([long + GOOD], one_by_one(long + GOOD)):
+    for chunks in ([long + GOOD], single_bytes(long + GOOD)):
         refused, good = parse(*chunks, longest=100)
         assert isinstance(refused, BadFrame)
         assert "over 100" in refused.message
@@ -121,7 +121,7 @@ def test_a_huge_length_is_refused_before_its_body_arrives() -> None:
 def test_a_length_of_over_ten_digits_loses_no_later_frame() -> None:
     frames = parse(b'Content-Length: 100000000000\r\n\r\n{"x":1}\r\n' + GOOD)
 
-    assert problems(frames) == ["a malformed header"]
+    assert faults(frames) == ["a malformed header"]
     assert bodies(frames) == [b'{"good":1}']
 
 
@@ -143,9 +143,9 @@ def test_a_length_of_over_ten_digits_loses_no_later_frame() -> None:
 )
 @pytest.mark.parametrize("stray", [b"", b'{"jsonrpc":"2.0","id":1,"method":"m"}', b'"\xc3\xa9: "'])
 def test_the_frame_after_malformed_headers_is_parsed(headers: bytes, stray: bytes) -> None:
-    for chunks in ([headers + stray + GOOD + GOOD], one_by_one(headers + stray + GOOD + GOOD)):
+    for chunks in ([headers + stray + GOOD + GOOD], single_bytes(headers + stray + GOOD + GOOD)):
         frames = parse(*chunks)
-        assert len(problems(frames)) == 1, "one bad frame is one answer"
+        assert len(faults(frames)) == 1, "one bad frame is one fault"
         assert isinstance(frames[0], BadFrame)
         assert bodies(frames) == [b'{"good":1}', b'{"good":1}']
 
@@ -163,15 +163,15 @@ def test_a_missing_length_is_reported() -> None:
 def test_each_bad_frame_is_reported() -> None:
     frames = parse((b"X-Other: 1\r\n\r\n" + GOOD) * 3)
 
-    assert problems(frames) == ["a frame without Content-Length"] * 3
+    assert faults(frames) == ["a frame without Content-Length"] * 3
     assert len(bodies(frames)) == 3
 
 
 def test_an_endless_header_line_is_refused_in_bounded_memory() -> None:
     parser = FrameParser()
-    told = [frame for _ in range(20) for frame in parser.feed(b"x" * 1_024 * 20)]
+    reported = [frame for _ in range(20) for frame in parser.feed(b"x" * 1_024 * 20)]
 
-    assert told == [BadFrame("a header line is too long")]
+    assert reported == [BadFrame("a header line is too long")]
     assert len(parser._buffer) < 32 * 1_024
 
 
@@ -179,7 +179,7 @@ def test_an_endless_header_line_is_refused_in_bounded_memory() -> None:
 def test_the_frame_after_an_endless_header_line_is_parsed(gap: bytes) -> None:
     frames = parse(b"x" * 20_000, gap + GOOD)
 
-    assert problems(frames) == ["a header line is too long"]
+    assert faults(frames) == ["a header line is too long"]
     assert bodies(frames) == [b'{"good":1}']
 
 
@@ -194,7 +194,7 @@ json_bodies = st.dictionaries(st.text(), st.integers() | st.text()).map(
     lambda value: json.dumps(value).encode()
 )
 garbage_lines = st.binary(max_size=60).filter(
-    # Only these lines can be taken for a part of the frame that follows them.
+    # Only such lines can be mistaken for headers of the frame that follows.
     lambda line: b"\n" not in line and b"content-" not in line.lower()
 )
 
@@ -210,7 +210,7 @@ def test_no_good_frame_is_lost_among_garbage_lines(
     pieces: list[tuple[bool, bytes]], size: int
 ) -> None:
     stream = b"".join(framed(piece) if good else piece + b"\n" for good, piece in pieces)
-    chunks = [stream[place : place + size] for place in range(0, len(stream), size)]
+    chunks = [stream[offset : offset + size] for offset in range(0, len(stream), size)]
 
     frames = parse(*chunks)
 
@@ -229,7 +229,7 @@ def test_garbage_loses_at_most_the_frame_that_follows_it(junk: bytes, body: byte
 def test_any_input_is_parsed_alike_in_any_chunks(pieces: list[bytes]) -> None:
     stream = b"".join(pieces)
 
-    assert parse(stream) == parse(*one_by_one(stream))
+    assert parse(stream) == parse(*single_bytes(stream))
 
 
 # -- reading -----------------------------------------------------------------------------------
