@@ -1,4 +1,4 @@
-"""The contract suite: what every SessionService promises, whatever it keeps sessions in."""
+"""The contract suite of SessionService, which runs on every store of `stores.STORES`."""
 
 import asyncio
 import contextlib
@@ -20,7 +20,6 @@ from segue.model.events import Event, new_id
 from segue.model.records import MAX_PAGE_BYTES, AppendResult, EventPosition
 from segue.model.validation import InvalidInputError
 from segue.store.service import SessionService
-from segue.store.sqlite import service as local
 from tests.factories import (
     HERE,
     INVOCATION,
@@ -32,32 +31,24 @@ from tests.factories import (
     said,
     store,
 )
+from tests.store.stores import STORES, FakeClock, StoreFactory
 
 HOUR = timedelta(hours=1)
 MINUTE = 60_000
 
 
-@attrs.define
-class Clock:
-    """The time that the service under test goes by."""
-
-    now: int = 1_800_000_000_000
-
-
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    clock = Clock()
-    monkeypatch.setattr(local, "now", lambda: clock.now)
-    return clock
+def clock() -> FakeClock:
+    return FakeClock()
 
 
-@pytest.fixture(params=["file", "memory"])
+@pytest.fixture(params=STORES.values(), ids=list(STORES))
 async def service(
-    request: pytest.FixtureRequest, database: Path, clock: Clock
+    request: pytest.FixtureRequest, tmp_path: Path, clock: FakeClock
 ) -> AsyncIterator[SessionService]:
-    """Every implementation of the contract, one after the other."""
-    where = database if request.param == "file" else ":memory:"
-    opened = await local.LocalSessionService.open(where)
+    """Return a new service of each store, one after the other."""
+    factory: StoreFactory = request.param
+    opened = await factory.open_service(tmp_path / "data", clock)
     yield opened
     await opened.close()
 
@@ -94,7 +85,7 @@ async def listed(service: SessionService, **filters: Any) -> list[str]:
 
 
 async def test_a_session_appears_with_its_first_events(
-    service: SessionService, clock: Clock
+    service: SessionService, clock: FakeClock
 ) -> None:
     new = fresh(
         git_root="/home/someone",
@@ -142,7 +133,7 @@ async def test_a_session_without_events_never_exists(service: SessionService) ->
 
 
 async def test_creating_again_after_a_lost_answer_returns_the_first_result(
-    service: SessionService, clock: Clock
+    service: SessionService, clock: FakeClock
 ) -> None:
     new, events = fresh(), [said("one"), said("two")]
     first = await service.create_session(new, events, invocation_id=INVOCATION)
@@ -189,7 +180,7 @@ async def test_two_windows_that_create_one_session_at_once_make_one_chain(
 # Appending
 
 
-async def test_an_append_advances_the_head(service: SessionService, clock: Clock) -> None:
+async def test_an_append_advances_the_head(service: SessionService, clock: FakeClock) -> None:
     first, second, third = said("one"), said("two"), said("three")
     id = await store(service, first)
     created = await service.get_session(id)
@@ -201,7 +192,7 @@ async def test_an_append_advances_the_head(service: SessionService, clock: Clock
         duplicates=0,
     )
     assert await service.get_session(id) == attrs.evolve(
-        created, head=third.id, event_count=3, updated_at=clock.now
+        created, head=third.id, event_count=3, updated_at=clock()
     )
     assert await contents(service, id) == ["one", "two", "three"]
 
@@ -235,7 +226,9 @@ async def test_of_two_windows_that_append_at_once_one_wins(service: SessionServi
     assert len(await chain(service, id)) == 2
 
 
-async def test_an_append_of_nothing_changes_nothing(service: SessionService, clock: Clock) -> None:
+async def test_an_append_of_nothing_changes_nothing(
+    service: SessionService, clock: FakeClock
+) -> None:
     first = said()
     id = await store(service, first)
     before = await service.get_session(id)
@@ -246,7 +239,7 @@ async def test_an_append_of_nothing_changes_nothing(service: SessionService, clo
 
 
 async def test_appending_again_after_a_lost_answer_writes_nothing(
-    service: SessionService, clock: Clock
+    service: SessionService, clock: FakeClock
 ) -> None:
     first, second = said("one"), said("two")
     id = await store(service, first)
@@ -401,7 +394,7 @@ async def test_ids_are_compared_as_they_are_written(service: SessionService) -> 
 
 
 async def test_order_is_the_order_of_appending_and_never_the_clock(
-    service: SessionService, clock: Clock
+    service: SessionService, clock: FakeClock
 ) -> None:
     words = [str(number) for number in range(20)]
     id = await store(service, said(words[0]))
@@ -526,7 +519,7 @@ async def test_a_session_that_fits_twice_is_found_once(service: SessionService) 
 
 
 async def test_a_session_is_resumable_for_less_than_the_given_age(
-    service: SessionService, clock: Clock
+    service: SessionService, clock: FakeClock
 ) -> None:
     id = await store(service)
     clock.now += 60 * MINUTE - 1
@@ -543,7 +536,7 @@ async def test_no_session_is_younger_than_nothing(service: SessionService, age: 
 
 
 async def test_an_append_makes_an_old_session_resumable_again(
-    service: SessionService, clock: Clock
+    service: SessionService, clock: FakeClock
 ) -> None:
     id = await store(service)
     clock.now += 61 * MINUTE
@@ -579,7 +572,7 @@ async def test_a_session_without_a_model_visible_event_is_not_resumable(
 
 
 async def test_the_newest_comes_first_then_what_else_fits(
-    service: SessionService, clock: Clock
+    service: SessionService, clock: FakeClock
 ) -> None:
     ids = []
     for number in range(8):
@@ -677,7 +670,7 @@ async def test_a_page_holds_at_least_one_event_however_large(service: SessionSer
 
 
 async def test_paging_shows_every_session_once_and_newest_first(
-    service: SessionService, clock: Clock
+    service: SessionService, clock: FakeClock
 ) -> None:
     ids = []
     for number in range(25):
@@ -728,7 +721,7 @@ async def test_a_cursor_of_somebody_else_is_refused(service: SessionService, cur
 
 
 async def test_listing_a_directory_shows_it_and_its_worktrees(
-    service: SessionService, clock: Clock
+    service: SessionService, clock: FakeClock
 ) -> None:
     repository = {"git_common_dir": "/repo/.git"}
     main = await store(service, directory="/repo", git_root="/repo", **repository)
@@ -778,12 +771,14 @@ async def test_archived_sessions_are_listed_on_request(
 # Archiving and deleting
 
 
-async def test_archiving_again_keeps_the_first_time(service: SessionService, clock: Clock) -> None:
+async def test_archiving_again_keeps_the_first_time(
+    service: SessionService, clock: FakeClock
+) -> None:
     id = await store(service)
     created = await service.get_session(id)
     clock.now += MINUTE
     await service.archive(id)
-    archived = attrs.evolve(created, archived_at=clock.now)
+    archived = attrs.evolve(created, archived_at=clock())
     assert await service.get_session(id) == archived
     clock.now += MINUTE
     await service.archive(id)
@@ -869,7 +864,7 @@ async def test_metadata_that_json_has_no_words_for_is_refused(service: SessionSe
     assert await service.get_metadata(id, "key") == 1
 
 
-async def test_only_an_append_moves_updated_at(service: SessionService, clock: Clock) -> None:
+async def test_only_an_append_moves_updated_at(service: SessionService, clock: FakeClock) -> None:
     id = await store(service)
     updated_at = (await service.get_session(id)).updated_at
     clock.now += MINUTE
