@@ -16,6 +16,7 @@ import segue
 from segue.cli import demo
 from segue.cli.client import Client
 from segue.cli.printing import visible
+from segue.startup.compose import local_engine
 from segue.store.sqlite import driver
 from tests.conftest import StartClient
 from tests.factories import execute
@@ -165,7 +166,7 @@ def test_the_demo_fails_where_a_promise_is_broken(
         return {"sessionId": session_id, "events": [nameless]}
 
     monkeypatch.setattr(demo, "_append", without_id)
-    assert demo.run() == 1
+    assert demo.run(local_engine()) == 1
     assert "✗ nothing lost" in capsys.readouterr().out
 
 

@@ -6,7 +6,8 @@ from pathlib import Path
 import attrs
 
 from segue.model.records import Clock, Timestamp
-from segue.store.service import SessionService
+from segue.store.service import SessionService, StoreAdmin
+from segue.store.sqlite.admin import LocalStoreAdmin
 from segue.store.sqlite.service import LocalSessionService
 
 
@@ -22,16 +23,22 @@ class FakeClock:
 
 @attrs.frozen
 class StoreFactory:
-    """Makes one store: `open_service(folder, clock)` creates it in an empty folder, or reopens it."""
+    """Makes one store: `open_service(folder, clock)` creates it in an empty folder, or reopens it.
+
+    `make_admin(folder)` returns the admin of the same store; None if it ends with its service.
+    """
 
     open_service: Callable[[Path, Clock], Awaitable[SessionService]]
+    make_admin: Callable[[Path], StoreAdmin] | None
 
 
 STORES = {
     "sqlite file": StoreFactory(
         lambda folder, clock: LocalSessionService.open(folder / "sessions.db", clock),
+        lambda folder: LocalStoreAdmin(folder / "sessions.db"),
     ),
     "sqlite memory": StoreFactory(
         lambda _, clock: LocalSessionService.open(":memory:", clock),
+        None,
     ),
 }

@@ -1,8 +1,8 @@
-"""The SessionService contract: what every store of sessions promises."""
+"""The contracts of a store: SessionService keeps sessions, StoreAdmin maintains the store."""
 
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from segue.model.events import Event
 from segue.model.records import (
@@ -13,6 +13,9 @@ from segue.model.records import (
     Session,
     SessionPage,
 )
+
+if TYPE_CHECKING:
+    from segue.model.store_reports import BackupResult, CheckReport, StoreEngine, StoreSizes
 
 
 class SessionService(Protocol):
@@ -125,3 +128,48 @@ class SessionService(Protocol):
 
     async def close(self) -> None:
         """Finish what was begun and release the store. Closing twice is closing once."""
+
+
+class StoreAdmin(Protocol):
+    """The maintenance of a store, which need not be open and may be in use by editors meanwhile.
+
+    The calls block. None creates the store, and only `repair` changes it.
+    """
+
+    @property
+    def location(self) -> str:
+        """Where the store is, as its owner would recognize it; never with a password."""
+
+    @property
+    def engine(self) -> "StoreEngine":
+        """Which database software is used, and whether its version is safe."""
+
+    def exists(self) -> bool:
+        """Return whether the store has been created."""
+
+    def sizes(self) -> "StoreSizes":
+        """Return how much the store holds: zero bytes and no counts if it does not exist.
+
+        Counts that cannot be read are None; `check` names the reason.
+        """
+
+    def check(self) -> "CheckReport":
+        """Return who else can read the store, whether it is damaged, and how much it holds.
+
+        A store that is damaged or belongs to another program is a problem in the report.
+        """
+
+    def repair(self) -> str:
+        """Quarantine a damaged store, replace it by what can be read of it, and say what was done.
+
+        An undamaged store is left as it is. Raises a StorageError if there is no store, or if its
+        damage cannot be repaired now; the store is left as it is then.
+        """
+
+    def back_up(self, target: str | None = None) -> "BackupResult":
+        """Copy a snapshot of the store to the new file *target*, and verify the copy.
+
+        Without *target* the store chooses a new path. The copy is readable only by its owner.
+        Raises StorageUnavailable if there is no store or *target* exists, and a StorageError if the
+        copy fails; *target* is left as it was then.
+        """

@@ -4,26 +4,15 @@ import contextlib
 import os
 from pathlib import Path
 
-import attrs
-
 from segue.model.errors import StorageCorrupt, StorageUnavailable
+from segue.model.store_reports import BackupResult
 from segue.store.sqlite import driver, schema
 from segue.store.sqlite.locks import OpenLock
 
 _ERRORS: tuple[type[Exception], ...] = (*driver.Error, OSError)
 
 
-@attrs.frozen(kw_only=True)
-class Backup:
-    """A verified copy: where it is, and what it holds."""
-
-    path: str
-    size: int
-    sessions: int
-    events: int
-
-
-def back_up(where: str, target: str) -> Backup:
+def back_up(where: str, target: str) -> BackupResult:
     """Copy the database at *where* to *target*, which must not exist yet, or raise a StorageError.
 
     The copy is one moment of the original, whole and checked, readable by its owner alone, and on
@@ -73,7 +62,7 @@ def _copy(where: str, draft: str) -> None:
         db.execute("VACUUM INTO ?", (draft,))
 
 
-def _verified(draft: str, target: str) -> Backup:
+def _verified(draft: str, target: str) -> BackupResult:
     with contextlib.closing(driver.connect_to_read(draft)) as copy:
         (verdict,) = copy.execute("PRAGMA integrity_check(1)").fetchone()
         if verdict != "ok":
@@ -81,7 +70,7 @@ def _verified(draft: str, target: str) -> Backup:
         (sessions,) = copy.execute("SELECT count(*) FROM sessions").fetchone()
         (events,) = copy.execute("SELECT count(*) FROM events").fetchone()
     _sync(Path(draft))
-    return Backup(path=target, size=os.path.getsize(draft), sessions=sessions, events=events)
+    return BackupResult(path=target, size=os.path.getsize(draft), sessions=sessions, events=events)
 
 
 def _sync(path: Path) -> None:
