@@ -64,7 +64,7 @@ def run(program: str, *arguments: str) -> Any:
     return json.loads(ended.stdout)
 
 
-def test_every_name_means_what_it_means_in_the_real_module() -> None:
+def test_every_name_is_as_in_the_real_module() -> None:
     real, lazy = run(DESCRIBE), run(DESCRIBE, "lazy")
 
     assert len(real) > 600
@@ -110,7 +110,7 @@ json.dump([len(missing), "lsprotocol.types" in missing[0], same], sys.stdout)
 """
 
 
-def test_a_name_that_is_none_is_an_attribute_error() -> None:
+def test_an_unknown_name_is_an_attribute_error() -> None:
     assert run(OTHER_NAMES) == [3, True, True]
 
 
@@ -175,7 +175,7 @@ sys.exit(code)
         "class Position:\n    pass\n",
     ],
 )
-def test_where_the_source_is_not_as_expected_the_real_module_is_used(
+def test_an_unexpected_source_falls_back_to_the_real_module(
     tmp_path: Path, source: str | None
 ) -> None:
     environment = {"SOURCE": json.dumps(source)}
