@@ -28,7 +28,7 @@ def lsp_command(application: Application, arguments: tuple[str, ...]) -> None:
 @segue.command("demo")
 @click.pass_obj
 def demo_command(application: Application) -> None:
-    """Record a conversation, kill the server in the middle, and resume it."""
+    """Record a conversation, kill the server, and resume it."""
     from segue.cli.demo import run
 
     raise SystemExit(run(application.local_engine()))
