@@ -122,7 +122,7 @@ export interface NewEvent {
 }
 
 /** The position of an event in its session. */
-export interface Placement {
+export interface EventPosition {
   id: string;
   seq: number;
 }
@@ -158,7 +158,7 @@ export interface Appended {
   sessionId: string;
   head: string | null;
   eventCount: number;
-  events: Placement[];
+  events: EventPosition[];
   duplicates: number;
 }
 

@@ -5,7 +5,7 @@ import attrs
 import pytest
 
 from segue.model import events
-from segue.model.events import PAYLOADS, Event, Payload, UserMessage
+from segue.model.events import EVENT_TYPES, Event, UserMessage, is_model_visible
 from segue.model.json_text import decode
 from segue.model.validation import InvalidInputError
 from tests.factories import said
@@ -40,12 +40,13 @@ def faults(type: Any, data: Any, id: str | None = None) -> dict[str, str]:
 
 
 def test_complete_covers_every_known_type() -> None:
-    assert COMPLETE.keys() == PAYLOADS.keys()
+    assert COMPLETE.keys() == EVENT_TYPES.keys()
 
 
 def test_model_visible_types() -> None:
     hidden = {"system_context", "out_of_band_output"}
-    assert PAYLOADS.keys() - hidden == events.MODEL_VISIBLE
+    assert EVENT_TYPES.keys() - hidden == set(filter(is_model_visible, EVENT_TYPES))
+    assert not is_model_visible("unknown")
 
 
 @pytest.mark.parametrize("type", COMPLETE)
@@ -57,7 +58,7 @@ def test_an_event_keeps_its_data_unchanged(type: str) -> None:
 
 @pytest.mark.parametrize("type", COMPLETE)
 def test_a_payload_becomes_an_event_of_its_type(type: str) -> None:
-    payload: Payload = PAYLOADS[type](**COMPLETE[type])
+    payload = EVENT_TYPES[type].payload(**COMPLETE[type])
     event = Event.of(payload)
     assert (event.type, event.data) == (type, COMPLETE[type])
 
@@ -156,7 +157,7 @@ def test_the_title_is_the_first_nonblank_line(content: str, title: str | None) -
     assert events.title(said(content)) == title
 
 
-@pytest.mark.parametrize("type", sorted(PAYLOADS.keys() - {"user_message"}))
+@pytest.mark.parametrize("type", sorted(EVENT_TYPES.keys() - {"user_message"}))
 def test_only_a_user_message_has_a_title(type: str) -> None:
     assert events.title(Event.new(type, COMPLETE[type])) is None
 

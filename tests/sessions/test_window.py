@@ -12,8 +12,7 @@ from segue.model.errors import (
     SessionNotFound,
     SessionNotOpen,
 )
-from segue.model.records import AppendResult
-from segue.protocol.messages import Mode
+from segue.model.records import AppendResult, Mode
 from segue.sessions.window import Window
 from segue.store.service import SessionService
 from segue.store.sqlite.service import LocalSessionService

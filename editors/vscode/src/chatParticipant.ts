@@ -5,7 +5,8 @@ import * as vscode from "vscode";
 import { type Conversations, getActiveFolder } from "./conversations";
 import { escapeMarkdown, formatAge, formatCount, formatTitle } from "./format";
 import { buildAnswerEvent, buildMessages, type ModelMessage } from "./modelMessages";
-import { type Boundary, type Event, isKind, type NewEvent } from "./protocol";
+import type { Boundary, Event, NewEvent } from "./protocol";
+import { isKind } from "./requests";
 
 /** A conservative estimate: a token is about four characters of English, and fewer of code. */
 const CHARACTERS_PER_TOKEN = 3;

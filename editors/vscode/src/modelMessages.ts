@@ -1,6 +1,7 @@
 // Converts stored events to the messages of a language model request, and a response to an event.
 
-import { type Event, isKnownEventType, type NewEvent } from "./protocol";
+import type { Event, NewEvent } from "./protocol";
+import { isKnownEventType } from "./requests";
 
 /** One message of a request to a language model. */
 export interface ModelMessage {

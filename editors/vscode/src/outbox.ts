@@ -2,7 +2,8 @@
 
 import { v7 as createId } from "uuid";
 import type { Appended } from "../segue";
-import { type AppendResult, ConnectionLostError, isKind, type NewEvent, type OpenResult, type Request } from "./protocol";
+import type { AppendResult, NewEvent, OpenResult } from "./protocol";
+import { ConnectionLostError, isKind, type Request } from "./requests";
 
 /** An event with its id. The id makes retries idempotent: the server stores the event once. */
 export type EventWithId = NewEvent & { id: string };

@@ -1,9 +1,8 @@
-// The server's methods with their params and results. Must match the server's method table: tests/test_docs.py
-// compares the two.
+// Made from the server's method table by `python tests/generate.py`. Do not edit.
 
-import type { Boundary, Event, NewEvent, Placement, Session } from "../segue";
+import type { Boundary, Event, EventPosition, NewEvent, Session } from "../segue";
 
-export type { Boundary, Event, NewEvent, Placement, Session };
+export type { Boundary, Event, EventPosition, NewEvent, Session };
 
 export interface OpenParams {
   workspace?: string | null;
@@ -34,7 +33,7 @@ export interface AppendParams {
 export interface AppendResult {
   head: string | null;
   eventCount: number;
-  events: Placement[];
+  events: EventPosition[];
   duplicates: number;
 }
 
@@ -77,6 +76,9 @@ export interface SessionParams {
   sessionId: string;
 }
 
+export interface Nothing {
+}
+
 export interface SetServerSessionIdParams {
   sessionId: string;
   serverSessionId: string;
@@ -95,9 +97,6 @@ export interface SetMetadataParams {
   sessionId: string;
   key: string;
   value: unknown;
-}
-
-export interface Nothing {
 }
 
 /** Every method of the server, with its params and its result. */
@@ -120,10 +119,20 @@ export interface Methods {
 /** The name of a method of the server. */
 export type Method = keyof Methods;
 
-/**
- * Every event type that the extension knows, and whether the server counts it as model-visible. `system_context` is
- * not: it alone makes no conversation. It is sent to the model nevertheless, as a note.
- */
+/** May be sent again, unchanged, after the response was lost with the server. */
+export const RETRIABLE_METHODS: readonly Method[] = [
+  "session/open",
+  "session/events",
+  "session/list",
+  "session/findResumable",
+  "session/archive",
+  "session/unarchive",
+  "session/delete",
+  "session/close",
+  "session/getMetadata",
+];
+
+/** The known event types, and whether they are sent to a model. */
 export const EVENT_TYPES = {
   user_message: true,
   text: true,
@@ -133,45 +142,3 @@ export const EVENT_TYPES = {
   system_context: false,
   out_of_band_output: false,
 } as const;
-
-/** An event type that the extension knows. */
-export type EventType = keyof typeof EVENT_TYPES;
-
-/** Whether the extension knows this event type. Others are stored and shown as JSON. */
-export function isKnownEventType(type: string): type is EventType {
-  return Object.hasOwn(EVENT_TYPES, type);
-}
-
-/** Send one request. Rejects with a `RefusedError`, or with a `ConnectionLostError` if no response can arrive. */
-export type Request = <M extends Method>(method: M, params: Methods[M][0]) => Promise<Methods[M][1]>;
-
-/** The server refused a request. `kind` is one of the error kinds of server/PROTOCOL.md. */
-export class RefusedError extends Error {
-  override readonly name = "SegueError";
-
-  constructor(
-    message: string,
-    readonly kind: string,
-    readonly data: { [key: string]: unknown },
-  ) {
-    super(message);
-  }
-}
-
-/** The connection closed before the response arrived: it is unknown whether the request took effect. */
-export class ConnectionLostError extends Error {
-  override readonly name = "ConnectionLostError";
-
-  constructor(
-    message: string,
-    /** The generation of the server that the request was sent to; 0 if no server could be started. */
-    readonly generation: number,
-  ) {
-    super(message);
-  }
-}
-
-/** Whether *error* is a refusal of this *kind*. */
-export function isKind(error: unknown, kind: string): error is RefusedError {
-  return error instanceof RefusedError && error.kind === kind;
-}

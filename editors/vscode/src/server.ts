@@ -2,19 +2,12 @@
 
 import * as vscode from "vscode";
 import { CloseAction, LanguageClient, ResponseError, State, TransportKind } from "vscode-languageclient/node";
-import { ConnectionLostError, type Method, type Methods, RefusedError } from "./protocol";
+import { type Method, type Methods, RETRIABLE_METHODS } from "./protocol";
+import { ConnectionLostError, RefusedError } from "./requests";
 import { buildInstallCommand, resolveServerCommand, type ServerCommand } from "./serverCommand";
 
 /** The error codes of vscode-jsonrpc for a connection that closed before the response arrived. */
 const CONNECTION_ERRORS = { first: -32099, last: -32096 };
-
-/** The methods that only read: a request that was lost with its server is sent again. */
-const READ_METHODS: readonly Method[] = [
-  "session/open",
-  "session/events",
-  "session/list",
-  "session/findResumable",
-];
 
 /**
  * Starts the server with the first request. The client library restarts it when it exits unexpectedly, and gives up
@@ -38,14 +31,14 @@ export class Server implements vscode.Disposable {
   ) {}
 
   /**
-   * Send a request, and start the server if necessary. A request that only reads is retried once after a restart.
+   * Send a request, and start the server if necessary. A request that may be repeated is retried once after a restart.
    * Rejects with a `RefusedError`, or with a `ConnectionLostError` if no response can arrive.
    */
   readonly request = async <M extends Method>(method: M, params: Methods[M][0]): Promise<Methods[M][1]> => {
     try {
       return await this.send(method, params);
     } catch (error) {
-      if (!(error instanceof ConnectionLostError) || error.generation === 0 || !READ_METHODS.includes(method)) {
+      if (!(error instanceof ConnectionLostError) || error.generation === 0 || !RETRIABLE_METHODS.includes(method)) {
         throw error;
       }
       await Promise.race([this.waitForRestart(error.generation), nextEvent(this.failed.event)]);

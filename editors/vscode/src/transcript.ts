@@ -1,7 +1,8 @@
 // Renders a conversation as Markdown whose links cannot run commands.
 
 import { formatCount, formatLocalTime, formatTitle } from "./format";
-import { type Event, isKnownEventType, type Session } from "./protocol";
+import type { Event, Session } from "./protocol";
+import { isKnownEventType } from "./requests";
 
 /** Render a transcript from the newest *events* of a session, oldest first; *omitted* counts the older ones. */
 export function renderTranscript(session: Pick<Session, "title">, events: readonly Event[], omitted: number): string {

@@ -5,13 +5,16 @@ types. New events are checked strictly (`Event.parse`), stored ones are returned
 (`json_text.decode`). Types and fields of a later version are kept.
 """
 
-from typing import Annotated, Any
+from collections.abc import Callable
+from typing import Annotated, Any, TypeVar
 
 import attrs
 
 from segue.model import validation
 from segue.model.json_text import encode
 from segue.model.validation import Fault, InvalidInputError, StringLength
+
+T = TypeVar("T")
 
 Name = Annotated[str, StringLength(128)]
 """An id or a type: 1 to 128 characters."""
@@ -20,6 +23,32 @@ MAX_TITLE = 80
 """The length of the longest title, in characters."""
 
 
+@attrs.frozen
+class EventType:
+    """A known type of events."""
+
+    name: str
+    payload: type
+    """The class whose fields `data` has."""
+    model_visible: bool
+    """Whether it is sent to a model. A session without such an event is never resumed."""
+
+
+EVENT_TYPES: dict[str, EventType] = {}
+"""The known event types by name. Others are stored and returned unchanged."""
+
+
+def event_type(name: str, *, model_visible: bool) -> Callable[[type[T]], type[T]]:
+    """Return a decorator that makes an attrs class the payload of an event type."""
+
+    def register(payload: type[T]) -> type[T]:
+        EVENT_TYPES[name] = EventType(name, payload, model_visible)
+        return payload
+
+    return register
+
+
+@event_type("user_message", model_visible=True)
 @attrs.frozen(kw_only=True)
 class UserMessage:
     """A message of the person."""
@@ -27,6 +56,7 @@ class UserMessage:
     content: str
 
 
+@event_type("text", model_visible=True)
 @attrs.frozen(kw_only=True)
 class Text:
     """A message of the model."""
@@ -34,6 +64,7 @@ class Text:
     content: str
 
 
+@event_type("tool_call", model_visible=True)
 @attrs.frozen(kw_only=True)
 class ToolCall:
     """A tool that the model calls; `input` is any JSON."""
@@ -43,6 +74,7 @@ class ToolCall:
     input: Any
 
 
+@event_type("tool_result", model_visible=True)
 @attrs.frozen(kw_only=True)
 class ToolResult:
     """The result of a tool call; `remote` if the model's own service ran it."""
@@ -54,6 +86,7 @@ class ToolResult:
     content_length: int | None = None
 
 
+@event_type("skill_invocation", model_visible=True)
 @attrs.frozen(kw_only=True)
 class SkillInvocation:
     """A skill (a stored prompt) that was invoked."""
@@ -63,6 +96,7 @@ class SkillInvocation:
     content: str
 
 
+@event_type("system_context", model_visible=False)
 @attrs.frozen(kw_only=True)
 class SystemContext:
     """A note of the editor for the model, such as the boundary of a resumed session."""
@@ -70,6 +104,7 @@ class SystemContext:
     content: str
 
 
+@event_type("out_of_band_output", model_visible=False)
 @attrs.frozen(kw_only=True)
 class OutOfBandOutput:
     """Output that the editor showed to the person and never sent to the model."""
@@ -79,29 +114,18 @@ class OutOfBandOutput:
     content: str
 
 
-Payload = (
-    UserMessage | Text | ToolCall | ToolResult | SkillInvocation | SystemContext | OutOfBandOutput
-)
-
-PAYLOADS: dict[str, type] = {
-    "user_message": UserMessage,
-    "text": Text,
-    "tool_call": ToolCall,
-    "tool_result": ToolResult,
-    "skill_invocation": SkillInvocation,
-    "system_context": SystemContext,
-    "out_of_band_output": OutOfBandOutput,
-}
-
-MODEL_VISIBLE = frozenset({"user_message", "text", "tool_call", "tool_result", "skill_invocation"})
-"""The types that are sent to a model. A session without one of them is never resumed."""
+def is_model_visible(type: str) -> bool:
+    """Return whether events of this *type* are sent to a model; unknown types are not."""
+    return type in EVENT_TYPES and EVENT_TYPES[type].model_visible
 
 
 @attrs.frozen(kw_only=True)
-class _Envelope:
+class NewEvent:
+    """An event as a client sends it; without an id it gets one."""
+
     id: Name | None = None
     type: Name
-    data: Any
+    data: Any = attrs.field(metadata={"schema": {"type": "object"}})
 
 
 @attrs.frozen
@@ -109,7 +133,7 @@ class _AnyObject:
     """`data` of an unknown type: any JSON object."""
 
 
-_TYPE_OF = {payload: name for name, payload in PAYLOADS.items()}
+_TYPE_OF = {kind.payload: name for name, kind in EVENT_TYPES.items()}
 _converter = validation.make_converter()
 
 
@@ -133,7 +157,7 @@ class Event:
         """
         faults: list[Fault] = []
         try:
-            envelope = validation.structure(_converter, value, _Envelope)
+            envelope = validation.structure(_converter, value, NewEvent)
         except InvalidInputError as error:
             faults += error.faults
         if isinstance(value, dict) and "data" in value:
@@ -153,8 +177,8 @@ class Event:
         return cls.parse({"id": id, "type": type, "data": data})
 
     @classmethod
-    def of(cls, payload: Payload) -> "Event":
-        """Return *payload* as a checked event with a new id. Raises as `parse` does."""
+    def of(cls, payload: Any) -> "Event":
+        """Return *payload*, of a class above, as a checked event. Raises as `parse` does."""
         return cls.new(_TYPE_OF[payload.__class__], attrs.asdict(payload))
 
     def with_data(self, data: dict[str, Any]) -> "Event":
@@ -166,9 +190,9 @@ class Event:
 
 
 def _faults_of_data(type: Any, data: Any) -> tuple[Fault, ...]:
-    kind = PAYLOADS.get(type, _AnyObject) if isinstance(type, str) else _AnyObject
+    known = EVENT_TYPES.get(type) if isinstance(type, str) else None
     try:
-        validation.structure(_converter, data, kind)
+        validation.structure(_converter, data, known.payload if known else _AnyObject)
     except InvalidInputError as error:
         return error.prefixed("$.data").faults
     return ()

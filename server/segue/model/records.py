@@ -6,7 +6,7 @@ JSON names are these fields in camelCase unless a field's metadata says otherwis
 
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, NewType
+from typing import Any, Literal, NewType
 
 import attrs
 
@@ -24,6 +24,9 @@ Timestamp = NewType("Timestamp", int)
 
 Clock = Callable[[], Timestamp]
 """Tells the current time; `now`, unless a test injects another one."""
+
+Mode = Literal["auto", "new", "resume"]
+"""How `open` chooses: resume if something fits, else new; never resume; resume or fail."""
 
 LAST_SEEN: Any = object()
 """As a parent id: the head that this window last saw."""
@@ -136,7 +139,7 @@ class OpenResult:
     events: Sequence[StoredEvent]
     has_more: bool
     last_event_at: Timestamp | None
-    alternatives: Sequence[Session] = attrs.field(default=(), metadata={"required": True})
+    alternatives: Sequence[Session] = ()
 
 
 @attrs.frozen(kw_only=True)

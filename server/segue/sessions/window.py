@@ -16,11 +16,11 @@ from segue.model.records import (
     AppendResult,
     EventPage,
     FindResult,
+    Mode,
     OpenResult,
     SessionPage,
 )
 from segue.model.workspace import Workspace
-from segue.protocol.messages import Mode
 from segue.sessions import resume
 from segue.sessions.manager import SessionManager
 from segue.store.service import SessionService

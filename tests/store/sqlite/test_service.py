@@ -1294,7 +1294,8 @@ async def test_what_only_the_log_holds_outlives_the_page_that_leads_to_it(databa
 DELETER = """
 async def main(where, *ids):
     service = await LocalSessionService.open(where)
-    service._connection.checkpoint_truncate = lambda: asyncio.sleep(0)  # as one whose reader holds it up
+    # As if a reader held it up.
+    service._connection.checkpoint_truncate = lambda: asyncio.sleep(0)
     for id in ids:
         await service.delete(id)
     print("deleted", flush=True)

@@ -1,23 +1,9 @@
 --- The server: one process for this Neovim, started on demand and restarted after a crash.
 
 local config = require("segue.config")
+local protocol = require("segue.protocol")
 
 local M = {}
-
----@alias segue.Method
----| "session/open"
----| "session/append"
----| "session/events"
----| "session/list"
----| "session/findResumable"
----| "session/reset"
----| "session/archive"
----| "session/unarchive"
----| "session/delete"
----| "session/close"
----| "session/setServerSessionId"
----| "session/getMetadata"
----| "session/setMetadata"
 
 ---@class segue.Error
 ---@field code integer
@@ -30,21 +16,8 @@ local M = {}
 ---@field params table
 ---@field callback fun(err?: segue.Error, result?: any)
 
-local PROTOCOL_VERSION = 1
 local MAX_RESTARTS = 3
 local CRASH_WINDOW_S = 180
-
--- Safe to send again to the next server process if the last one exited before it responded.
-local RETRIABLE = {
-  ["session/open"] = true,
-  ["session/events"] = true,
-  ["session/list"] = true,
-  ["session/findResumable"] = true,
-  ["session/archive"] = true,
-  ["session/unarchive"] = true,
-  ["session/delete"] = true,
-  ["session/close"] = true,
-}
 
 ---@type "stopped"|"starting"|"ready"|"stopping"
 local state = "stopped"
@@ -146,11 +119,11 @@ end
 local function on_ready(result)
   local version = vim.tbl_get(result, "capabilities", "experimental", "sessions", "version")
   info = result.serverInfo
-  if version ~= PROTOCOL_VERSION then
+  if version ~= protocol.VERSION then
     failure = "version"
     local message = ("the server uses protocol version %s, this plugin needs version %d"):format(
       version or "none",
-      PROTOCOL_VERSION
+      protocol.VERSION
     )
     config.notify(message .. "; update the plugin and the server together", vim.log.levels.ERROR)
     fail_queue(new_error("ServerStopped", message))
@@ -209,7 +182,7 @@ local function on_exit(code, signal)
   table.sort(numbers)
   for _, number in ipairs(numbers) do
     local request = interrupted[number]
-    if RETRIABLE[request.method] then
+    if protocol.RETRIABLE[request.method] then
       table.insert(retries, request)
     else
       request.callback(new_error("ServerGone", "the server stopped before it responded"))

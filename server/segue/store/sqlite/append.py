@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 
 from segue.model.errors import EventConflict, HeadMoved, SessionArchived, SessionNotFound
-from segue.model.events import MODEL_VISIBLE, Event, title
+from segue.model.events import Event, is_model_visible, title
 from segue.model.json_text import same_json
 from segue.model.records import AppendResult, EventPosition, Timestamp
 from segue.store.sqlite import queries
@@ -104,7 +104,7 @@ class SessionAppender:
         if not self._new:
             return
         first_title = next(filter(None, map(title, self._new)), None)
-        is_visible = any(event.type in MODEL_VISIBLE for event in self._new)
+        is_visible = any(is_model_visible(event.type) for event in self._new)
         row = (len(self._new), self._time, first_title, is_visible, self._number)
         self._db.execute(_UPDATE_SESSION, row)
         self._stored_count, self._new = self._count, []

@@ -6,7 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, test } from "node:test";
 import { Outbox } from "../../../../editors/vscode/src/outbox.ts";
-import { isKind } from "../../../../editors/vscode/src/protocol.ts";
+import { isKind } from "../../../../editors/vscode/src/requests.ts";
 import { TestServer } from "./testServer.ts";
 
 let folder: string;

@@ -4,7 +4,8 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { join } from "node:path";
 import { createMessageConnection, type MessageConnection, ResponseError } from "vscode-languageserver-protocol/node";
-import { ConnectionLostError, type Method, type Methods, RefusedError } from "../../../../editors/vscode/src/protocol.ts";
+import { type Method, type Methods } from "../../../../editors/vscode/src/protocol.ts";
+import { ConnectionLostError, RefusedError } from "../../../../editors/vscode/src/requests.ts";
 
 const PYTHON = process.env["SEGUE_PYTHON"] ?? "python3";
 

@@ -3,7 +3,7 @@
 local config = require("segue.config")
 local converter = require("segue.integrations.codecompanion.converter")
 local error_handler = require("segue.integrations.codecompanion.error_handler")
-local event_types = require("segue.event_types")
+local protocol = require("segue.protocol")
 local resume_offer = require("segue.integrations.codecompanion.resume_offer")
 local segue = require("segue")
 local uuid = require("segue.uuid")
@@ -123,7 +123,7 @@ local function sync_up_to(recording, last_index)
     return
   end
   local is_conversation = vim.iter(events):any(function(event)
-    return event_types.EVENT_TYPES[event.type]
+    return protocol.EVENT_TYPES[event.type]
   end)
   if is_conversation or not recording.is_empty then
     append(recording, events)
