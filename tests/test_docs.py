@@ -8,10 +8,11 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
+CLIENTS = (ROOT / "server" / "CLIENTS.md").read_text()
 
 
-def test_the_readmes_example_client_runs(repository: Path, tmp_path: Path) -> None:
-    example = re.search(r"^```python\n(.*?)^```", README, re.M | re.S)
+def test_the_example_client_runs(repository: Path, tmp_path: Path) -> None:
+    example = re.search(r"^```python\n(.*?)^```", CLIENTS, re.M | re.S)
     assert example is not None
     script = tmp_path / "example.py"
     script.write_text(example[1])
