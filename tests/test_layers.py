@@ -39,7 +39,9 @@ LAYERS = {
 OPEN_TO_ALL = {"startup", "__main__"}
 
 ORDER = {
-    "model": ["validation", "json_text", "events", "workspace", "errors", "records", "store_reports"],
+    "model": [
+        "validation", "json_text", "events", "workspace", "errors", "records", "store_reports",
+    ],
     "store.sqlite": [
         "driver", "locks", "schema", "row_values", "queries", "append", "check", "backup", "files",
         "connection", "service", "admin",

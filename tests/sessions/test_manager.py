@@ -56,7 +56,7 @@ class Recording:
 
 def failing(service: SessionService, *methods: str) -> SessionService:
     wrapper: Any = Failing(service, *methods)
-    return wrapper  # type: ignore[no-any-return]
+    return wrapper  # type: ignore[no-any-return]  # it stands in for one
 
 
 async def stored_ids(service: SessionService) -> list[str]:

@@ -26,7 +26,7 @@ class LazyAttribute:
             raise ImportError(f"{name}.{attribute} is used during the import")
         return getattr(module, attribute)
 
-    def __call__(self, *values: Any, **named: Any) -> Any:
+    def __call__(self, *values: Any, **named: Any) -> Any:  # noqa: D102  as the attribute's own
         return self._load()(*values, **named)
 
     def __getattr__(self, name: str) -> Any:

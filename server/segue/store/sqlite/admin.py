@@ -28,28 +28,35 @@ class LocalStoreAdmin:
 
     @property
     def location(self) -> str:
+        """Return the path of the database file."""
         return self._path
 
     @property
     def engine(self) -> StoreEngine:
+        """Return the linked SQLite and whether it is safe for several windows."""
         return sqlite_engine()
 
     def exists(self) -> bool:
+        """Return whether the file exists."""
         return os.path.exists(self._path)
 
     def sizes(self) -> StoreSizes:
+        """Count the rows and the bytes of the file."""
         return check.database_sizes(self._path)
 
     def check(self) -> CheckReport:
+        """Check the file's modes, its owner and its integrity; nothing is changed."""
         return check.check_database(self._path)
 
     def repair(self) -> str:
+        """Quarantine a damaged file and salvage its rows; return what was done."""
         from segue.store.sqlite.recovery import salvage  # loaded only to repair
 
         self._require()
         return salvage.repair(self._path)
 
     def back_up(self, target: str | None = None) -> BackupResult:
+        """Copy the database to *target*, or into `backups` beside it, and verify the copy."""
         self._require()
         return backup.back_up(self._path, target or self._new_backup_path())
 

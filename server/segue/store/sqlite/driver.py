@@ -25,7 +25,7 @@ def _load() -> ModuleType:
         import sqlite3
 
         return sqlite3
-    return newer  # type: ignore[no-any-return]
+    return newer  # type: ignore[no-any-return]  # it ships no types
 
 
 _library = _load()
@@ -165,7 +165,7 @@ def is_corruption(error: Exception) -> bool:
 def corruption(words: str) -> Exception:
     """Return what SQLite would raise for damage that it does not notice itself."""
     error: Exception = _library.DatabaseError(words)
-    error.sqlite_errorcode = _library.SQLITE_CORRUPT  # type: ignore[attr-defined]
+    error.sqlite_errorcode = _library.SQLITE_CORRUPT  # type: ignore[attr-defined]  # typed as read-only
     return error
 
 

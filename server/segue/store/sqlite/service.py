@@ -82,7 +82,10 @@ ORDER BY updated_at DESC, number DESC LIMIT +:limit
 
 
 class LocalSessionService:
-    """The SessionService in a SQLite file. Made by `open`; `close` it on every way out."""
+    """The SessionService in a SQLite file. Made by `open`; always `close` it.
+
+    What each method promises stands in the contract; the docstrings say how it is done.
+    """
 
     def __init__(self, connection: DatabaseConnection, clock: Clock) -> None:
         self._connection = connection
@@ -98,11 +101,13 @@ class LocalSessionService:
         return cls(await DatabaseConnection.open(os.fspath(path)), clock)
 
     async def close(self) -> None:
+        """Finish what was begun, checkpoint what is due, and end the thread."""
         await self._connection.close()
 
     async def create_session(
         self, new: NewSession, events: Sequence[Event], *, invocation_id: str
     ) -> AppendResult:
+        """Insert the session and its first events in one transaction."""
         if not events:
             raise ValueError("a session is stored with its first event")
 
@@ -126,6 +131,8 @@ class LocalSessionService:
         accept_own_head: bool = False,
         boundary: Event | None = None,
     ) -> AppendResult:
+        """Insert the new events and update the session, in a transaction that others may share."""
+
         def append(transaction: Transaction) -> AppendResult:
             appender = self._appender(transaction, session_id, invocation_id)
             result = appender.append(
@@ -152,6 +159,7 @@ class LocalSessionService:
     async def find_resumable(
         self, directory: str, git_root: str | None, max_age: timedelta
     ) -> Sequence[Session]:
+        """Probe the two partial indexes, of the git root and of the directory."""
         since = self._clock() - max_age // timedelta(milliseconds=1)
         values = (git_root, directory, since, FITTING)
         found = await self._connection.read(lambda db: db.execute(_RESUMABLE, values).fetchall())
@@ -166,6 +174,8 @@ class LocalSessionService:
         before: int | None = None,
         limit: int = PAGE,
     ) -> EventPage:
+        """Read a page by the key of the events, in one snapshot."""
+
         def load(db: Connection) -> EventPage:
             with driver.read_snapshot(db):
                 session = queries.get_session(db, session_id)
@@ -174,11 +184,14 @@ class LocalSessionService:
         return await self._connection.read(load)
 
     async def get_session(self, session_id: str) -> Session:
+        """Read the session's row."""
         return await self._connection.read(
             lambda db: queries.session(queries.get_session(db, session_id))
         )
 
     async def open_session(self, session_id: str, tail: int = PAGE) -> tuple[Session, EventPage]:
+        """Read the session's row and a page of events, in one snapshot."""
+
         def read(db: Connection) -> tuple[Session, EventPage]:
             with driver.read_snapshot(db):
                 session = queries.get_session(db, session_id)
@@ -196,6 +209,7 @@ class LocalSessionService:
         cursor: str | None = None,
         limit: int = PAGE,
     ) -> SessionPage:
+        """Read a page along the index of the time, or of the directory."""
         updated_at, number = _NEWEST if cursor is None else _read_cursor(cursor)
         values = {
             "directory": directory,
@@ -214,22 +228,27 @@ class LocalSessionService:
         )
 
     async def update_server_session_id(self, session_id: str, server_session_id: str) -> None:
+        """Update the session's row."""
         sql = "UPDATE sessions SET server_session_id = ? WHERE number = ?"
         await self._update(session_id, sql, server_session_id)
 
     async def archive(self, session_id: str) -> None:
+        """Set the time of archiving, unless it is set."""
         sql = "UPDATE sessions SET archived_at = coalesce(archived_at, ?) WHERE number = ?"
         await self._update(session_id, sql, self._clock())
 
     async def unarchive(self, session_id: str) -> None:
+        """Clear the time of archiving."""
         await self._update(session_id, "UPDATE sessions SET archived_at = ? WHERE number = ?", None)
 
     async def delete(self, session_id: str) -> None:
+        """Delete the session and all its rows, and checkpoint, so that no file holds its text."""
         await self._connection.write(lambda transaction: _delete(transaction.db, session_id))
         # Until then the deleted text can still be read in the pages that the log replaces.
         await self._connection.checkpoint_truncate()
 
     async def get_metadata(self, session_id: str, key: str) -> Any:
+        """Read one row of metadata."""
         sql = "SELECT value FROM metadata WHERE session = ? AND key = ?"
         row = await self._connection.read(
             lambda db: db.execute(
@@ -239,6 +258,7 @@ class LocalSessionService:
         return None if row is None else json_text.decode(row_values.coerced(row)["value"])[0]
 
     async def set_metadata(self, session_id: str, key: str, value: Any) -> None:
+        """Replace one row of metadata."""
         encoded = None if value is None else json_text.encode("$.value", value)
 
         def set_value(transaction: Transaction) -> None:
