@@ -49,7 +49,7 @@ async def list_sessions(
         limit=limit,
     )
     if as_json:
-        _print_json(messages.unstructure(page))
+        _print_json(messages.wire.unstructure(page))
     elif not page.sessions:
         click.echo("No sessions.", err=True)
     else:
@@ -60,8 +60,8 @@ async def show_session(service: SessionService, session_id: str, *, as_json: boo
     """Print the whole conversation of a session, or raise SessionNotFound."""
     session = await service.get_session(session_id)
     if as_json:
-        events = [messages.unstructure(event) async for event in _events(service, session_id)]
-        _print_json({"session": messages.unstructure(session), "events": events})
+        events = [messages.wire.unstructure(event) async for event in _events(service, session_id)]
+        _print_json({"session": messages.wire.unstructure(session), "events": events})
         return
     click.secho(visible(session.title or "(no title)"), bold=True)
     click.echo(f"{session.id} · {session.event_count} events · {visible(session.directory)}")

@@ -4,7 +4,7 @@ Fields are in camelCase in JSON.
 """
 
 from datetime import datetime, timedelta
-from typing import Any, TypeVar, dataclass_transform
+from typing import TypeVar, dataclass_transform
 
 import attrs
 
@@ -71,17 +71,3 @@ def iso(time: int) -> str:
 wire = validation.make_converter(validation.camel_case)
 wire.register_structure_hook(Event, Event.parse)
 wire.register_unstructure_hook(Timestamp, iso)
-
-
-def structure(params: Any, kind: type[T]) -> T:
-    """Return a request's *params* as a *kind*, or raise InvalidInputError with every fault.
-
-    Missing params, null and `[]` are read as `{}`: Lua has one empty table.
-    """
-    given = {} if params in (None, []) else params
-    return validation.structure(wire, given, kind, validation.camel_case)
-
-
-def unstructure(result: Any, kind: type | None = None) -> Any:
-    """Return *result*, a *kind*, as JSON values."""
-    return wire.unstructure(result, kind)

@@ -29,9 +29,9 @@ Redact = Callable[[Any, str], Any]
 """Takes a JSON value and its encoding; returns the value with its secrets masked."""
 
 
-def no_redaction(value: Any, json_text: str) -> Any:
-    """Return *value* unchanged."""
-    return value
+def no_redaction() -> Redact:
+    """Return a function that masks nothing."""
+    return lambda value, json_text: value
 
 
 async def no_wait() -> None:
@@ -61,7 +61,7 @@ class RequestQueue:
 
 
 class Window:
-    """The sessions of one editor window, over a service that is opened when it is first needed.
+    """The sessions of one editor window, over a service.
 
     Requests take effect in the order in which they are made. Appends to stored sessions need not
     wait for one another: those that are queued together share a commit. Secrets are redacted here,
@@ -72,16 +72,18 @@ class Window:
         self,
         open_service: Callable[[], Awaitable[SessionService]],
         continue_minutes: float,
-        redact: Redact = no_redaction,
+        load_redact: Callable[[], Redact] = no_redaction,
         before_request: Callable[[], Awaitable[None]] = no_wait,
     ) -> None:
         """Take requests; each awaits *before_request* before it takes effect.
 
-        A request whose *before_request* raises has no effect, and raises the same.
+        A request whose *before_request* raises has no effect, and raises the same. The store is
+        opened, and what masks secrets is loaded, when they are first needed.
         """
         self._open_service = open_service
         self._continue_minutes = continue_minutes
-        self._redact = redact
+        self._load_redact = load_redact
+        self._redact: Redact | None = None
         self._service: SessionService | None = None
         self._managers: dict[str, SessionManager] = {}
         self._requests = RequestQueue(before_request)
@@ -221,15 +223,20 @@ class Window:
     async def set_metadata(self, session_id: str, key: str, value: Any) -> None:
         """Keep a JSON value with a session, open here or not; None removes it."""
         async with self._requests:
-            value = self._redact(value, encode("$.value", value))
+            value = self._masked(value, encode("$.value", value))
             if (manager := self._managers.get(session_id)) is not None:
                 await manager.set_metadata(key, value)
             else:
                 await (await self._connected()).set_metadata(session_id, key, value)
 
     def _redacted(self, event: Event) -> Event:
-        data = self._redact(event.data, event.json_text)
+        data = self._masked(event.data, event.json_text)
         return event if data is event.data else event.with_data(data)
+
+    def _masked(self, value: Any, json_text: str) -> Any:
+        if self._redact is None:
+            self._redact = self._load_redact()
+        return self._redact(value, json_text)
 
     async def _connected(self) -> SessionService:
         if self._service is None:

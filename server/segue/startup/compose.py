@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from segue.cli.application import Application, Store
     from segue.model.store_reports import StoreEngine
+    from segue.sessions.window import Redact
     from segue.startup.settings import Settings
     from segue.store.service import SessionService, StoreAdmin
 
@@ -74,7 +75,7 @@ def _serve_stdio(settings: "Settings") -> int:
         window = Window(
             lambda: open_service(settings),
             settings.continue_minutes,
-            no_redaction if settings.redact == "off" else redact,
+            no_redaction if settings.redact == "off" else load_redact,
             before_request=writer.wait_for_capacity,
         )
         server = SessionServer(
@@ -169,14 +170,11 @@ def local_engine() -> "StoreEngine":
     return sqlite_engine()
 
 
-def redact(value: Any, json_text: str) -> Any:
-    """Return *value*, whose JSON is *json_text*, with its secrets masked.
-
-    The rules are loaded by the first call, because a server starts without them.
-    """
+def load_redact() -> "Redact":
+    """Return what masks secrets. Its rules are compiled with the first append, not at the start."""
     from segue.redaction.engine import mask
 
-    return mask(value, json_text)
+    return mask
 
 
 def _warn(messages: list[str]) -> None:
