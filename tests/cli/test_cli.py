@@ -235,5 +235,5 @@ def test_repair_saves_what_can_be_read_and_quarantines_the_damaged_file(
 def test_a_truncated_frame_ends_the_messages(length: int) -> None:
     frame = b'Content-Length: 8\r\n\r\n{"id":1}'
     client = Client.__new__(Client)
-    client.process = SimpleNamespace(stdout=io.BytesIO(frame + frame[:length]))  # type: ignore[assignment]  # a stub
+    client.process = SimpleNamespace(stdout=io.BytesIO(frame + frame[:length]))  # type: ignore[assignment]  # all that it reads
     assert list(client._messages()) == [{"id": 1}]

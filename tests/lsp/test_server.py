@@ -2,6 +2,7 @@ import itertools
 import json
 import os
 import re
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -343,6 +344,7 @@ def test_list_returns_sessions_newest_first(window: Client, repository: Path) ->
     first, second = open_new(window, repository), open_new(window, repository)
     append(window, first, user_message("one", "1"))
     append(window, second, user_message("two", "2"))
+    time.sleep(0.002)  # times have milliseconds
     append(window, first, user_message("three", "3"))
 
     result = window.request("session/list", {"cwd": str(repository)})
