@@ -1,4 +1,4 @@
-"""Which SQLite is linked, whether it is safe, how to open it, and what its errors mean."""
+"""The linked SQLite: its version, opening a connection, transactions, checkpoints and errors."""
 
 import contextlib
 import errno
@@ -38,22 +38,24 @@ else:
 Error: tuple[type[Exception], ...] = (_library.Error, UnicodeDecodeError)
 """What the library raises: pysqlite3's errors are not sqlite3's.
 
-UnicodeDecodeError comes in the place of an error whose words quote damaged bytes of the schema, and
-from nowhere else: rows are read by a `text_factory` that decodes everything.
+UnicodeDecodeError replaces an error whose message quotes damaged bytes of the schema. It has no
+other cause: rows are read by a `text_factory` that decodes everything.
 """
 
 NAME: str = _library.__name__.partition(".")[0]
 VERSION: str = _library.sqlite_version
 BUSY_TIMEOUT_S = 10.0
-"""How long a write waits for another window's; each takes well under a millisecond."""
+"""How long a write waits for another window's, in seconds; each takes well under a millisecond."""
 
-_LITTLE_ROOM = 64 * 1024
+_NO_SPACE_BYTES = 64 * 1024
+"""With less free than this, the disk counts as full."""
+
 _SAFE_SINCE = (3, 51, 3)
 _BACKPORTS = ((3, 50, 7), (3, 44, 6))
 
 
 def is_safe(version: str = VERSION) -> bool:
-    """Tell whether this SQLite has the fix of the WAL-reset race (3.7.0 to 3.51.2, sqlite.org).
+    """Return whether this SQLite has the fix of the WAL-reset race (3.7.0 to 3.51.2, sqlite.org).
 
     The race needs several processes that commit and checkpoint one database: editor windows do.
     """
@@ -64,7 +66,7 @@ def is_safe(version: str = VERSION) -> bool:
 
 
 def warning() -> str | None:
-    """Return what is wrong with the linked SQLite, in words that a person can act on, or None."""
+    """Return a warning for the person if the linked SQLite is not safe, else None."""
     if is_safe():
         return None
     return (
@@ -73,13 +75,13 @@ def warning() -> str | None:
     )
 
 
-def connect(where: str) -> Connection:
-    """Open *where* with the promises of the store: durable commits, nothing implicit."""
-    db = _connect(where)
+def connect(path: str) -> Connection:
+    """Open *path* for durable commits, private deletion, and without implicit transactions."""
+    db = _connect(path)
     try:
         for pragma in (
             "PRAGMA foreign_keys = ON",
-            "PRAGMA synchronous = FULL",  # answered means on disk, also when the power fails
+            "PRAGMA synchronous = FULL",  # acknowledged means on disk, also when the power fails
             "PRAGMA secure_delete = ON",
             "PRAGMA trusted_schema = OFF",
             "PRAGMA cell_size_check = ON",
@@ -93,25 +95,25 @@ def connect(where: str) -> Connection:
     return db
 
 
-def connect_to_read(where: str) -> Connection:
-    """Open *where* so that nothing in it can be changed."""
-    # Where there is no log nobody writes, and to share one would leave an empty one behind.
-    alone = "" if Path(f"{where}-wal").exists() else "&immutable=1"
-    return _connect(f"{Path(where).absolute().as_uri()}?mode=ro{alone}", uri=True)
+def connect_to_read(path: str) -> Connection:
+    """Open *path* read-only, without creating a write-ahead log."""
+    # Without a log nobody writes, and joining in would leave an empty log behind.
+    immutable = "" if Path(f"{path}-wal").exists() else "&immutable=1"
+    return _connect(f"{Path(path).absolute().as_uri()}?mode=ro{immutable}", uri=True)
 
 
-def _connect(where: str, *, uri: bool = False) -> Connection:
-    db: Connection = _library.connect(where, uri=uri, isolation_level=None, timeout=BUSY_TIMEOUT_S)
+def _connect(path: str, *, uri: bool = False) -> Connection:
+    db: Connection = _library.connect(path, uri=uri, isolation_level=None, timeout=BUSY_TIMEOUT_S)
     db.row_factory = _library.Row
-    # One row of invalid UTF-8 must not fail the SELECT that it is in.
+    # A row of invalid UTF-8 must not fail the SELECT that it is in.
     db.text_factory = functools.partial(str, encoding="utf-8", errors="surrogateescape")
     return db
 
 
 @contextlib.contextmanager
 def transaction(db: Connection) -> Iterator[None]:
-    """Commit what the block did; leaving it by an exception rolls everything back."""
-    # IMMEDIATE: one that reads first and then writes is refused at once, whatever the timeout.
+    """Commit the block's changes; an exception in it rolls them all back."""
+    # IMMEDIATE: upgrading a read to a write fails at once, whatever the timeout.
     db.execute("BEGIN IMMEDIATE")
     try:
         yield
@@ -134,8 +136,8 @@ def read_snapshot(db: Connection) -> Iterator[None]:
 
 
 def checkpoint_truncate(db: Connection) -> bool:
-    """Move the log into the database and empty it; tell whether nobody's reading prevented it."""
-    # Who reads may read for long, and nobody should wait for that.
+    """Move the write-ahead log into the database and empty it; return False if a reader needs it."""
+    # Readers may take long, and nobody should wait for them.
     db.execute("PRAGMA busy_timeout = 0")
     try:
         (busy, _, _) = db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
@@ -145,91 +147,91 @@ def checkpoint_truncate(db: Connection) -> bool:
 
 
 def checkpoint_passive(db: Connection, longest: int) -> None:
-    """Move the log into the database, as far as nobody else needs it, if it has *longest* pages."""
-    # A look costs nothing; before 3.51 there is no mere look, and each is a checkpoint.
+    """Move what no reader needs of the log into the database, if it has *longest* pages or more."""
+    # NOOP only counts pages; before SQLite 3.51 it is unknown and checkpoints.
     (_, pages, moved) = db.execute("PRAGMA wal_checkpoint(NOOP)").fetchone()
     if pages - moved >= longest:
         db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
 
 
 def is_busy(error: Exception) -> bool:
-    """Tell whether another program held the lock for too long."""
+    """Return whether another program held the lock for too long."""
     return _code(error) in (_library.SQLITE_BUSY, _library.SQLITE_LOCKED)
 
 
 def is_corruption(error: Exception) -> bool:
-    """Tell whether SQLite itself says that the file is damaged. Full, busy or I/O never are."""
+    """Return whether SQLite reports damage. Full, busy and I/O errors never are."""
     return _code(error) in (_library.SQLITE_CORRUPT, _library.SQLITE_NOTADB)
 
 
-def corruption(words: str) -> Exception:
-    """Return what SQLite would raise for damage that it does not notice itself."""
-    error: Exception = _library.DatabaseError(words)
+def corruption(message: str) -> Exception:
+    """Return the error of SQLite for damage that SQLite itself does not detect."""
+    error: Exception = _library.DatabaseError(message)
     error.sqlite_errorcode = _library.SQLITE_CORRUPT  # type: ignore[attr-defined]  # typed as read-only
     return error
 
 
 def is_io_error(error: Exception) -> bool:
-    """Tell whether SQLite could not read or write as much as it wanted to."""
+    """Return whether a read or a write of the file failed or was cut short."""
     return _code(error) == int(_library.SQLITE_IOERR)
 
 
 def is_read_only(error: Exception) -> bool:
-    """Tell whether SQLite may not write."""
+    """Return whether the database cannot be written."""
     return _code(error) == int(_library.SQLITE_READONLY)
 
 
 def is_schema_mismatch(error: Exception) -> bool:
-    """Tell whether a statement did not fit the tables that SQLite found."""
+    """Return whether a statement did not fit the tables of the database."""
     return _code(error) in (_library.SQLITE_ERROR, _library.SQLITE_CONSTRAINT)
 
 
 def is_constraint_violation(error: Exception) -> bool:
-    """Tell whether a row was refused by the schema."""
+    """Return whether the schema refused a row."""
     return _code(error) in (_library.SQLITE_CONSTRAINT, _library.SQLITE_MISMATCH)
 
 
-def translate(error: Exception, where: str) -> StorageError:
-    """Return what *error* means for the store at *where*, in words that a person can act on."""
+def translate(error: Exception, path: str) -> StorageError:
+    """Return *error* as a StorageError whose message says what, where and what to do."""
     code = _code(error)
-    if code == _library.SQLITE_IOERR and _is_full(where):
-        code = _library.SQLITE_FULL  # the log's index is mapped memory, and says it in its own way
+    if code == _library.SQLITE_IOERR and _is_full(path):
+        code = _library.SQLITE_FULL  # how the memory-mapped index of the log reports a full disk
     match code:
         case _library.SQLITE_FULL:
-            return StorageFull(f"There is no room left for {where}. Nothing was written.")
+            return StorageFull(f"There is no room left for {path}. Nothing was written.")
         case _library.SQLITE_READONLY:
             return StorageReadOnly(
-                f"{where} cannot be written: it, or its folder, is read-only, or a later Segue "
+                f"{path} cannot be written: it, or its folder, is read-only, or a later Segue "
                 "that made it lets this one only read."
             )
         case _library.SQLITE_CORRUPT:
-            return StorageCorrupt(f"{where} is damaged ({error}).")
+            return StorageCorrupt(f"{path} is damaged ({error}).")
         case _library.SQLITE_NOTADB:
-            return StorageCorrupt(f"{where} is not a SQLite database. It was left as it is.")
+            return StorageCorrupt(f"{path} is not a SQLite database. It was left as it is.")
         case _library.SQLITE_BUSY | _library.SQLITE_LOCKED:
-            return locked_too_long(where)
+            return locked_too_long(path)
         case _:
-            return StorageUnavailable(f"{where} cannot be used: {error}.")
+            return StorageUnavailable(f"{path} cannot be used: {error}.")
 
 
-def locked_too_long(where: str) -> StorageUnavailable:
-    """Return what to say when another window or program kept the store to itself."""
+def locked_too_long(path: str) -> StorageUnavailable:
+    """Return the error for a lock that another window or program held too long."""
     return StorageUnavailable(
-        f"{where} was locked by another program for {BUSY_TIMEOUT_S:.0f} seconds. "
+        f"{path} was locked by another program for {BUSY_TIMEOUT_S:.0f} seconds. "
         "Nothing was written; try again."
     )
 
 
-def _is_full(where: str) -> bool:
-    import shutil  # loads three compressors, for trouble only
+def _is_full(path: str) -> bool:
+    import shutil  # loads three compressors: only in trouble
 
     try:
-        return shutil.disk_usage(Path(where).parent).free < _LITTLE_ROOM
+        return shutil.disk_usage(Path(path).parent).free < _NO_SPACE_BYTES
     except OSError:
         return False
 
 
-_OF_THE_SYSTEM = {
+_CODE_BY_ERRNO = {
     errno.ENOSPC: _library.SQLITE_FULL,
     errno.EDQUOT: _library.SQLITE_FULL,
     errno.EROFS: _library.SQLITE_READONLY,
@@ -239,7 +241,7 @@ _OF_THE_SYSTEM = {
 
 def _code(error: Exception) -> int:
     if isinstance(error, OSError):
-        return int(_OF_THE_SYSTEM.get(error.errno or 0, 0))
+        return int(_CODE_BY_ERRNO.get(error.errno or 0, 0))
     if isinstance(error, UnicodeDecodeError):
         return int(_library.SQLITE_CORRUPT)
     return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
