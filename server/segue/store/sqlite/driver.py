@@ -136,7 +136,7 @@ def read_snapshot(db: Connection) -> Iterator[None]:
 
 
 def checkpoint_truncate(db: Connection) -> bool:
-    """Move the write-ahead log into the database and empty it; return False if a reader needs it."""
+    """Move the write-ahead log into the database and empty it; return whether that was possible."""
     # Readers may take long, and nobody should wait for them.
     db.execute("PRAGMA busy_timeout = 0")
     try:
