@@ -377,7 +377,7 @@ async def _read(service: SessionService, found: FindResult) -> None:
 def _text(data: Any) -> str:
     # As the store has it, so that the digests are of the same text.
     if isinstance(data, dict):
-        return Event.new("any", data).text
+        return Event.new("any", data).json_text
     return data if isinstance(data, str) else json.dumps(data)
 
 

@@ -572,7 +572,7 @@ async def test_a_read_only_disk_is_said_to_be_read_only(database: Path, tmp_path
 async def test_a_lock_that_is_never_given_back_is_told_and_sets_nothing_aside(
     database: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(library, "BUSY_TIMEOUT_S", 0.05)
+    monkeypatch.setattr(driver, "BUSY_TIMEOUT_S", 0.05)
     async with opened(database) as service:
         id = await store(service, said("one"))
         with closing(driver.connect(str(database))) as other:
@@ -605,7 +605,7 @@ async def test_what_is_deleted_while_another_process_reads_is_gone_with_the_next
 async def test_a_turn_that_is_never_given_back_is_told_and_loses_nothing(
     database: Path, service: LocalSessionService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(library, "BUSY_TIMEOUT_S", 0.05)
+    monkeypatch.setattr(driver, "BUSY_TIMEOUT_S", 0.05)
     id = await store(service, said("one"))
     stopped = WriteLock(str(database))
     assert stopped.take(0)
@@ -765,9 +765,9 @@ def start(program: str, *arguments: object) -> subprocess.Popen[str]:
     """Start a process that runs `async def main(*arguments)` of *program*."""
     text = (
         "import asyncio, sys\n"
-        "from segue.events import Event\n"
-        "from segue.service import HeadMoved, StorageError\n"
-        "from segue.storage.local import LocalSessionService\n"
+        "from segue.model.errors import HeadMoved, StorageError\n"
+        "from segue.model.events import Event\n"
+        "from segue.store.sqlite.service import LocalSessionService\n"
         f"{program}\n"
         "asyncio.run(main(*sys.argv[1:]))"
     )

@@ -1,4 +1,4 @@
-"""A copy of a database, made while others write, and not called one before it was verified."""
+"""Copies of a database that is in use. A copy gets its name only after it was verified."""
 
 import contextlib
 import os
@@ -15,7 +15,7 @@ _ERRORS: tuple[type[Exception], ...] = (*driver.Error, OSError)
 
 @attrs.frozen(kw_only=True)
 class Backup:
-    """A verified copy: where it is, and what it holds."""
+    """A verified copy: its path, its size in bytes, and how many records it holds."""
 
     path: str
     size: int
@@ -26,10 +26,35 @@ class Backup:
 def back_up(where: str, target: str) -> Backup:
     """Copy the database at *where* to *target*, which must not exist yet, or raise a StorageError.
 
-    The copy is one moment of the original, whole and checked, readable by its owner alone, and on
-    disk when this returns. Other windows go on reading and writing meanwhile. Only what was there
-    at that moment is in it: a conversation that is deleted later stays in the copy.
+    The copy is one snapshot of the original, verified, readable by its owner alone, and on disk
+    when this returns. Other windows can read and write meanwhile. A conversation that is deleted
+    later stays in the copy.
     """
+    try:
+        return _back_up(where, target)
+    except _ERRORS as error:
+        raise driver.translate(error, where) from error
+
+
+def before_migration(where: str, version: int) -> None:
+    """Keep a copy of the database at *where*, of schema *version*, unless there is one already.
+
+    Damage is raised as SQLite's own error: only then can the caller recover the database.
+    """
+    target = f"{where}.schema-{version}"
+    if os.path.lexists(target):
+        return
+    try:
+        _back_up(where, target)
+    except StorageUnavailable:
+        if not os.path.lexists(target):  # it exists when another window was first
+            raise
+    with contextlib.closing(driver.connect_to_read(target)) as db:
+        if schema.version_of(db) != version:
+            os.unlink(target)  # another window has migrated meanwhile, after its own backup
+
+
+def _back_up(where: str, target: str) -> Backup:
     if os.path.lexists(target):
         raise StorageUnavailable(f"{target} exists already. It was left as it is.")
     draft = f"{target}.draft-{os.getpid()}"
@@ -38,31 +63,14 @@ def back_up(where: str, target: str) -> Backup:
         Path(target).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         presence.enter()
         _copy(where, draft)
-        backup = _verified(draft, target)
+        backup = _verified(draft, where, target)
         os.rename(draft, target)
         _sync(Path(target).parent)
-    except _ERRORS as error:
-        raise driver.translate(error, where) from error
     finally:
         presence.leave()
         with contextlib.suppress(FileNotFoundError):
             os.unlink(draft)
     return backup
-
-
-def before_migration(where: str, version: int) -> None:
-    """Keep the database at *where* as its schema *version* left it, unless that is kept already."""
-    target = f"{where}.schema-{version}"
-    if os.path.lexists(target):
-        return
-    try:
-        back_up(where, target)
-    except StorageUnavailable:
-        if not os.path.lexists(target):  # it does when another window was first
-            raise
-    with contextlib.closing(driver.connect_to_read(target)) as db:
-        if schema.version_of(db) != version:
-            os.unlink(target)  # another window has migrated meanwhile, after its own backup
 
 
 def _copy(where: str, draft: str) -> None:
@@ -73,15 +81,23 @@ def _copy(where: str, draft: str) -> None:
         db.execute("VACUUM INTO ?", (draft,))
 
 
-def _verified(draft: str, target: str) -> Backup:
+def _verified(draft: str, where: str, target: str) -> Backup:
+    if problem := _first_problem(draft):
+        if in_original := _first_problem(where):
+            raise driver.corruption(in_original)
+        raise StorageCorrupt(f"The copy is damaged ({problem}), and was removed.")
     with contextlib.closing(driver.connect_to_read(draft)) as copy:
-        (verdict,) = copy.execute("PRAGMA integrity_check(1)").fetchone()
-        if verdict != "ok":
-            raise StorageCorrupt(f"The copy is damaged ({verdict}), and was removed.")
         (sessions,) = copy.execute("SELECT count(*) FROM sessions").fetchone()
         (events,) = copy.execute("SELECT count(*) FROM events").fetchone()
     _sync(Path(draft))
     return Backup(path=target, size=os.path.getsize(draft), sessions=sessions, events=events)
+
+
+def _first_problem(path: str) -> str:
+    """Return what SQLite finds wrong with the database at *path*, or an empty string."""
+    with contextlib.closing(driver.connect_to_read(path)) as db:
+        (verdict,) = db.execute("PRAGMA integrity_check(1)").fetchone()
+    return "" if verdict == "ok" else str(verdict)
 
 
 def _sync(path: Path) -> None:

@@ -1,0 +1,133 @@
+"""A damaged database of any schema version is recovered, migrated and used."""
+
+import random
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from segue.model.errors import StorageCorrupt
+from segue.store.sqlite import schema
+from segue.store.sqlite.service import LocalSessionService
+from tests.factories import add, chain, execute, said, store
+
+PAGE_BYTES = 4_096
+SESSIONS, EVENTS = 20, 40
+ADD_COLUMNS = (
+    "ALTER TABLE sessions ADD COLUMN mood TEXT NOT NULL DEFAULT 'calm'",
+    "ALTER TABLE events ADD COLUMN tokens INTEGER",
+)
+"""A migration that exists for these tests only."""
+
+MIGRATIONS = (*schema.MIGRATIONS, ADD_COLUMNS)
+VERSIONS = range(1, len(MIGRATIONS))
+
+
+@asynccontextmanager
+async def opened(database: Path) -> AsyncIterator[LocalSessionService]:
+    service = await LocalSessionService.open(database)
+    try:
+        yield service
+    finally:
+        await service.close()
+
+
+async def fill(database: Path) -> None:
+    """Store sessions whose events are on many pages."""
+    async with opened(database) as service:
+        for number in range(SESSIONS):
+            events = (said(f"payload {number}-{seq} {'x' * 300}") for seq in range(EVENTS))
+            await store(service, *events, directory=f"/project/{number}")
+
+
+async def read_all(service: LocalSessionService) -> int:
+    """Return how many undamaged events all sessions have."""
+    sessions = (await service.list_sessions(limit=1_000)).sessions
+    events = [event for session in sessions for event in await chain(service, session.id)]
+    return sum(not event.corrupt for event in events)
+
+
+def pages(content: bytes, kind: int, marker: bytes = b"") -> list[int]:
+    """Return the offsets of the b-tree pages of a *kind* that contain *marker*."""
+    return [
+        offset
+        for offset in range(PAGE_BYTES, len(content), PAGE_BYTES)
+        if content[offset] == kind and marker in content[offset : offset + PAGE_BYTES]
+    ]
+
+
+def wipe(content: bytearray, offset: int) -> None:
+    content[offset : offset + PAGE_BYTES] = b"\xff" * PAGE_BYTES
+
+
+def wipe_leaf_pages(content: bytearray) -> None:
+    for marker in (b"payload 3-20 ", b"payload 15-20 "):
+        wipe(content, pages(content, 0x0D, marker)[0])
+
+
+def wipe_interior_page(content: bytearray) -> None:
+    """Wipe the page that leads to every event."""
+    wipe(content, max(pages(content, 0x05), key=lambda at: content[at + 3 : at + 5]))
+
+
+def damage_header(content: bytearray) -> None:
+    content[0] ^= 0xFF
+
+
+def wipe_first_page(content: bytearray) -> None:
+    content[:PAGE_BYTES] = random.Random(7).randbytes(PAGE_BYTES)
+
+
+def cut(content: bytearray) -> None:
+    """Remove the last tenth of the file, and a part of a page."""
+    del content[len(content) * 9 // 10 - 100 :]
+
+
+DAMAGE: dict[str, tuple[Callable[[bytearray], None], int]] = {
+    "leaf pages wiped": (wipe_leaf_pages, 2 * 12),
+    "interior page wiped": (wipe_interior_page, 0),
+    "header damaged": (damage_header, 0),
+    "first page wiped": (wipe_first_page, 0),
+    "cut": (cut, SESSIONS * EVENTS // 5),
+}
+"""The damage, and how many events it may cost."""
+
+
+def quarantined(database: Path) -> list[Path]:
+    suffixes = ("-wal", "-shm", "-lock", "-turn")
+    found = database.parent.glob("*.corrupt-*")
+    return [path for path in found if not path.name.endswith(suffixes)]
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("kind", DAMAGE)
+@pytest.mark.parametrize("version", VERSIONS)
+async def test_a_damaged_file_of_any_schema_version_is_recovered_and_migrated(
+    database: Path, monkeypatch: pytest.MonkeyPatch, version: int, kind: str
+) -> None:
+    monkeypatch.setattr(schema, "MIGRATIONS", MIGRATIONS[:version])
+    await fill(database)
+    monkeypatch.setattr(schema, "MIGRATIONS", MIGRATIONS)
+    damage, cost = DAMAGE[kind]
+    content = bytearray(database.read_bytes())
+    damage(content)
+    database.write_bytes(content)
+
+    errors = []
+    for _ in range(2):
+        try:
+            async with opened(database) as service:
+                await read_all(service)
+        except StorageCorrupt as error:
+            errors.append(str(error))
+
+    assert len(errors) == 1
+    (kept,) = quarantined(database)
+    assert kept.read_bytes() == content
+    assert execute(database, "PRAGMA user_version")[0][0] == len(MIGRATIONS)
+    assert execute(database, "PRAGMA integrity_check")[0][0] == "ok"
+    async with opened(database) as service:
+        assert await read_all(service) >= SESSIONS * EVENTS - cost
+        (newest, *_) = (await service.list_sessions()).sessions
+        await add(service, newest.id, said("goes on"))
