@@ -208,7 +208,7 @@ def _bring_up_to_date(db: Connection, where: str) -> None:
         db.execute("PRAGMA query_only = ON")
         return
     _use_wal(db)
-    if schema.over_high_water_mark(db):
+    if schema.needs_migration(db):
         from segue.store.sqlite import backup  # not before a migration
 
         backup.before_migration(where, schema.version_of(db))

@@ -48,7 +48,7 @@ async def read_all(service: LocalSessionService) -> int:
     return sum(not event.corrupt for event in events)
 
 
-def pages(content: bytes, kind: int, marker: bytes = b"") -> list[int]:
+def pages(content: bytes | bytearray, kind: int, marker: bytes = b"") -> list[int]:
     """Return the offsets of the b-tree pages of a *kind* that contain *marker*."""
     return [
         offset

@@ -96,7 +96,7 @@ def _is_damage(where: str, error: Exception) -> bool:
         return True
     try:
         with contextlib.closing(driver.connect_to_read(where)) as db:
-            return driver.is_schema_mismatch(error) and not schema.is_whole(db)
+            return driver.is_schema_mismatch(error) and not schema.is_intact(db)
     except driver.Error as met:
         return driver.is_corruption(met)
 
@@ -180,7 +180,7 @@ def _is_ours(where: str, presence: OpenLock) -> bool:
 def _has_our_tables(where: str) -> bool:
     try:
         with contextlib.closing(driver.connect_to_read(where)) as db:
-            return schema.tells_version(db) > 0
+            return schema.version_by_tables(db) > 0
     except driver.Error:
         return False
 
@@ -338,20 +338,14 @@ def _copy_rows(source: str, target: str) -> _Rescued:
     return _Rescued(target, rows, sessions, events)
 
 
-_STORED: dict[str, tuple[str, ...]] = {
-    "sessions": (
-        "number", "id", "directory", "git_root", "git_common_dir", "title", "server_session_id",
-        "forked_from", "event_count", "model_visible", "created_at", "updated_at", "archived_at",
-    ),
-    "invocations": ("number", "id", "session"),
-    "events": ("key", "id", "invocation", "created_at", "type", "data"),
-    "metadata": ("session", "key", "value"),
-}  # fmt: skip
-"""What a row of each table to be kept consists of, in the order in which it is stored."""
-
+_VERSION = len(schema.MIGRATIONS)
+_STORED = {
+    table: tuple(column.name for column in schema.columns(table, _VERSION))
+    for table in schema.tables(_VERSION)
+}
 _SHAPES = {
-    table: btree.Shape(len(columns), begins_with_key=table != "metadata")
-    for table, columns in _STORED.items()
+    table: btree.Shape(len(columns), begins_with_key=columns[0].is_rowid)
+    for table, columns in schema.COLUMNS.items()
 }
 
 
@@ -403,27 +397,9 @@ def _insert_mended(
     """Insert a row, if it must be with something else for what is not of its column's type."""
     if _insert(db, table, columns, values):
         return True
-    pairs = zip(columns, values, strict=True)
-    mended = [
-        _STAND_INS[column] if column in _STAND_INS and not _is_of(column, value) else value
-        for column, value in pairs
-    ]
+    by_name = {column.name: column for column in schema.COLUMNS[table]}
+    mended = [by_name[name].salvaged(value) for name, value in zip(columns, values, strict=True)]
     return mended != list(values) and _insert(db, table, columns, mended)
-
-
-_STAND_INS: dict[str, Any] = {
-    "archived_at": None, "created_at": 0, "data": "(lost)", "directory": "(lost)",
-    "event_count": 0, "forked_from": None, "git_common_dir": None, "git_root": None,
-    "invocation": 0, "model_visible": 1, "server_session_id": None, "title": None,
-    "type": "(lost)", "updated_at": 0,
-}  # fmt: skip
-
-
-def _is_of(column: str, value: Any) -> bool:
-    if column == "model_visible":
-        return value in (0, 1)
-    numbers = ("archived_at", "created_at", "event_count", "invocation", "updated_at")
-    return isinstance(value, int if column in numbers else str)
 
 
 def _insert(db: Connection, table: str, columns: Sequence[str], values: Sequence[Any]) -> bool:
