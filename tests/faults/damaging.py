@@ -45,7 +45,7 @@ ENOUGH, FEW = 0.99, 100
 OUTSIDE, BEHIND = "rows outside", "rows behind a damaged page above"
 HOW = ("set aside", "not noticed")
 SET_ASIDE = re.compile(
-    r"(?P<where>.+) was damaged\. It was set aside as (?P<aside>.+); (?P<events>\d+) events of "
+    r"(?P<where>.+) was damaged\. It was quarantined as (?P<aside>.+); (?P<events>\d+) events of "
     r"(?P<sessions>\d+) sessions that could still be read are in (?P=where), "
     r"which is in use from now on\."
 )

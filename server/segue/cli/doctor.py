@@ -12,9 +12,8 @@ import segue
 from segue.cli.printing import visible
 from segue.model.errors import StorageError
 from segue.startup.settings import Settings, config_file
-from segue.store.sqlite import driver
+from segue.store.sqlite import driver, recovery
 from segue.store.sqlite.check import CheckReport, examine
-from segue.store.sqlite.recovery import salvage
 
 _PACKAGES = ("pygls", "lsprotocol", "aiosqlite", "cattrs", "uuid6")
 
@@ -36,7 +35,7 @@ def repair(settings: Settings) -> int:
     if not Path(settings.database).exists():
         raise click.ClickException(f"there is no database at {visible(settings.database)} yet")
     try:
-        click.echo(visible(salvage.repair(settings.database)))
+        click.echo(visible(recovery.repair(settings.database).message))
     except StorageError as error:
         raise click.ClickException(visible(str(error))) from None
     return 0

@@ -29,9 +29,9 @@ from segue.model.errors import (
     StorageUnavailable,
 )
 from segue.protocol import messages
-from segue.store.sqlite import driver, schema
+from segue.store.sqlite import driver, recovery, schema
 from segue.store.sqlite.locks import OpenLock, WriteLock
-from segue.store.sqlite.recovery import salvage
+from segue.store.sqlite.recovery import policy
 from segue.store.sqlite.service import LocalSessionService
 from tests.factories import (
     INVOCATION,
@@ -1000,7 +1000,9 @@ async def test_a_damaged_database_is_set_aside_and_what_can_be_read_is_kept(
     (error,) = read_elsewhere(database, *ids)
     (kept,) = aside(database)
     assert digest(kept) == damaged
-    assert error.startswith(f"StorageCorrupt: {database} was damaged. It was set aside as {kept};")
+    assert error.startswith(
+        f"StorageCorrupt: {database} was damaged. It was quarantined as {kept};"
+    )
     assert set(modes(database.parent).values()) == {0o600}
     async with opened(database) as service:
         words = await read_all(service, ids)
@@ -1059,7 +1061,7 @@ async def test_what_is_set_aside_twice_in_one_second_is_there_twice(
     for number in (0, 1):
         damaged.add(damage(database, leaves(database, f"payload {number}-50 ".encode())[0]))
         async with opened(database) as service:
-            with pytest.raises(StorageCorrupt, match="set aside"):
+            with pytest.raises(StorageCorrupt, match="quarantined"):
                 await service.load_events(ids[number])
     assert {digest(path) for path in aside(database)} == damaged
 
@@ -1294,7 +1296,7 @@ async def test_what_only_the_log_holds_outlives_the_page_that_leads_to_it(databa
 DELETER = """
 async def main(where, *ids):
     service = await LocalSessionService.open(where)
-    service._database.checkpoint_truncate = lambda: asyncio.sleep(0)  # as one whose reader holds it up
+    service._database.checkpoint_truncate = lambda: asyncio.sleep(0)  # as if a reader held it up
     for id in ids:
         await service.delete(id)
     print("deleted", flush=True)
@@ -1362,7 +1364,10 @@ async def test_a_header_that_does_not_fit_is_found_when_it_is_looked_for(
 ) -> None:
     ids = await many(database, sessions=1)
     spoil_header(database, what)
-    assert "was set aside" in salvage.repair(str(database))
+    result = recovery.repair(str(database))
+    assert result.recovered
+    assert "was quarantined" in result.message
+    assert aside(database) == [Path(str(result.quarantined_as))]
     async with opened(database) as service:
         assert len(await read_all(service, ids)) == 100
 
@@ -1389,12 +1394,12 @@ def io_error() -> Exception:
 async def test_a_file_that_ends_within_a_page_is_damaged(database: Path) -> None:
     ids = await many(database, sessions=3)
     database.write_bytes(cut := database.read_bytes()[:-100])
-    assert salvage.may_be_damage(str(database), io_error())
+    assert recovery.may_be_damage(str(database), io_error())
     presence = OpenLock(str(database))
     presence.enter()
-    outcome = salvage.set_aside(str(database), presence, io_error())
+    result = recovery.recover(str(database), presence, io_error())
     presence.leave()
-    assert outcome.repaired
+    assert result.recovered
     (kept,) = aside(database)
     assert kept.read_bytes() == cut
     async with opened(database) as service:
@@ -1412,14 +1417,13 @@ async def test_an_error_of_the_disk_is_no_damage(
     if file == "cut, with a log":
         database.with_name("sessions.db-wal").write_bytes(b"something")
     if file == "cut, and the disk fails":
-        monkeypatch.setattr(salvage, "_is_readable", lambda where: False)
+        monkeypatch.setattr(policy, "_is_readable", lambda where: False)
     content = database.read_bytes()
     presence = OpenLock(str(database))
     presence.enter()
-    outcome = salvage.set_aside(str(database), presence, io_error())
+    with pytest.raises(StorageUnavailable):
+        recovery.recover(str(database), presence, io_error())
     presence.leave()
-    assert not outcome.repaired
-    assert isinstance(outcome.error, StorageUnavailable)
     assert database.read_bytes() == content
     assert aside(database) == []
 
@@ -1455,7 +1459,7 @@ async def test_a_session_that_only_the_index_has_lost_is_found_again(
     content[content.index(id.encode(), at)] ^= 1
     database.write_bytes(content)
     async with opened(database) as service:
-        with pytest.raises(StorageCorrupt, match="was set aside"):
+        with pytest.raises(StorageCorrupt, match="was quarantined"):
             await getattr(service, call)(id)
         await getattr(service, call)(id)
     assert len(aside(database)) == 1

@@ -14,7 +14,7 @@ from typing import TypeVar
 
 import aiosqlite
 
-from segue.model.errors import StorageError, StorageUnavailable
+from segue.model.errors import StorageCorrupt, StorageError, StorageUnavailable
 from segue.store.sqlite import driver, schema
 from segue.store.sqlite.driver import Connection
 from segue.store.sqlite.locks import OpenLock, WriteLock
@@ -120,7 +120,7 @@ class Database:
             # A private name: aiosqlite's public calls are a thread hop for each single statement.
             return await connection._execute(lambda: work(connection._conn))  # type: ignore[no-any-return, no-untyped-call]
         except driver.Error as error:
-            raise await self._meaning(error, connection) from error
+            raise await self._recover(error, connection) from error
         except ValueError as error:
             if type(error) is ValueError and self._connection is not connection:
                 raise self._closed() from error
@@ -163,33 +163,45 @@ class Database:
             async with self._repairing:
                 return self._connection or await self._attach()
         except _ERRORS as error:
-            raise await self._meaning(error, None) from error
+            raise await self._recover(error, None) from error
 
     async def _disconnect(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
             await connection.close()
 
-    async def _meaning(
+    def _translate(self, error: Exception) -> StorageError:
+        return error if isinstance(error, StorageError) else driver.translate(error, self._where)
+
+    async def _recover(
         self, error: Exception, connection: aiosqlite.Connection | None
     ) -> StorageError:
-        if isinstance(error, StorageError):
-            return error
-        from segue.store.sqlite.recovery import (
-            salvage,  # not before trouble: a start does not need it
-        )
+        """Return what to raise for *error*; if it is damage, recover the database first."""
+        if isinstance(error, StorageError) or self._presence is None:
+            return self._translate(error)
+        from segue.store.sqlite import recovery  # a start does not need it
 
-        if self._presence is None or not salvage.may_be_damage(self._where, error):
-            return driver.translate(error, self._where)
+        if not recovery.may_be_damage(self._where, error):
+            return self._translate(error)
         async with self._repairing:
             if self._connection is not connection:
                 return StorageUnavailable(f"{self._where} was damaged and is repaired. Try again.")
             await self._disconnect()
-            outcome = await asyncio.to_thread(salvage.set_aside, self._where, self._presence, error)
-            if connection is not None or outcome.repaired:
-                with contextlib.suppress(*_ERRORS):
-                    await self._attach()  # not _connected: it would repair again, and wait for us
-            return outcome.error
+            try:
+                result = await asyncio.to_thread(
+                    recovery.recover, self._where, self._presence, error
+                )
+            except StorageError as failure:
+                if connection is not None:
+                    await self._reattach()
+                return failure
+            await self._reattach()
+            return StorageCorrupt(result.message)
+
+    async def _reattach(self) -> None:
+        # Not _connected: that would recover the database again, and wait for this recovery.
+        with contextlib.suppress(*_ERRORS):
+            await self._attach()
 
 
 def _opened(where: str) -> Connection:

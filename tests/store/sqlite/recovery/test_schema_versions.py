@@ -1,19 +1,22 @@
 """A damaged database of any schema version is recovered, migrated and used."""
 
 import random
-from collections.abc import AsyncIterator, Callable
+import sqlite3
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
-from segue.model.errors import StorageCorrupt
-from segue.store.sqlite import schema
+from segue.model.errors import StorageCorrupt, StorageUnavailable
+from segue.store.sqlite import driver, schema
+from segue.store.sqlite.schema import Column
 from segue.store.sqlite.service import LocalSessionService
 from tests.factories import add, chain, execute, said, store
 
 PAGE_BYTES = 4_096
-SESSIONS, EVENTS = 20, 40
+SESSIONS, EVENTS = 10, 40
+STORED = 2 * SESSIONS * EVENTS
 ADD_COLUMNS = (
     "ALTER TABLE sessions ADD COLUMN mood TEXT NOT NULL DEFAULT 'calm'",
     "ALTER TABLE events ADD COLUMN tokens INTEGER",
@@ -21,7 +24,19 @@ ADD_COLUMNS = (
 """A migration that exists for these tests only."""
 
 MIGRATIONS = (*schema.MIGRATIONS, ADD_COLUMNS)
-VERSIONS = range(1, len(MIGRATIONS))
+NEWEST = len(MIGRATIONS)
+COLUMNS = {
+    **schema.COLUMNS,
+    "sessions": (
+        *schema.COLUMNS["sessions"],
+        Column("mood", "text", stand_in="calm", since=NEWEST),
+    ),
+    "events": (
+        *schema.COLUMNS["events"],
+        Column("tokens", "integer", optional=True, since=NEWEST),
+    ),
+}
+VERSIONS = range(1, NEWEST + 1)
 
 
 @asynccontextmanager
@@ -33,12 +48,21 @@ async def opened(database: Path) -> AsyncIterator[LocalSessionService]:
         await service.close()
 
 
-async def fill(database: Path) -> None:
+async def fill(database: Path, sessions: Iterable[int]) -> None:
     """Store sessions whose events are on many pages."""
     async with opened(database) as service:
-        for number in range(SESSIONS):
+        for number in sessions:
             events = (said(f"payload {number}-{seq} {'x' * 300}") for seq in range(EVENTS))
             await store(service, *events, directory=f"/project/{number}")
+
+
+async def make(database: Path, version: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fill a database of a schema *version*; some rows were stored at the version before."""
+    monkeypatch.setattr(schema, "COLUMNS", COLUMNS)
+    for each in (max(version - 1, 1), version):
+        monkeypatch.setattr(schema, "MIGRATIONS", MIGRATIONS[:each])
+        await fill(database, range(SESSIONS))
+    monkeypatch.setattr(schema, "MIGRATIONS", MIGRATIONS)
 
 
 async def read_all(service: LocalSessionService) -> int:
@@ -62,8 +86,10 @@ def wipe(content: bytearray, offset: int) -> None:
 
 
 def wipe_leaf_pages(content: bytearray) -> None:
-    for marker in (b"payload 3-20 ", b"payload 15-20 "):
-        wipe(content, pages(content, 0x0D, marker)[0])
+    """Wipe a page of events that were stored before the last migration, and one of later ones."""
+    old, new = pages(content, 0x0D, b"payload 3-20 ")
+    wipe(content, old)
+    wipe(content, new)
 
 
 def wipe_interior_page(content: bytearray) -> None:
@@ -89,7 +115,7 @@ DAMAGE: dict[str, tuple[Callable[[bytearray], None], int]] = {
     "interior page wiped": (wipe_interior_page, 0),
     "header damaged": (damage_header, 0),
     "first page wiped": (wipe_first_page, 0),
-    "cut": (cut, SESSIONS * EVENTS // 5),
+    "cut": (cut, STORED // 5),
 }
 """The damage, and how many events it may cost."""
 
@@ -106,9 +132,7 @@ def quarantined(database: Path) -> list[Path]:
 async def test_a_damaged_file_of_any_schema_version_is_recovered_and_migrated(
     database: Path, monkeypatch: pytest.MonkeyPatch, version: int, kind: str
 ) -> None:
-    monkeypatch.setattr(schema, "MIGRATIONS", MIGRATIONS[:version])
-    await fill(database)
-    monkeypatch.setattr(schema, "MIGRATIONS", MIGRATIONS)
+    await make(database, version, monkeypatch)
     damage, cost = DAMAGE[kind]
     content = bytearray(database.read_bytes())
     damage(content)
@@ -127,7 +151,38 @@ async def test_a_damaged_file_of_any_schema_version_is_recovered_and_migrated(
     assert kept.read_bytes() == content
     assert execute(database, "PRAGMA user_version")[0][0] == len(MIGRATIONS)
     assert execute(database, "PRAGMA integrity_check")[0][0] == "ok"
+    moods = execute(database, "SELECT DISTINCT mood FROM sessions")
+    assert [row["mood"] for row in moods] == ["calm"]
     async with opened(database) as service:
-        assert await read_all(service) >= SESSIONS * EVENTS - cost
+        assert await read_all(service) >= STORED - cost
         (newest, *_) = (await service.list_sessions()).sessions
         await add(service, newest.id, said("goes on"))
+
+
+@pytest.mark.timeout(60)
+async def test_an_error_that_is_no_damage_ends_the_salvage_and_leaves_the_file(
+    database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await fill(database, range(SESSIONS))
+    content = bytearray(database.read_bytes())
+    wipe_interior_page(content)
+    database.write_bytes(content)
+    connect = driver.connect_to_read
+
+    def authorize(action: int, table: str | None, column: str | None, *_: object) -> int:
+        denied = (action, table, column) == (sqlite3.SQLITE_READ, "events", "data")
+        return sqlite3.SQLITE_DENY if denied else sqlite3.SQLITE_OK
+
+    def connect_with_denial(where: str) -> driver.Connection:
+        db = connect(where)
+        db.set_authorizer(authorize)
+        return db
+
+    async with opened(database) as service:
+        with monkeypatch.context() as patch:
+            patch.setattr(driver, "connect_to_read", connect_with_denial)
+            with pytest.raises(StorageUnavailable, match="prohibited"):
+                await read_all(service)
+
+    assert database.read_bytes() == content
+    assert quarantined(database) == []
