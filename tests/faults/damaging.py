@@ -3,6 +3,9 @@
 A server always starts. Damage is set aside, and what lies on the pages that were not hit is in the
 database that takes its place, also what only a damaged page above it led to: that is counted apart,
 and so is what is read where nobody noticed the damage.
+
+The database is of the current schema version first, then of every other one, opened by a Segue that
+has one more migration, which adds columns.
 """
 
 import asyncio
@@ -27,13 +30,15 @@ from segue.model.errors import StorageCorrupt, StorageError
 from segue.model.events import Event
 from segue.model.records import NewSession
 from segue.store.service import SessionService
-from segue.store.sqlite import driver
+from segue.store.sqlite import driver, schema
+from segue.store.sqlite.schema import Column
 from segue.store.sqlite.service import LocalSessionService
 from tests.faults.pages import Layout, layout
 from tests.faults.programme import Report, Size, main
 from tests.faults.staging import database_in, quiet, stage
 
 DAMAGES: dict[Size, int] = {"short": 60, "long": 1_000}
+OF_EACH_VERSION: dict[Size, int] = {"short": 20, "long": 200}
 OVER_STDIO_EVERY = 20
 SESSIONS, EVENTS = 25, 60
 LARGE_EVERY = 15
@@ -51,6 +56,25 @@ SET_ASIDE = re.compile(
 )
 
 
+ADD_COLUMNS = (
+    "ALTER TABLE sessions ADD COLUMN mood TEXT NOT NULL DEFAULT 'calm'",
+    "ALTER TABLE events ADD COLUMN tokens INTEGER",
+)
+"""A migration that only this programme has."""
+
+CURRENT = len(schema.MIGRATIONS)
+NEXT = CURRENT + 1
+MIGRATIONS = (*schema.MIGRATIONS, ADD_COLUMNS)
+ADDED = {
+    "sessions": Column("mood", "text", stand_in="calm", since=NEXT),
+    "events": Column("tokens", "integer", optional=True, since=NEXT),
+}
+schema.COLUMNS = {
+    table: (*columns, ADDED[table]) if table in ADDED else columns
+    for table, columns in schema.COLUMNS.items()
+}  # a column has no effect before its migration
+
+
 @attrs.frozen
 class Good:
     """A good database, what is in it, and where each event lies."""
@@ -61,6 +85,7 @@ class Good:
     """What each event says, and its key in the table."""
     sessions: list[str]
     layout: Layout
+    version: int = CURRENT
 
 
 @attrs.define
@@ -73,20 +98,29 @@ class FindResult:
     sessions: list[str] = attrs.field(factory=list)
 
 
-async def make_good(folder: Path) -> Good:
-    """Fill a database: small events and large ones, and metadata, all in the main file."""
+async def make_good(folder: Path, version: int = CURRENT) -> Good:
+    """Fill a database: small events and large ones, and metadata, all in the main file.
+
+    One of the added migration has rows from before it: they lack its columns.
+    """
     database = folder / "good" / "sessions.db"
-    service = await LocalSessionService.open(database)
     ids = []
-    for number in range(SESSIONS):
-        new = NewSession(
-            id=f"session {number}", directory=f"/project/{number}", metadata={"key": number}
-        )
-        events = [_event(number, seq) for seq in range(EVENTS)]
-        await service.create_session(new, events, invocation_id=f"window {number}")
-        ids.append(new.id)
-    await service.close()
-    return _inspected(database, ids)
+    for each, sessions in (
+        (min(version, CURRENT), range(SESSIONS // 2)),
+        (version, range(SESSIONS // 2, SESSIONS)),
+    ):
+        schema.MIGRATIONS = MIGRATIONS[:each]
+        service = await LocalSessionService.open(database)
+        for number in sessions:
+            new = NewSession(
+                id=f"session {number}", directory=f"/project/{number}", metadata={"key": number}
+            )
+            events = [_event(number, seq) for seq in range(EVENTS)]
+            await service.create_session(new, events, invocation_id=f"window {number}")
+            ids.append(new.id)
+        await service.close()
+    schema.MIGRATIONS = MIGRATIONS[:CURRENT]
+    return attrs.evolve(_inspected(database, ids), version=version)
 
 
 def _event(session: int, seq: int) -> Event:
@@ -442,6 +476,36 @@ def sum_up(report: Report) -> None:
         report.expect(kept >= ENOUGH * rows, kept_of_all(where, how), example)
 
 
+def damage_every_version(report: Report, chance: Random, folder: Path) -> None:
+    """Damage files of every schema version, and open them with the added migration."""
+    schema.MIGRATIONS = MIGRATIONS
+    for version in range(1, NEXT + 1):
+        shutil.rmtree(folder / "good")
+        good = asyncio.run(make_good(folder, version))
+        schema.MIGRATIONS = MIGRATIONS
+        damages = list(
+            itertools.islice(itertools.cycle(DAMAGE.items()), OF_EACH_VERSION[report.size])
+        )
+        for kind, damage in damages + list(AIMED.items()):
+            content = bytearray(good.content)
+            damage(chance, content)
+            if version == 1:
+                _keep_version(content)
+            database = database_in(folder)
+            Victim(report, good, database, bytes(content)).judge(read_apart(database), kind)
+            report.count(f"damages of schema version {version}")
+    schema.MIGRATIONS = MIGRATIONS[:CURRENT]
+
+
+def _keep_version(content: bytearray) -> None:
+    """Take back what makes the file look like one of a later Segue, which is left as it is.
+
+    Version 1 has no table that says which versions may read it.
+    """
+    if content[68:72] == schema.APPLICATION_ID.to_bytes(4, "big"):
+        content[60:64] = (1).to_bytes(4, "big")
+
+
 def aim_at_all(report: Report, good: Good, chance: Random, folder: Path) -> None:
     """Do the damage that chance does too seldom."""
     for kind, number in itertools.product(AIMED, range(AIMS[report.size])):
@@ -557,8 +621,9 @@ def run(report: Report, chance: Random) -> None:
         good = asyncio.run(make_good(folder))
         damage_all(report, good, chance, folder)
         aim_at_all(report, good, chance, folder)
-        sum_up(report)
         no_damage(report, folder)
+        damage_every_version(report, chance, folder)
+        sum_up(report)
 
 
 if __name__ == "__main__":
