@@ -11,7 +11,7 @@ import pytest
 
 from segue.model.errors import StorageError, StorageUnavailable
 from segue.store.sqlite import driver
-from segue.store.sqlite.backup import back_up
+from segue.store.sqlite.backup import back_up, before_migration
 from segue.store.sqlite.service import LocalSessionService
 from tests.factories import add, contents, execute, said, store
 
@@ -105,3 +105,18 @@ async def test_what_cannot_be_copied_whole_leaves_no_copy(
     with pytest.raises(StorageError):
         back_up(str(database), str(target))
     assert list(target.parent.iterdir()) == []
+
+
+@pytest.mark.parametrize("harm", [break_a_page, lambda database: os.truncate(database, 20_000)])
+async def test_damage_is_raised_as_such_before_a_migration_and_nothing_is_kept(
+    database: Path, harm: Callable[[Path], None]
+) -> None:
+    service = await LocalSessionService.open(database)
+    for number in range(20):
+        await store(service, said("x" * 2_000 + str(number)))
+    await service.close()
+    harm(database)
+    with pytest.raises(driver.Error) as caught:
+        before_migration(str(database), 2)
+    assert driver.is_corruption(caught.value)
+    assert not list(database.parent.glob("*.schema-*"))

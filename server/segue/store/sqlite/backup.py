@@ -9,6 +9,7 @@ import attrs
 from segue.model.errors import StorageCorrupt, StorageUnavailable
 from segue.store.sqlite import driver, schema
 from segue.store.sqlite.locks import OpenLock
+from segue.store.sqlite.recovery import policy
 
 _ERRORS: tuple[type[Exception], ...] = (*driver.Error, OSError)
 
@@ -37,10 +38,13 @@ def back_up(where: str, target: str) -> Backup:
 
 
 def before_migration(where: str, version: int) -> None:
-    """Keep a copy of the database at *where*, of schema *version*, unless there is one already.
+    """Check the database at *where*, of schema *version*, and keep a copy unless there is one.
 
     Damage is raised as SQLite's own error: only then can the caller recover the database.
     """
+    # A copy of a damaged file can be whole, and the migration would write to the file.
+    if damage := policy.find_damage(where):
+        raise damage
     target = f"{where}.schema-{version}"
     if os.path.lexists(target):
         return
@@ -63,7 +67,7 @@ def _back_up(where: str, target: str) -> Backup:
         Path(target).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         presence.enter()
         _copy(where, draft)
-        backup = _verified(draft, where, target)
+        backup = _verified(draft, target)
         os.rename(draft, target)
         _sync(Path(target).parent)
     finally:
@@ -81,23 +85,15 @@ def _copy(where: str, draft: str) -> None:
         db.execute("VACUUM INTO ?", (draft,))
 
 
-def _verified(draft: str, where: str, target: str) -> Backup:
-    if problem := _first_problem(draft):
-        if in_original := _first_problem(where):
-            raise driver.corruption(in_original)
-        raise StorageCorrupt(f"The copy is damaged ({problem}), and was removed.")
+def _verified(draft: str, target: str) -> Backup:
     with contextlib.closing(driver.connect_to_read(draft)) as copy:
+        (verdict,) = copy.execute("PRAGMA integrity_check(1)").fetchone()
+        if verdict != "ok":
+            raise StorageCorrupt(f"The copy is damaged ({verdict}), and was removed.")
         (sessions,) = copy.execute("SELECT count(*) FROM sessions").fetchone()
         (events,) = copy.execute("SELECT count(*) FROM events").fetchone()
     _sync(Path(draft))
     return Backup(path=target, size=os.path.getsize(draft), sessions=sessions, events=events)
-
-
-def _first_problem(path: str) -> str:
-    """Return what SQLite finds wrong with the database at *path*, or an empty string."""
-    with contextlib.closing(driver.connect_to_read(path)) as db:
-        (verdict,) = db.execute("PRAGMA integrity_check(1)").fetchone()
-    return "" if verdict == "ok" else str(verdict)
 
 
 def _sync(path: Path) -> None:

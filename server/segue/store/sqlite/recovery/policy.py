@@ -44,6 +44,8 @@ def find_damage(where: str) -> Exception | None:
     """
     if _is_header_impossible(where):
         return driver.corruption("its header has values that SQLite never writes")
+    if is_cut_within_page(where):
+        return driver.corruption("it ends within a page")  # SQLite reads zeros there, mostly
     try:
         with contextlib.closing(driver.connect_to_read(where)) as db:
             schema.check_owner(db, where)
