@@ -31,14 +31,14 @@ from segue.model.events import Event
 from segue.model.records import NewSession
 from segue.store.service import SessionService
 from segue.store.sqlite import driver, schema
-from segue.store.sqlite.schema import Column
 from segue.store.sqlite.service import LocalSessionService
 from tests.faults.pages import Layout, layout
 from tests.faults.programme import Report, Size, main
 from tests.faults.staging import database_in, quiet, stage
+from tests.schema_versions import COLUMNS, MIGRATIONS, VERSIONS, store_at_version
 
 DAMAGES: dict[Size, int] = {"short": 60, "long": 1_000}
-OF_EACH_VERSION: dict[Size, int] = {"short": 20, "long": 200}
+DAMAGES_OF_EACH_VERSION: dict[Size, int] = {"short": 4, "long": 40}
 OVER_STDIO_EVERY = 20
 SESSIONS, EVENTS = 25, 60
 LARGE_EVERY = 15
@@ -56,25 +56,6 @@ SET_ASIDE = re.compile(
 )
 
 
-ADD_COLUMNS = (
-    "ALTER TABLE sessions ADD COLUMN mood TEXT NOT NULL DEFAULT 'calm'",
-    "ALTER TABLE events ADD COLUMN tokens INTEGER",
-)
-"""A migration that only this programme has."""
-
-CURRENT = len(schema.MIGRATIONS)
-NEXT = CURRENT + 1
-MIGRATIONS = (*schema.MIGRATIONS, ADD_COLUMNS)
-ADDED = {
-    "sessions": Column("mood", "text", stand_in="calm", since=NEXT),
-    "events": Column("tokens", "integer", optional=True, since=NEXT),
-}
-schema.COLUMNS = {
-    table: (*columns, ADDED[table]) if table in ADDED else columns
-    for table, columns in schema.COLUMNS.items()
-}  # a column has no effect before its migration
-
-
 @attrs.frozen
 class Good:
     """A good database, what is in it, and where each event lies."""
@@ -85,7 +66,6 @@ class Good:
     """What each event says, and its key in the table."""
     sessions: list[str]
     layout: Layout
-    version: int = CURRENT
 
 
 @attrs.define
@@ -98,29 +78,20 @@ class FindResult:
     sessions: list[str] = attrs.field(factory=list)
 
 
-async def make_good(folder: Path, version: int = CURRENT) -> Good:
-    """Fill a database: small events and large ones, and metadata, all in the main file.
-
-    One of the added migration has rows from before it: they lack its columns.
-    """
+async def make_good(folder: Path) -> Good:
+    """Fill a database: small events and large ones, and metadata, all in the main file."""
     database = folder / "good" / "sessions.db"
+    service = await LocalSessionService.open(database)
     ids = []
-    for each, sessions in (
-        (min(version, CURRENT), range(SESSIONS // 2)),
-        (version, range(SESSIONS // 2, SESSIONS)),
-    ):
-        schema.MIGRATIONS = MIGRATIONS[:each]
-        service = await LocalSessionService.open(database)
-        for number in sessions:
-            new = NewSession(
-                id=f"session {number}", directory=f"/project/{number}", metadata={"key": number}
-            )
-            events = [_event(number, seq) for seq in range(EVENTS)]
-            await service.create_session(new, events, invocation_id=f"window {number}")
-            ids.append(new.id)
-        await service.close()
-    schema.MIGRATIONS = MIGRATIONS[:CURRENT]
-    return attrs.evolve(_inspected(database, ids), version=version)
+    for number in range(SESSIONS):
+        new = NewSession(
+            id=f"session {number}", directory=f"/project/{number}", metadata={"key": number}
+        )
+        events = [_event(number, seq) for seq in range(EVENTS)]
+        await service.create_session(new, events, invocation_id=f"window {number}")
+        ids.append(new.id)
+    await service.close()
+    return _inspected(database, ids)
 
 
 def _event(session: int, seq: int) -> Event:
@@ -476,25 +447,22 @@ def sum_up(report: Report) -> None:
         report.expect(kept >= ENOUGH * rows, kept_of_all(where, how), example)
 
 
-def damage_every_version(report: Report, chance: Random, folder: Path) -> None:
-    """Damage files of every schema version, and open them with the added migration."""
-    schema.MIGRATIONS = MIGRATIONS
-    for version in range(1, NEXT + 1):
-        shutil.rmtree(folder / "good")
-        good = asyncio.run(make_good(folder, version))
-        schema.MIGRATIONS = MIGRATIONS
-        damages = list(
-            itertools.islice(itertools.cycle(DAMAGE.items()), OF_EACH_VERSION[report.size])
-        )
-        for kind, damage in damages + list(AIMED.items()):
-            content = bytearray(good.content)
+def damage_every_version(report: Report, good: Good, chance: Random, folder: Path) -> None:
+    """Damage files of every schema version, and open them with one more migration."""
+    schema.MIGRATIONS, schema.COLUMNS = MIGRATIONS, COLUMNS
+    damages = list(DAMAGE.items()) * DAMAGES_OF_EACH_VERSION[report.size] + list(AIMED.items())
+    for version in VERSIONS:
+        database = folder / f"version-{version}" / "sessions.db"
+        store_at_version(good.database, database, version)
+        older = _inspected(database, good.sessions)
+        for kind, damage in damages:
+            content = bytearray(older.content)
             damage(chance, content)
             if version == 1:
                 _keep_version(content)
             database = database_in(folder)
-            Victim(report, good, database, bytes(content)).judge(read_apart(database), kind)
+            Victim(report, older, database, bytes(content)).judge(read_apart(database), kind)
             report.count(f"damages of schema version {version}")
-    schema.MIGRATIONS = MIGRATIONS[:CURRENT]
 
 
 def _keep_version(content: bytearray) -> None:
@@ -622,7 +590,7 @@ def run(report: Report, chance: Random) -> None:
         damage_all(report, good, chance, folder)
         aim_at_all(report, good, chance, folder)
         no_damage(report, folder)
-        damage_every_version(report, chance, folder)
+        damage_every_version(report, good, chance, folder)
         sum_up(report)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from segue.model.errors import StorageError, StorageUnavailable
-from segue.store.sqlite import driver
+from segue.store.sqlite import driver, schema
 from segue.store.sqlite.backup import back_up, before_migration
 from segue.store.sqlite.service import LocalSessionService
 from tests.factories import add, contents, execute, said, store
@@ -117,6 +117,6 @@ async def test_damage_is_raised_as_such_before_a_migration_and_nothing_is_kept(
     await service.close()
     harm(database)
     with pytest.raises(driver.Error) as caught:
-        before_migration(str(database), 2)
+        before_migration(str(database), len(schema.MIGRATIONS))
     assert driver.is_corruption(caught.value)
     assert not list(database.parent.glob("*.schema-*"))

@@ -1,8 +1,9 @@
 """A damaged database of any schema version is recovered, migrated and used."""
 
+import asyncio
 import random
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -10,33 +11,13 @@ import pytest
 
 from segue.model.errors import StorageCorrupt, StorageUnavailable
 from segue.store.sqlite import driver, schema
-from segue.store.sqlite.schema import Column
 from segue.store.sqlite.service import LocalSessionService
 from tests.factories import add, chain, execute, said, store
+from tests.schema_versions import COLUMNS, MIGRATIONS, VERSIONS, store_at_version
 
 PAGE_BYTES = 4_096
-SESSIONS, EVENTS = 10, 40
-STORED = 2 * SESSIONS * EVENTS
-ADD_COLUMNS = (
-    "ALTER TABLE sessions ADD COLUMN mood TEXT NOT NULL DEFAULT 'calm'",
-    "ALTER TABLE events ADD COLUMN tokens INTEGER",
-)
-"""A migration that exists for these tests only."""
-
-MIGRATIONS = (*schema.MIGRATIONS, ADD_COLUMNS)
-NEWEST = len(MIGRATIONS)
-COLUMNS = {
-    **schema.COLUMNS,
-    "sessions": (
-        *schema.COLUMNS["sessions"],
-        Column("mood", "text", stand_in="calm", since=NEWEST),
-    ),
-    "events": (
-        *schema.COLUMNS["events"],
-        Column("tokens", "integer", optional=True, since=NEWEST),
-    ),
-}
-VERSIONS = range(1, NEWEST + 1)
+SESSIONS, EVENTS = 20, 40
+STORED = SESSIONS * EVENTS
 
 
 @asynccontextmanager
@@ -48,21 +29,20 @@ async def opened(database: Path) -> AsyncIterator[LocalSessionService]:
         await service.close()
 
 
-async def fill(database: Path, sessions: Iterable[int]) -> None:
+async def fill(database: Path) -> None:
     """Store sessions whose events are on many pages."""
     async with opened(database) as service:
-        for number in sessions:
+        for number in range(SESSIONS):
             events = (said(f"payload {number}-{seq} {'x' * 300}") for seq in range(EVENTS))
             await store(service, *events, directory=f"/project/{number}")
 
 
-async def make(database: Path, version: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Fill a database of a schema *version*; some rows were stored at the version before."""
-    monkeypatch.setattr(schema, "COLUMNS", COLUMNS)
-    for each in (max(version - 1, 1), version):
-        monkeypatch.setattr(schema, "MIGRATIONS", MIGRATIONS[:each])
-        await fill(database, range(SESSIONS))
-    monkeypatch.setattr(schema, "MIGRATIONS", MIGRATIONS)
+@pytest.fixture(scope="module")
+def current(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a filled database of the current version."""
+    database = tmp_path_factory.mktemp("current") / "data" / "sessions.db"
+    asyncio.run(fill(database))
+    return database
 
 
 async def read_all(service: LocalSessionService) -> int:
@@ -87,9 +67,8 @@ def wipe(content: bytearray, offset: int) -> None:
 
 def wipe_leaf_pages(content: bytearray) -> None:
     """Wipe a page of events that were stored before the last migration, and one of later ones."""
-    old, new = pages(content, 0x0D, b"payload 3-20 ")
-    wipe(content, old)
-    wipe(content, new)
+    for marker in (b"payload 3-20 ", b"payload 15-20 "):
+        wipe(content, pages(content, 0x0D, marker)[0])
 
 
 def wipe_interior_page(content: bytearray) -> None:
@@ -130,9 +109,11 @@ def quarantined(database: Path) -> list[Path]:
 @pytest.mark.parametrize("kind", DAMAGE)
 @pytest.mark.parametrize("version", VERSIONS)
 async def test_a_damaged_file_of_any_schema_version_is_recovered_and_migrated(
-    database: Path, monkeypatch: pytest.MonkeyPatch, version: int, kind: str
+    database: Path, current: Path, monkeypatch: pytest.MonkeyPatch, version: int, kind: str
 ) -> None:
-    await make(database, version, monkeypatch)
+    monkeypatch.setattr(schema, "COLUMNS", COLUMNS)
+    monkeypatch.setattr(schema, "MIGRATIONS", MIGRATIONS)
+    store_at_version(current, database, version)
     damage, cost = DAMAGE[kind]
     content = bytearray(database.read_bytes())
     damage(content)
@@ -151,8 +132,8 @@ async def test_a_damaged_file_of_any_schema_version_is_recovered_and_migrated(
     assert kept.read_bytes() == content
     assert execute(database, "PRAGMA user_version")[0][0] == len(MIGRATIONS)
     assert execute(database, "PRAGMA integrity_check")[0][0] == "ok"
-    moods = execute(database, "SELECT DISTINCT mood FROM sessions")
-    assert [row["mood"] for row in moods] == ["calm"]
+    (added,) = execute(database, "SELECT DISTINCT added_text FROM sessions")
+    assert added[0] == "default"
     async with opened(database) as service:
         assert await read_all(service) >= STORED - cost
         (newest, *_) = (await service.list_sessions()).sessions
@@ -163,7 +144,7 @@ async def test_a_damaged_file_of_any_schema_version_is_recovered_and_migrated(
 async def test_an_error_that_is_no_damage_ends_the_salvage_and_leaves_the_file(
     database: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await fill(database, range(SESSIONS))
+    await fill(database)
     content = bytearray(database.read_bytes())
     wipe_interior_page(content)
     database.write_bytes(content)
