@@ -1,4 +1,4 @@
-"""What every test may ask for: a repository, a place for the store, and real servers."""
+"""Fixtures of all tests: a repository, a path for the store, and real servers."""
 
 import os
 import subprocess
@@ -15,7 +15,7 @@ StartClient = Callable[..., Client]
 
 @pytest.fixture(autouse=True)
 def private_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep every process of a test away from the settings and the sessions of this machine."""
+    """Isolate the processes of a test from the settings and sessions of this machine."""
     for name in ("XDG_CONFIG_HOME", "XDG_DATA_HOME"):
         monkeypatch.setenv(name, str(tmp_path / name.lower()))
     for name in ("SEGUE_CONTINUE_MINUTES", "SEGUE_LOG", "SEGUE_REDACT"):
@@ -25,7 +25,7 @@ def private_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def database(tmp_path: Path) -> Path:
-    """Where the servers and the services of this test keep their sessions."""
+    """Return the path of the database of this test's servers and services."""
     return tmp_path / "data" / "sessions.db"
 
 
@@ -40,7 +40,7 @@ def repository(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def start(repository: Path) -> Iterator[StartClient]:
-    """Start initialized clients of real servers: `start()`, `start(directory)`; all end here."""
+    """Return a function that starts a server and its initialized client; all end with the test."""
     clients: list[Client] = []
 
     def start_client(directory: Path = repository, **environment: str) -> Client:
@@ -59,7 +59,7 @@ def start(repository: Path) -> Iterator[StartClient]:
 
 @pytest.fixture
 async def service(database: Path) -> AsyncIterator[LocalSessionService]:
-    """Return a service on a real file."""
+    """Return a service on the file `database`."""
     opened = await LocalSessionService.open(database)
     yield opened
     await opened.close()

@@ -1,8 +1,10 @@
 """What many tests need: events, sessions and workspaces, made with as few words as possible."""
 
+import asyncio
 import re
 import sqlite3
-from collections.abc import AsyncIterator, Sequence
+import threading
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
@@ -39,6 +41,22 @@ def place(directory: str = HERE, git_root: str | None = None) -> Workspace:
     return Workspace(directory=directory, git_root=git_root, git_common_dir=common)
 
 
+async def queued_together(service: LocalSessionService, *calls: Awaitable[Any]) -> list[Any]:
+    """Make all *calls* while the store is busy, so that they wait together; return their results.
+
+    A call that raises has its exception in its place.
+    """
+    free = threading.Event()
+    busy = asyncio.ensure_future(service._connection.read(lambda db: free.wait(10)))
+    await asyncio.sleep(0)
+    waiting = asyncio.gather(*calls, return_exceptions=True)
+    for _ in range(2 * len(calls) + 10):
+        await asyncio.sleep(0)
+    free.set()
+    await busy
+    return await waiting
+
+
 @asynccontextmanager
 async def counted(service: LocalSessionService) -> AsyncIterator[list[str]]:
     """Yield the statements that SQLite runs for *service* meanwhile, each as its first words."""
@@ -47,11 +65,11 @@ async def counted(service: LocalSessionService) -> AsyncIterator[list[str]]:
     def note(sql: str) -> None:
         statements.append(_summary(sql))
 
-    await service._database.read(lambda db: db.set_trace_callback(note))
+    await service._connection.read(lambda db: db.set_trace_callback(note))
     try:
         yield statements
     finally:
-        await service._database.read(lambda db: db.set_trace_callback(None))
+        await service._connection.read(lambda db: db.set_trace_callback(None))
 
 
 def _summary(sql: str) -> str:

@@ -1,4 +1,4 @@
-"""Each room knows only what lies beneath it."""
+"""Each layer imports only the layers beneath it, and a library only where it belongs."""
 
 import ast
 import subprocess
@@ -18,53 +18,66 @@ MODULES = {
     if path != PACKAGE / "__init__.py"
 }
 
-ROOMS = {
-    "lean": set(),
-    "strict": set(),
-    "events": {"strict"},
-    "service": {"events"},
-    "workspace": set(),
-    "settings": {"strict"},
-    "redact": set(),
-    "storage": {"strict", "events", "service", "storage"},
-    "manager": {"strict", "events", "service", "workspace"},
-    "window": {"strict", "events", "service", "workspace", "manager"},
-    "lsp": {"strict", "events", "service", "workspace", "manager", "window", "lsp", "version"},
-}
-"""Which rooms each room may import, functions included; `cli` and `__main__` may import all."""
+CONTRACT = {"model", "store.service"}
+"""All that a store may know of the rest."""
 
-OPEN_TO_ALL = {"cli", "__main__"}
+LAYERS = {
+    "model": {"model"},
+    "redaction": {"redaction"},
+    "store": set(),
+    "store.service": {"model"},
+    "store.sqlite": {*CONTRACT, "store.sqlite", "store.sqlite.recovery"},
+    "store.sqlite.recovery": {*CONTRACT, "store.sqlite", "store.sqlite.recovery"},
+    "protocol": {"model", "protocol"},
+    "sessions": {*CONTRACT, "sessions"},
+    "lsp": {"model", "protocol", "sessions", "lsp", "lsp.framing", "version"},
+    "lsp.framing": {"lsp.framing"},
+    "cli": {*CONTRACT, "protocol", "sessions", "cli", "version"},
+}
+"""What each layer may import, functions included. `startup` and `__main__` may import all."""
+
+OPEN_TO_ALL = {"startup", "__main__"}
+
+ORDER = {
+    "model": [
+        "validation", "json_text", "events", "workspace", "errors", "records", "store_reports",
+    ],
+    "store.sqlite": [
+        "driver", "locks", "schema", "row_values", "queries", "append", "check", "backup", "files",
+        "connection", "service", "admin",
+    ],
+    "protocol": ["messages", "methods", "schema"],
+    "sessions": ["boundary", "resume", "manager", "window"],
+    "lsp": ["framing.reader", "framing.writer", "transport", "lifecycle", "server"],
+}  # fmt: skip
+"""Inside of a layer a module imports only those before it."""
+
+RECOVERY_IS_KNOWN_TO = {"store.sqlite.connection", "store.sqlite.check", "store.sqlite.admin"}
 
 OWNERS = {
-    "aiosqlite": {"storage"},
-    "sqlite3": {"storage"},
-    "pysqlite3": {"storage"},
+    "aiosqlite": {"store.sqlite"},
+    "sqlite3": {"store.sqlite"},
+    "pysqlite3": {"store.sqlite"},
     "pygls": {"lsp"},
-    "lsprotocol": {"lsp"},
-    "uuid6": {"events"},
-    "cattrs": {"strict"},
+    "lsprotocol": {"lsp", "startup"},
+    "uuid6": {"model"},
+    "cattrs": {"model"},
     "click": {"cli"},
     "rich": {"cli"},
-    "platformdirs": {"settings"},
+    "platformdirs": {"startup"},
 }
-"""Which rooms a library belongs to."""
-
-BARE: dict[str, set[str]] = {
-    "lean": set(),
-    "strict": {"attrs", "cattrs"},
-    "events": {"attrs", "uuid6"},
-    "service": {"attrs"},
-    "redact": set(),
-}
-"""Which libraries the lowest rooms make do with, beside Python's own."""
+"""Which layers a library belongs to."""
 
 
-def room(module: str) -> str:
-    return module.partition(".")[0]
+def layer(module: str) -> str:
+    """Return the layer of a module: the longest name in LAYERS that it begins with."""
+    parts = module.split(".")
+    names = (".".join(parts[:length]) for length in range(len(parts), 0, -1))
+    return next((name for name in names if name in LAYERS or name in OPEN_TO_ALL), parts[0])
 
 
 def imports(module: str) -> Iterator[str]:
-    """Yield what *module* imports, wherever in its text, by full names."""
+    """Yield what *module* imports, wherever in its source, by full names."""
     path = MODULES[module]
     package = (
         f"segue.{module}" if path.name == "__init__.py" else f"segue.{module}".rpartition(".")[0]
@@ -79,46 +92,86 @@ def imports(module: str) -> Iterator[str]:
                 yield f"segue.{inner}" if inner in MODULES else source
 
 
-def rooms_imported(module: str) -> set[str]:
-    """Return the rooms that *module* imports; the bare package counts as `version`."""
-    names = {name for name in imports(module) if room(name) == "segue"}
-    return {room(name.removeprefix("segue").removeprefix(".")) or "version" for name in names}
+def modules_imported(module: str) -> set[str]:
+    """Return the modules of Segue that *module* imports; the bare package counts as `version`."""
+    names = {name for name in imports(module) if name.partition(".")[0] == "segue"}
+    return {name.removeprefix("segue").removeprefix(".") or "version" for name in names}
 
 
-def test_every_room_is_known_here() -> None:
-    assert {room(module) for module in MODULES} == ROOMS.keys() | OPEN_TO_ALL
+def test_every_layer_is_known_here() -> None:
+    assert {layer(module) for module in MODULES} == LAYERS.keys() | OPEN_TO_ALL
 
 
 @pytest.mark.parametrize("module", sorted(MODULES))
-def test_a_room_imports_only_what_lies_beneath_it(module: str) -> None:
-    if room(module) not in OPEN_TO_ALL:
-        assert rooms_imported(module) <= ROOMS[room(module)]
+def test_a_module_imports_only_the_layers_beneath_it(module: str) -> None:
+    if layer(module) not in OPEN_TO_ALL:
+        assert {layer(name) for name in modules_imported(module)} <= LAYERS[layer(module)] | {
+            layer(module)
+        }
+
+
+@pytest.mark.parametrize("folder", ORDER)
+def test_every_module_has_its_place_in_the_order(folder: str) -> None:
+    inside = {name.removeprefix(f"{folder}.") for name in MODULES if name.startswith(f"{folder}.")}
+    packages = {name for name in inside if MODULES[f"{folder}.{name}"].name == "__init__.py"}
+    recovery = {name for name in inside if name.startswith("recovery")}
+    assert inside - packages - recovery == set(ORDER[folder])
+
+
+@pytest.mark.parametrize(
+    ("folder", "name"), [(folder, name) for folder, names in ORDER.items() for name in names]
+)
+def test_a_module_imports_only_those_before_it_in_its_layer(folder: str, name: str) -> None:
+    names = ORDER[folder]
+    later = {f"{folder}.{each}" for each in names[names.index(name) :]}
+    assert modules_imported(f"{folder}.{name}") & later == set()
+
+
+@pytest.mark.parametrize("module", sorted(MODULES))
+def test_recovery_is_imported_in_trouble_only(module: str) -> None:
+    recovers = {
+        name for name in modules_imported(module) if name.startswith("store.sqlite.recovery")
+    }
+    if module not in RECOVERY_IS_KNOWN_TO and layer(module) != "store.sqlite.recovery":
+        assert recovers == set()
 
 
 @pytest.mark.parametrize("module", sorted(MODULES))
 def test_a_library_is_imported_only_where_it_belongs(module: str) -> None:
-    libraries = {room(name) for name in imports(module)}
-    strangers = {name for name in libraries & OWNERS.keys() if room(module) not in OWNERS[name]}
-    assert strangers == set()
+    libraries = {name.partition(".")[0] for name in imports(module)}
+    foreign = {
+        name
+        for name in libraries & OWNERS.keys()
+        if not any(f"{module}.".startswith(f"{owner}.") for owner in OWNERS[name])
+    }
+    assert foreign == set()
 
 
-@pytest.mark.parametrize("module", BARE)
-def test_the_lowest_rooms_need_little_beside_python(module: str) -> None:
-    libraries = {room(name) for name in imports(module)} - sys.stdlib_module_names - {"segue"}
-    assert libraries <= BARE[module]
+BARE: dict[str, set[str]] = {
+    "model": {"attrs", "cattrs", "uuid6"},
+    "redaction": set(),
+    "store.service": {"attrs"},
+}
+"""Which libraries the lowest layers make do with, beside Python's own."""
+
+
+@pytest.mark.parametrize("module", sorted(name for name in MODULES if layer(name) in BARE))
+def test_the_lowest_layers_need_little_beside_python(module: str) -> None:
+    roots = {name.partition(".")[0] for name in imports(module)}
+    assert roots - sys.stdlib_module_names - {"segue"} <= BARE[layer(module)]
 
 
 @pytest.mark.parametrize("module", sorted(MODULES))
-def test_only_the_composition_root_and_the_commands_choose_a_store(module: str) -> None:
-    if room(module) not in {"storage", *OPEN_TO_ALL}:
-        text = MODULES[module].read_text(encoding="utf-8")
-        names = {node.id for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Name)}
-        assert "LocalSessionService" not in names
+def test_only_the_composition_root_chooses_a_store(module: str) -> None:
+    if layer(module) not in {"store.sqlite", "store.sqlite.recovery", *OPEN_TO_ALL}:
+        source = MODULES[module].read_text(encoding="utf-8")
+        names = {node.id for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Name)}
+        assert not names & {"LocalSessionService", "LocalStoreAdmin"}
 
 
-def run(text: str, *lines: str) -> str:
-    """Run *text* in a fresh interpreter in which every warning is an error."""
-    command = [sys.executable, "-W", "error", "-c", text]
+def run(program: str, *lines: str) -> str:
+    """Run *program* in a fresh interpreter in which every warning is an error."""
+    command = [sys.executable, "-W", "error", "-c", program]
     done = subprocess.run(
         command, input="\n".join(lines), capture_output=True, text=True, check=False
     )
@@ -131,17 +184,17 @@ def test_importing_the_package_is_silent() -> None:
 
 
 def test_every_module_can_be_imported_first_and_without_a_warning() -> None:
-    text = """
+    program = """
 import importlib, sys
 for module in sys.stdin.read().split():
     for name in [name for name in sys.modules if name.partition(".")[0] == "segue"]:
         del sys.modules[name]
     importlib.import_module(module)
 """
-    assert run(text, *(f"segue.{module}" for module in sorted(MODULES))) == ""
+    assert run(program, *(f"segue.{module}" for module in sorted(MODULES))) == ""
 
 
 def test_the_contract_loads_no_implementation() -> None:
-    text = "import segue.window, sys; print(*sys.modules)"
-    loaded = {room(name) for name in run(text).split()}
-    assert not loaded & {"aiosqlite", "sqlite3", "pysqlite3", "pygls", "lsprotocol", "click"}
+    loaded = run("import segue.sessions.window, sys; print(*sys.modules)").split()
+    libraries = {name.partition(".")[0] for name in loaded}
+    assert not libraries & {"aiosqlite", "sqlite3", "pysqlite3", "pygls", "lsprotocol", "click"}

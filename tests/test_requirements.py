@@ -1,4 +1,4 @@
-"""What is installed is what was locked: each file of it by its hash."""
+"""The installed packages are those of the lock files, each with its hash."""
 
 import re
 import sys
@@ -17,8 +17,8 @@ from segue.store.sqlite import driver
 ROOT = Path(__file__).parent.parent
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 LOCKS = {name: (ROOT / name / "requirements.txt").read_text() for name in ("server", "tests")}
-NEEDS = {"server": PROJECT["dependencies"]}
-NEEDS["tests"] = [*NEEDS["server"], *PROJECT["optional-dependencies"]["dev"]]
+DEPENDENCIES = {"server": PROJECT["dependencies"]}
+DEPENDENCIES["tests"] = [*DEPENDENCIES["server"], *PROJECT["optional-dependencies"]["dev"]]
 
 
 def locked(name: str) -> dict[str, Requirement]:
@@ -32,7 +32,7 @@ def version(requirement: Requirement) -> str:
 
 
 @pytest.mark.parametrize("name", LOCKS)
-def test_every_entry_has_a_hash_and_names_no_place(name: str) -> None:
+def test_every_entry_has_a_hash_and_no_url(name: str) -> None:
     entries = LOCKS[name].replace(" \\\n", " ").splitlines()[1:]
     assert len(entries) == len(locked(name)) > 15
     for entry in entries:
@@ -42,19 +42,21 @@ def test_every_entry_has_a_hash_and_names_no_place(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", LOCKS)
-def test_everything_that_is_needed_is_locked_at_a_version_that_will_do(name: str) -> None:
-    for need in map(Requirement, NEEDS[name]):
-        assert version(locked(name)[need.name]) in need.specifier, f"{need}: lock it anew"
+def test_every_dependency_is_locked_at_an_allowed_version(name: str) -> None:
+    for dependency in map(Requirement, DEPENDENCIES[name]):
+        assert version(locked(name)[dependency.name]) in dependency.specifier, (
+            f"{dependency}: update the lock file"
+        )
 
 
-def test_the_tests_run_on_what_people_get() -> None:
-    theirs, ours = locked("server"), locked("tests")
-    assert {name: version(ours[name]) for name in theirs} == {
-        name: version(requirement) for name, requirement in theirs.items()
+def test_the_tests_use_the_locked_versions_of_the_server() -> None:
+    server, tests = locked("server"), locked("tests")
+    assert {name: version(tests[name]) for name in server} == {
+        name: version(requirement) for name, requirement in server.items()
     }
 
 
-@pytest.mark.skipif(Path(sys.prefix) != ROOT / ".venv", reason="not the environment made from it")
+@pytest.mark.skipif(Path(sys.prefix) != ROOT / ".venv", reason="another environment")
 def test_the_environment_is_the_locked_one() -> None:
     for name, requirement in locked("tests").items():
         if requirement.marker is None or requirement.marker.evaluate():
@@ -70,7 +72,7 @@ def test_the_locked_sqlite_is_safe() -> None:
 
 
 @pytest.mark.parametrize("safe", [True, False])
-async def test_an_unsafe_sqlite_is_named_in_the_log(
+async def test_an_unsafe_sqlite_is_logged(
     safe: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(driver, "is_safe", lambda: safe)

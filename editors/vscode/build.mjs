@@ -1,16 +1,20 @@
-// Bundles the extension into one file, or with `--tests` each test of the pure modules.
-import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+// Bundles the extension into one file. With `--tests`, bundles each unit test into a file of its own instead.
+import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { build } from "esbuild";
 
 const TESTS = "../../tests/editors/vscode/unit/";
-const tests = process.argv.includes("--tests");
+const isTestBuild = process.argv.includes("--tests");
+
+if (isTestBuild) {
+  rmSync(".build/tests", { recursive: true, force: true }); // a renamed test must not run under its old name too
+}
 
 await build({
   bundle: true,
   platform: "node",
   target: "node20",
   logLevel: "warning",
-  ...(tests
+  ...(isTestBuild
     ? {
         entryPoints: readdirSync(TESTS)
           .filter((name) => name.endsWith(".test.ts"))
@@ -18,7 +22,7 @@ await build({
         outdir: ".build/tests",
         outExtension: { ".js": ".mjs" },
         format: "esm",
-        // The tests stand outside this folder; the packages that they need are in it.
+        // The tests are outside this folder, but the packages that they import are in it.
         nodePaths: ["node_modules"],
         banner: { js: 'import { createRequire } from "node:module"; const require = createRequire(import.meta.url);' },
       }
@@ -32,8 +36,8 @@ await build({
       }),
 });
 
-if (!tests) {
-  // A packaged README may only show images from the web, and these stand nowhere there.
+if (!isTestBuild) {
+  // A packaged README may only refer to images on the web: remove the local ones.
   mkdirSync("dist", { recursive: true });
   writeFileSync("dist/README.md", readFileSync("README.md", "utf8").replace(/^!\[.*\n\n/gm, ""));
 }

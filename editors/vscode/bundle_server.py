@@ -1,7 +1,7 @@
-"""Put the server's wheel, those of what it needs, and pip's, into the folder `server`.
+"""Collects the wheels of the server, its dependencies and pip in the folder `server`.
 
-The extension makes its private environment from them without a network. Wheels of pure Python
-serve every machine; pysqlite3 has one for each platform and each version of Python.
+The extension installs its private environment from them without a network. Pure Python wheels fit
+every machine; pysqlite3 needs one wheel for each platform and each version of Python.
 """
 
 import hashlib
@@ -24,31 +24,31 @@ PIP = "pip==26.3 --hash=sha256:f3b60b20ffaadd4415ed7957212a38ac63fa4c5fa375bd0f4
 
 
 def main() -> None:
-    """Fill the folder anew. Every file is verified by its hash before it is used."""
+    """Rebuild the folder `server`. Every download is verified by its hash before it is used."""
     shutil.rmtree(WHEELS, ignore_errors=True)
     with tempfile.TemporaryDirectory() as folder:
-        fetched = Path(folder)
+        downloads = Path(folder)
         pip("download", "--require-hashes", "--dest", folder, "-r", str(LOCK))
         pip("wheel", "--no-index", "--find-links", folder, "--wheel-dir", str(WHEELS), str(ROOT))
         for wheel in WHEELS.glob("pysqlite3-*"):
-            wheel.unlink()  # the one of this machine: those of all come next
-        several = fetched / "pysqlite3.txt"
-        several.write_text(locked("pysqlite3"), encoding="utf-8")
+            wheel.unlink()  # only for this machine: the wheels for all platforms are fetched below
+        pysqlite3 = downloads / "pysqlite3.txt"
+        pysqlite3.write_text(find_locked("pysqlite3"), encoding="utf-8")
         with ThreadPoolExecutor(max_workers=4) as pool:
             for python, platform in itertools.product(PYTHONS, PLATFORMS):
-                where = ("--python-version", python, "--platform", platform)
-                pool.submit(fetch, several, *where, "--only-binary=:all:")
-        alone = fetched / "pip.txt"
-        alone.write_text(PIP, encoding="utf-8")
-        fetch(alone)
+                target = ("--python-version", python, "--platform", platform)
+                pool.submit(fetch, pysqlite3, *target, "--only-binary=:all:")
+        pip_only = downloads / "pip.txt"
+        pip_only.write_text(PIP, encoding="utf-8")
+        fetch(pip_only)
     expected = len(PYTHONS) * len(PLATFORMS)
     if len(list(WHEELS.glob("pysqlite3-*"))) != expected:
         sys.exit(f"expected {expected} wheels of pysqlite3")
-    (WHEELS / "stamp").write_text(f"{stamp()}\n", encoding="utf-8")
+    (WHEELS / "stamp").write_text(f"{compute_stamp()}\n", encoding="utf-8")
 
 
-def locked(name: str) -> str:
-    """Return the lock's entry of one package, for any platform."""
+def find_locked(name: str) -> str:
+    """Return the lock file's entry for one package, without its platform marker."""
     entry = re.search(
         rf"^({name}==\S+)[^\\\n]*(\\\n(?:    --hash=\S+(?: \\)?\n)+)", LOCK.read_text(), re.M
     )
@@ -57,13 +57,13 @@ def locked(name: str) -> str:
     return f"{entry[1]} {entry[2]}"
 
 
-def fetch(requirements: Path, *where: str) -> None:
-    """Download what is locked, and nothing that it needs."""
+def fetch(requirements: Path, *target: str) -> None:
+    """Download the locked packages without their dependencies; *target* are options of pip."""
     pip(
         "download",
         "--require-hashes",
         "--no-deps",
-        *where,
+        *target,
         "--dest",
         str(WHEELS),
         "-r",
@@ -72,13 +72,13 @@ def fetch(requirements: Path, *where: str) -> None:
 
 
 def pip(*arguments: str) -> None:
-    """Run pip, quietly."""
+    """Run pip. Raises CalledProcessError if it fails."""
     command = [sys.executable, "-m", "pip", *arguments, "--quiet", "--disable-pip-version-check"]
-    subprocess.run(command, check=True)  # noqa: S603  the arguments are ours
+    subprocess.run(command, check=True)  # noqa: S603  all arguments come from this file
 
 
-def stamp() -> str:
-    """Return what tells one bundle from another: a private environment is made from each."""
+def compute_stamp() -> str:
+    """Return a hash of all wheels. The extension creates one environment for each stamp."""
     digest = hashlib.sha256()
     for wheel in sorted(WHEELS.glob("*.whl")):
         digest.update(wheel.name.encode() + hashlib.sha256(wheel.read_bytes()).digest())

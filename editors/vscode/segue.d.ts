@@ -1,5 +1,5 @@
 /**
- * What the extension Segue offers to other extensions.
+ * The API of the extension Segue for other extensions.
  *
  * ```ts
  * const segue = await vscode.extensions.getExtension<SegueApi>("segue.segue")?.activate();
@@ -7,79 +7,87 @@
  * await segue.append(session.sessionId, [{ type: "user_message", data: { content: "Hello" } }]);
  * ```
  *
- * Copy this file; add `"segue.segue"` to your `extensionDependencies`. A change that could break you gets
- * another `apiVersion`. Types of events: server/PROTOCOL.md of Segue.
+ * Copy this file, and add `"segue.segue"` to your `extensionDependencies`. An incompatible change increments
+ * `apiVersion`. The event types are documented in server/PROTOCOL.md of Segue.
  */
 
 import type { Event as VscodeEvent, Uri } from "vscode";
 
+/** What `activate()` of the extension resolves to. */
 export interface SegueApi {
   readonly apiVersion: 1;
 
   /**
-   * Open a conversation: the one that is named, one that fits the workspace, or a new one. It becomes the
-   * current one of its workspace folder.
+   * Open a conversation: the one with `sessionId`, else one that can be resumed in the workspace, else a new one.
+   * It becomes the current conversation of its workspace folder.
    */
   open(options?: OpenOptions): Promise<Opened>;
 
   /**
-   * Record events, all of them or none. Resolves when they are on disk, in the order of the calls. Events
-   * without an id are given one. While the server is away they are kept, and sent again with the same ids
-   * when it is back: do not send them again yourself.
+   * Append events, all of them or none. Resolves when they are on disk. Concurrent calls are stored in call order.
+   * Events without an id are given one. If the server exits, the events are queued and resent with the same ids
+   * after its restart: do not resend them yourself.
    *
-   * Rejects with a `SegueError` if they are refused. `HeadMoved`: another window has written; `open` the
-   * session again, look at what is new to you, and append anew.
+   * Rejects with a `SegueError` if they are refused. `HeadMoved` means that another window has appended: `open` the
+   * session again, read the new events, and retry.
    */
   append(sessionId: string, events: readonly NewEvent[]): Promise<Appended>;
 
-  /** Read a page of events, oldest first: above seq `after`, below seq `before`, or the newest. */
+  /** Read a page of events, oldest first: those after seq `after`, those before seq `before`, or the newest. */
   events(sessionId: string, page?: Page): Promise<EventPage>;
 
-  /** List the conversations of a workspace, or of all, newest first. */
+  /** List the conversations of one workspace, or of all workspaces, newest first. */
   list(options?: ListOptions): Promise<SessionPage>;
 
-  /** Archive an open conversation and begin a new one in its place. */
+  /** Archive an open conversation and start a new one in its place. */
   reset(sessionId: string): Promise<Opened>;
 
-  /** Put a conversation aside. */
+  /** Archive a conversation: it is never resumed automatically, and listed only on request. */
   archive(sessionId: string): Promise<void>;
 
-  /** Events of this window are on disk. */
+  /** Fires when events that this window has appended are on disk. */
   readonly onDidAppend: VscodeEvent<AppendedEvents>;
 
-  /** A folder has another current conversation, or none. */
+  /** Fires when the current conversation of a folder changes: another one, none, or new data of the same one. */
   readonly onDidChangeSession: VscodeEvent<SessionChange>;
 }
 
+/** What to open. */
 export interface OpenOptions {
-  /** A folder; else the active editor's workspace folder, else the first. */
+  /** A folder, as a URI or a path. Default: the active editor's workspace folder, else the first one. */
   workspace?: Uri | string;
-  /** This one, archived or not, whatever its age. */
+  /** Open this session, whatever its age, even if it is archived. */
   sessionId?: string;
-  /** `auto` (the default): resume if something fits, else new. `resume`: else reject. `new`: never resume. */
+  /** `auto` (default): resume a session, or start a new one. `resume`: resume one, or reject. `new`: never resume. */
   mode?: "auto" | "new" | "resume";
-  /** How old it may be to be resumed; else as the settings say. */
+  /** The maximum age in minutes of a session that is resumed. Default: the setting `segue.continueMinutes`. */
   continueMinutes?: number;
-  /** How many of the newest events are wanted back: 0 to 1,000, default 200. */
+  /** How many of the newest events to return: 0 to 1,000, default 200. */
   tail?: number;
 }
 
+/** Which events to read. */
 export interface Page {
+  /** Only events with a higher seq. */
   after?: number;
+  /** Only events with a lower seq. */
   before?: number;
   /** 1 to 1,000, default 200. */
   limit?: number;
 }
 
+/** Which conversations to list. */
 export interface ListOptions {
-  /** Only of this folder and its repository's worktrees. */
+  /** Only conversations of this folder and its repository's worktrees. Default: all. */
   workspace?: Uri | string;
+  /** Include archived conversations. */
   archived?: boolean;
-  /** The `nextCursor` of the page before. */
+  /** The `nextCursor` of the previous page. */
   cursor?: string;
   limit?: number;
 }
 
+/** A conversation. Times are ISO 8601 in UTC. */
 export interface Session {
   sessionId: string;
   title: string | null;
@@ -94,6 +102,7 @@ export interface Session {
   forkedFrom: string | null;
 }
 
+/** A stored event. `corrupt`: the stored data is not valid JSON, and `data` is that text. */
 export interface Event {
   id: string;
   seq: number;
@@ -105,30 +114,34 @@ export interface Event {
   corrupt?: boolean;
 }
 
+/** An event to append. */
 export interface NewEvent {
   id?: string | null;
   type: string;
   data: { [key: string]: unknown };
 }
 
-export interface Placement {
+/** The position of an event in its session. */
+export interface EventPosition {
   id: string;
   seq: number;
 }
 
+/** A note for the model that a new invocation of the editor continues an earlier one. */
 export interface Boundary {
   id: string;
   type: string;
   data: { [key: string]: unknown };
 }
 
+/** An opened conversation with its newest events. */
 export interface Opened {
   session: Session;
   invocationId: string;
   resumed: boolean;
-  /** Why this one, for people. */
+  /** Why this session was chosen, as a sentence to show to users. */
   reason: string;
-  /** Tell it to the model after `events`; it is stored before the first event that you append. */
+  /** Send it to the model after `events`. The server stores it together with the first append. */
   boundary: Boundary | null;
   events: Event[];
   hasMore: boolean;
@@ -136,39 +149,44 @@ export interface Opened {
   alternatives: Session[];
 }
 
+/** The result of an append. */
 export interface Appended {
   /**
-   * Where the events are. Not what was given only if a session that nothing had been stored of yet was lost
-   * with the server: then it began anew.
+   * The session that holds the events. It differs from the one that was given only if that one had no stored
+   * events and its server exited: then a new session replaces it.
    */
   sessionId: string;
   head: string | null;
   eventCount: number;
-  events: Placement[];
+  events: EventPosition[];
   duplicates: number;
 }
 
+/** A page of events, oldest first. */
 export interface EventPage {
   events: Event[];
   hasMore: boolean;
 }
 
+/** A page of conversations, newest first. */
 export interface SessionPage {
   sessions: Session[];
   nextCursor: string | null;
 }
 
+/** Events that were appended, with the result. */
 export interface AppendedEvents extends Appended {
   appended: readonly NewEvent[];
 }
 
+/** The current conversation of a folder. */
 export interface SessionChange {
-  /** The folder's URI. */
+  /** The URI of the folder. */
   folder: string;
   session: Session | undefined;
 }
 
-/** What a request was refused for; `kind` is one of server/PROTOCOL.md's. */
+/** The server refused a request. `kind` is one of the error kinds in server/PROTOCOL.md. */
 export interface SegueError extends Error {
   readonly kind: string;
   readonly data: { [key: string]: unknown };

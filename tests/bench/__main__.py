@@ -1,7 +1,8 @@
-"""What Segue costs, next to the limit, to the peers and to its goals: `python tests/bench`.
+"""Measures what Segue costs, beside baselines, peers and goals: `python tests/bench`.
 
-All sides of a figure are measured in this one run, in alternating rounds; each is the median of its
-rounds' medians. Prints a table as it goes; the full run writes RESULTS.md and RESULTS.svg too.
+All figures of a row are measured in one run, in alternating rounds; each is the median of its
+rounds' medians. Prints the table while it measures; a full run also writes RESULTS.md and
+RESULTS.svg. `compare.py` measures two checkouts against each other.
 """
 
 import argparse
@@ -11,78 +12,73 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[2]))  # `python tests/bench` puts only this folder
+sys.path.insert(0, str(Path(__file__).parents[2]))  # `python tests/bench` adds its own folder only
 sys.path.insert(0, str(Path(__file__).parents[2] / "server"))
 
 from tests.bench import (
-    appending,
-    crowding,
-    echoing,
-    finding,
-    growing,
-    idling,
-    opening,
-    paging,
+    append,
+    contention,
+    disk_size,
+    find_resumable,
+    idle_wakeups,
+    load_events,
+    open_session,
     peers,
-    pipelining,
-    reporting,
-    starting,
-    storing,
+    pipelined_append,
+    report,
+    round_trip,
+    session_length,
+    startup,
 )
-from tests.bench.measuring import FULL, QUICK, FindResult, Row, Sizes
+from tests.bench.measure import FULL, QUICK, Result, Row, Sizes
 
-GROUPS: dict[str, Callable[[Sizes, Path], Iterator[FindResult]]] = {
-    "starting": starting.measure,
-    "echoing": echoing.measure,
-    "appending": appending.measure,
-    "pipelining": pipelining.measure,
-    "growing": growing.measure,
-    "crowding": crowding.measure,
-    "finding": finding.measure,
-    "opening": opening.measure,
-    "paging": paging.measure,
-    "storing": storing.measure,
-    "idling": idling.measure,
+GROUPS: dict[str, Callable[[Sizes, Path], Iterator[Result]]] = {
+    "startup": startup.measure,
+    "round_trip": round_trip.measure,
+    "append": append.measure,
+    "pipelined_append": pipelined_append.measure,
+    "session_length": session_length.measure,
+    "contention": contention.measure,
+    "find_resumable": find_resumable.measure,
+    "open_session": open_session.measure,
+    "load_events": load_events.measure,
+    "disk_size": disk_size.measure,
+    "idle_wakeups": idle_wakeups.measure,
 }
 
 
 def main() -> None:
-    """Measure everything, or the groups that are named, and print the table."""
+    """Measure all groups, or those named on the command line, and print the table."""
     parser = argparse.ArgumentParser("python tests/bench", description=__doc__)
-    parser.add_argument("groups", nargs="*", metavar="NAME", help=f"of {', '.join(GROUPS)}")
-    parser.add_argument("--quick", action="store_true", help="small sizes, few rounds: to try it")
-    parser.add_argument("--install", action="store_true", help="install the peers, and end")
-    given = parser.parse_args()
-    if unknown := set(given.groups) - set(GROUPS):
-        parser.error(f"there is no {', '.join(unknown)}")
-    if given.install:
+    parser.add_argument("groups", nargs="*", metavar="GROUP", help=f"of {', '.join(GROUPS)}")
+    parser.add_argument("--quick", action="store_true", help="small sizes and few rounds")
+    parser.add_argument("--install", action="store_true", help="install the peers, then exit")
+    options = parser.parse_args()
+    if unknown := set(options.groups) - set(GROUPS):
+        parser.error(f"unknown group: {', '.join(sorted(unknown))}")
+    if options.install:
         peers.install()
         return
-    sizes = QUICK if given.quick else FULL
-    command = " ".join(["python tests/bench", *["--quick"][: given.quick], *given.groups])
-    facts = reporting.facts(sizes)
-    _say(f"`{command}`\n\n{facts}\n")
+    sizes = QUICK if options.quick else FULL
+    command = " ".join(["python tests/bench", *["--quick"][: options.quick], *options.groups])
+    facts = report.describe_run(sizes)
+    report.print_line(f"`{command}`\n\n{facts}\n")
     begin = time.monotonic()
-    found = list(_measured(given.groups or list(GROUPS), sizes))
+    results = list(_measure(options.groups or list(GROUPS), sizes))
     seconds = time.monotonic() - begin
-    _say(reporting.summary(found, seconds))
-    if not given.quick and not given.groups:
-        reporting.write(command, facts, found, seconds)
+    report.print_line(report.format_summary(results, seconds))
+    if not options.quick and not options.groups:
+        report.write_results(command, facts, results, seconds)
 
 
-def _measured(groups: list[str], sizes: Sizes) -> Iterator[FindResult]:
-    _say(reporting.TABLE)
+def _measure(groups: list[str], sizes: Sizes) -> Iterator[Result]:
+    report.print_line(report.TABLE_HEADER)
     with tempfile.TemporaryDirectory(prefix="segue-bench-") as folder:
         for group in groups:
-            for each in GROUPS[group](sizes, Path(folder)):
-                if isinstance(each, Row):
-                    _say(reporting.line(each))
-                yield each
-
-
-def _say(text: str) -> None:
-    sys.stdout.write(text + "\n")
-    sys.stdout.flush()
+            for result in GROUPS[group](sizes, Path(folder)):
+                if isinstance(result, Row):
+                    report.print_line(report.format_row(result))
+                yield result
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The store of atuin's AI sessions as SQL: its tables, its indexes, its statements."""
+"""The schema and the statements of atuin's store of AI sessions, as a baseline."""
 
 from pathlib import Path
 
@@ -35,8 +35,8 @@ INSERT = "INSERT INTO session_events VALUES (?, ?, ?, ?, ?, ?, ?)"
 _HEAD = "UPDATE sessions SET head_id = ?, updated_at = ? WHERE id = ?"
 
 
-def made(path: Path) -> Connection:
-    """Make a store, with atuin's journal mode and the durability that Segue promises."""
+def create_database(path: Path) -> Connection:
+    """Create a store with atuin's journal mode and the synchronous=FULL that Segue uses."""
     path.parent.mkdir(parents=True, exist_ok=True)
     db: Connection = driver.connect(str(path))
     db.execute("PRAGMA journal_mode = WAL")
@@ -53,21 +53,21 @@ def add_session(db: Connection, session_id: str) -> None:
 
 
 def append(db: Connection, event: tuple[str, str, str | None, str, str, str, int]) -> None:
-    """Append one event: its row, then the session's head and time, in one transaction."""
+    """Insert one event and update its session's head and time, in one transaction."""
     db.execute("BEGIN IMMEDIATE")
     db.execute(INSERT, event)
     db.execute(_HEAD, (event[0], event[6], event[1]))
     db.execute("COMMIT")
 
 
-def copy_sessions(db: Connection, ours: Path) -> None:
-    """Add the sessions of a Segue database."""
-    db.execute("ATTACH ? AS ours", (str(ours),))
+def copy_sessions(db: Connection, segue: Path) -> None:
+    """Add the sessions of the Segue database at *segue*, without their events."""
+    db.execute("ATTACH ? AS segue", (str(segue),))
     db.execute("PRAGMA synchronous = OFF")
     db.execute("""
         INSERT INTO sessions
         SELECT id, NULL, NULL, directory, git_root, created_at / 1000, updated_at / 1000,
             archived_at / 1000
-        FROM ours.sessions
+        FROM segue.sessions
     """)
-    db.execute("DETACH ours")
+    db.execute("DETACH segue")

@@ -1,6 +1,6 @@
-"""Starts the real server with one change that only a benchmark wants.
+"""Starts the real server with one change that only a benchmark needs.
 
-`launcher.py echo lsp` answers `bench/echo` too; `launcher.py normal lsp` commits with
+`launcher.py echo lsp` also answers `bench/echo`; `launcher.py normal lsp` commits with
 synchronous=NORMAL, which loses the last commits when the power fails.
 """
 
@@ -11,38 +11,38 @@ from segue.startup import lazy_lsp_types
 
 lazy_lsp_types.install()
 
-import attrs  # noqa: E402
+import attrs  # noqa: E402  # lazy_lsp_types must be installed first
 
-from segue.lsp import server  # noqa: E402
-from segue.protocol import messages
-from segue.startup import compose as segue  # noqa: E402
-from segue.store.sqlite import driver  # noqa: E402
+from segue.lsp import server  # noqa: E402  # lazy_lsp_types must be installed first
+from segue.protocol import methods  # noqa: E402  # lazy_lsp_types must be installed first
+from segue.startup import compose  # noqa: E402  # lazy_lsp_types must be installed first
+from segue.store.sqlite import driver  # noqa: E402  # lazy_lsp_types must be installed first
 
 
 @attrs.frozen(kw_only=True)
 class Echo:
-    """What `bench/echo` takes, and returns."""
+    """The params and the result of `bench/echo`."""
 
     value: Any
 
 
 async def echo(ls: Any, params: Echo) -> Echo:
-    """Return what was sent."""
+    """Return *params*."""
     return params
 
 
 def add_echo() -> None:
-    """Let the server answer `bench/echo`, in the way of all its methods."""
-    messages.METHODS["bench/echo"] = messages.Method(Echo, Echo)
+    """Register `bench/echo` in the tables of methods and handlers."""
+    methods.METHODS["bench/echo"] = methods.Method(Echo, Echo)
     server.HANDLERS["bench/echo"] = echo
 
 
-def make_normal() -> None:
-    """Let no commit wait for the disk."""
+def set_synchronous_normal() -> None:
+    """Make every connection of the store commit without waiting for the disk."""
     connect = driver.connect
 
-    def connect_normal(where: str) -> driver.Connection:
-        db = connect(where)
+    def connect_normal(*arguments: Any, **options: Any) -> driver.Connection:
+        db = connect(*arguments, **options)
         db.execute("PRAGMA synchronous = NORMAL")
         return db
 
@@ -50,5 +50,5 @@ def make_normal() -> None:
 
 
 if __name__ == "__main__":
-    {"echo": add_echo, "normal": make_normal}[sys.argv.pop(1)]()
-    segue.main()
+    {"echo": add_echo, "normal": set_synchronous_normal}[sys.argv.pop(1)]()
+    compose.main()

@@ -1,4 +1,4 @@
-"""A session server as one would first write it, for comparison: plain pygls, plain aiosqlite."""
+"""A straightforward session server as a baseline: pygls and aiosqlite with their defaults."""
 
 import asyncio
 import json
@@ -12,7 +12,7 @@ from pygls.lsp.server import LanguageServer
 
 
 class NaiveServer(LanguageServer):
-    """Opens its database when it is initialized."""
+    """A server with one database, opened by `initialize`, and one lock for writes."""
 
     db: aiosqlite.Connection
     lock: asyncio.Lock
@@ -23,6 +23,7 @@ server = NaiveServer("naive", "1")
 
 @server.feature(types.INITIALIZE)
 async def initialize(ls: NaiveServer, params: types.InitializeParams) -> None:
+    """Open the database that SEGUE_DATABASE names."""
     ls.db = await aiosqlite.connect(os.environ["SEGUE_DATABASE"])
     ls.db.row_factory = aiosqlite.Row
     ls.lock = asyncio.Lock()
@@ -30,20 +31,21 @@ async def initialize(ls: NaiveServer, params: types.InitializeParams) -> None:
 
 @server.feature("session/open")
 async def session_open(ls: NaiveServer, params: Any) -> Any:
+    """Return the session's row and its last `tail` events, oldest first."""
     session = await _session(ls, params.sessionId)
-    events = await ls.db.execute_fetchall(
+    rows = await ls.db.execute_fetchall(
         "SELECT seq, type, data FROM events WHERE session = ? ORDER BY key DESC LIMIT ?",
         (session["number"], params.tail),
     )
-    found = [
-        {"seq": event["seq"], "type": event["type"], "data": json.loads(event["data"])}
-        for event in events
+    events = [
+        {"seq": row["seq"], "type": row["type"], "data": json.loads(row["data"])} for row in rows
     ]
-    return {"session": dict(session), "events": found[::-1]}
+    return {"session": dict(session), "events": events[::-1]}
 
 
 @server.feature("session/append")
 async def session_append(ls: NaiveServer, params: Any) -> Any:
+    """Append events in one transaction, on disk before the response."""
     async with ls.lock:
         session = await _session(ls, params.sessionId)
         count, now = session["event_count"], time.time_ns() // 1_000_000
@@ -65,11 +67,13 @@ async def session_append(ls: NaiveServer, params: Any) -> Any:
 
 @server.feature("bench/echo")
 async def echo(ls: NaiveServer, params: Any) -> Any:
+    """Return *params*."""
     return params
 
 
 @server.feature(types.SHUTDOWN)
 async def shutdown(ls: NaiveServer, params: None) -> None:
+    """Close the database."""
     await ls.db.close()
 
 

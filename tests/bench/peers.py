@@ -1,4 +1,4 @@
-"""The peers: installed on demand, in an environment of their own, each run in its own process."""
+"""Peer libraries as baselines: installed on demand in their own environment, a process for each."""
 
 import contextlib
 import json
@@ -9,14 +9,14 @@ from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
-from tests.bench.measuring import Row, Samples, Side
+from tests.bench.measure import Row, Samples, Side
 
 HERE = Path(__file__).parent
 ENVIRONMENT = HERE / ".venv"
 PROGRAMS = ENVIRONMENT / ("Scripts" if sys.platform == "win32" else "bin")
 REQUIREMENTS = HERE / "requirements.txt"
 
-APPENDING = {
+APPENDS_PER_ROUND = {
     "openai-agents SQLiteSession": 100,
     "openai-agents AsyncSQLiteSession": 100,
     "openai-agents AdvancedSQLiteSession": 100,
@@ -25,13 +25,14 @@ APPENDING = {
     "langgraph AsyncSqliteSaver": 50,
     "llm LogStore": 50,
 }
-"""Those that store conversations in SQLite, and how many appends of each are enough for a round."""
+"""The peers that store conversations in SQLite, with the number of appends in a round."""
 
 
 class Peer:
-    """The process of one peer."""
+    """A process that runs `peer_worker.py` for one peer."""
 
     def __init__(self, name: str, folder: Path) -> None:
+        """Start the process; its databases are kept below *folder*."""
         self.name = name
         folder = folder / name.replace(" ", "-")
         folder.mkdir(parents=True)
@@ -42,65 +43,72 @@ class Peer:
             text=True,
         )
 
-    def ask(self, do: str, session: str, **more: Any) -> Any:
-        """Let the peer do something, and return its answer."""
+    def request(self, command: str, session: str, **params: Any) -> Any:
+        """Run a command of `peer_worker.py` and return its result; RuntimeError if it fails."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self._process.stdin.write(json.dumps({"do": do, "session": session} | more) + "\n")
+        self._process.stdin.write(
+            json.dumps({"command": command, "session": session} | params) + "\n"
+        )
         self._process.stdin.flush()
-        if not (answer := self._process.stdout.readline()):
-            raise RuntimeError(f"{self.name} failed: see above")
-        return json.loads(answer)
+        if not (line := self._process.stdout.readline()):
+            raise RuntimeError(f"{self.name} failed: its stderr says why")
+        return json.loads(line)
 
-    def appending(self, session: str, text: str, most: int, name: str = "") -> Side:
-        """Return a side that appends to a session that was begun."""
+    def append_side(self, session: str, content: str, limit: int, name: str = "") -> Side:
+        """Return a side that makes at most *limit* appends a round to a session of `create`.
+
+        *name* is the name of its figure, by default the peer's.
+        """
 
         def measure(calls: int) -> Samples:
-            done = self.ask("append", session, text=text, calls=min(calls, most))
-            return {name or self.name: done}
+            calls = min(calls, limit)
+            seconds = self.request("append", session, content=content, calls=calls)
+            return {name or self.name: seconds}
 
         return measure
 
-    def end(self) -> None:
-        """End the process."""
+    def close(self) -> None:
+        """Close the process's stdin and wait until it has ended."""
         self._process.communicate()
 
 
 @contextlib.contextmanager
-def running(folder: Path, *names: str) -> Iterator[dict[str, Peer]]:
-    """Run the peers so named, none if they are not installed, until the block ends."""
-    peers = {name: Peer(name, folder) for name in names if installed()}
+def start_peers(folder: Path, *names: str) -> Iterator[dict[str, Peer]]:
+    """Run the peers of these names while the block runs; none if they are not installed."""
+    peers = {name: Peer(name, folder) for name in names if is_installed()}
     try:
         yield peers
     finally:
         for peer in peers.values():
-            peer.end()
+            peer.close()
 
 
-def installed() -> bool:
-    """Tell whether there is something to compare with."""
+def is_installed() -> bool:
+    """Return whether the peers' environment exists."""
     return (PROGRAMS / "ruff").exists() or (PROGRAMS / "ruff.exe").exists()
 
 
-def absent(number: int, question: str, measured: str, name: str) -> Row:
-    """Return the row of a peer that is not installed."""
-    against = f"{name}, not installed: run `python tests/bench --install`"
-    return Row(number=number, question=question, measured=measured, against=against)
+def absent_row(number: int, quantity: str, measured: str, name: str) -> Row:
+    """Return the row for a peer that is not installed, without a value."""
+    baseline = f"{name}, not installed: run `python tests/bench --install`"
+    return Row(number=number, quantity=quantity, measured=measured, baseline=baseline)
 
 
 def install() -> None:
-    """Make the peers' environment."""
+    """Create the peers' environment from `requirements.txt`."""
     subprocess.run([sys.executable, "-m", "venv", ENVIRONMENT], check=True)
     pip = [str(PROGRAMS / "python"), "-m", "pip", "install", "--disable-pip-version-check", "-q"]
     subprocess.run([*pip, "-r", str(REQUIREMENTS)], check=True)
 
 
 def versions() -> str:
-    """Return the names and versions of what was compared with."""
+    """Return the names and versions of the installed peers, or `none`."""
     names = {line.partition("==")[0].partition("[")[0] for line in _pinned()}
-    found = distributions(path=[str(each) for each in ENVIRONMENT.glob("lib*/**/site-packages")])
-    chosen = {f"{each.name} {each.version}" for each in found if each.name in names}
-    return ", ".join(sorted(chosen, key=str.lower)) or "none"
+    path = [str(folder) for folder in ENVIRONMENT.glob("lib*/**/site-packages")]
+    installed = distributions(path=path)
+    versions = {f"{each.name} {each.version}" for each in installed if each.name in names}
+    return ", ".join(sorted(versions, key=str.lower)) or "none"
 
 
 def _pinned() -> list[str]:

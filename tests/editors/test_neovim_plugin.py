@@ -15,151 +15,165 @@ from segue.store.sqlite.service import LocalSessionService
 from tests.editors.neovim import (
     NEOVIM,
     PLUGIN,
-    Begin,
-    Live,
+    RunNeovim,
+    StartNeovim,
     by_command,
-    messages,
+    message_contents,
     needs_neovim,
-    said,
-    sessions,
-    stored,
-    wait_for,
-    wait_until_nobody_is_left,
+    notices,
+    session_ids,
+    stored_events,
+    wait_for_flag,
+    wait_for_processes_to_exit,
 )
 
 pytestmark = needs_neovim
 SUBCOMMANDS = ["append", "archive", "delete", "info", "list", "log", "new", "resume", "show"]
 
 
-def test_a_conversation_is_there_when_its_person_comes_back(
-    live: Live, repository: Path, database: Path, tmp_path: Path
+def test_next_neovim_resumes_the_conversation(
+    run_neovim: RunNeovim, repository: Path, database: Path, tmp_path: Path
 ) -> None:
-    first = live("conversation.talk", repository)
-    again = live("conversation.open", repository / "src")
+    first = run_neovim("conversation.append_three", repository)
+    again = run_neovim("conversation.open", repository / "src")
 
     other = tmp_path / "other"
     other.mkdir()
     subprocess.run(["git", "init", "--quiet", other], check=True)
-    elsewhere = live("conversation.open", other)
+    elsewhere = run_neovim("conversation.open", other)
 
     assert first["title"] == "one"
     assert first["status"] == "segue 3"
     assert len(first["ids"]) == 2
     assert sum(appended["count"] for appended in first["appended"]) == 3
     assert first["appended"][-1]["seq"] == 3
-    assert messages(first) == []
+    assert notices(first) == []
     assert again["id"] == first["session"]
     assert again["resumed"] is True
     assert again["contents"] == ["one", "two", "three"]
     assert "new invocation" in again["boundary"]
-    assert again["heard"] == [first["session"], again["reason"]]
-    assert messages(again, 2) == ["segue: resumed “one”, 3 events"]
+    assert again["resumed_event"] == [first["session"], again["reason"]]
+    assert notices(again, 2) == ["segue: resumed “one”, 3 events"]
     assert [elsewhere["resumed"], elsewhere["contents"]] == [False, []]
-    assert sessions(database) == [first["session"]], "opening leaves no trace"
+    assert session_ids(database) == [first["session"]], "opening stores nothing"
 
 
-def test_reset_archives_and_begins_afresh(live: Live, database: Path) -> None:
-    first = live("conversation.talk")
-    seen = live("conversation.reset")
-    last = live("conversation.open")
+def test_reset_archives_and_opens_a_new_session(run_neovim: RunNeovim, database: Path) -> None:
+    first = run_neovim("conversation.append_three")
+    report = run_neovim("conversation.reset")
+    last = run_neovim("conversation.open")
 
-    assert seen["old"] == first["session"]
-    assert seen["heard"] == [seen["new"], seen["old"]]
-    assert said(database, seen["old"]) == ["one", "two", "three", "the last of the old"]
-    assert said(database, seen["new"]) == ["the first of the new", "to the old id"]
-    assert last["id"] == seen["new"]
-    assert last["contents"] == ["the first of the new", "to the old id"]
+    assert report["old"] == first["session"]
+    assert report["reset_event"] == [report["new"], report["old"]]
+    assert message_contents(database, report["old"]) == [
+        "one",
+        "two",
+        "three",
+        "last of the old session",
+    ]
+    assert message_contents(database, report["new"]) == [
+        "first of the new session",
+        "to the old id",
+    ]
+    assert last["id"] == report["new"]
+    assert last["contents"] == ["first of the new session", "to the old id"]
 
 
-def test_an_archived_conversation_comes_back_only_when_it_is_asked_for(
-    live: Live, database: Path
+def test_archived_session_is_resumed_only_by_id(run_neovim: RunNeovim, database: Path) -> None:
+    report = run_neovim("conversation.archive_then_continue")
+
+    assert report["now"] == report["old"] != report["new"]
+    assert message_contents(database, report["old"]) == ["one", "three"]
+    assert message_contents(database, report["new"]) == ["two"]
+    assert notices(report) == []
+    assert any("was unarchived" in message for message in notices(report, 2))
+
+
+@pytest.mark.parametrize("server_crashes", [False, True])
+def test_conflict_keeps_both_conversations_complete(
+    start_neovim: StartNeovim,
+    run_neovim: RunNeovim,
+    database: Path,
+    tmp_path: Path,
+    server_crashes: bool,
 ) -> None:
-    seen = live("conversation.archive_goes_on_afresh")
-
-    assert seen["now"] == seen["old"] != seen["new"]
-    assert said(database, seen["old"]) == ["one", "three"]
-    assert said(database, seen["new"]) == ["two"]
-    assert messages(seen) == []
-    assert any("came back" in message for message in messages(seen, 2))
-
-
-@pytest.mark.parametrize("server_dies", [False, True])
-def test_two_windows_on_one_conversation_lose_nothing(
-    begin: Begin, live: Live, database: Path, tmp_path: Path, server_dies: bool
-) -> None:
-    before = live("conversation.talk")
-    first = begin("conversation.first_window", server_dies=server_dies)
-    wait_for(tmp_path / "signs" / "first is here", first)
-    second = live("conversation.second_window")
-    (tmp_path / "signs" / "second has spoken").touch()
-    seen = first.end()
+    before = run_neovim("conversation.append_three")
+    first = start_neovim("conversation.first_window", server_crashes=server_crashes)
+    wait_for_flag(tmp_path / "flags" / "first window is open", first)
+    second = run_neovim("conversation.second_window")
+    (tmp_path / "flags" / "second window has appended").touch()
+    report = first.wait()
 
     beginning = ["one", "two", "three", "from the first"]
-    assert before["session"] == seen["before"] == second["id"]
+    assert before["session"] == report["before"] == second["id"]
     assert second["contents"][:3] == ["one", "two", "three"]
-    assert seen["after"] == seen["current"] != seen["before"]
-    assert seen["moved"] == [seen["after"], seen["before"]]
-    assert said(database, seen["before"]) == [*beginning, "from the second"]
-    assert said(database, seen["after"]) == [
+    assert report["after"] == report["current"] != report["before"]
+    assert report["moved"] == [report["after"], report["before"]]
+    assert message_contents(database, report["before"]) == [*beginning, "from the second"]
+    assert message_contents(database, report["after"]) == [
         *beginning,
         "one more from the first",
         "and another",
         "and the last",
     ]
-    (note,) = [event for event in stored(database, seen["after"]) if "copied_from" in event.data]
-    assert note.data["copied_from"] == seen["before"]
-    assert messages(second) == []
-    *died, notice = messages(seen)
-    assert len(died) == server_dies
-    assert "another window went on with “one”" in notice
+    (note,) = [
+        event for event in stored_events(database, report["after"]) if "copied_from" in event.data
+    ]
+    assert note.data["copied_from"] == report["before"]
+    assert notices(second) == []
+    *crashes, notice = notices(report)
+    assert len(crashes) == server_crashes
+    assert "another window continued “one”" in notice
 
 
-@pytest.mark.parametrize("fate", ["archived", "deleted"])
-def test_a_conversation_that_another_window_puts_away_goes_on(
-    begin: Begin,
+@pytest.mark.parametrize("change", ["archived", "deleted"])
+def test_conversation_archived_or_deleted_elsewhere_continues(
+    start_neovim: StartNeovim,
     start: Callable[..., Client],
     database: Path,
     tmp_path: Path,
-    fate: str,
+    change: str,
 ) -> None:
-    life = begin("conversation.gone_meanwhile")
-    wait_for(tmp_path / "signs" / "spoken", life)
+    neovim = start_neovim("conversation.archived_or_deleted_elsewhere")
+    wait_for_flag(tmp_path / "flags" / "appended", neovim)
     other = start()
     (session,) = other.request("session/list")["sessions"]
-    method = "session/archive" if fate == "archived" else "session/delete"
+    method = "session/archive" if change == "archived" else "session/delete"
     other.request(method, {"sessionId": session["sessionId"]})
-    (tmp_path / "signs" / "gone").touch()
-    seen = life.end()
+    (tmp_path / "flags" / "archived or deleted").touch()
+    report = neovim.wait()
     other.kill()
 
-    assert seen["before"] == session["sessionId"]
-    if fate == "archived":
-        assert seen["after"] == seen["before"]
-        assert said(database, seen["after"]) == ["one", "two"]
+    assert report["before"] == session["sessionId"]
+    if change == "archived":
+        assert report["after"] == report["before"]
+        assert message_contents(database, report["after"]) == ["one", "two"]
     else:
-        assert sessions(database) == [seen["after"]] != [seen["before"]]
-        assert said(database, seen["after"]) == ["two"]
-    (notice,) = messages(seen, 2)
-    assert {"archived": "came back", "deleted": "deleted elsewhere"}[fate] in notice
+        assert session_ids(database) == [report["after"]] != [report["before"]]
+        assert message_contents(database, report["after"]) == ["two"]
+    (notice,) = notices(report, 2)
+    assert {"archived": "was unarchived", "deleted": "deleted elsewhere"}[change] in notice
 
 
-def test_what_is_no_utf8_and_what_is_large_is_kept(live: Live, database: Path) -> None:
-    seen = live("conversation.odd_values")
-    (session,) = sessions(database)
-    events = stored(database, session)
+def test_invalid_utf8_nulls_and_large_events_are_stored(
+    run_neovim: RunNeovim, database: Path
+) -> None:
+    report = run_neovim("conversation.unusual_values")
+    (session,) = session_ids(database)
+    events = stored_events(database, session)
 
     assert events[0].data["content"] == "bad \ufffd byte, half \ufffd\ufffd\ufffd, cut \ufffd\ufffd"
     assert events[1].data["content"] == "NUL \0 here"
     assert events[2].data == {"content": "x", "kept": [None, {"a": None, "b": {}, "c": []}]}
-    assert len(events[3].data["content"].encode()) == seen["big"] > 5 * 1024 * 1024
+    assert len(events[3].data["content"].encode()) == report["big"] > 5 * 1024 * 1024
     assert events[4].data["content"] == "after"
-    assert seen["back"] is True, "a null that was stored comes back"
-    assert seen["took"] < 1000, "milliseconds"
-    assert messages(seen) == []
+    assert report["null_is_kept"] is True
+    assert report["milliseconds"] < 1000
+    assert notices(report) == []
 
 
-def test_half_a_surrogate_pair_does_not_hide_a_conversation(
-    live: Live, repository: Path, database: Path
+def test_lone_surrogates_do_not_prevent_reading(
+    run_neovim: RunNeovim, repository: Path, database: Path
 ) -> None:
     async def store() -> None:
         service = await LocalSessionService.open(database)
@@ -169,8 +183,8 @@ def test_half_a_surrogate_pair_does_not_hide_a_conversation(
         await service.close()
 
     asyncio.run(store())
-    seen = live("conversation.read_half_a_pair")
-    assert seen["contents"] == [
+    report = run_neovim("conversation.read_lone_surrogates")
+    assert report["contents"] == [
         "cut \ufffd",
         "whole \U0001f600",
         "a \\ud83d that is spelled out",
@@ -178,153 +192,168 @@ def test_half_a_surrogate_pair_does_not_hide_a_conversation(
     ]
 
 
-def test_what_cannot_be_stored_is_refused_by_name_and_nothing_else(
-    live: Live, database: Path
+def test_only_invalid_events_are_rejected(run_neovim: RunNeovim, database: Path) -> None:
+    report = run_neovim("conversation.rejected_events")
+    (session,) = session_ids(database)
+
+    assert message_contents(database, session) == ["one", "two", "three", "four", "five"]
+    assert "a function cannot be stored" in report["errors"][0]
+    assert "NaN" in report["errors"][1]
+    assert "nested deeper" in report["errors"][2]
+    messages = notices(report, 4)
+    assert len(messages) == 5
+    assert "the event wrong (text)" in messages[3]
+    assert "data.content" in messages[3]
+    assert f"the event {report['id']} (text)" in messages[4]
+
+
+def test_unavailable_database_is_retried(
+    start_neovim: StartNeovim, database: Path, tmp_path: Path
 ) -> None:
-    seen = live("conversation.refused")
-    (session,) = sessions(database)
-
-    assert said(database, session) == ["one", "two", "three", "four", "five"]
-    assert "a function cannot be stored" in seen["errors"][0]
-    assert "NaN" in seen["errors"][1]
-    assert "nested deeper" in seen["errors"][2]
-    notices = messages(seen, 4)
-    assert len(notices) == 5
-    assert "the event wrong (text)" in notices[3]
-    assert "data.content" in notices[3]
-    assert f"the event {seen['id']} (text)" in notices[4]
-
-
-def test_a_store_in_trouble_is_waited_for(begin: Begin, database: Path, tmp_path: Path) -> None:
-    database.parent.write_text("this is no directory")
-    life = begin("conversation.store_in_trouble")
-    wait_for(tmp_path / "signs" / "said so", life)
+    database.parent.write_text("not a directory")
+    neovim = start_neovim("conversation.database_unavailable")
+    wait_for_flag(tmp_path / "flags" / "notified", neovim)
     database.parent.unlink()
-    (tmp_path / "signs" / "mended").touch()
-    seen = life.end()
+    (tmp_path / "flags" / "repaired").touch()
+    report = neovim.wait()
 
-    assert seen["unsent"] == 2
-    (session,) = sessions(database)
-    assert said(database, session) == ["one", "two", "three"]
-    (notice,) = messages(seen)
-    assert "waits here to be stored" in notice
+    assert report["unsent"] == 2
+    (session,) = session_ids(database)
+    assert message_contents(database, session) == ["one", "two", "three"]
+    (notice,) = notices(report)
+    assert "not stored yet" in notice
 
 
-def test_a_server_killed_under_load_loses_nothing(live: Live, database: Path) -> None:
+def test_server_killed_under_load_loses_no_event(run_neovim: RunNeovim, database: Path) -> None:
     count = 200
-    seen = live("server.killed_under_load", count=count)
+    report = run_neovim("server.crash_under_load", count=count)
 
-    assert said(database, seen["session"]) == [f"event {n}" for n in range(1, count + 1)]
-    assert len(seen["answers"]) == count
-    assert seen["answers"] == sorted(set(seen["answers"]))
-    (notice,) = messages(seen)
+    assert message_contents(database, report["session"]) == [
+        f"event {n}" for n in range(1, count + 1)
+    ]
+    assert len(report["seqs"]) == count
+    assert report["seqs"] == sorted(set(report["seqs"]))
+    (notice,) = notices(report)
     assert "the server stopped (signal 9)" in notice
 
 
-def test_a_server_that_keeps_dying_is_given_up(live: Live, database: Path) -> None:
-    seen = live("server.killed_too_often")
+def test_server_that_keeps_crashing_is_not_restarted(run_neovim: RunNeovim, database: Path) -> None:
+    report = run_neovim("server.crash_too_often")
 
-    first, last = [notice["message"] for notice in seen["notices_then"]]
-    assert "is started again" in first
+    first, last = [notice["message"] for notice in report["notices_before_command"]]
+    assert "is being restarted" in first
     assert "stopped 4 times" in last
     assert ":Segue log" in last
-    assert [seen["state"], seen["unsent"]] == ["given up", 1]
-    (session,) = sessions(database)
-    assert said(database, session) == ["before", "kept", "and after"]
+    assert [report["state"], report["unsent"]] == ["failed", 1]
+    (session,) = session_ids(database)
+    assert message_contents(database, session) == ["before", "kept", "and after"]
 
 
-def test_no_server_is_one_notice_that_says_how_to_install_it(live: Live, database: Path) -> None:
-    seen = live("server.not_installed", cmd=["segue-is-not-here", "lsp"])
+def test_missing_server_is_one_notice_with_the_install_command(
+    run_neovim: RunNeovim, database: Path
+) -> None:
+    report = run_neovim("server.not_installed", cmd=["segue-is-not-here", "lsp"])
 
-    (notice,) = messages(seen)
+    (notice,) = notices(report)
     assert "not installed (segue-is-not-here was not found)" in notice
     assert re.search(rf"(uv tool|pipx) install '{re.escape(str(PLUGIN.parents[1]))}'$", notice)
-    assert seen["unsent"] == 2
-    (session,) = sessions(database)
-    assert said(database, session) == ["one", "two", "three"]
+    assert report["unsent"] == 2
+    (session,) = session_ids(database)
+    assert message_contents(database, session) == ["one", "two", "three"]
 
 
-@pytest.mark.parametrize("spec", ["quit_at_once", "quit_after_another_client"])
-def test_quitting_with_appends_in_flight_loses_none(live: Live, database: Path, spec: str) -> None:
-    seen = live(f"server.{spec}", count=200)
+@pytest.mark.parametrize("spec", ["exit_with_appends_in_flight", "exit_after_lsp_exit_handler"])
+def test_exit_with_appends_in_flight_loses_none(
+    run_neovim: RunNeovim, database: Path, spec: str
+) -> None:
+    report = run_neovim(f"server.{spec}", count=200)
 
-    assert wait_until_nobody_is_left(database) == []
-    (session,) = sessions(database)
-    assert said(database, session) == [f"event {n}" for n in range(1, 201)]
-    assert messages(seen) == []
-
-
-def test_quitting_with_five_megabytes_in_flight_loses_none(live: Live, database: Path) -> None:
-    live("server.quit_with_a_big_one")
-
-    assert wait_until_nobody_is_left(database) == []
-    (session,) = sessions(database)
-    assert [len(text) for text in said(database, session)] == [5 * 1024 * 1024, 5]
+    assert wait_for_processes_to_exit(database) == []
+    (session,) = session_ids(database)
+    assert message_contents(database, session) == [f"event {n}" for n in range(1, 201)]
+    assert notices(report) == []
 
 
-def test_nothing_waits_for_a_server_that_does_not_answer(live: Live, database: Path) -> None:
-    seen = live("server.never_blocks")
+def test_exit_with_five_megabytes_in_flight_loses_none(
+    run_neovim: RunNeovim, database: Path
+) -> None:
+    run_neovim("server.exit_with_large_event_in_flight")
 
-    assert seen["slowest"] < 250, "milliseconds; a request that is waited for takes for ever"
-    (session,) = sessions(database)
-    assert len(said(database, session)) == 50
-
-
-def test_the_statusline_asks_the_server_nothing(live: Live) -> None:
-    seen = live("server.status_asks_nothing")
-
-    assert seen["asked"] == 0
-    assert seen["before"] == ""
-    assert seen["during"] == "segue 1"
-    assert seen["waiting"] == "segue 1 +2"
-    assert seen["after"] == "segue 3"
+    assert wait_for_processes_to_exit(database) == []
+    (session,) = session_ids(database)
+    assert [len(text) for text in message_contents(database, session)] == [5 * 1024 * 1024, 5]
 
 
-def test_resume_lets_the_person_pick(live: Live) -> None:
-    seen = live("screen.picker")
+def test_nothing_blocks_on_an_unresponsive_server(run_neovim: RunNeovim, database: Path) -> None:
+    report = run_neovim("server.never_blocks")
 
-    (asked,) = seen["asked"]
-    assert asked["kind"] == "segue"
-    assert asked["items"] == [
+    assert report["slowest"] < 250, "milliseconds; a blocking request would take forever"
+    (session,) = session_ids(database)
+    assert len(message_contents(database, session)) == 50
+
+
+def test_statusline_sends_no_request(run_neovim: RunNeovim) -> None:
+    report = run_neovim("server.status_sends_no_request")
+
+    assert report["requests"] == 0
+    assert report["before"] == ""
+    assert report["during"] == "segue 1"
+    assert report["waiting"] == "segue 1 +2"
+    assert report["after"] == "segue 3"
+
+
+def test_resume_shows_a_picker(run_neovim: RunNeovim) -> None:
+    report = run_neovim("ui.picker")
+
+    (select,) = report["selects"]
+    assert select["kind"] == "segue"
+    assert select["items"] == [
         "The newer one · just now · 1 event",
         "The older one · just now · 2 events",
     ]
-    assert seen["name"] == f"segue://{seen['older']}"
-    assert messages(seen) == []
+    assert report["name"] == f"segue://{report['older']}"
+    assert notices(report) == []
 
 
-def test_resume_can_be_left_and_says_if_there_is_nothing(live: Live) -> None:
-    seen = live("screen.cancelled_and_empty")
+def test_resume_can_be_cancelled_and_reports_an_empty_list(run_neovim: RunNeovim) -> None:
+    report = run_neovim("ui.cancelled_and_empty")
 
-    assert len(seen["asked"]) == 1
-    assert messages(seen, 2) == ["segue: there is no conversation of this workspace yet"]
-
-
-def test_delete_asks_first(live: Live, database: Path) -> None:
-    seen = live("screen.delete_asks")
-
-    assert [asked["items"] for asked in seen["asked"]] == [["Keep it", "Delete it"]] * 2
-    assert seen["asked"][0]["prompt"] == f"Delete “precious” ({seen['id']}) and its text for good?"
-    assert [seen["kept"], seen["left"]] == [1, 0]
-    assert sessions(database) == []
+    assert len(report["selects"]) == 1
+    assert notices(report, 2) == ["segue: there are no conversations in this workspace yet"]
 
 
-def test_the_transcript_loads_older_pages_at_its_top(live: Live) -> None:
-    seen = live("screen.transcript")
+def test_delete_asks_for_confirmation(run_neovim: RunNeovim, database: Path) -> None:
+    report = run_neovim("ui.delete_confirms")
 
-    assert seen["name"] == f"segue://{seen['id']}"
-    assert seen["filetype"] == "markdown"
-    assert [seen["modifiable"], seen["can_write"], seen["refused"]] == [False, False, True]
-    assert seen["at_end"] is True
-    assert seen["first_page"] == ["message 251", 100]
-    assert seen["pages"] == 3
-    assert seen["steady"] is True, "what is being read stays where it is"
-    assert seen["order"] == list(range(1, 351))
-    assert seen["follows"] is True, "what is stored here is shown as it comes"
+    assert [select["items"] for select in report["selects"]] == [["Keep it", "Delete it"]] * 2
+    assert (
+        report["selects"][0]["prompt"]
+        == f"Delete “precious” ({report['id']}) and all its events permanently?"
+    )
+    assert [report["kept"], report["left"]] == [1, 0]
+    assert session_ids(database) == []
 
 
-def test_the_transcript_shows_every_kind_of_event(live: Live) -> None:
-    text = "\n".join(live("screen.every_kind")["lines"])
+def test_transcript_loads_older_pages_at_its_top(run_neovim: RunNeovim) -> None:
+    report = run_neovim("ui.transcript")
+
+    assert report["name"] == f"segue://{report['id']}"
+    assert report["filetype"] == "markdown"
+    assert [report["modifiable"], report["api_can_change"], report["change_fails"]] == [
+        False,
+        False,
+        True,
+    ]
+    assert report["at_end"] is True
+    assert report["first_page"] == ["message 251", 100]
+    assert report["pages"] == 3
+    assert report["view_is_kept"] is True, "visible lines stay in place"
+    assert report["order"] == list(range(1, 351))
+    assert report["follows"] is True, "events stored here are shown"
+
+
+def test_transcript_shows_every_event_type(run_neovim: RunNeovim) -> None:
+    text = "\n".join(run_neovim("ui.every_event_type")["lines"])
 
     for heading in (
         "## You",
@@ -343,53 +372,55 @@ def test_the_transcript_shows_every_kind_of_event(live: Live) -> None:
     assert "> a note" in text
 
 
-def test_plain_buffers_can_be_recorded(live: Live) -> None:
-    seen = live("screen.plain_buffers")
+def test_plain_buffers_can_be_recorded(run_neovim: RunNeovim) -> None:
+    report = run_neovim("ui.plain_buffers")
 
-    assert seen["events"] == [
+    assert report["events"] == [
         ["user_message", 'what | is "this"?'],
         ["text", "second line\nthird line"],
         ["user_message", "line"],
     ]
-    poem, nothing, nonsense = messages(seen, 4)
-    assert "user_message, text" in poem
-    assert "append what?" in nothing
-    assert f"there are: {', '.join(SUBCOMMANDS)}" in nonsense
+    unknown_type, no_content, unknown_subcommand = notices(report, 4)
+    assert "user_message, text" in unknown_type
+    assert "nothing to append" in no_content
+    assert f"expected one of: {', '.join(SUBCOMMANDS)}" in unknown_subcommand
 
 
-def test_info_and_list_say_what_is_open_and_why(live: Live, repository: Path) -> None:
-    seen = live("screen.info_and_list")
+def test_info_and_list_show_the_session_and_its_reason(
+    run_neovim: RunNeovim, repository: Path
+) -> None:
+    report = run_neovim("ui.info_and_list")
 
-    assert "none is open here yet" in seen["before"]
-    assert "No session of this workspace" in seen["before"]
-    assert seen["id"] in seen["info"]
-    assert "A new session was asked for." in seen["info"]
-    assert str(repository) in seen["info"]
-    assert "ready, process" in seen["info"]
-    assert seen["list"] == f"* {seen['id']}  Fix the parser · just now · 1 event"
-    assert seen["log"] == seen["log_path"]
-
-
-def test_the_command_line_completes(live: Live) -> None:
-    seen = live("screen.completion")
-
-    assert seen["all"] == SUBCOMMANDS
-    assert seen["started"] == ["resume"]
-    assert seen["append"] == ["user_message", "text"]
-    assert seen["list"] == ["all", "archived"]
-    assert seen["show"] == [seen["id"]]
-    assert seen["nothing"] == []
+    assert "none is open yet" in report["before"]
+    assert "No session of this workspace" in report["before"]
+    assert report["id"] in report["info"]
+    assert "A new session was asked for." in report["info"]
+    assert str(repository) in report["info"]
+    assert "ready, process" in report["info"]
+    assert report["list"] == f"* {report['id']}  Fix the parser · just now · 1 event"
+    assert report["log"] == report["log_path"]
 
 
-def test_the_plugin_maps_nothing_loads_nothing_and_leaves_no_globals(live: Live) -> None:
-    seen = live("screen.at_home")
+def test_command_line_completion(run_neovim: RunNeovim) -> None:
+    report = run_neovim("ui.completion")
+
+    assert report["all"] == SUBCOMMANDS
+    assert report["started"] == ["resume"]
+    assert report["append"] == ["user_message", "text"]
+    assert report["list"] == ["all", "archived"]
+    assert report["show"] == [report["id"]]
+    assert report["nothing"] == []
+
+
+def test_plugin_maps_no_keys_loads_no_modules_sets_no_globals(run_neovim: RunNeovim) -> None:
+    report = run_neovim("ui.footprint")
 
     for what in ("missing", "mapped", "loaded", "globals"):
-        assert seen[what] in ([], {}), what
+        assert report[what] in ([], {}), what
 
 
-def test_the_help_opens_at_every_subject(live: Live, tmp_path: Path) -> None:
-    # The tags are made in a copy, which is installed as Neovim's own packages are.
+def test_every_help_tag_opens(run_neovim: RunNeovim, tmp_path: Path) -> None:
+    # A copy, installed as one of Neovim's packages: helptags writes into it.
     package = tmp_path / "site" / "pack" / "segue" / "start" / "segue"
     shutil.copytree(PLUGIN, package)
     tags = re.findall(r"\*([^*\s]+)\*", (PLUGIN / "doc" / "segue.txt").read_text())
@@ -398,13 +429,13 @@ def test_the_help_opens_at_every_subject(live: Live, tmp_path: Path) -> None:
     )
     assert set(tags) >= {f"segue.{name}()" for name in functions}
     assert set(tags) >= {f":Segue-{name}" for name in SUBCOMMANDS}
-    seen = live("screen.help", plugin=str(package), tags=["segue", *tags])
+    report = run_neovim("ui.help", plugin=str(package), tags=["segue", *tags])
 
-    assert set(seen["found"].values()) == {"segue.txt"}, seen["found"]
+    assert set(report["found"].values()) == {"segue.txt"}, report["found"]
 
 
-def test_checkhealth_finds_everything_right(live: Live, database: Path) -> None:
-    text = live("screen.health")["text"]
+def test_checkhealth_reports_no_errors(run_neovim: RunNeovim, database: Path) -> None:
+    text = run_neovim("ui.health")["text"]
 
     assert "ERROR" not in text
     assert "Neovim 0.11" in text or "Neovim 0.12" in text
@@ -416,23 +447,23 @@ def test_checkhealth_finds_everything_right(live: Live, database: Path) -> None:
     assert "codecompanion.nvim is not installed" in text
 
 
-def test_wrong_settings_are_named_once_and_replaced(live: Live) -> None:
-    seen = live("screen.wrong_settings")
+def test_invalid_settings_are_reported_once_and_replaced(run_neovim: RunNeovim) -> None:
+    report = run_neovim("ui.invalid_settings")
 
-    faults = messages(seen, 4)
+    faults = notices(report, 4)
     assert len(faults) == 2
     assert any("continue_minutes: expected number, got string" in fault for fault in faults)
-    assert any("colour: there is no such setting" in fault for fault in faults)
-    assert "colour: there is no such setting" in seen["health"]
-    assert seen["set"] == 5
-    assert [message for message in messages(seen, 2) if "only information" in message] == []
-    assert "segue: a warning" in messages(seen)
+    assert any("colour: unknown setting" in fault for fault in faults)
+    assert "colour: unknown setting" in report["health"]
+    assert report["set"] == 5
+    assert [message for message in notices(report, 2) if "only information" in message] == []
+    assert "segue: a warning" in notices(report)
 
 
-def test_starting_neovim_costs_less_than_a_millisecond(repository: Path, tmp_path: Path) -> None:
+def test_plugin_adds_less_than_a_millisecond_to_startup(repository: Path, tmp_path: Path) -> None:
     assert NEOVIM is not None
     plugin = f"set rtp^={PLUGIN}"
-    took = []
+    durations = []
     for number in range(5):
         log = tmp_path / f"startup{number}"
         subprocess.run(
@@ -454,5 +485,5 @@ def test_starting_neovim_costs_less_than_a_millisecond(repository: Path, tmp_pat
         (line,) = [
             line for line in log.read_text().splitlines() if line.endswith("plugin/segue.lua")
         ]
-        took.append(float(line.split()[1]))
-    assert min(took) < 1.0, "milliseconds"
+        durations.append(float(line.split()[1]))
+    assert min(durations) < 1.0, "milliseconds"

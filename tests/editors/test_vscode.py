@@ -1,4 +1,4 @@
-"""The VS Code extension: its types, its pure modules, and what a person does in a real VS Code."""
+"""The VS Code extension: type check, unit tests, and end-to-end tests in a real VS Code."""
 
 import os
 import re
@@ -12,42 +12,42 @@ from pathlib import Path
 import pytest
 
 from tests.editors import vscode_host
-from tests.editors.neovim import wait_until_nobody_is_left
+from tests.editors.neovim import wait_for_processes_to_exit
 
-FLOWS = vscode_host.PARTS / "flows.test.mjs"
-NAMES = re.findall(r'^test\("([^"]+)"', FLOWS.read_text(), re.MULTILINE)
+E2E_TESTS = vscode_host.TEST_FILES / "e2e.test.mjs"
+NAMES = re.findall(r'^test\("([^"]+)"', E2E_TESTS.read_text(), re.MULTILINE)
 
 pytestmark = pytest.mark.timeout(300)  # the first test may have to install VS Code
 
 
 @pytest.fixture(scope="session")
 def tools() -> None:
-    """Make sure of the programs without which there is nothing to test."""
-    if lacks := vscode_host.missing():
-        reason = "needs " + ", ".join(lacks)
-        if vscode_host.must_run():
+    """Skip, or fail if the tests are required, when this machine lacks a needed program."""
+    if missing := vscode_host.missing_requirements():
+        reason = "needs " + ", ".join(missing)
+        if vscode_host.is_required():
             pytest.fail(reason)
         pytest.skip(reason)
 
 
 @pytest.fixture(scope="session")
 def host(tools: None) -> None:
-    """Install VS Code and package the extension, as far as that is not done yet."""
+    """Install VS Code and package the extension, unless both are up to date."""
     vscode_host.install()
     vscode_host.package()
 
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """Return a folder with a short name, for sockets lie in it; no process that knows it stays."""
+    """Yield a folder whose path is short enough for sockets; no process may keep using it."""
     with tempfile.TemporaryDirectory(prefix="segue-", ignore_cleanup_errors=True) as name:
         yield Path(name)
-        left = wait_until_nobody_is_left(Path(name))
+        left = wait_for_processes_to_exit(Path(name))
     assert not left, "left behind"
 
 
-def outcome(command: list[str], directory: Path, folder: Path) -> tuple[int, str]:
-    """Run what tests; return its exit code and what it said. It ends with this test."""
+def run_tests(command: list[str], directory: Path, folder: Path) -> tuple[int, str]:
+    """Run a test command; return its exit code and its output. It never outlives this call."""
     with subprocess.Popen(
         command,
         cwd=directory,
@@ -59,28 +59,28 @@ def outcome(command: list[str], directory: Path, folder: Path) -> tuple[int, str
         start_new_session=True,
     ) as process:
         try:
-            said, _ = process.communicate()
+            output, _ = process.communicate()
         finally:
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
-    return process.returncode, said
+    return process.returncode, output
 
 
 @pytest.mark.parametrize("script", ["typecheck", "test:unit"])
-def test_the_extension_passes_its_own(tools: None, folder: Path, script: str) -> None:
+def test_npm_script(tools: None, folder: Path, script: str) -> None:
     vscode_host.install_extension_packages()
-    code, said = outcome(["npm", "run", "--silent", script], vscode_host.EXTENSION, folder)
-    assert code == 0, said
+    code, output = run_tests(["npm", "run", "--silent", script], vscode_host.EXTENSION, folder)
+    assert code == 0, output
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_in_vscode(host: None, folder: Path, name: str) -> None:
     only = f"--test-name-pattern=^{re.escape(name)}$"
-    node = [str(vscode_host.NODE), "--test", "--test-reporter=spec", only, str(FLOWS)]
-    code, said = outcome(node, FLOWS.parent, folder)
-    assert code == 0, said
-    assert re.search(r"^\S pass 1$", said, re.MULTILINE), said
+    node = [str(vscode_host.NODE), "--test", "--test-reporter=spec", only, str(E2E_TESTS)]
+    code, output = run_tests(node, E2E_TESTS.parent, folder)
+    assert code == 0, output
+    assert re.search(r"^\S pass 1$", output, re.MULTILINE), output
 
 
-def test_every_flow_is_run() -> None:
-    assert len(NAMES) == len(re.findall(r"\btest\(", FLOWS.read_text()))
+def test_every_e2e_test_is_collected() -> None:
+    assert len(NAMES) == len(re.findall(r"\btest\(", E2E_TESTS.read_text()))

@@ -1,8 +1,8 @@
-"""A real VS Code without a screen: what it is made of, and how it gets onto this machine.
+"""Installs a headless VS Code for the tests, and packages the extension.
 
-`python tests/editors/vscode_host.py` installs it and packages the extension. It is code-server, the
-real workbench and extension host, of about 740 MB from the npm registry, in a folder that git
-ignores. It is made once, and made again when what it is made from has changed.
+`python tests/editors/vscode_host.py` does both. The host is code-server, the real workbench and
+extension host: about 740 MB from the npm registry, in a folder that git ignores. Each build is
+cached and repeated only when its inputs change.
 """
 
 import fcntl
@@ -20,82 +20,85 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 EXTENSION = ROOT / "editors" / "vscode"
-PARTS = HERE / "vscode"
+TEST_FILES = HERE / "vscode"
 CACHE = HERE / ".vscode"
 HOST = CACHE / "host"
 CODE_SERVER = HOST / "node_modules" / "code-server"
-MACHINE = {"aarch64": "arm64", "x86_64": "x64"}.get(platform.machine(), platform.machine())
-NODE = HOST / "node_modules" / f"node-linux-{MACHINE}" / "bin" / "node"
-OLDEST_NODE = 20
+ARCHITECTURE = {"aarch64": "arm64", "x86_64": "x64"}.get(platform.machine(), platform.machine())
+NODE = HOST / "node_modules" / f"node-linux-{ARCHITECTURE}" / "bin" / "node"
+MINIMUM_NODE = 20
 
 NPM = ["npm", "--no-audit", "--no-fund", "--no-update-notifier", "--loglevel=error"]
-QUIET = ["--ignore-scripts", "--omit=dev", "--force"]  # --force: npm runs on another Node
+INSTALL_FLAGS = ["--ignore-scripts", "--omit=dev", "--force"]  # --force: another Node runs npm
 
 
-def missing() -> list[str]:
-    """Tell what this machine lacks, in words for a person; nothing, if the tests can run."""
-    lacks = []
-    if sys.platform != "linux" or MACHINE not in ("arm64", "x64"):
-        lacks.append("Linux on x86_64 or aarch64")
-    if node_version() < OLDEST_NODE or shutil.which("npm") is None:
-        lacks.append(f"Node {OLDEST_NODE} or later, with npm")
-    if chromium() is None:
-        lacks.append("Chromium (apt-get install chromium)")
+def missing_requirements() -> list[str]:
+    """Return what this machine lacks, as text for an error message; empty if the tests can run."""
+    missing = []
+    if sys.platform != "linux" or ARCHITECTURE not in ("arm64", "x64"):
+        missing.append("Linux on x86_64 or aarch64")
+    if node_version() < MINIMUM_NODE or shutil.which("npm") is None:
+        missing.append(f"Node {MINIMUM_NODE} or later, with npm")
+    if find_chromium() is None:
+        missing.append("Chromium (apt-get install chromium)")
     if not (EXTENSION / "package.json").exists():
-        lacks.append("the extension in editors/vscode")
-    return lacks
+        missing.append("the extension in editors/vscode")
+    return missing
 
 
-def must_run() -> bool:
-    """Tell whether it is a failure, not a reason to skip, that something is missing."""
+def is_required() -> bool:
+    """Return whether a missing requirement fails the tests instead of skipping them."""
     return os.environ.get("CI") == "true" or os.environ.get("SEGUE_REQUIRE_VSCODE") == "1"
 
 
-def chromium() -> str | None:
-    """Return a browser that the workbench runs in."""
+def find_chromium() -> str | None:
+    """Return the path of a browser that can run the workbench, or None."""
     names = ("chromium", "chromium-browser", "google-chrome")
     return next(filter(None, map(shutil.which, names)), None)
 
 
 def node_version() -> int:
-    """Return the major version of the Node on PATH; 0 if there is none."""
+    """Return the major version of the Node on PATH, or 0 if there is none."""
     if shutil.which("node") is None:
         return 0
-    asked = subprocess.run(["node", "--version"], capture_output=True, text=True, check=False)
-    return int(asked.stdout.lstrip("v").split(".")[0] or 0)
+    version = subprocess.run(["node", "--version"], capture_output=True, text=True, check=False)
+    return int(version.stdout.lstrip("v").split(".")[0] or 0)
 
 
 def install() -> None:
-    """Install the host, unless it stands already."""
+    """Install the host, unless it is up to date."""
     names = ("package.json", "package-lock.json", "spdlog.js")
-    made_from = digest([*(PARTS / name for name in names), Path(__file__)])
-    made_once(HOST, made_from, install_host)
+    inputs = digest([*(TEST_FILES / name for name in names), Path(__file__)])
+    build_once(HOST, inputs, install_host)
 
 
 def install_host(folder: Path) -> None:
-    """Install code-server and what drives it, without its own install script.
+    """Install code-server and Playwright into *folder*, without running install scripts.
 
-    That script compiles, and downloads from elsewhere; nothing of this is needed here.
+    The install script of code-server compiles native modules and downloads files from other sites.
+    The tests need neither.
     """
     for name in ("package.json", "package-lock.json", ".npmrc"):
-        shutil.copy(PARTS / name, folder)
-    run([*NPM, "ci", *QUIET], folder)
+        shutil.copy(TEST_FILES / name, folder)
+    run([*NPM, "ci", *INSTALL_FLAGS], folder)
     workbench = folder / CODE_SERVER.relative_to(HOST) / "lib" / "vscode"
-    run([*NPM, "install", *QUIET], workbench)  # not "ci": their lock lacks a package
-    run([*NPM, "install", *QUIET], workbench / "extensions")
+    run([*NPM, "install", *INSTALL_FLAGS], workbench)  # not "ci": its lock file lacks a package
+    run([*NPM, "install", *INSTALL_FLAGS], workbench / "extensions")
     (workbench / "node_modules.asar").symlink_to("node_modules")
-    shutil.copy(PARTS / "spdlog.js", workbench / "node_modules" / "@vscode" / "spdlog" / "index.js")
+    shutil.copy(
+        TEST_FILES / "spdlog.js", workbench / "node_modules" / "@vscode" / "spdlog" / "index.js"
+    )
 
 
 def package() -> Path:
-    """Return the packaged extension, made again if its sources or the server's have changed."""
+    """Return the path of the packaged extension, rebuilt if its sources or the server's changed."""
     folder = CACHE / "package"
-    made_once(folder, digest(sources()), package_extension)
+    build_once(folder, digest(find_sources()), package_extension)
     return folder / "segue.vsix"
 
 
 def package_extension(folder: Path) -> None:
-    """Package the extension as it is published."""
+    """Package the extension as for publication, and unpack a copy beside the package."""
     install_extension_packages()
     vsix = folder / "segue.vsix"
     run([*NPM, "run", "package", "--", "--out", str(vsix)], EXTENSION)
@@ -104,40 +107,40 @@ def package_extension(folder: Path) -> None:
 
 
 def install_extension_packages() -> None:
-    """Install what the extension is built with, if that has changed."""
+    """Install the build dependencies of the extension, unless they are up to date."""
     lock = EXTENSION / "package-lock.json"
-    made_once(CACHE / "npm-ci", digest([lock]), lambda _: run([*NPM, "ci"], EXTENSION))
+    build_once(CACHE / "npm-ci", digest([lock]), lambda _: run([*NPM, "ci"], EXTENSION))
 
 
-def sources() -> Iterator[Path]:
-    """Yield every file that the packaged extension is made from."""
-    listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--"]
-    wanted = ["editors/vscode", "server", "pyproject.toml", "README.md", "LICENSE"]
-    found = subprocess.run([*listed, *wanted], cwd=ROOT, check=True, capture_output=True)
-    for name in sorted(found.stdout.decode().split("\0")):
+def find_sources() -> Iterator[Path]:
+    """Yield every source file of the packaged extension, sorted by name."""
+    list_files = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--"]
+    paths = ["editors/vscode", "server", "pyproject.toml", "README.md", "LICENSE"]
+    listed = subprocess.run([*list_files, *paths], cwd=ROOT, check=True, capture_output=True)
+    for name in sorted(listed.stdout.decode().split("\0")):
         if (ROOT / name).is_file():
             yield ROOT / name
 
 
-def made_once(folder: Path, made_from: str, make: Callable[[Path], None]) -> None:
-    """Let *make* fill a folder, unless it is full already with what is made from this.
+def build_once(folder: Path, inputs: str, build: Callable[[Path], None]) -> None:
+    """Let *build* fill an empty *folder*, unless it already holds a build of the same *inputs*.
 
-    One process makes while the others wait. The stamp comes last: what was left half made by a
-    process that was killed is made again from the start.
+    A file lock lets one process build while the others wait. The stamp is written last, so a build
+    that was interrupted is repeated from the start.
     """
-    with locked(folder.with_suffix(".lock")):
+    with file_lock(folder.with_suffix(".lock")):
         stamp = folder / "made-from"
-        if stamp.exists() and stamp.read_text() == made_from:
+        if stamp.exists() and stamp.read_text() == inputs:
             return
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-        make(folder)
-        stamp.write_text(made_from)
+        build(folder)
+        stamp.write_text(inputs)
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold a lock that dies with its process."""
+def file_lock(path: Path) -> Iterator[None]:
+    """Hold an advisory lock on *path*; the kernel releases it if the process dies."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -145,17 +148,17 @@ def locked(path: Path) -> Iterator[None]:
 
 
 def digest(files: Iterable[Path]) -> str:
-    """Return what changes when the names or the contents of files do."""
-    seen = hashlib.sha256()
+    """Return a hash of the names and the contents of *files*."""
+    result = hashlib.sha256()
     for path in files:
-        seen.update(f"{path.relative_to(ROOT)}\0".encode())
-        seen.update(hashlib.sha256(path.read_bytes()).digest())
-    return seen.hexdigest()
+        result.update(f"{path.relative_to(ROOT)}\0".encode())
+        result.update(hashlib.sha256(path.read_bytes()).digest())
+    return result.hexdigest()
 
 
 def run(command: list[str], directory: Path) -> None:
-    """Run a command; what it said is shown if it fails."""
-    ended = subprocess.run(
+    """Run a command. Raises RuntimeError with its output if it fails."""
+    result = subprocess.run(
         command,
         cwd=directory,
         stdin=subprocess.DEVNULL,
@@ -163,12 +166,12 @@ def run(command: list[str], directory: Path) -> None:
         text=True,
         check=False,
     )
-    if ended.returncode:
-        raise RuntimeError(f"{' '.join(command)} failed:\n{ended.stdout}{ended.stderr}")
+    if result.returncode:
+        raise RuntimeError(f"{' '.join(command)} failed:\n{result.stdout}{result.stderr}")
 
 
 if __name__ == "__main__":
-    if lacks := missing():
-        sys.exit("missing: " + ", ".join(lacks))
+    if missing := missing_requirements():
+        sys.exit("missing: " + ", ".join(missing))
     install()
-    print(package())  # noqa: T201
+    print(package())  # noqa: T201  the output of this script

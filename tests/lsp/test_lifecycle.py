@@ -22,11 +22,11 @@ Json = dict[str, Any]
 StartClient = Callable[..., Client]
 
 SERVER = [sys.executable, "-m", "segue", "lsp"]
-PROMISED_S = 5.0
-"""The server is never there for longer than this after its end began."""
+EXIT_LIMIT_S = 5.0
+"""The server promises to exit within this time after its end began."""
 
 
-def said(content: str) -> Json:
+def user_message(content: str) -> Json:
     return {"id": content, "type": "user_message", "data": {"content": content}}
 
 
@@ -34,12 +34,12 @@ def open_new(client: Client) -> str:
     return str(client.request("session/open", {"mode": "new"})["session"]["sessionId"])
 
 
-def append(client: Client, session: str, content: str) -> int:
-    return client.send("session/append", {"sessionId": session, "events": [said(content)]})
+def send_append(client: Client, session: str, content: str) -> int:
+    return client.send("session/append", {"sessionId": session, "events": [user_message(content)]})
 
 
-def stored(client: Client, session: str) -> list[str]:
-    """Return the ids that are in the store, after a look at the chain that they make."""
+def stored_ids(client: Client, session: str) -> list[str]:
+    """Return the ids of the stored events, after checking their `seq` and `parentId`."""
     params = {"sessionId": session, "after": 0, "limit": 1_000}
     events = client.request("session/events", params)["events"]
     ids = [event["id"] for event in events]
@@ -52,16 +52,16 @@ def names(count: int) -> list[str]:
     return [str(number) for number in range(count)]
 
 
-def ends_by_itself(client: Client) -> int:
-    """Wait for the server's end, as long as is promised, while its stdin is open."""
-    code = client.process.wait(timeout=PROMISED_S)
+def wait_for_exit(client: Client) -> int:
+    """Wait for the exit, at most `EXIT_LIMIT_S`, with stdin open; return the exit code."""
+    code = client.process.wait(timeout=EXIT_LIMIT_S)
     client.close_stdin()
     return code
 
 
 @contextlib.contextmanager
-def unheard(stdin: int = subprocess.PIPE) -> Iterator[subprocess.Popen[bytes]]:
-    """Yield a server whose answers nobody reads unless the test does; it is gone afterwards."""
+def unread_server(stdin: int = subprocess.PIPE) -> Iterator[subprocess.Popen[bytes]]:
+    """Yield a server whose stdout only the test may read; it is killed afterwards."""
     with subprocess.Popen(SERVER, stdin=stdin, stdout=subprocess.PIPE, bufsize=0) as process:
         try:
             yield process
@@ -71,7 +71,7 @@ def unheard(stdin: int = subprocess.PIPE) -> Iterator[subprocess.Popen[bytes]]:
 
 @pytest.fixture
 def editor() -> Iterator[subprocess.Popen[bytes]]:
-    """Return a process that stands for the editor, to be killed."""
+    """Return a process in the place of the editor, for the test to kill."""
     process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
     yield process
     process.kill()
@@ -81,113 +81,113 @@ def editor() -> Iterator[subprocess.Popen[bytes]]:
 # -- exit codes --------------------------------------------------------------------------------
 
 
-def test_shutdown_and_exit_end_it_with_0(start: StartClient) -> None:
+def test_shutdown_and_exit_end_with_0(start: StartClient) -> None:
     assert start().shutdown() == 0
 
 
-def test_exit_alone_ends_it_with_1(start: StartClient) -> None:
+def test_exit_without_shutdown_ends_with_1(start: StartClient) -> None:
     client = start()
     client.notify("exit")
 
-    assert ends_by_itself(client) == 1
+    assert wait_for_exit(client) == 1
 
 
-def test_the_end_of_stdin_ends_it_with_0(start: StartClient) -> None:
+def test_eof_ends_with_0(start: StartClient) -> None:
     assert start().close_stdin() == 0
 
 
-def test_the_end_of_stdin_before_anything_else_ends_it_with_0(tmp_path: Path) -> None:
+def test_eof_before_any_request_ends_with_0(tmp_path: Path) -> None:
     assert Client(tmp_path).close_stdin() == 0
 
 
-def test_exit_before_initialize_ends_it_with_1(tmp_path: Path) -> None:
+def test_exit_before_initialize_ends_with_1(tmp_path: Path) -> None:
     client = Client(tmp_path)
     client.notify("exit")
 
-    assert ends_by_itself(client) == 1
+    assert wait_for_exit(client) == 1
 
 
-def test_the_end_of_stdin_after_shutdown_ends_it_with_0(start: StartClient) -> None:
+def test_eof_after_shutdown_ends_with_0(start: StartClient) -> None:
     client = start()
     client.request("shutdown")
 
     assert client.close_stdin() == 0
 
 
-def test_stdio_is_accepted(tmp_path: Path) -> None:
+def test_the_stdio_option_is_accepted(tmp_path: Path) -> None:
     client = Client(tmp_path, command=[*SERVER, "--stdio"])
     client.initialize()
 
     assert client.shutdown() == 0
 
 
-# -- what was sent before the end --------------------------------------------------------------
+# -- requests before the end -------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("count", [200, 2 * MAX_IN_FLIGHT])
-def test_all_that_came_before_the_end_of_stdin_is_stored(start: StartClient, count: int) -> None:
+def test_everything_sent_before_eof_is_stored(start: StartClient, count: int) -> None:
     client = start()
     session = open_new(client)
     for name in names(count):
-        append(client, session, name)
+        send_append(client, session, name)
 
     began = time.monotonic()
     assert client.close_stdin() == 0
-    assert time.monotonic() - began < PROMISED_S
+    assert time.monotonic() - began < EXIT_LIMIT_S
 
     reader = start()
-    ids = stored(reader, session)
+    ids = stored_ids(reader, session)
     if count > 1_000:
         params = {"sessionId": session, "after": 1_000, "limit": 1_000}
         ids += [event["id"] for event in reader.request("session/events", params)["events"]]
     assert ids == names(count)
 
 
-def test_all_that_came_before_shutdown_is_stored_and_answered(start: StartClient) -> None:
+def test_everything_sent_before_shutdown_is_stored_and_answered(start: StartClient) -> None:
     client = start()
     session = open_new(client)
-    sent = [append(client, session, name) for name in names(200)]
+    sent = [send_append(client, session, name) for name in names(200)]
 
     assert client.shutdown() == 0
 
     assert [client.result(msg_id)["eventCount"] for msg_id in sent] == list(range(1, 201))
-    assert stored(start(), session) == names(200)
+    assert stored_ids(start(), session) == names(200)
 
 
-def test_all_that_came_before_exit_is_stored(start: StartClient) -> None:
+def test_everything_sent_before_exit_is_stored(start: StartClient) -> None:
     client = start()
     session = open_new(client)
     for name in names(200):
-        append(client, session, name)
+        send_append(client, session, name)
     client.notify("exit")
 
-    assert ends_by_itself(client) == 1
-    assert stored(start(), session) == names(200)
+    assert wait_for_exit(client) == 1
+    assert stored_ids(start(), session) == names(200)
 
 
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP", "SIGINT"])
-def test_all_that_came_before_a_signal_is_stored_and_answered(
+def test_everything_sent_before_a_signal_is_stored_and_answered(
     start: StartClient, name: str
 ) -> None:
     client = start()
     session = open_new(client)
-    # So many that the server has stopped to read for now.
-    sent = {append(client, session, name): name for name in names(2 * MAX_IN_FLIGHT)}
+    # So many that backpressure has paused the reader.
+    sent = {send_append(client, session, name): name for name in names(2 * MAX_IN_FLIGHT)}
 
     client.process.send_signal(getattr(signal, name))
 
-    assert ends_by_itself(client) == 0
-    assert stored(start(), session) == list(sent.values())
+    assert wait_for_exit(client) == 0
+    assert stored_ids(start(), session) == list(sent.values())
     for msg_id, name in sent.items():
         assert client.result(msg_id)["eventCount"] == int(name) + 1
 
 
-def test_two_signals_are_one(start: StartClient) -> None:
+def test_repeated_signals_end_with_0(start: StartClient) -> None:
     client = start()
     for number in (signal.SIGTERM, signal.SIGTERM, signal.SIGHUP):
         client.process.send_signal(number)
 
-    assert ends_by_itself(client) == 0
+    assert wait_for_exit(client) == 0
 
 
 # -- the editor's process ----------------------------------------------------------------------
@@ -195,30 +195,30 @@ def test_two_signals_are_one(start: StartClient) -> None:
 POLLING = """
 import os, sys
 del os.pidfd_open
-from segue.__main__ import serve
+from segue.startup.compose import serve
 sys.exit(serve([]))
 """
 
 
 @pytest.mark.parametrize("reaped", [True, False])
-def test_it_ends_with_its_editor_though_stdin_is_open(
+def test_it_ends_when_the_editor_exits_though_stdin_is_open(
     tmp_path: Path, editor: subprocess.Popen[bytes], reaped: bool
 ) -> None:
     client = Client(tmp_path)
     client.initialize(processId=editor.pid)
     session = open_new(client)
-    client.result(append(client, session, "one"))
+    client.result(send_append(client, session, "one"))
 
-    # This process holds the other end of stdin all the time.
+    # This process keeps the other end of stdin open.
     editor.kill()
     if reaped:
         editor.wait()
 
-    assert ends_by_itself(client) == 0
+    assert wait_for_exit(client) == 0
 
 
 @pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="polls always on this system")
-def test_it_ends_with_its_editor_where_nobody_tells_of_ends(
+def test_it_ends_when_the_editor_exits_where_it_has_to_poll(
     tmp_path: Path, editor: subprocess.Popen[bytes]
 ) -> None:
     client = Client(tmp_path, command=[sys.executable, "-c", POLLING])
@@ -227,10 +227,10 @@ def test_it_ends_with_its_editor_where_nobody_tells_of_ends(
     editor.kill()
     editor.wait()
 
-    assert ends_by_itself(client) == 0
+    assert wait_for_exit(client) == 0
 
 
-def test_an_editor_that_is_gone_already_ends_it(
+def test_it_ends_if_the_editor_had_exited_before_initialize(
     tmp_path: Path, editor: subprocess.Popen[bytes]
 ) -> None:
     editor.kill()
@@ -238,33 +238,33 @@ def test_an_editor_that_is_gone_already_ends_it(
     client = Client(tmp_path)
     client.send("initialize", {"processId": editor.pid, "capabilities": {}})
 
-    assert ends_by_itself(client) == 0
+    assert wait_for_exit(client) == 0
 
 
-def test_what_an_editor_that_is_gone_already_had_sent_is_stored(
+def test_requests_of_an_editor_that_had_exited_are_stored(
     start: StartClient, editor: subprocess.Popen[bytes]
 ) -> None:
     reader = start()
     session = open_new(reader)
-    reader.result(append(reader, session, "first"))
+    reader.result(send_append(reader, session, "first"))
     editor.kill()
     editor.wait()
     requests = [
         framed(0, "initialize", {"processId": editor.pid, "capabilities": {}}),
         framed(1, "session/open", {"sessionId": session}),
-        framed(2, "session/append", {"sessionId": session, "events": [said("last")]}),
+        framed(2, "session/append", {"sessionId": session, "events": [user_message("last")]}),
     ]
 
-    with unheard() as process:
+    with unread_server() as process:
         assert process.stdin is not None
         process.stdin.write(b"".join(requests))
-        assert process.wait(timeout=PROMISED_S) == 0
+        assert process.wait(timeout=EXIT_LIMIT_S) == 0
 
-    assert stored(reader, session)[-1] == "last"
+    assert stored_ids(reader, session)[-1] == "last"
 
 
 @pytest.mark.parametrize("process_id", [None, 0, -1, 2**31, 2**70])
-def test_a_process_id_that_is_none_does_no_harm(tmp_path: Path, process_id: int | None) -> None:
+def test_an_invalid_process_id_is_ignored(tmp_path: Path, process_id: int | None) -> None:
     client = Client(tmp_path)
     client.initialize(processId=process_id)
 
@@ -279,85 +279,87 @@ def slowly(descriptor, size):
     time.sleep(0.01)
     return read(descriptor, min(size, 4096))
 os.read = slowly
-from segue.__main__ import serve
+from segue.startup.compose import serve
 sys.exit(serve([]))
 """
 
 
-def test_what_a_killed_editor_had_sent_is_stored(
+def test_requests_of_a_killed_editor_are_stored(
     tmp_path: Path, start: StartClient, editor: subprocess.Popen[bytes]
 ) -> None:
-    # As on a busy machine: the news of the end comes before what was sent has been read.
+    # As on a busy machine: the exit is noticed before all requests have been read.
     client = Client(tmp_path, command=[sys.executable, "-c", SLOW_READER])
     client.initialize(processId=editor.pid)
     session = open_new(client)
-    client.result(append(client, session, "first"))
+    client.result(send_append(client, session, "first"))
     for name in names(200):
-        append(client, session, name)
+        send_append(client, session, name)
     assert client.process.stdin is not None
     client.process.stdin.close()
     editor.kill()
 
-    assert ends_by_itself(client) == 0
+    assert wait_for_exit(client) == 0
 
-    assert stored(start(), session) == ["first", *names(200)]
-
-
-# -- the worst ---------------------------------------------------------------------------------
+    assert stored_ids(start(), session) == ["first", *names(200)]
 
 
-def test_after_a_sigkill_what_was_answered_is_stored_and_the_rest_is_sent_again(
+# -- crashes, locks, and clients that do not read ----------------------------------------------
+
+
+def test_after_sigkill_acknowledged_events_are_stored_and_all_can_be_resent(
     start: StartClient,
 ) -> None:
     client = start()
     session = open_new(client)
-    sent = {append(client, session, name): name for name in names(300)}
+    sent = {send_append(client, session, name): name for name in names(300)}
     client.result(sorted(sent)[100])
     client.kill()
     answered = [name for msg_id, name in sent.items() if client.is_answered(msg_id)]
 
     again = start()
-    before = stored(again, session)
+    before = stored_ids(again, session)
     assert set(answered) <= set(before)
     assert before == names(len(before))
 
     opened = again.request("session/open", {"sessionId": session})
-    events = [said(name) for name in names(300)]
+    events = [user_message(name) for name in names(300)]
     params = {"sessionId": session, "parentId": None, "events": events}
     result = again.request("session/append", params)
     assert result["duplicates"] == len(before)
-    after = stored(again, session)
+    after = stored_ids(again, session)
     if len(before) < 300:
         assert after[len(before)] == opened["boundary"]["id"]
         after.pop(len(before))
     assert after == names(300)
 
 
-def test_another_programs_lock_does_not_keep_it(start: StartClient, database: Path) -> None:
+def test_a_lock_of_another_program_does_not_delay_the_exit(
+    start: StartClient, database: Path
+) -> None:
     client, other = start(), start()
     session = open_new(client)
-    client.result(append(client, session, "one"))
+    client.result(send_append(client, session, "one"))
     with contextlib.closing(driver.connect(str(database))) as db:
         db.execute("BEGIN IMMEDIATE")
-        append(client, session, "two")
+        send_append(client, session, "two")
 
         began = time.monotonic()
-        assert client.close_stdin() == 1, "what was accepted could not be finished"
-        assert time.monotonic() - began < PROMISED_S
+        assert client.close_stdin() == 1, "an accepted request was not finished"
+        assert time.monotonic() - began < EXIT_LIMIT_S
 
         db.execute("ROLLBACK")
-    assert stored(other, session) == ["one"]
+    assert stored_ids(other, session) == ["one"]
 
 
-def test_another_programs_lock_does_not_keep_it_from_shutting_down(
+def test_a_lock_of_another_program_does_not_delay_shutdown(
     start: StartClient, database: Path
 ) -> None:
     client = start()
     session = open_new(client)
-    client.result(append(client, session, "one"))
+    client.result(send_append(client, session, "one"))
     with contextlib.closing(driver.connect(str(database))) as db:
         db.execute("BEGIN IMMEDIATE")
-        append(client, session, "two")
+        send_append(client, session, "two")
 
         began = time.monotonic()
         assert client.request("shutdown") is None
@@ -372,86 +374,90 @@ def framed(msg_id: int, method: str, params: Json) -> bytes:
     return b"Content-Length: %d\r\n\r\n%b" % (len(body), body)
 
 
-def test_a_client_that_reads_nothing_does_not_keep_it(start: StartClient) -> None:
+def test_a_client_that_does_not_read_does_not_delay_the_exit(start: StartClient) -> None:
     writer = start()
     session = open_new(writer)
-    writer.result(append(writer, session, "x" * 100))
+    writer.result(send_append(writer, session, "x" * 100))
     large = {"type": "text", "data": {"content": "x" * 1_000_000}}
     writer.request("session/append", {"sessionId": session, "events": [large]})
     requests = [framed(0, "initialize", {"capabilities": {}})]
     requests += [framed(n, "session/events", {"sessionId": session}) for n in range(1, 20)]
 
-    with unheard() as process:
+    with unread_server() as process:
         assert process.stdin is not None
         process.stdin.write(b"".join(requests))
         process.stdin.close()
-        process.wait(timeout=PROMISED_S)
+        process.wait(timeout=EXIT_LIMIT_S)
 
 
-def test_what_was_sent_behind_unread_answers_is_stored_at_the_end(start: StartClient) -> None:
+def test_an_append_behind_unread_responses_is_stored_at_exit(start: StartClient) -> None:
     writer = start()
     session = open_new(writer)
-    large = [said(f"{n}" + "x" * 1_000_000) | {"id": f"{n}"} for n in range(4)]
+    large = [user_message(f"{n}" + "x" * 1_000_000) | {"id": f"{n}"} for n in range(4)]
     writer.request("session/append", {"sessionId": session, "events": large})
     requests = [framed(0, "initialize", {"capabilities": {}})]
     requests.append(framed(1, "session/open", {"sessionId": session, "tail": 0}))
     requests += [framed(n, "session/events", {"sessionId": session}) for n in range(2, 250)]
-    requests.append(framed(250, "session/append", {"sessionId": session, "events": [said("last")]}))
+    requests.append(
+        framed(250, "session/append", {"sessionId": session, "events": [user_message("last")]})
+    )
 
-    with unheard() as process:
+    with unread_server() as process:
         assert process.stdin is not None
         assert process.stdout is not None
         process.stdin.write(b"".join(requests))
-        # The end comes while the server has stopped to read, and waits for its client.
+        # EOF comes while backpressure has paused the reader.
         select.select([process.stdout], [], [])
         time.sleep(2)
         process.stdin.close()
-        assert process.wait(timeout=PROMISED_S) == 0
+        assert process.wait(timeout=EXIT_LIMIT_S) == 0
     params = {"sessionId": session, "limit": 1}
     assert writer.request("session/events", params)["events"][0]["id"] == "last"
 
 
-def test_the_end_is_seen_while_nothing_can_be_stored(start: StartClient, database: Path) -> None:
+def test_eof_is_noticed_while_the_database_is_locked(start: StartClient, database: Path) -> None:
     client = start()
     session = open_new(client)
-    client.result(append(client, session, "one"))
+    client.result(send_append(client, session, "one"))
     with contextlib.closing(driver.connect(str(database))) as db:
         db.execute("BEGIN IMMEDIATE")
         for name in names(2 * MAX_IN_FLIGHT):
-            append(client, session, name)
+            send_append(client, session, name)
 
         began = time.monotonic()
-        assert client.close_stdin() == 1, "what was accepted could not be finished"
-        assert time.monotonic() - began < PROMISED_S
+        assert client.close_stdin() == 1, "accepted requests were not finished"
+        assert time.monotonic() - began < EXIT_LIMIT_S
 
         db.execute("ROLLBACK")
 
 
-def test_a_stdout_that_nobody_reads_any_more_ends_it() -> None:
-    with unheard() as process:
+def test_a_closed_stdout_ends_it() -> None:
+    with unread_server() as process:
         assert process.stdin is not None
         assert process.stdout is not None
         process.stdout.close()
         process.stdin.write(framed(1, "initialize", {"capabilities": {}}))
-        process.wait(timeout=PROMISED_S)
+        process.wait(timeout=EXIT_LIMIT_S)
 
 
-def test_all_that_was_said_before_stdout_was_closed_is_stored(start: StartClient) -> None:
-    # As an editor does that quits without waiting: of what is in its socket, more than is read at
-    # once, the first answer finds nobody. (Neovim, too, speaks through sockets.)
+def test_everything_sent_before_stdout_was_closed_is_stored(start: StartClient) -> None:
+    # As from an editor that quits without waiting: its socket (Neovim uses sockets) holds more than
+    # one read takes, and the first response meets a closed pipe.
     reader = start()
     session = open_new(reader)
-    reader.result(append(reader, session, "first"))
+    reader.result(send_append(reader, session, "first"))
     count = 2 * MAX_IN_FLIGHT
     greetings = [framed(0, "initialize", {"capabilities": {}})]
     greetings.append(framed(1, "session/open", {"sessionId": session}))
     appends = [
-        framed(2 + int(name), "session/append", {"sessionId": session, "events": [said(name)]})
+        framed(
+            2 + int(name), "session/append", {"sessionId": session, "events": [user_message(name)]}
+        )
         for name in names(count)
     ]
     ours, theirs = socket.socketpair()
 
-    with ours, theirs, unheard(stdin=theirs.fileno()) as process:
+    with ours, theirs, unread_server(stdin=theirs.fileno()) as process:
         assert process.stdout is not None
         for greeting in greetings:
             ours.sendall(greeting)
@@ -460,15 +466,17 @@ def test_all_that_was_said_before_stdout_was_closed_is_stored(start: StartClient
         ours.sendall(b"".join(appends))
         process.stdout.close()
         process.send_signal(signal.SIGCONT)
-        assert process.wait(timeout=PROMISED_S) == 0
-    assert stored(reader, session)[2:] == names(count), "behind the first, and the boundary"
+        assert process.wait(timeout=EXIT_LIMIT_S) == 0
+    assert stored_ids(reader, session)[2:] == names(count), (
+        "behind the first event and the boundary"
+    )
 
 
 @pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="needs /proc")
-def test_an_idle_server_uses_no_processor(start: StartClient) -> None:
+def test_an_idle_server_uses_no_cpu(start: StartClient) -> None:
     client = start()
     session = open_new(client)
-    client.result(append(client, session, "one"))
+    client.result(send_append(client, session, "one"))
 
     def ticks() -> int:
         status = Path(f"/proc/{client.process.pid}/stat").read_text()
@@ -476,23 +484,23 @@ def test_an_idle_server_uses_no_processor(start: StartClient) -> None:
         return int(fields[11]) + int(fields[12])
 
     before = ticks()
-    # The one sleep that is the test: nothing may happen in it.
+    # This sleep is the measurement.
     time.sleep(2)
     assert ticks() - before < 5
 
 
-def test_what_was_cancelled_waits_with_the_rest_and_is_stored(
+def test_cancelled_appends_count_as_in_flight_and_are_stored(
     start: StartClient, database: Path
 ) -> None:
-    """While nothing can be written, no more is read than the end could still finish."""
+    """While the database is locked, no more is read than could be stored before the exit."""
     client = start()
     session = open_new(client)
-    client.result(append(client, session, "first"))
+    client.result(send_append(client, session, "first"))
     sent: list[int] = []
 
     def storm() -> None:
         for name in names(3_000):
-            sent.append(append(client, session, name))
+            sent.append(send_append(client, session, name))
             client.notify("$/cancelRequest", {"id": sent[-1]})
 
     sender = threading.Thread(target=storm)

@@ -2,6 +2,7 @@ import itertools
 import json
 import os
 import re
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,14 +12,14 @@ import pytest
 import segue
 from segue.cli.client import Client, RequestError
 from segue.lsp.server import HANDLERS
-from segue.protocol.messages import METHODS
+from segue.protocol.methods import METHODS
 
 Json = dict[str, Any]
 StartClient = Callable[..., Client]
 
 
-class Like:
-    """Equals every string that matches a pattern: for what only the server can know."""
+class Matches:
+    """Equals every string that matches a pattern."""
 
     def __init__(self, pattern: str) -> None:
         self._pattern = pattern
@@ -30,12 +31,12 @@ class Like:
         return hash(self._pattern)
 
     def __repr__(self) -> str:
-        return f"Like({self._pattern!r})"
+        return f"Matches({self._pattern!r})"
 
 
-UUID7 = Like(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
-TIME = Like(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
-SENTENCE = Like(r".+")
+UUID7 = Matches(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
+TIME = Matches(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
+SENTENCE = Matches(r".+")
 UNKNOWN = "00000000-0000-7000-8000-000000000000"
 
 
@@ -73,7 +74,7 @@ def other(start_window: Callable[[], Client]) -> Client:
     return start_window()
 
 
-def said(content: str, id: str | None = None) -> Json:
+def user_message(content: str, id: str | None = None) -> Json:
     event = {"type": "user_message", "data": {"content": content}}
     return event if id is None else {"id": id} | event
 
@@ -96,11 +97,11 @@ def contents(events: list[Json]) -> list[str]:
     return [event["data"]["content"] for event in events]
 
 
-def resumed(client: Client, folder: Path, **params: Any) -> Any:
+def open_in(client: Client, folder: Path, **params: Any) -> Any:
     return client.request("session/open", {"workspace": str(folder)} | params)
 
 
-def failure(client: Client, method: str, params: Any) -> RequestError:
+def error_of(client: Client, method: str, params: Any) -> RequestError:
     with pytest.raises(RequestError) as caught:
         client.request(method, params)
     return caught.value
@@ -111,7 +112,7 @@ def paths(error: RequestError) -> list[str]:
     return [fault["path"] for fault in error.data["errors"]]
 
 
-# -- the table ---------------------------------------------------------------------------------
+# -- the method table --------------------------------------------------------------------------
 
 
 def test_every_method_has_a_handler_and_is_announced(tmp_path: Path, database: Path) -> None:
@@ -135,10 +136,10 @@ def test_every_method_has_a_handler_and_is_announced(tmp_path: Path, database: P
     assert list(HANDLERS) == list(METHODS)
 
 
-# -- every result, whole -----------------------------------------------------------------------
+# -- complete results --------------------------------------------------------------------------
 
 
-def test_open_answers_with_a_new_session(window: Client, repository: Path) -> None:
+def test_open_returns_a_new_session(window: Client, repository: Path) -> None:
     opened = window.request("session/open", {"workspace": str(repository / "src")})
 
     assert opened == {
@@ -166,16 +167,14 @@ def test_open_answers_with_a_new_session(window: Client, repository: Path) -> No
     }
 
 
-def test_open_answers_with_a_resumed_session(
-    window: Client, other: Client, repository: Path
-) -> None:
+def test_open_returns_a_resumed_session(window: Client, other: Client, repository: Path) -> None:
     session = open_new(window, repository)
-    append(window, session, said("Why is the sky blue?", "q"))
+    append(window, session, user_message("Why is the sky blue?", "q"))
     older = open_new(window, repository)
-    append(window, older, said("older"))
+    append(window, older, user_message("older"))
     append(window, session, {"id": "a", "type": "text", "data": {"content": "Rayleigh."}})
 
-    opened = resumed(other, repository)
+    opened = open_in(other, repository)
 
     expected_session = {
         "sessionId": session,
@@ -227,10 +226,10 @@ def test_open_answers_with_a_resumed_session(
     assert opened["invocationId"] != first_invocation
 
 
-def test_append_answers_where_each_event_stands(window: Client, repository: Path) -> None:
+def test_append_returns_the_position_of_each_event(window: Client, repository: Path) -> None:
     session = open_new(window, repository)
 
-    result = append(window, session, said("one", "first"), said("two"))
+    result = append(window, session, user_message("one", "first"), user_message("two"))
 
     assert result == {
         "head": UUID7,
@@ -241,7 +240,7 @@ def test_append_answers_where_each_event_stands(window: Client, repository: Path
     assert result["head"] == result["events"][1]["id"]
 
 
-def test_append_of_nothing_answers_with_the_head(window: Client, repository: Path) -> None:
+def test_append_of_no_events_returns_the_head(window: Client, repository: Path) -> None:
     session = open_new(window, repository)
 
     assert append(window, session) == {
@@ -250,13 +249,13 @@ def test_append_of_nothing_answers_with_the_head(window: Client, repository: Pat
         "events": [],
         "duplicates": 0,
     }
-    append(window, session, said("one", "first"))
+    append(window, session, user_message("one", "first"))
     assert append(window, session)["head"] == "first"
 
 
-def test_events_answers_with_a_page(window: Client, repository: Path) -> None:
+def test_events_returns_a_page(window: Client, repository: Path) -> None:
     session = open_new(window, repository)
-    append(window, session, said("one", "1"))
+    append(window, session, user_message("one", "1"))
 
     assert window.request("session/events", {"sessionId": session}) == {
         "events": [
@@ -274,9 +273,9 @@ def test_events_answers_with_a_page(window: Client, repository: Path) -> None:
     }
 
 
-def test_events_pages_both_ways(window: Client, repository: Path) -> None:
+def test_events_pages_in_both_directions(window: Client, repository: Path) -> None:
     session = open_new(window, repository)
-    append(window, session, *(said(str(n), str(n)) for n in range(1, 11)))
+    append(window, session, *(user_message(str(n), str(n)) for n in range(1, 11)))
 
     def page(**params: int) -> tuple[list[int], bool]:
         result = window.request("session/events", {"sessionId": session} | params)
@@ -294,13 +293,13 @@ def test_events_pages_both_ways(window: Client, repository: Path) -> None:
     assert page(after=4_294_967_295) == ([], False)
 
 
-def test_a_page_holds_200_events_unless_told(window: Client, repository: Path) -> None:
+def test_a_page_holds_200_events_by_default(window: Client, repository: Path) -> None:
     session = open_new(window, repository)
-    append(window, session, *(said(str(n)) for n in range(1, 1_201)))
+    append(window, session, *(user_message(str(n)) for n in range(1, 1_201)))
 
     assert [event["seq"] for event in read(window, session)] == list(range(1_001, 1_201))
     assert len(read(window, session, limit=1_000)) == 1_000
-    assert len(resumed(window, repository, sessionId=session)["events"]) == 200
+    assert len(open_in(window, repository, sessionId=session)["events"]) == 200
 
 
 @pytest.mark.parametrize(
@@ -315,15 +314,15 @@ def test_a_page_holds_200_events_unless_told(window: Client, repository: Path) -
         ({"before": "3"}, "$.before"),
     ],
 )
-def test_events_refuses_a_page_that_cannot_be(
+def test_events_refuses_invalid_page_params(
     window: Client, repository: Path, params: Json, path: str
 ) -> None:
     session = open_new(window, repository)
 
-    assert paths(failure(window, "session/events", {"sessionId": session} | params)) == [path]
+    assert paths(error_of(window, "session/events", {"sessionId": session} | params)) == [path]
 
 
-def test_events_of_a_session_that_is_still_empty(window: Client, repository: Path) -> None:
+def test_events_of_an_empty_session(window: Client, repository: Path) -> None:
     session = open_new(window, repository)
 
     assert window.request("session/events", {"sessionId": session}) == {
@@ -332,20 +331,21 @@ def test_events_of_a_session_that_is_still_empty(window: Client, repository: Pat
     }
 
 
-def test_events_are_read_of_a_session_that_is_not_open_here(
+def test_events_of_a_session_that_is_not_open_here(
     window: Client, other: Client, repository: Path
 ) -> None:
     session = open_new(window, repository)
-    append(window, session, said("one"))
+    append(window, session, user_message("one"))
 
     assert contents(read(other, session)) == ["one"]
 
 
-def test_list_answers_with_sessions_newest_first(window: Client, repository: Path) -> None:
+def test_list_returns_sessions_newest_first(window: Client, repository: Path) -> None:
     first, second = open_new(window, repository), open_new(window, repository)
-    append(window, first, said("one", "1"))
-    append(window, second, said("two", "2"))
-    append(window, first, said("three", "3"))
+    append(window, first, user_message("one", "1"))
+    append(window, second, user_message("two", "2"))
+    time.sleep(0.002)  # times have milliseconds
+    append(window, first, user_message("three", "3"))
 
     result = window.request("session/list", {"cwd": str(repository)})
 
@@ -372,10 +372,10 @@ def test_list_answers_with_sessions_newest_first(window: Client, repository: Pat
     assert [session["sessionId"] for session in everywhere[:2]] == [first, second]
 
 
-def test_list_leaves_out_archived_sessions_unless_asked(window: Client, repository: Path) -> None:
+def test_list_omits_archived_sessions_by_default(window: Client, repository: Path) -> None:
     kept, archived = open_new(window, repository), open_new(window, repository)
-    append(window, kept, said("kept"))
-    append(window, archived, said("archived"))
+    append(window, kept, user_message("kept"))
+    append(window, archived, user_message("archived"))
     window.request("session/archive", {"sessionId": archived})
 
     def listed(**params: Any) -> list[str]:
@@ -389,7 +389,7 @@ def test_list_leaves_out_archived_sessions_unless_asked(window: Client, reposito
 def test_list_pages_by_cursor(window: Client, repository: Path) -> None:
     sessions = [open_new(window, repository) for _ in range(7)]
     for session in sessions:
-        append(window, session, said(session))
+        append(window, session, user_message(session))
 
     seen, cursor, pages = [], None, 0
     while pages == 0 or cursor is not None:
@@ -413,27 +413,27 @@ def test_list_pages_by_cursor(window: Client, repository: Path) -> None:
         "WzFd",
         "WzEsMl0",
         "eyJhIjoxfQ==",
-        # [10 ** 30, 1], and brackets nested too deep to be read
+        # Base64 of [10 ** 30, 1], and of brackets that nest too deep to be decoded.
         "WzEwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAsIDFd",
         "W1tb" * 30_000,
     ],
 )
-def test_list_refuses_a_cursor_that_is_none_of_its_own(window: Client, cursor: str) -> None:
-    assert paths(failure(window, "session/list", {"cursor": cursor})) == ["$.cursor"]
+def test_list_refuses_an_invalid_cursor(window: Client, cursor: str) -> None:
+    assert paths(error_of(window, "session/list", {"cursor": cursor})) == ["$.cursor"]
 
 
-def test_list_finds_the_sessions_of_a_folder_that_is_gone(window: Client, repository: Path) -> None:
+def test_list_finds_the_sessions_of_a_deleted_folder(window: Client, repository: Path) -> None:
     gone = repository / "gone"
     gone.mkdir()
     session = open_new(window, gone)
-    append(window, session, said("one"))
+    append(window, session, user_message("one"))
     gone.rmdir()
 
     (found,) = window.request("session/list", {"cwd": gone.as_uri()})["sessions"]
     assert found["sessionId"] == session
 
 
-def test_find_resumable_answers_with_what_open_would_resume(
+def test_find_resumable_returns_what_open_would_resume(
     window: Client, other: Client, repository: Path
 ) -> None:
     assert window.request("session/findResumable", {"workspace": str(repository)}) == {
@@ -442,12 +442,12 @@ def test_find_resumable_answers_with_what_open_would_resume(
         "alternatives": [],
     }
     older, newer = open_new(window, repository), open_new(window, repository)
-    append(window, older, said("older"))
-    append(window, newer, said("newer"))
+    append(window, older, user_message("older"))
+    append(window, newer, user_message("newer"))
 
     found = other.request("session/findResumable", {"workspace": (repository / "src").as_uri()})
 
-    opened = resumed(other, repository)
+    opened = open_in(other, repository)
     assert found == {
         "session": opened["session"],
         "reason": SENTENCE,
@@ -459,18 +459,20 @@ def test_find_resumable_answers_with_what_open_would_resume(
 
 def test_find_resumable_opens_nothing(window: Client, other: Client, repository: Path) -> None:
     session = open_new(window, repository)
-    append(window, session, said("one"))
+    append(window, session, user_message("one"))
 
     other.request("session/findResumable", {"workspace": str(repository)})
 
-    error = failure(other, "session/append", {"sessionId": session, "events": [said("two")]})
+    error = error_of(
+        other, "session/append", {"sessionId": session, "events": [user_message("two")]}
+    )
     assert error.kind == "SessionNotOpen"
 
 
-def test_reset_archives_and_begins_afresh(window: Client, repository: Path) -> None:
+def test_reset_archives_and_starts_a_new_session(window: Client, repository: Path) -> None:
     opened = window.request("session/open", {"workspace": str(repository), "mode": "new"})
     session = opened["session"]["sessionId"]
-    append(window, session, said("one"))
+    append(window, session, user_message("one"))
 
     reset = window.request("session/reset", {"sessionId": session})
 
@@ -488,9 +490,11 @@ def test_reset_archives_and_begins_afresh(window: Client, repository: Path) -> N
     fresh = reset["session"]["sessionId"]
     assert fresh != session
     assert reset["invocationId"] != opened["invocationId"]
-    error = failure(window, "session/append", {"sessionId": session, "events": [said("late")]})
+    error = error_of(
+        window, "session/append", {"sessionId": session, "events": [user_message("late")]}
+    )
     assert error.kind == "SessionNotOpen"
-    assert append(window, fresh, said("afresh"))["eventCount"] == 1
+    assert append(window, fresh, user_message("afresh"))["eventCount"] == 1
     listed = window.request("session/list", {"cwd": str(repository), "archived": True})
     archived = {entry["sessionId"]: entry["archivedAt"] for entry in listed["sessions"]}
     assert archived == {session: TIME, fresh: None}
@@ -498,56 +502,64 @@ def test_reset_archives_and_begins_afresh(window: Client, repository: Path) -> N
 
 def test_archive_and_unarchive(window: Client, repository: Path) -> None:
     session = open_new(window, repository)
-    append(window, session, said("one", "1"))
+    append(window, session, user_message("one", "1"))
 
     assert window.request("session/archive", {"sessionId": session}) == {}
-    error = failure(window, "session/append", {"sessionId": session, "events": [said("two")]})
+    error = error_of(
+        window, "session/append", {"sessionId": session, "events": [user_message("two")]}
+    )
     assert (error.code, error.data) == (-32803, {"kind": "SessionArchived"})
-    assert append(window, session, said("one", "1"))["duplicates"] == 1, "nothing is written"
-    assert not resumed(window, repository)["resumed"]
-    assert resumed(window, repository, sessionId=session)["session"]["archivedAt"] == TIME
+    assert append(window, session, user_message("one", "1"))["duplicates"] == 1, (
+        "nothing is written"
+    )
+    assert not open_in(window, repository)["resumed"]
+    assert open_in(window, repository, sessionId=session)["session"]["archivedAt"] == TIME
 
     assert window.request("session/unarchive", {"sessionId": session}) == {}
-    assert append(window, session, said("two"))["eventCount"] == 2
-    assert resumed(window, repository, sessionId=session)["session"]["archivedAt"] is None
+    assert append(window, session, user_message("two"))["eventCount"] == 2
+    assert open_in(window, repository, sessionId=session)["session"]["archivedAt"] is None
 
 
 def test_delete_removes_a_session_and_its_events(
     window: Client, other: Client, repository: Path
 ) -> None:
     session = open_new(window, repository)
-    append(window, session, said("one"))
+    append(window, session, user_message("one"))
 
     assert other.request("session/delete", {"sessionId": session}) == {}
 
-    assert failure(window, "session/events", {"sessionId": session}).kind == "SessionNotFound"
-    error = failure(window, "session/append", {"sessionId": session, "events": [said("two")]})
+    assert error_of(window, "session/events", {"sessionId": session}).kind == "SessionNotFound"
+    error = error_of(
+        window, "session/append", {"sessionId": session, "events": [user_message("two")]}
+    )
     assert error.kind == "SessionNotFound"
 
 
 @pytest.mark.parametrize("method", ["session/delete", "session/close"])
-def test_what_is_gone_already_succeeds(window: Client, method: str) -> None:
+def test_delete_and_close_of_an_unknown_session_succeed(window: Client, method: str) -> None:
     assert window.request(method, {"sessionId": UNKNOWN}) == {}
 
 
 def test_close_leaves_the_session_in_the_store(window: Client, repository: Path) -> None:
     session = open_new(window, repository)
-    append(window, session, said("one"))
+    append(window, session, user_message("one"))
 
     assert window.request("session/close", {"sessionId": session}) == {}
 
-    error = failure(window, "session/append", {"sessionId": session, "events": [said("two")]})
+    error = error_of(
+        window, "session/append", {"sessionId": session, "events": [user_message("two")]}
+    )
     assert error.kind == "SessionNotOpen"
     assert contents(read(window, session)) == ["one"]
 
 
 @pytest.mark.parametrize("stored", [False, True])
-def test_the_remote_id_and_metadata_are_kept(
+def test_the_server_session_id_and_metadata_are_kept(
     window: Client, other: Client, repository: Path, stored: bool
 ) -> None:
     session = open_new(window, repository)
     if stored:
-        append(window, session, said("one"))
+        append(window, session, user_message("one"))
     value = {"model": None, "steps": [1, 2.5, True], "jsonrpc": "2.0", "ü": "\ud83d"}
     remote = {"sessionId": session, "serverSessionId": "remote-1"}
     metadata = {"sessionId": session, "key": "view", "value": value}
@@ -555,20 +567,20 @@ def test_the_remote_id_and_metadata_are_kept(
     assert window.request("session/setServerSessionId", remote) == {}
     assert window.request("session/setMetadata", metadata) == {}
     if not stored:
-        append(window, session, said("one"))
+        append(window, session, user_message("one"))
 
     key = {"sessionId": session, "key": "view"}
     for client in (window, other):
         assert client.request("session/getMetadata", key) == {"value": value}
-        opened = resumed(client, repository, sessionId=session)
+        opened = open_in(client, repository, sessionId=session)
         assert opened["session"]["serverSessionId"] == "remote-1"
 
 
 @pytest.mark.parametrize("stored", [False, True])
-def test_metadata_of_null_is_none(window: Client, repository: Path, stored: bool) -> None:
+def test_metadata_of_null_is_removed(window: Client, repository: Path, stored: bool) -> None:
     session = open_new(window, repository)
     if stored:
-        append(window, session, said("one"))
+        append(window, session, user_message("one"))
     key = {"sessionId": session, "key": "view"}
 
     assert window.request("session/getMetadata", key) == {"value": None}
@@ -594,41 +606,43 @@ def test_metadata_of_null_is_none(window: Client, repository: Path, stored: bool
     ],
 )
 def test_an_unknown_session_is_not_found(window: Client, method: str, params: Json) -> None:
-    error = failure(window, method, {"sessionId": UNKNOWN} | params)
+    error = error_of(window, method, {"sessionId": UNKNOWN} | params)
 
     assert (error.code, error.data) == (-32803, {"kind": "SessionNotFound"})
     assert UNKNOWN in error.message
 
 
 @pytest.mark.parametrize(
-    ("method", "params"), [("session/append", {"events": [said("one")]}), ("session/reset", {})]
+    ("method", "params"),
+    [("session/append", {"events": [user_message("one")]}), ("session/reset", {})],
 )
-def test_a_session_must_be_open_here(
+def test_append_and_reset_require_an_open_session(
     window: Client, other: Client, repository: Path, method: str, params: Json
 ) -> None:
     session = open_new(window, repository)
-    append(window, session, said("one"))
+    append(window, session, user_message("one"))
 
     for unopened in (session, UNKNOWN):
-        error = failure(other, method, {"sessionId": unopened} | params)
+        error = error_of(other, method, {"sessionId": unopened} | params)
         assert (error.code, error.data) == (-32803, {"kind": "SessionNotOpen"})
 
 
-def test_nothing_to_resume_is_an_error_when_resuming_is_asked_for(
-    window: Client, repository: Path
-) -> None:
-    error = failure(window, "session/open", {"workspace": str(repository), "mode": "resume"})
+def test_mode_resume_fails_when_nothing_fits(window: Client, repository: Path) -> None:
+    error = error_of(window, "session/open", {"workspace": str(repository), "mode": "resume"})
 
     assert (error.code, error.data) == (-32803, {"kind": "NothingToResume"})
 
 
 def test_the_same_id_with_other_content_is_a_conflict(window: Client, repository: Path) -> None:
     session = open_new(window, repository)
-    append(window, session, said("one", "1"))
+    append(window, session, user_message("one", "1"))
 
-    for event in (said("other", "1"), {"id": "1", "type": "text", "data": {"content": "one"}}):
-        error = failure(
-            window, "session/append", {"sessionId": session, "events": [said("new"), event]}
+    for event in (
+        user_message("other", "1"),
+        {"id": "1", "type": "text", "data": {"content": "one"}},
+    ):
+        error = error_of(
+            window, "session/append", {"sessionId": session, "events": [user_message("new"), event]}
         )
         assert (error.code, error.data) == (-32803, {"kind": "EventConflict", "eventId": "1"})
     assert contents(read(window, session)) == ["one"], "a batch is all or nothing"
@@ -638,9 +652,9 @@ def test_the_same_id_twice_with_other_content_in_one_batch_is_a_conflict(
     window: Client, repository: Path
 ) -> None:
     session = open_new(window, repository)
-    batch = [said("one", "1"), said("other", "1")]
+    batch = [user_message("one", "1"), user_message("other", "1")]
 
-    error = failure(window, "session/append", {"sessionId": session, "events": batch})
+    error = error_of(window, "session/append", {"sessionId": session, "events": batch})
 
     assert error.data == {"kind": "EventConflict", "eventId": "1"}
     assert read(window, session) == []
@@ -649,58 +663,56 @@ def test_the_same_id_twice_with_other_content_in_one_batch_is_a_conflict(
 # -- append ------------------------------------------------------------------------------------
 
 
-def test_the_second_of_two_windows_is_told_the_real_head(
+def test_head_moved_carries_the_current_head(
     window: Client, other: Client, repository: Path
 ) -> None:
     session = open_new(window, repository)
-    append(window, session, said("one", "1"))
-    resumed(other, repository, sessionId=session)
-    append(window, session, said("two", "2"))
+    append(window, session, user_message("one", "1"))
+    open_in(other, repository, sessionId=session)
+    append(window, session, user_message("two", "2"))
 
-    late = {"sessionId": session, "events": [said("three", "3")]}
+    late = {"sessionId": session, "events": [user_message("three", "3")]}
     for parent in ({}, {"parentId": "1"}):
-        error = failure(other, "session/append", late | parent)
+        error = error_of(other, "session/append", late | parent)
         assert (error.code, error.data) == (
             -32803,
             {"kind": "HeadMoved", "head": "2", "eventCount": 2},
         )
 
-    result = append(other, session, said("three", "3"), parentId="2")
-    assert (result["head"], result["eventCount"]) == ("3", 4), "with the boundary of its opening"
+    result = append(other, session, user_message("three", "3"), parentId="2")
+    assert (result["head"], result["eventCount"]) == ("3", 4), "with the boundary of this window"
     stored = read(window, session)
     assert [event["parentId"] for event in stored] == [None, "1", "2", stored[2]["id"]]
     assert [event["id"] for event in stored] == ["1", "2", UUID7, "3"]
 
 
-def test_a_window_that_looked_again_may_append_without_a_parent(
+def test_a_window_that_opened_again_may_append_without_a_parent(
     window: Client, other: Client, repository: Path
 ) -> None:
     session = open_new(window, repository)
-    append(window, session, said("one", "1"))
-    resumed(other, repository, sessionId=session)
-    append(window, session, said("two", "2"))
+    append(window, session, user_message("one", "1"))
+    open_in(other, repository, sessionId=session)
+    append(window, session, user_message("two", "2"))
 
-    resumed(other, repository, sessionId=session)
+    open_in(other, repository, sessionId=session)
 
-    assert append(other, session, said("three", "3"))["head"] == "3"
+    assert append(other, session, user_message("three", "3"))["head"] == "3"
 
 
-def test_a_retry_gets_the_first_result_and_writes_nothing(window: Client, repository: Path) -> None:
+def test_append_is_idempotent(window: Client, repository: Path) -> None:
     session = open_new(window, repository)
-    batch = [said("one", "1"), said("two", "2")]
+    batch = [user_message("one", "1"), user_message("two", "2")]
     first = append(window, session, *batch, parentId=None)
-    before = resumed(window, repository, sessionId=session)["session"]
+    before = open_in(window, repository, sessionId=session)["session"]
 
     assert append(window, session, *batch, parentId=None) == first | {"duplicates": 2}
     assert append(window, session, *batch) == first | {"duplicates": 2}
 
     assert contents(read(window, session)) == ["one", "two"]
-    assert resumed(window, repository, sessionId=session)["session"] == before
+    assert open_in(window, repository, sessionId=session)["session"] == before
 
 
-def test_a_retry_with_the_keys_in_another_order_is_the_same_event(
-    window: Client, repository: Path
-) -> None:
+def test_a_retry_with_another_key_order_is_a_duplicate(window: Client, repository: Path) -> None:
     session = open_new(window, repository)
     call = {"id": "c", "name": "grep", "input": {"a": 1, "b": [2, {"x": 1, "y": 2}]}}
     again = {"input": {"b": [2, {"y": 2, "x": 1}], "a": 1}, "name": "grep", "id": "c"}
@@ -713,9 +725,15 @@ def test_a_retry_with_the_keys_in_another_order_is_the_same_event(
 
 def test_a_batch_may_mix_stored_and_new_events(window: Client, repository: Path) -> None:
     session = open_new(window, repository)
-    append(window, session, said("one", "1"), said("two", "2"))
+    append(window, session, user_message("one", "1"), user_message("two", "2"))
 
-    result = append(window, session, said("two", "2"), said("three", "3"), said("four", "4"))
+    result = append(
+        window,
+        session,
+        user_message("two", "2"),
+        user_message("three", "3"),
+        user_message("four", "4"),
+    )
 
     assert result == {
         "head": "4",
@@ -726,14 +744,14 @@ def test_a_batch_may_mix_stored_and_new_events(window: Client, repository: Path)
     assert contents(read(window, session)) == ["one", "two", "three", "four"]
 
 
-def test_a_parent_of_null_says_that_the_session_is_empty(window: Client, repository: Path) -> None:
+def test_a_null_parent_requires_an_empty_session(window: Client, repository: Path) -> None:
     session = open_new(window, repository)
 
-    assert append(window, session, said("one", "1"), parentId=None)["head"] == "1"
-    error = failure(
+    assert append(window, session, user_message("one", "1"), parentId=None)["head"] == "1"
+    error = error_of(
         window,
         "session/append",
-        {"sessionId": session, "parentId": None, "events": [said("two", "2")]},
+        {"sessionId": session, "parentId": None, "events": [user_message("two", "2")]},
     )
     assert error.data == {"kind": "HeadMoved", "head": "1", "eventCount": 1}
 
@@ -741,24 +759,28 @@ def test_a_parent_of_null_says_that_the_session_is_empty(window: Client, reposit
 def test_a_parent_in_an_empty_session_is_refused(window: Client, repository: Path) -> None:
     session = open_new(window, repository)
 
-    error = failure(
-        window, "session/append", {"sessionId": session, "parentId": "1", "events": [said("two")]}
+    error = error_of(
+        window,
+        "session/append",
+        {"sessionId": session, "parentId": "1", "events": [user_message("two")]},
     )
 
     assert error.data == {"kind": "HeadMoved", "head": None, "eventCount": 0}
 
 
-def test_after_a_restart_unanswered_events_are_sent_again(
+def test_unacknowledged_events_can_be_resent_after_a_restart(
     start: StartClient, repository: Path
 ) -> None:
     client = start()
     session = open_new(client, repository)
-    append(client, session, said("one", "1"))
+    append(client, session, user_message("one", "1"))
     client.kill()
 
     again = start()
-    opened = resumed(again, repository, sessionId=session)
-    result = append(again, session, said("one", "1"), said("two", "2"), parentId=None)
+    opened = open_in(again, repository, sessionId=session)
+    result = append(
+        again, session, user_message("one", "1"), user_message("two", "2"), parentId=None
+    )
 
     assert result["duplicates"] == 1
     assert [event["id"] for event in read(again, session)] == ["1", opened["boundary"]["id"], "2"]
@@ -768,8 +790,10 @@ def test_after_a_restart_unanswered_events_are_sent_again(
 def test_an_event_id_has_1_to_128_characters(window: Client, repository: Path, id: Any) -> None:
     session = open_new(window, repository)
 
-    error = failure(
-        window, "session/append", {"sessionId": session, "events": [said("one") | {"id": id}]}
+    error = error_of(
+        window,
+        "session/append",
+        {"sessionId": session, "events": [user_message("one") | {"id": id}]},
     )
 
     assert paths(error) == ["$.events[0].id"]
@@ -779,7 +803,7 @@ def test_any_other_string_is_an_event_id(window: Client, repository: Path) -> No
     session = open_new(window, repository)
     ids = ["x" * 128, "0", " ", "é\u0000\n", "😀" * 128, "0189D8F2-0000-7000-8000-000000000000"]
 
-    append(window, session, *(said(id, id) for id in ids))
+    append(window, session, *(user_message(id, id) for id in ids))
 
     assert [event["id"] for event in read(window, session)] == ids
 
@@ -787,35 +811,35 @@ def test_any_other_string_is_an_event_id(window: Client, repository: Path) -> No
 # -- open --------------------------------------------------------------------------------------
 
 
-def test_a_new_session_is_in_the_store_from_its_first_event_on(
+def test_a_new_session_is_stored_with_its_first_event(
     window: Client, other: Client, repository: Path
 ) -> None:
     session = open_new(window, repository)
     where = {"cwd": str(repository), "archived": True}
 
     assert other.request("session/list", where)["sessions"] == []
-    assert failure(other, "session/open", {"sessionId": session}).kind == "SessionNotFound"
+    assert error_of(other, "session/open", {"sessionId": session}).kind == "SessionNotFound"
 
-    append(window, session, said("one"))
+    append(window, session, user_message("one"))
     assert len(other.request("session/list", where)["sessions"]) == 1
 
 
-def test_auto_gives_back_what_is_open_here_and_empty(window: Client, repository: Path) -> None:
-    first = resumed(window, repository)
-    again = resumed(window, repository, mode="auto")
+def test_mode_auto_returns_the_open_empty_session(window: Client, repository: Path) -> None:
+    first = open_in(window, repository)
+    again = open_in(window, repository, mode="auto")
 
     assert again["session"]["sessionId"] == first["session"]["sessionId"]
     assert again["invocationId"] == first["invocationId"]
     assert open_new(window, repository) != first["session"]["sessionId"]
 
 
-def test_what_is_open_here_is_given_back_as_it_is(window: Client, repository: Path) -> None:
-    first = resumed(window, repository)
+def test_opening_an_open_session_returns_it_unchanged(window: Client, repository: Path) -> None:
+    first = open_in(window, repository)
     session = first["session"]["sessionId"]
-    append(window, session, said("one"))
+    append(window, session, user_message("one"))
 
     for params in ({"sessionId": session}, {"mode": "auto"}, {"mode": "resume"}):
-        again = resumed(window, repository, **params)
+        again = open_in(window, repository, **params)
         assert again["session"]["sessionId"] == session
         assert again["invocationId"] == first["invocationId"]
         assert again["boundary"] is None
@@ -826,72 +850,70 @@ def test_the_boundary_is_stored_with_the_first_append_and_not_before(
     window: Client, start_window: Callable[[], Client], repository: Path
 ) -> None:
     session = open_new(window, repository)
-    append(window, session, said("one", "1"))
+    append(window, session, user_message("one", "1"))
     before = window.request("session/list", {"cwd": str(repository)})
     other = start_window()
 
     for _ in range(10):
         other.request("session/close", {"sessionId": session})
-        opened = resumed(other, repository)
+        opened = open_in(other, repository)
         assert opened["boundary"] is not None
     assert window.request("session/list", {"cwd": str(repository)}) == before
 
-    again = resumed(other, repository)
+    again = open_in(other, repository)
     assert again["boundary"] == opened["boundary"], "one opening, one boundary"
-    append(other, session, said("two", "2"))
+    append(other, session, user_message("two", "2"))
     stored = read(other, session)
     assert [event["id"] for event in stored] == ["1", opened["boundary"]["id"], "2"]
     assert stored[1]["data"] == opened["boundary"]["data"]
     assert [event["invocationId"] for event in stored[1:]] == [opened["invocationId"]] * 2
 
 
-def test_new_never_resumes(window: Client, other: Client, repository: Path) -> None:
-    append(window, open_new(window, repository), said("one"))
+def test_mode_new_never_resumes(window: Client, other: Client, repository: Path) -> None:
+    append(window, open_new(window, repository), user_message("one"))
 
-    assert not resumed(other, repository, mode="new")["resumed"]
+    assert not open_in(other, repository, mode="new")["resumed"]
 
 
 @pytest.mark.parametrize("minutes", [0, -1, 1e-9])
-def test_continue_minutes_limits_what_is_resumed_by_itself(
+def test_continue_minutes_limits_automatic_resume(
     window: Client, other: Client, repository: Path, minutes: float
 ) -> None:
     session = open_new(window, repository)
-    append(window, session, said("one"))
+    append(window, session, user_message("one"))
 
-    found = resumed(other, repository, continueMinutes=minutes)
+    found = open_in(other, repository, continueMinutes=minutes)
     assert not found["resumed"]
     params = {"workspace": str(repository), "continueMinutes": minutes}
     assert other.request("session/findResumable", params)["session"] is None
-    error = failure(other, "session/open", params | {"mode": "resume"})
+    error = error_of(other, "session/open", params | {"mode": "resume"})
     assert error.kind == "NothingToResume"
-    assert resumed(other, repository, sessionId=session, continueMinutes=minutes)["resumed"]
+    assert open_in(other, repository, sessionId=session, continueMinutes=minutes)["resumed"]
 
 
-def test_any_number_of_continue_minutes_is_understood(
-    window: Client, other: Client, repository: Path
-) -> None:
-    append(window, open_new(window, repository), said("one"))
+def test_continue_minutes_may_be_huge(window: Client, other: Client, repository: Path) -> None:
+    append(window, open_new(window, repository), user_message("one"))
 
-    assert resumed(other, repository, continueMinutes=1e300)["resumed"]
+    assert open_in(other, repository, continueMinutes=1e300)["resumed"]
 
 
-def test_a_session_with_nothing_for_the_model_is_not_resumed(
+def test_a_session_without_a_model_visible_event_is_not_resumed(
     window: Client, other: Client, repository: Path
 ) -> None:
     session = open_new(window, repository)
     append(window, session, {"type": "system_context", "data": {"content": "a notice"}})
     append(window, session, {"type": "from_the_future", "data": {"content": "?"}})
 
-    assert not resumed(other, repository)["resumed"]
-    assert resumed(other, repository, sessionId=session)["resumed"]
+    assert not open_in(other, repository)["resumed"]
+    assert open_in(other, repository, sessionId=session)["resumed"]
 
 
-def test_tail_says_how_many_events_are_wanted(window: Client, repository: Path) -> None:
+def test_tail_limits_the_events_that_are_returned(window: Client, repository: Path) -> None:
     session = open_new(window, repository)
-    append(window, session, *(said(str(n)) for n in range(5)))
+    append(window, session, *(user_message(str(n)) for n in range(5)))
 
     def tail(count: int) -> tuple[list[str], bool]:
-        opened = resumed(window, repository, sessionId=session, tail=count)
+        opened = open_in(window, repository, sessionId=session, tail=count)
         return contents(opened["events"]), opened["hasMore"]
 
     assert tail(2) == (["3", "4"], True)
@@ -910,17 +932,17 @@ def test_tail_says_how_many_events_are_wanted(window: Client, repository: Path) 
         ({"workspace": 7}, "$.workspace"),
     ],
 )
-def test_open_names_the_field_that_is_wrong(window: Client, params: Json, path: str) -> None:
-    assert paths(failure(window, "session/open", params)) == [path]
+def test_open_reports_the_invalid_field(window: Client, params: Json, path: str) -> None:
+    assert paths(error_of(window, "session/open", params)) == [path]
 
 
-def test_a_page_of_events_ends_at_4_mib(window: Client, repository: Path) -> None:
+def test_a_page_of_events_is_limited_to_4_mib(window: Client, repository: Path) -> None:
     session = open_new(window, repository)
     for n in range(9):
-        append(window, session, said(f"{n}" + "x" * 1_000_000))
+        append(window, session, user_message(f"{n}" + "x" * 1_000_000))
     limit = 4.2 * 1024 * 1024
 
-    opened = resumed(window, repository, sessionId=session)
+    opened = open_in(window, repository, sessionId=session)
     assert len(json.dumps(opened)) < limit
     assert [event["seq"] for event in opened["events"]] == [6, 7, 8, 9]
     assert opened["hasMore"]
@@ -931,9 +953,15 @@ def test_a_page_of_events_ends_at_4_mib(window: Client, repository: Path) -> Non
     assert up["hasMore"]
 
 
-def test_an_event_of_over_4_mib_is_still_given_back(window: Client, repository: Path) -> None:
+def test_an_event_of_over_4_mib_is_still_returned(window: Client, repository: Path) -> None:
     session = open_new(window, repository)
-    append(window, session, said("small"), said("x" * 5_000_000), said("small too"))
+    append(
+        window,
+        session,
+        user_message("small"),
+        user_message("x" * 5_000_000),
+        user_message("small too"),
+    )
 
     last = window.request("session/events", {"sessionId": session})
     assert [event["seq"] for event in last["events"]] == [3]
@@ -942,12 +970,12 @@ def test_an_event_of_over_4_mib_is_still_given_back(window: Client, repository: 
     assert large["hasMore"]
 
 
-def test_times_tell_when(window: Client, repository: Path) -> None:
+def test_times_of_creation_update_and_last_event(window: Client, repository: Path) -> None:
     session = open_new(window, repository)
-    append(window, session, said("one"))
-    created = resumed(window, repository, sessionId=session)
-    append(window, session, said("two"))
-    later = resumed(window, repository, sessionId=session)
+    append(window, session, user_message("one"))
+    created = open_in(window, repository, sessionId=session)
+    append(window, session, user_message("two"))
+    later = open_in(window, repository, sessionId=session)
 
     assert created["session"]["createdAt"] == later["session"]["createdAt"]
     assert later["session"]["updatedAt"] >= created["session"]["updatedAt"]
@@ -959,15 +987,15 @@ def test_the_title_is_the_first_line_of_the_first_user_message(
 ) -> None:
     session = open_new(window, repository)
     append(window, session, {"type": "text", "data": {"content": "Hello"}})
-    append(window, session, said("\n  " + "word " * 40 + "\nsecond line"))
-    append(window, session, said("later"))
+    append(window, session, user_message("\n  " + "word " * 40 + "\nsecond line"))
+    append(window, session, user_message("later"))
 
-    title = resumed(window, repository, sessionId=session)["session"]["title"]
+    title = open_in(window, repository, sessionId=session)["session"]["title"]
     assert title.strip() == ("word " * 16).strip()
     assert len(title) <= 80
 
 
-# -- where -------------------------------------------------------------------------------------
+# -- workspaces --------------------------------------------------------------------------------
 
 
 def directory_of(client: Client, workspace: str | None) -> str:
@@ -998,7 +1026,7 @@ def test_a_semicolon_in_a_uri_needs_no_escape(window: Client, repository: Path) 
     assert directory_of(window, f"file://{repository}/a%3Bb") == str(folder)
 
 
-def test_a_link_is_followed(window: Client, repository: Path) -> None:
+def test_a_symlink_is_resolved(window: Client, repository: Path) -> None:
     (repository / "link").symlink_to(repository / "src")
 
     assert directory_of(window, str(repository / "link")) == str(repository / "src")
@@ -1022,23 +1050,23 @@ def test_a_link_is_followed(window: Client, repository: Path) -> None:
     ],
 )
 @pytest.mark.parametrize("method", ["session/open", "session/findResumable"])
-def test_what_is_no_folder_here_is_refused(window: Client, method: str, workspace: str) -> None:
-    assert paths(failure(window, method, {"workspace": workspace})) == ["$.workspace"]
+def test_an_invalid_workspace_is_refused(window: Client, method: str, workspace: str) -> None:
+    assert paths(error_of(window, method, {"workspace": workspace})) == ["$.workspace"]
 
 
-def test_a_file_is_no_workspace(window: Client, repository: Path) -> None:
+def test_a_file_is_refused_as_a_workspace(window: Client, repository: Path) -> None:
     (repository / "file").touch()
 
-    error = failure(window, "session/open", {"workspace": str(repository / "file")})
+    error = error_of(window, "session/open", {"workspace": str(repository / "file")})
 
     assert paths(error) == ["$.workspace"]
 
 
-def test_list_refuses_a_cwd_that_is_no_path(window: Client) -> None:
-    assert paths(failure(window, "session/list", {"cwd": "untitled:Untitled-1"})) == ["$.cwd"]
+def test_list_refuses_a_cwd_that_is_not_a_path(window: Client) -> None:
+    assert paths(error_of(window, "session/list", {"cwd": "untitled:Untitled-1"})) == ["$.cwd"]
 
 
-def test_each_session_has_the_folder_that_it_was_given(
+def test_the_workspace_folder_is_chosen_per_session(
     repository: Path, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     folders = [tmp_path / "one", tmp_path / "two"]
@@ -1051,7 +1079,7 @@ def test_each_session_has_the_folder_that_it_was_given(
 
     client.initialize(rootUri=repository.as_uri(), workspaceFolders=[untitled, *named])
 
-    assert directory_of(client, None) == os.path.realpath(folders[0]), "the first that is here"
+    assert directory_of(client, None) == os.path.realpath(folders[0]), "the first that exists"
     for folder in folders:
         assert directory_of(client, folder.as_uri()) == os.path.realpath(folder)
 
@@ -1072,7 +1100,7 @@ def test_each_session_has_the_folder_that_it_was_given(
         {"rootUri": "untitled:x"},
     ],
 )
-def test_without_a_folder_the_session_is_where_the_server_is(
+def test_without_a_folder_the_servers_directory_is_used(
     repository: Path, params: Json, request: pytest.FixtureRequest
 ) -> None:
     client = Client(repository / "src")
@@ -1082,7 +1110,7 @@ def test_without_a_folder_the_session_is_where_the_server_is(
     assert directory_of(client, None) == str(repository / "src")
 
 
-def test_a_server_whose_directory_is_gone_asks_for_a_workspace(
+def test_a_workspace_is_required_if_the_servers_directory_was_deleted(
     repository: Path, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     gone = tmp_path / "gone"
@@ -1092,11 +1120,11 @@ def test_a_server_whose_directory_is_gone_asks_for_a_workspace(
     client.initialize()
     gone.rmdir()
 
-    assert paths(failure(client, "session/open", {})) == ["$.workspace"]
+    assert paths(error_of(client, "session/open", {})) == ["$.workspace"]
     assert directory_of(client, str(repository)) == str(repository)
 
 
-def test_the_old_root_path_is_understood(repository: Path, request: pytest.FixtureRequest) -> None:
+def test_root_path_is_supported(repository: Path, request: pytest.FixtureRequest) -> None:
     client = Client(repository)
     request.addfinalizer(client.kill)
     client.initialize(rootPath=str(repository / "src"))
@@ -1108,8 +1136,8 @@ def test_the_old_root_path_is_understood(repository: Path, request: pytest.Fixtu
 
 
 def test_unknown_fields_are_ignored(window: Client, repository: Path) -> None:
-    opened = resumed(window, repository, mode="new", later="x", options={"a": [1]})
-    event = said("one", "1") | {"seq": 7, "parentId": "?", "later": True}
+    opened = open_in(window, repository, mode="new", later="x", options={"a": [1]})
+    event = user_message("one", "1") | {"seq": 7, "parentId": "?", "later": True}
 
     result = append(window, opened["session"]["sessionId"], event, later=None)
 
@@ -1128,7 +1156,7 @@ message_ids = itertools.count(1_000_000)
         ("session/list", {"sessions", "nextCursor"}),
     ],
 )
-def test_params_that_are_missing_are_an_empty_object(
+def test_missing_params_are_read_as_an_empty_object(
     window: Client, params: Json, method: str, keys: set[str]
 ) -> None:
     msg_id = next(message_ids)
@@ -1138,7 +1166,7 @@ def test_params_that_are_missing_are_an_empty_object(
 
 
 @pytest.mark.parametrize("params", [{}, {"params": None}, {"params": []}, {"params": {}}])
-def test_missing_params_name_the_field_that_is_required(window: Client, params: Json) -> None:
+def test_missing_params_report_the_required_field(window: Client, params: Json) -> None:
     msg_id = next(message_ids)
     window.write({"jsonrpc": "2.0", "id": msg_id, "method": "session/events"} | params)
 

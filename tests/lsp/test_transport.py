@@ -21,7 +21,7 @@ from segue.store.sqlite import driver
 Json = dict[str, Any]
 StartClient = Callable[..., Client]
 
-CANARY = "canary-that-nobody-may-repeat"
+CANARY = "canary-that-must-not-be-disclosed"
 PARSE_ERROR, INVALID_REQUEST, METHOD_NOT_FOUND = -32700, -32600, -32601
 INVALID_PARAMS, INTERNAL_ERROR = -32602, -32603
 NOT_INITIALIZED, CANCELLED = -32002, -32800
@@ -36,7 +36,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def shared(home: Path) -> Iterator[Client]:
-    """Return a server that the tests share: whatever is sent to it, it goes on."""
+    """Return a server that the tests share: no input may end it."""
     names = ("XDG_CONFIG_HOME", "XDG_DATA_HOME")
     environment = {name: str(home / name.lower()) for name in names}
     client = Client(home, environment | {"SEGUE_DATABASE": str(home / "sessions.db")})
@@ -45,24 +45,24 @@ def shared(home: Path) -> Iterator[Client]:
     assert client.shutdown() == 0
 
 
-class DeafClient(Client):
-    """A client that does not read what it is answered until it is told to."""
+class StalledClient(Client):
+    """A client that reads no responses before `reading` is set."""
 
     def __init__(self, directory: Path) -> None:
-        self.listens = threading.Event()
+        self.reading = threading.Event()
         super().__init__(directory)
 
     def _read(self) -> None:
-        self.listens.wait()
+        self.reading.wait()
         super()._read()
 
 
-def said(content: str, id: str | None = None) -> Json:
+def user_message(content: str, id: str | None = None) -> Json:
     event = {"type": "user_message", "data": {"content": content}}
     return event if id is None else {"id": id} | event
 
 
-def noted(data: Json) -> Json:
+def unknown_event(data: Json) -> Json:
     return {"type": "of_a_later_version", "data": data}
 
 
@@ -70,7 +70,7 @@ def open_new(client: Client) -> str:
     return str(client.request("session/open", {"mode": "new"})["session"]["sessionId"])
 
 
-def appending(session: str, *events: Json) -> Json:
+def append_params(session: str, *events: Json) -> Json:
     return {"sessionId": session, "events": list(events)}
 
 
@@ -93,12 +93,12 @@ def assert_chain(events: list[Json]) -> None:
 
 def round_trip(client: Client, data: Json) -> Any:
     session = open_new(client)
-    client.request("session/append", appending(session, noted(data)))
+    client.request("session/append", append_params(session, unknown_event(data)))
     (event,) = read(client, session)
     return event["data"]
 
 
-def assert_goes_on(client: Client) -> None:
+def assert_still_serves(client: Client) -> None:
     assert client.request("session/list", {"limit": 1}).keys() == {"sessions", "nextCursor"}
 
 
@@ -106,7 +106,7 @@ def send_raw(client: Client, body: bytes) -> None:
     client.write_bytes(b"Content-Length: %d\r\n\r\n%b" % (len(body), body))
 
 
-def until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
+def wait_until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it did not happen"
@@ -130,11 +130,11 @@ def test_a_nested_jsonrpc_key_is_payload(shared: Client, data: Json) -> None:
     assert round_trip(shared, data) == data
     session = open_new(shared)
     call = {"id": "1", "name": "mcp", "input": data}
-    shared.request("session/append", appending(session, {"type": "tool_call", "data": call}))
+    shared.request("session/append", append_params(session, {"type": "tool_call", "data": call}))
     assert read(shared, session)[0]["data"] == call
 
 
-def test_keys_that_are_no_names_survive(shared: Client) -> None:
+def test_keys_that_are_not_identifiers_are_kept(shared: Client) -> None:
     keys = ["class", "a-b", "type_name", "_x", "__class__", "1", "", " ", "é", "object", "self"]
     data = {key: {key: [{key: 1}]} for key in keys}
 
@@ -161,21 +161,21 @@ def test_keys_that_are_no_names_survive(shared: Client) -> None:
         1.0,
     ],
 )
-def test_any_json_value_comes_back_equal(shared: Client, value: Any) -> None:
+def test_every_json_value_survives_a_round_trip(shared: Client, value: Any) -> None:
     returned = round_trip(shared, {"value": value})["value"]
 
-    assert json.dumps(returned) == json.dumps(value), "1 is not 1.0, nor true"
+    assert json.dumps(returned) == json.dumps(value), "1, 1.0 and true differ"
 
 
-def test_the_order_of_keys_is_kept(shared: Client) -> None:
+def test_key_order_is_kept(shared: Client) -> None:
     data = {key: {"z": 1, "a": 2} for key in "qwertyuiop"}
 
     assert json.dumps(round_trip(shared, data)) == json.dumps(data)
 
 
-def test_utf_8_is_read_as_well_as_escapes(shared: Client) -> None:
+def test_a_utf_8_body_is_accepted(shared: Client) -> None:
     session = open_new(shared)
-    params = appending(session, said("größe 😀"))
+    params = append_params(session, user_message("größe 😀"))
     msg_id = next(message_ids)
     message = {"jsonrpc": "2.0", "id": msg_id, "method": "session/append", "params": params}
     send_raw(shared, json.dumps(message, ensure_ascii=False).encode())
@@ -192,7 +192,10 @@ def test_utf_8_is_read_as_well_as_escapes(shared: Client) -> None:
     [
         (
             "session/append",
-            {"sessionId": "s", "events": [said("fine"), {"type": "tool_result", "data": {}}]},
+            {
+                "sessionId": "s",
+                "events": [user_message("fine"), {"type": "tool_result", "data": {}}],
+            },
             [
                 ("$.events[1].data.tool_use_id", "is required"),
                 ("$.events[1].data.content", "is required"),
@@ -268,7 +271,7 @@ def test_utf_8_is_read_as_well_as_escapes(shared: Client) -> None:
         ("session/close", [1], [("$", "expected an object, got an array")]),
     ],
 )
-def test_bad_params_are_answered_with_the_path_of_every_fault(
+def test_invalid_params_are_answered_with_the_path_of_every_fault(
     shared: Client, method: str, params: Any, errors: list[tuple[str, str]]
 ) -> None:
     with pytest.raises(RequestError) as caught:
@@ -280,7 +283,7 @@ def test_bad_params_are_answered_with_the_path_of_every_fault(
     }
 
 
-def test_an_unknown_method_is_answered(shared: Client) -> None:
+def test_an_unknown_method_is_refused(shared: Client) -> None:
     for method in ("session/nothing", "textDocument/hover", "workspace/executeCommand", ""):
         with pytest.raises(RequestError) as caught:
             shared.request(method, {})
@@ -305,14 +308,16 @@ def test_an_unknown_method_is_answered(shared: Client) -> None:
         (b'{"jsonrpc":"2.0","id":7.5,"method":"session/list"}', INVALID_REQUEST),
     ],
 )
-def test_what_has_no_id_is_answered_with_null(shared: Client, body: bytes, code: int) -> None:
+def test_a_message_without_a_valid_id_is_answered_with_id_null(
+    shared: Client, body: bytes, code: int
+) -> None:
     send_raw(shared, body)
 
     answer = shared.answer(None)
     assert answer.keys() == {"jsonrpc", "id", "error"}
     assert answer["id"] is None
     assert answer["error"]["code"] == code
-    assert_goes_on(shared)
+    assert_still_serves(shared)
 
 
 @pytest.mark.parametrize(
@@ -325,23 +330,23 @@ def test_what_has_no_id_is_answered_with_null(shared: Client, body: bytes, code:
         b"x" * 20_000 + b"\n",
     ],
 )
-def test_a_bad_frame_is_answered_with_null(shared: Client, sent: bytes) -> None:
+def test_a_malformed_frame_is_answered_with_id_null(shared: Client, sent: bytes) -> None:
     shared.write_bytes(sent)
 
     answer = shared.answer(None)
     assert answer["id"] is None
     assert answer["error"]["code"] == INVALID_REQUEST
-    assert_goes_on(shared)
+    assert_still_serves(shared)
 
 
-def test_a_frame_over_the_cap_is_answered_and_passed_over(shared: Client) -> None:
+def test_a_frame_over_the_limit_is_answered_and_skipped(shared: Client) -> None:
     send_raw(shared, b"x" * (MAX_FRAME + 1))
 
     assert shared.answer(None)["error"]["code"] == INVALID_REQUEST
-    assert_goes_on(shared)
+    assert_still_serves(shared)
 
 
-def test_headers_in_any_legal_spelling_are_read(shared: Client) -> None:
+def test_an_unusual_header_spelling_is_accepted(shared: Client) -> None:
     body = b'{"jsonrpc":"2.0","id":"spelling","method":"session/list"}'
     shared.write_bytes(b"X-More: 1\ncontent-length:%d\n\n%b" % (len(body), body))
 
@@ -357,22 +362,22 @@ def test_headers_in_any_legal_spelling_are_read(shared: Client) -> None:
         {"jsonrpc": "2.0", "id": "bad", "method": 7},
     ],
 )
-def test_what_is_no_request_is_answered_with_its_id(shared: Client, message: Json) -> None:
+def test_an_invalid_request_is_answered_with_its_id(shared: Client, message: Json) -> None:
     shared.write(message)
 
     assert shared.answer("bad")["error"]["code"] == INVALID_REQUEST
 
 
-def test_an_answer_is_not_answered(shared: Client) -> None:
+def test_a_response_gets_no_response(shared: Client) -> None:
     shared.write({"jsonrpc": "2.0", "id": "answer", "result": None})
     shared.write({"jsonrpc": "2.0", "id": "answer", "error": {"code": 1, "message": "no"}})
 
-    assert_goes_on(shared)
+    assert_still_serves(shared)
     assert not shared.is_answered("answer")
 
 
 @pytest.mark.parametrize(
-    "text", ["NaN", "Infinity", "-Infinity", "1e400", "1" * 5_000, "-" + "1" * 5_000]
+    "number", ["NaN", "Infinity", "-Infinity", "1e400", "1" * 5_000, "-" + "1" * 5_000]
 )
 @pytest.mark.parametrize(
     "event",
@@ -381,14 +386,14 @@ def test_an_answer_is_not_answered(shared: Client) -> None:
         {"type": "tool_call", "data": {"id": "1", "name": "n", "input": "NUMBER"}},
     ],
 )
-def test_a_number_that_json_lacks_is_refused_with_the_requests_id(
-    shared: Client, text: str, event: Json
+def test_a_number_that_is_not_json_is_refused_with_the_request_id(
+    shared: Client, number: str, event: Json
 ) -> None:
     session = open_new(shared)
     msg_id = next(message_ids)
-    params = appending(session, event)
+    params = append_params(session, event)
     message = {"jsonrpc": "2.0", "id": msg_id, "method": "session/append", "params": params}
-    send_raw(shared, json.dumps(message).replace('"NUMBER"', text).encode())
+    send_raw(shared, json.dumps(message).replace('"NUMBER"', number).encode())
 
     error = shared.answer(msg_id)["error"]
     assert error["code"] == INVALID_PARAMS
@@ -396,12 +401,12 @@ def test_a_number_that_json_lacks_is_refused_with_the_requests_id(
     assert read(shared, session) == []
 
 
-@pytest.mark.parametrize("text", ["NaN", "1e400", "1" * 5_000, "1" * 400])
-def test_a_setting_that_is_no_finite_number_is_refused(shared: Client, text: str) -> None:
+@pytest.mark.parametrize("number", ["NaN", "1e400", "1" * 5_000, "1" * 400])
+def test_continue_minutes_must_be_finite(shared: Client, number: str) -> None:
     msg_id = next(message_ids)
     params = {"continueMinutes": "NUMBER"}
     message = {"jsonrpc": "2.0", "id": msg_id, "method": "session/open", "params": params}
-    send_raw(shared, json.dumps(message).replace('"NUMBER"', text).encode())
+    send_raw(shared, json.dumps(message).replace('"NUMBER"', number).encode())
 
     error = shared.answer(msg_id)["error"]
     assert error["code"] == INVALID_PARAMS
@@ -409,10 +414,10 @@ def test_a_setting_that_is_no_finite_number_is_refused(shared: Client, text: str
 
 
 @pytest.mark.parametrize("stored", [False, True])
-def test_metadata_refuses_what_json_lacks(shared: Client, stored: bool) -> None:
+def test_metadata_refuses_nan(shared: Client, stored: bool) -> None:
     session = open_new(shared)
     if stored:
-        shared.request("session/append", appending(session, said("one")))
+        shared.request("session/append", append_params(session, user_message("one")))
     params = {"sessionId": session, "key": "k", "value": [float("nan")]}
 
     with pytest.raises(RequestError) as caught:
@@ -423,7 +428,7 @@ def test_metadata_refuses_what_json_lacks(shared: Client, stored: bool) -> None:
 
 
 @pytest.mark.parametrize("depth", [257, 500, 900])
-def test_data_that_nests_too_deeply_is_refused_with_the_requests_id(
+def test_data_that_nests_too_deeply_is_refused_with_the_request_id(
     shared: Client, depth: int
 ) -> None:
     session = open_new(shared)
@@ -432,7 +437,7 @@ def test_data_that_nests_too_deeply_is_refused_with_the_requests_id(
         deep = [deep]
 
     with pytest.raises(RequestError) as caught:
-        shared.request("session/append", appending(session, noted({"deep": deep})))
+        shared.request("session/append", append_params(session, unknown_event({"deep": deep})))
 
     assert caught.value.code == INVALID_PARAMS
     assert [fault["path"] for fault in caught.value.data["errors"]] == ["$.events[0].data"]
@@ -450,11 +455,11 @@ def test_data_that_nests_too_deeply_is_refused_with_the_requests_id(
         ("", False),
         ('"text"', True),
         ('{"content":%s}' % ("[" * 100_000 + "]" * 100_000), False),
-        # Somewhere here lies what can be read, but not be written again.
+        # At some of these depths Python decodes the value but cannot encode it.
         *(('{"content":%s}' % ("[" * depth + "]" * depth), None) for depth in range(900, 1_000, 7)),
     ],
 )
-def test_a_damaged_row_blocks_no_reading(
+def test_a_corrupt_row_blocks_no_read(
     shared: Client,
     home: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -463,7 +468,9 @@ def test_a_damaged_row_blocks_no_reading(
 ) -> None:
     monkeypatch.setattr(client_module, "ANSWER_TIMEOUT_S", 3.0)
     session = open_new(shared)
-    shared.request("session/append", appending(session, said("one", "1"), said("two", "2")))
+    shared.request(
+        "session/append", append_params(session, user_message("one", "1"), user_message("two", "2"))
+    )
     with contextlib.closing(driver.connect(str(home / "sessions.db"))) as db:
         db.execute(
             "UPDATE events SET data = ? WHERE seq = 1 AND session = "
@@ -485,7 +492,7 @@ def test_a_damaged_row_blocks_no_reading(
 
 @pytest.fixture
 def raw(tmp_path: Path) -> Iterator[Client]:
-    """Return a client of a server that nobody has initialized."""
+    """Return a client of a server that is not initialized."""
     client = Client(tmp_path)
     yield client
     client.kill()
@@ -498,20 +505,20 @@ def test_a_request_before_initialize_is_refused(raw: Client) -> None:
         assert caught.value.code == NOT_INITIALIZED
 
     raw.initialize()
-    assert_goes_on(raw)
+    assert_still_serves(raw)
 
 
-def test_initialize_with_bad_params_is_answered_and_may_be_repeated(raw: Client) -> None:
+def test_initialize_with_invalid_params_is_answered_and_may_be_repeated(raw: Client) -> None:
     with pytest.raises(RequestError) as caught:
         raw.request("initialize", {"processId": "7"})
 
     assert caught.value.code == INVALID_PARAMS
     assert [fault["path"] for fault in caught.value.data["errors"]] == ["$.processId"]
     raw.initialize()
-    assert_goes_on(raw)
+    assert_still_serves(raw)
 
 
-def test_what_other_clients_say_in_initialize_is_ignored(raw: Client) -> None:
+def test_other_fields_of_initialize_are_ignored(raw: Client) -> None:
     capabilities = {"textDocument": {"x": [1]}, "general": {"positionEncodings": ["utf-8"]}}
     raw.initialize(
         processId=None,
@@ -524,10 +531,10 @@ def test_what_other_clients_say_in_initialize_is_ignored(raw: Client) -> None:
         workspaceFolders=None,
     )
 
-    assert_goes_on(raw)
+    assert_still_serves(raw)
 
 
-def test_initialize_asks_for_no_text_documents(raw: Client) -> None:
+def test_no_text_document_capability_is_announced(raw: Client) -> None:
     capabilities = raw.initialize()["capabilities"]
 
     assert capabilities.keys() == {"workspace", "experimental"}
@@ -539,7 +546,7 @@ def test_a_second_initialize_is_refused(shared: Client) -> None:
         shared.request("initialize", {"capabilities": {}})
 
     assert caught.value.code == INVALID_REQUEST
-    assert_goes_on(shared)
+    assert_still_serves(shared)
 
 
 def test_a_request_after_shutdown_is_refused(raw: Client) -> None:
@@ -549,23 +556,23 @@ def test_a_request_after_shutdown_is_refused(raw: Client) -> None:
 
     for method in ("session/append", "session/nothing", "shutdown"):
         with pytest.raises(RequestError) as caught:
-            raw.request(method, appending(session, said("late")))
+            raw.request(method, append_params(session, user_message("late")))
         assert caught.value.code == INVALID_REQUEST
 
 
-def test_a_request_that_was_sent_right_after_shutdown_is_refused(raw: Client) -> None:
+def test_a_request_pipelined_behind_shutdown_is_refused(raw: Client) -> None:
     raw.initialize()
     session = open_new(raw)
     messages = [
         {"jsonrpc": "2.0", "id": name, "method": method, "params": params}
         for name, method, params in (
-            ("before", "session/append", appending(session, said("in time"))),
+            ("before", "session/append", append_params(session, user_message("in time"))),
             ("shutdown", "shutdown", None),
-            ("after", "session/append", appending(session, said("late"))),
+            ("after", "session/append", append_params(session, user_message("late"))),
         )
     ]
     bodies = [json.dumps(message).encode() for message in messages]
-    # In one chunk: the server must not depend on when it gets round to the second.
+    # In one chunk: the result must not depend on when the server reads the next one.
     raw.write_bytes(b"".join(b"Content-Length: %d\r\n\r\n%b" % (len(b), b) for b in bodies))
 
     assert raw.result("before")["eventCount"] == 1
@@ -593,7 +600,7 @@ def test_unknown_notifications_are_ignored(
     ):
         shared.notify(method, params)
 
-    assert_goes_on(shared)
+    assert_still_serves(shared)
     assert not shared.is_answered(None)
     assert CANARY not in capfd.readouterr().err
 
@@ -601,7 +608,7 @@ def test_unknown_notifications_are_ignored(
 def test_a_session_method_sent_as_a_notification_stores_nothing(shared: Client) -> None:
     session = open_new(shared)
 
-    shared.notify("session/append", appending(session, said("one")))
+    shared.notify("session/append", append_params(session, user_message("one")))
 
     assert read(shared, session) == []
     assert not shared.is_answered(None)
@@ -610,10 +617,11 @@ def test_a_session_method_sent_as_a_notification_stores_nothing(shared: Client) 
 # -- cancelling and pipelining -----------------------------------------------------------------
 
 
-def test_requests_without_waiting_take_effect_in_their_order(shared: Client) -> None:
+def test_pipelined_requests_take_effect_in_their_order(shared: Client) -> None:
     session = open_new(shared)
     sent = [
-        shared.send("session/append", appending(session, said(str(n), str(n)))) for n in range(500)
+        shared.send("session/append", append_params(session, user_message(str(n), str(n))))
+        for n in range(500)
     ]
 
     assert [shared.result(msg_id)["eventCount"] for msg_id in sent] == list(range(1, 501))
@@ -622,11 +630,13 @@ def test_requests_without_waiting_take_effect_in_their_order(shared: Client) -> 
     assert_chain(stored)
 
 
-def test_a_storm_of_cancels_leaves_no_gap_and_one_answer_each(shared: Client) -> None:
+def test_many_cancels_leave_no_gap_and_one_response_each(shared: Client) -> None:
     session = open_new(shared)
     sent: dict[int, str] = {}
     for n in range(300):
-        params = appending(session, said(f"{n}a", f"{n}a"), said(f"{n}b", f"{n}b"))
+        params = append_params(
+            session, user_message(f"{n}a", f"{n}a"), user_message(f"{n}b", f"{n}b")
+        )
         sent[shared.send("session/append", params)] = str(n)
         shared.notify("$/cancelRequest", {"id": max(sent)})
         shared.notify("$/cancelRequest", {"id": 10_000_000 + n})
@@ -639,29 +649,31 @@ def test_a_storm_of_cancels_leaves_no_gap_and_one_answer_each(shared: Client) ->
         else:
             assert answer["error"]["code"] == CANCELLED
     stored = read(shared, session)
-    assert not any(shared.is_answered(msg_id) for msg_id in sent), "one answer each"
+    assert not any(shared.is_answered(msg_id) for msg_id in sent), "one response each"
     assert_chain(stored)
     order = [event["id"] for event in stored]
     names = [id[:-1] for id in order[::2]]
     assert order == [f"{name}{half}" for name in names for half in "ab"], "no half batches"
     assert names == sorted(names, key=int), "in the order in which they were sent"
     assert set(kept) <= set(names)
-    assert shared.request("session/append", appending(session, said("last")))["eventCount"] == (
-        len(stored) + 1
-    )
+    assert shared.request("session/append", append_params(session, user_message("last")))[
+        "eventCount"
+    ] == (len(stored) + 1)
 
 
-def test_a_cancel_in_the_middle_of_a_write_loses_only_the_answer(
+def test_an_append_cancelled_during_its_write_is_still_stored(
     start: StartClient, database: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client = start()
     session = open_new(client)
-    client.request("session/append", appending(session, said("one")))
+    client.request("session/append", append_params(session, user_message("one")))
     with contextlib.closing(driver.connect(str(database))) as db:
-        # The write begins, and waits for this lock; then it is cancelled.
+        # The write waits for this lock when it is cancelled.
         db.execute("BEGIN IMMEDIATE")
-        begun = client.send("session/append", appending(session, said("two"), said("three")))
-        behind = client.send("session/append", appending(session, said("four")))
+        begun = client.send(
+            "session/append", append_params(session, user_message("two"), user_message("three"))
+        )
+        behind = client.send("session/append", append_params(session, user_message("four")))
         monkeypatch.setattr(client_module, "ANSWER_TIMEOUT_S", 0.3)
         with pytest.raises(TimeoutError):
             client.answer(begun)
@@ -676,23 +688,23 @@ def test_a_cancel_in_the_middle_of_a_write_loses_only_the_answer(
     assert_chain(stored)
 
 
-def test_cancels_of_what_is_not_there_cost_nothing(shared: Client) -> None:
+def test_cancels_of_unknown_requests_are_cheap(shared: Client) -> None:
     began = time.monotonic()
     for n in range(20_000):
         shared.notify("$/cancelRequest", {"id": 20_000_000 + n})
 
-    assert_goes_on(shared)
+    assert_still_serves(shared)
     assert time.monotonic() - began < 5
 
 
-def test_a_cancel_of_true_is_not_one_of_request_1(raw: Client) -> None:
+def test_a_cancel_of_true_does_not_cancel_request_1(raw: Client) -> None:
     raw.initialize()
     session = open_new(raw)
     first = {"jsonrpc": "2.0", "id": 1, "method": "session/append"}
     cancel = {"jsonrpc": "2.0", "method": "$/cancelRequest", "params": {"id": True}}
     bodies = [
         json.dumps(message).encode()
-        for message in (first | {"params": appending(session, said("one"))}, cancel)
+        for message in (first | {"params": append_params(session, user_message("one"))}, cancel)
     ]
     raw.write_bytes(b"".join(b"Content-Length: %d\r\n\r\n%b" % (len(b), b) for b in bodies))
 
@@ -703,20 +715,20 @@ def test_a_cancel_of_true_is_not_one_of_request_1(raw: Client) -> None:
 
 
 @pytest.fixture
-def deaf(start: StartClient, repository: Path) -> Iterator[tuple[DeafClient, Client, str]]:
+def stalled(start: StartClient, repository: Path) -> Iterator[tuple[StalledClient, Client, str]]:
     """Return a client that does not read yet, one that does, and a session open in both."""
-    hearing = start()
-    session = open_new(hearing)
-    events = [said(f"{n}" + "x" * 1_000_000) for n in range(4)]
-    hearing.request("session/append", appending(session, *events))
-    client = DeafClient(repository)
+    other = start()
+    session = open_new(other)
+    events = [user_message(f"{n}" + "x" * 1_000_000) for n in range(4)]
+    other.request("session/append", append_params(session, *events))
+    client = StalledClient(repository)
     for method, params in (
         ("initialize", {"processId": os.getpid(), "rootUri": repository.as_uri()}),
         ("session/open", {"sessionId": session, "tail": 0}),
     ):
         client.send(method, params)
-    yield client, hearing, session
-    client.listens.set()
+    yield client, other, session
+    client.reading.set()
     client.kill()
 
 
@@ -725,43 +737,47 @@ def count(client: Client, session: str) -> int:
     return int(opened["session"]["eventCount"])
 
 
-def test_a_client_that_does_not_read_stops_no_write(deaf: tuple[DeafClient, Client, str]) -> None:
-    client, hearing, session = deaf
+def test_a_client_that_does_not_read_blocks_no_append(
+    stalled: tuple[StalledClient, Client, str],
+) -> None:
+    client, other, session = stalled
     unread = [client.send("session/events", {"sessionId": session, "before": 2}) for _ in range(30)]
 
-    client.send("session/append", appending(session, said("after all those")))
+    client.send("session/append", append_params(session, user_message("after all those")))
 
-    # The boundary of its opening is stored with it.
-    until(lambda: count(hearing, session) == 6)
-    client.listens.set()
+    # Four events, the boundary and this one.
+    wait_until(lambda: count(other, session) == 6)
+    client.reading.set()
     assert all(len(client.result(msg_id)["events"]) == 1 for msg_id in unread)
 
 
-def test_a_client_that_reads_again_is_served_again(
-    deaf: tuple[DeafClient, Client, str], monkeypatch: pytest.MonkeyPatch
+def test_a_client_that_reads_again_ends_the_backpressure(
+    stalled: tuple[StalledClient, Client, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    client, hearing, session = deaf
+    client, other, session = stalled
     unread = [client.send("session/events", {"sessionId": session}) for _ in range(12)]
-    last = client.send("session/append", appending(session, said("after 46 MiB of answers")))
-    until(lambda: count(hearing, session) == 6)
-    # Whatever the server still reads now, it reads while its client is far behind.
+    last = client.send(
+        "session/append", append_params(session, user_message("after 46 MiB of answers"))
+    )
+    wait_until(lambda: count(other, session) == 6)
+    # Whatever the server still reads now, it reads above its high-water mark.
     later = [client.send("session/list", {"limit": 1}) for _ in range(3)]
 
-    client.listens.set()
+    client.reading.set()
 
     assert all(len(client.result(msg_id)["events"]) == 4 for msg_id in unread)
     assert client.result(last)["eventCount"] == 6
     monkeypatch.setattr(client_module, "ANSWER_TIMEOUT_S", 5.0)
     for msg_id in later:
         assert "sessions" in client.result(msg_id)
-    assert_goes_on(client)
+    assert_still_serves(client)
 
 
-# -- what must not come out --------------------------------------------------------------------
+# -- output and disclosure ---------------------------------------------------------------------
 
 STRAY = """
 import os, subprocess, sys
-from segue.window import Window
+from segue.sessions.window import Window
 append = Window.append
 async def noisy(self, *args):
     print("stray: print", flush=True)
@@ -772,18 +788,18 @@ async def noisy(self, *args):
     assert sys.stdin is None or sys.stdin.read() == "", "the protocol's input is not for others"
     return await append(self, *args)
 Window.append = noisy
-from segue.__main__ import serve
+from segue.startup.compose import serve
 sys.exit(serve([]))
 """
 
 
-def test_a_stray_print_lands_on_stderr(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_stray_output_goes_to_stderr(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     client = Client(tmp_path, command=[sys.executable, "-c", STRAY])
     client.initialize()
     session = open_new(client)
 
     for n in range(3):
-        result = client.request("session/append", appending(session, said(str(n))))
+        result = client.request("session/append", append_params(session, user_message(str(n))))
         assert result["eventCount"] == n + 1
     assert client.shutdown() == 0
 
@@ -792,23 +808,23 @@ def test_a_stray_print_lands_on_stderr(tmp_path: Path, capfd: pytest.CaptureFixt
         assert stderr.count(f"stray: {what}") == 3
 
 
-def assert_nothing_leaked(text: str) -> None:
-    assert CANARY not in text
-    assert "Traceback" not in text
-    assert 'File "' not in text
+def assert_nothing_leaked(output: str) -> None:
+    assert CANARY not in output
+    assert "Traceback" not in output
+    assert 'File "' not in output
     for path in (os.path.dirname(segue.__file__), "site-packages", sys.prefix):
-        assert path not in text
+        assert path not in output
 
 
 LEAKS: list[tuple[str, Json]] = [
-    ("session/append", {"events": [said(f"other {CANARY}", "1")]}),
-    ("session/append", {"events": [said("one", "1"), said(CANARY, "1")]}),
+    ("session/append", {"events": [user_message(f"other {CANARY}", "1")]}),
+    ("session/append", {"events": [user_message("one", "1"), user_message(CANARY, "1")]}),
     ("session/append", {"events": [{"type": "text", "data": {"content": [CANARY]}}]}),
     ("session/append", {"events": [{"type": "text", "data": CANARY}]}),
-    ("session/append", {"events": [noted({"a": float("nan"), "b": CANARY})]}),
+    ("session/append", {"events": [unknown_event({"a": float("nan"), "b": CANARY})]}),
     ("session/append", {"events": [CANARY]}),
     ("session/append", {"events": CANARY}),
-    ("session/append", {"parentId": "unknown", "events": [said(CANARY)]}),
+    ("session/append", {"parentId": "unknown", "events": [user_message(CANARY)]}),
     ("session/setMetadata", {"key": CANARY * 10, "value": CANARY}),
     ("session/setMetadata", {"key": "k", "value": [CANARY, float("inf")]}),
     ("session/open", {"mode": CANARY}),
@@ -816,12 +832,12 @@ LEAKS: list[tuple[str, Json]] = [
 
 
 @pytest.mark.parametrize("level", ["warning", "debug"])
-def test_no_error_and_no_log_line_repeats_a_conversation(
+def test_errors_and_logs_contain_no_conversation_text(
     start: StartClient, database: Path, capfd: pytest.CaptureFixture[str], level: str
 ) -> None:
     client = start(SEGUE_LOG=level)
     session = open_new(client)
-    client.request("session/append", appending(session, said(f"one {CANARY}", "1")))
+    client.request("session/append", append_params(session, user_message(f"one {CANARY}", "1")))
     key = {"sessionId": session, "key": "k"}
     client.request("session/setMetadata", key | {"value": CANARY})
     assert CANARY in json.dumps(client.request("session/open", {"sessionId": session}))
@@ -837,7 +853,9 @@ def test_no_error_and_no_log_line_repeats_a_conversation(
         db.execute(
             "CREATE TRIGGER broken BEFORE INSERT ON events BEGIN SELECT RAISE(ABORT, 'broken'); END"
         )
-    broken = client.answer(client.send("session/append", appending(session, said(CANARY))))
+    broken = client.answer(
+        client.send("session/append", append_params(session, user_message(CANARY)))
+    )
     assert broken["error"]["data"]["kind"] == "StorageUnavailable"
     assert_nothing_leaked(json.dumps(broken))
     assert client.shutdown() == 0
@@ -847,34 +865,36 @@ def test_no_error_and_no_log_line_repeats_a_conversation(
 
 BROKEN = f"""
 import sys
-from segue.window import Window
+from segue.sessions.window import Window
 async def broken(self, *args):
     raise ValueError("{CANARY}")
 Window.append = broken
-from segue.__main__ import serve
+from segue.startup.compose import serve
 sys.exit(serve([]))
 """
 
 
 @pytest.mark.parametrize("level", ["warning", "debug"])
-def test_an_error_of_the_servers_own_tells_only_its_name(
+def test_an_internal_error_discloses_only_its_type(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], level: str
 ) -> None:
     client = Client(tmp_path, {"SEGUE_LOG": level}, [sys.executable, "-c", BROKEN])
     client.initialize()
     session = open_new(client)
 
-    answer = client.answer(client.send("session/append", appending(session, said(CANARY))))
+    answer = client.answer(
+        client.send("session/append", append_params(session, user_message(CANARY)))
+    )
 
     assert answer["error"] == {"code": INTERNAL_ERROR, "message": "Internal Error: ValueError"}
-    assert_goes_on(client)
+    assert_still_serves(client)
     assert client.shutdown() == 0
     stderr = capfd.readouterr().err
     assert "ValueError" in stderr
     assert_nothing_leaked(stderr)
 
 
-def test_a_database_that_is_none_is_an_error_for_each_request(
+def test_an_invalid_database_file_fails_each_request_and_is_left_alone(
     start: StartClient, database: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     database.parent.mkdir()
@@ -886,7 +906,7 @@ def test_a_database_that_is_none_is_an_error_for_each_request(
         assert answer["error"]["data"]["kind"] == "StorageCorrupt"
         assert_nothing_leaked(json.dumps(answer))
     assert client.shutdown() == 0
-    assert database.read_bytes() == CANARY.encode() * 1_000, "it was left as it is"
+    assert database.read_bytes() == CANARY.encode() * 1_000, "it was left unchanged"
     assert_nothing_leaked(capfd.readouterr().err)
 
 
@@ -894,7 +914,7 @@ def test_a_database_that_is_none_is_an_error_for_each_request(
 def test_there_is_no_listening_socket(start: StartClient) -> None:
     client = start()
     session = open_new(client)
-    client.request("session/append", appending(session, said("one")))
+    client.request("session/append", append_params(session, user_message("one")))
 
     process = Path("/proc", str(client.process.pid))
     links = [os.readlink(link) for link in (process / "fd").iterdir()]

@@ -22,7 +22,7 @@ class Outer:
     a_name: Annotated[str, StringLength(3)] = "x"
     a_parent: Annotated[Any, StringLength(3, or_null=True)] = None
     some_inner: list[Inner] = attrs.field(factory=list)
-    anything: Any = attrs.field(default=None, metadata={"omit": True})
+    anything: Any = attrs.field(default=None, metadata={"omit_if_default": True})
 
 
 wire = validation.make_converter(validation.camel_case)
@@ -68,16 +68,16 @@ def faults(value: Any) -> dict[str, str]:
         ("someInner", None),
     ],
 )
-def test_what_would_have_to_be_coerced_is_refused_by_its_wire_name(field: str, wrong: Any) -> None:
+def test_a_value_that_needs_coercion_is_refused_by_its_wire_name(field: str, wrong: Any) -> None:
     assert list(faults({field: wrong})) == [f"$.{field}"]
 
 
 @pytest.mark.parametrize("wrong", [[], "text", None, 5])
-def test_what_is_no_object_is_refused(wrong: Any) -> None:
+def test_a_value_that_is_not_an_object_is_refused(wrong: Any) -> None:
     assert list(faults(wrong)) == ["$"]
 
 
-def test_faults_name_the_place_inside_lists_and_all_places_at_once() -> None:
+def test_all_faults_are_reported_with_their_paths() -> None:
     wrong = {"aCount": "7", "someInner": [{"someFlag": True}, {"someFlag": 1}, {}]}
     assert faults(wrong) == {
         "$.aCount": "expected an integer, got a string",
@@ -86,35 +86,35 @@ def test_faults_name_the_place_inside_lists_and_all_places_at_once() -> None:
     }
 
 
-def test_an_integer_is_a_number() -> None:
+def test_an_integer_is_accepted_as_a_number() -> None:
     assert structure({"aNumber": 3}).a_number == 3.0
 
 
-def test_a_huge_integer_is_no_reason_to_crash() -> None:
+def test_an_integer_beyond_the_range_of_a_float_is_refused() -> None:
     assert list(faults({"aNumber": 10**400})) == ["$.aNumber"]
 
 
-def test_unknown_fields_are_ignored_on_the_wire_and_named_in_a_file() -> None:
+def test_unknown_fields_are_ignored_on_the_wire_and_refused_in_a_file() -> None:
     assert structure({"fromLater": 1}) == Outer()
     with pytest.raises(InvalidInputError, match="from_later"):
         validation.structure(config, {"from_later": 1}, Outer)
 
 
-def test_any_is_passed_through_untouched() -> None:
+def test_any_is_passed_through_unchanged() -> None:
     value = {"jsonrpc": "2.0", "snake_case": [{"id": None}]}
     assert structure({"anything": value}).anything is value
     assert wire.unstructure(Outer(anything=value))["anything"] is value
 
 
-def test_names_travel_in_camel_case_and_an_omitted_default_does_not_travel() -> None:
+def test_json_names_are_camel_case_and_omit_if_default_is_respected() -> None:
     sent = wire.unstructure(Outer(some_inner=[Inner(some_flag=True)]))
     assert sent["someInner"] == [{"someFlag": True}]
     assert "anything" not in sent
 
 
-def test_faults_are_told_from_where_the_value_stands() -> None:
+def test_prefixed_moves_every_fault_below_a_path() -> None:
     inner = InvalidInputError(Fault("$.content", "is required"), Fault("$", "is odd"))
-    assert [fault.path for fault in inner.under("$.events[2].data").faults] == [
+    assert [fault.path for fault in inner.prefixed("$.events[2].data").faults] == [
         "$.events[2].data.content",
         "$.events[2].data",
     ]

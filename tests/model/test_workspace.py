@@ -30,7 +30,7 @@ def test_a_folder_without_a_repository_is_its_own_workspace(tmp_path: Path) -> N
     )
 
 
-def test_the_git_root_is_the_nearest_folder_above_that_holds_git(repository: Path) -> None:
+def test_the_git_root_is_the_nearest_folder_with_a_dot_git(repository: Path) -> None:
     deep = repository / "src" / "a" / "b"
     deep.mkdir(parents=True)
     for directory in (repository, repository / "src", deep):
@@ -41,7 +41,7 @@ def test_the_git_root_is_the_nearest_folder_above_that_holds_git(repository: Pat
         )
 
 
-def test_a_repository_inside_a_repository_is_its_own_root(repository: Path) -> None:
+def test_a_nested_repository_is_its_own_root(repository: Path) -> None:
     inner = repository / "src" / "inner"
     inner.mkdir()
     git(inner, "init", "--quiet")
@@ -49,7 +49,7 @@ def test_a_repository_inside_a_repository_is_its_own_root(repository: Path) -> N
     assert resolve_workspace(str(repository / "src")).git_root == str(repository)
 
 
-def test_links_and_roundabout_paths_are_made_real(repository: Path, tmp_path: Path) -> None:
+def test_symlinks_and_dot_segments_are_resolved(repository: Path, tmp_path: Path) -> None:
     link = tmp_path / "link"
     link.symlink_to(repository / "src")
     real = resolve_workspace(str(repository / "src"))
@@ -89,9 +89,7 @@ def test_a_submodule_is_its_own_root_and_its_own_repository(
     "content",
     [b"", b"not git's", b"gitdir: /no/such/place", b"gitdir: \0", b"gitdir: \xff", b"\xff"],
 )
-def test_a_git_file_that_says_nothing_useful_still_makes_a_root(
-    tmp_path: Path, content: bytes
-) -> None:
+def test_an_invalid_git_file_still_marks_a_root(tmp_path: Path, content: bytes) -> None:
     directory = Path(os.path.realpath(tmp_path))
     (directory / ".git").write_bytes(content)
     workspace = resolve_workspace(str(directory))
@@ -100,7 +98,7 @@ def test_a_git_file_that_says_nothing_useful_still_makes_a_root(
     workspace.git_common_dir.encode()
 
 
-def test_leaked_git_variables_and_a_missing_git_change_nothing(
+def test_git_variables_and_a_missing_git_program_have_no_effect(
     repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = resolve_workspace(str(repository / "src"))
@@ -115,7 +113,7 @@ def test_a_relative_path_is_refused(path: str) -> None:
         resolve_workspace(path)
 
 
-def test_what_is_missing_or_no_folder_is_refused(tmp_path: Path) -> None:
+def test_a_missing_path_or_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(InvalidWorkspaceError, match="does not exist"):
         resolve_workspace(str(tmp_path / "missing"))
@@ -125,12 +123,12 @@ def test_what_is_missing_or_no_folder_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", ["/a\0b", "/half \ud83d"])
-def test_a_path_that_no_folder_can_have_is_refused(path: str) -> None:
+def test_an_impossible_path_is_refused(path: str) -> None:
     with pytest.raises(InvalidWorkspaceError):
         resolve_workspace(path)
 
 
-def test_a_link_that_leads_to_itself_is_refused(tmp_path: Path) -> None:
+def test_a_symlink_loop_is_refused(tmp_path: Path) -> None:
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
     with pytest.raises(InvalidWorkspaceError):
         resolve_workspace(str(tmp_path / "loop"))
@@ -146,6 +144,6 @@ def test_a_path_that_is_not_utf_8_is_refused(tmp_path: Path) -> None:
         resolve_workspace(os.fsdecode(path))
 
 
-def test_a_folder_that_is_gone_can_still_be_located(repository: Path) -> None:
+def test_a_deleted_folder_can_be_located(repository: Path) -> None:
     gone = locate_workspace(str(repository / "gone"))
     assert (gone.directory, gone.git_root) == (str(repository / "gone"), str(repository))

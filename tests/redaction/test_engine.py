@@ -1,4 +1,4 @@
-"""Secrets are masked before they are written; nothing else is touched."""
+"""Secrets are masked before they are written; nothing else changes."""
 
 import json
 import os
@@ -14,10 +14,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from segue.redaction import engine
-from segue.redaction.engine import RULES, Rule
+from segue.redaction.engine import mask
+from segue.redaction.rules import RULES, Rule
 from segue.startup.settings import config_file
-from tests.bench.redacting import HOSTILE, cost, filled, finds
+from tests.bench.redaction import HOSTILE, cost, filled, finds
 from tests.conftest import StartClient
 from tests.secret_samples import (
     AROUND,
@@ -31,16 +31,16 @@ from tests.secret_samples import (
     some,
 )
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 STANDARD_LIBRARY = Path(sysconfig.get_paths()["stdlib"])
 TOKEN = "ghp_" + "Ab3" * 12
 
 
 def masked(value: Any) -> Any:
-    return engine.mask(value, json.dumps(value))
+    return mask(value, json.dumps(value))
 
 
-# What is found
+# -- secrets -----------------------------------------------------------------------------------
 
 
 def test_500_secrets_of_more_than_40_kinds_are_found() -> None:
@@ -55,11 +55,11 @@ def test_each_kind_is_found_alone_and_in_a_sentence(kind: str) -> None:
     make, around = AROUND[kind] if kind in AROUND else (TOKENS[kind], "{}")
     secret = make(Random(7))
     for context in ("{}", "It is {} here", '{"value": "{}"}'):
-        text = context.replace("{}", around.replace("{}", secret))
-        assert is_hidden(Leak(kind, secret, text), masked(text))
+        string = context.replace("{}", around.replace("{}", secret))
+        assert is_hidden(Leak(kind, secret, string), masked(string))
 
 
-def test_every_rule_finds_something_of_its_own() -> None:
+def test_every_rule_is_exercised_by_a_generated_secret() -> None:
     found = {
         name
         for leak in leaks(seed=3, count=10 * len(KINDS))
@@ -77,11 +77,11 @@ RARE = {
     "sentry-token",
     "tailscale-key",
 }
-"""What is not generated here: scanners agree on its shape, but no provider describes it."""
+"""Not generated here: scanners agree on the shape, but no provider documents it."""
 
 
 @pytest.mark.parametrize(
-    ("text", "expected"),
+    ("string", "expected"),
     [
         (f"Use {TOKEN}, please", "Use [redacted:github-token:{}], please"),
         ("postgresql://app:hunter2@db/app", "postgresql://app:[redacted:url-password]@db/app"),
@@ -99,17 +99,17 @@ RARE = {
         ("DB_PASSWORD='hunter2!x'", "DB_PASSWORD='[redacted:env-secret]'"),
     ],
 )
-def test_only_the_secret_is_replaced(text: str, expected: str) -> None:
-    assert masked(text) == expected.replace("{}", fingerprint_of(masked(TOKEN)))
+def test_only_the_secret_is_replaced(string: str, expected: str) -> None:
+    assert masked(string) == expected.replace("{}", fingerprint_of(masked(TOKEN)))
 
 
-def fingerprint_of(mask: str) -> str:
-    found = re.fullmatch(r"\[redacted:[a-z0-9-]+:([0-9a-f]{8})\]", mask)
+def fingerprint_of(masked_secret: str) -> str:
+    found = re.fullmatch(r"\[redacted:[a-z0-9-]+:([0-9a-f]{8})\]", masked_secret)
     assert found is not None
     return found[1]
 
 
-def test_a_name_that_tells_masks_the_value_under_it() -> None:
+def test_a_key_that_names_a_secret_masks_its_value() -> None:
     secret = some(Random(1), "abcdefABCDEF0123456789+/", 40)
     data = {"env": {"AWS_SECRET_ACCESS_KEY": secret, "DB_PASSWORD": "hunter2x", "USER": "hunter2x"}}
     env = masked(data)["env"]
@@ -118,11 +118,11 @@ def test_a_name_that_tells_masks_the_value_under_it() -> None:
     assert env["USER"] == "hunter2x"
 
 
-def test_a_private_key_is_masked_whole_on_several_lines_on_one_and_cut_off() -> None:
+def test_a_private_key_is_masked_multiline_escaped_and_truncated() -> None:
     key = TOKENS["RSA key"](Random(2))
-    for text in (key, key.replace("\n", "\\n"), key.replace("\n", "\r\n")):
+    for string in (key, key.replace("\n", "\\n"), key.replace("\n", "\r\n")):
         assert re.fullmatch(
-            r"before \[redacted:private-key:\w{8}\] after", masked(f"before {text} after")
+            r"before \[redacted:private-key:\w{8}\] after", masked(f"before {string} after")
         )
     cut = "\n".join(key.splitlines()[:6])
     assert re.fullmatch(
@@ -130,11 +130,11 @@ def test_a_private_key_is_masked_whole_on_several_lines_on_one_and_cut_off() -> 
     )
 
 
-# What is left alone
+# -- everything else ---------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    "text",
+    "string",
     [
         "call_9bYvX2hQ0Z1uJr8wK3LmNoPq",
         "toolu_01A09q90qw90lq917835lq9",
@@ -158,11 +158,11 @@ def test_a_private_key_is_masked_whole_on_several_lines_on_one_and_cut_off() -> 
         "SK and AKIA and eyJ and sk- and ghp_ and xoxb- and :// and :AA and Q~",
     ],
 )
-def test_what_only_looks_like_one_is_left_alone(text: str) -> None:
-    assert masked(text) is text
+def test_lookalikes_are_not_masked(string: str) -> None:
+    assert masked(string) is string
 
 
-def test_in_1000_clean_lines_there_is_at_most_one_false_hit() -> None:
+def test_at_most_one_false_positive_in_1000_clean_lines() -> None:
     files = random.Random(5).sample(sorted(STANDARD_LIBRARY.glob("*.py")), 80)
     files += [
         path
@@ -183,76 +183,80 @@ json_values = st.recursive(
 
 
 @given(json_values)
-def test_without_a_secret_the_very_value_comes_back(value: Any) -> None:
+def test_a_value_without_a_secret_is_returned_itself(value: Any) -> None:
     assert masked(value) is value
 
 
 def test_only_strings_are_changed_and_keys_are_kept() -> None:
     value = {TOKEN: 1, "a": [True, None, 1.5, 10**40, {"b": TOKEN}], "c": "\ud83d\0 " + TOKEN}
-    mask = masked(TOKEN)
+    hidden = masked(TOKEN)
     after = masked(value)
-    assert after == {TOKEN: 1, "a": [True, None, 1.5, 10**40, {"b": mask}], "c": "\ud83d\0 " + mask}
+    assert after == {
+        TOKEN: 1,
+        "a": [True, None, 1.5, 10**40, {"b": hidden}],
+        "c": "\ud83d\0 " + hidden,
+    }
     assert list(after) == list(value)
     assert after["a"][0] is True
 
 
-def test_a_value_of_the_greatest_depth_is_masked() -> None:
+def test_a_value_of_maximum_depth_is_masked() -> None:
     value: Any = TOKEN
     for _ in range(128):
         value = [{"a": value}]
     assert TOKEN not in json.dumps(masked(value))
 
 
-# The mask
+# -- masks -------------------------------------------------------------------------------------
 
 
-def test_the_same_secret_gets_the_same_mask_and_another_another() -> None:
+def test_masks_are_equal_for_equal_secrets_only() -> None:
     assert masked(f"{TOKEN} {TOKEN}") == f"{masked(TOKEN)} {masked(TOKEN)}"
     assert masked(TOKEN) != masked(TOKEN[:-1] + "z")
 
 
-def test_what_a_person_may_have_chosen_gets_no_fingerprint() -> None:
+def test_passwords_get_no_fingerprint() -> None:
     one, other = (masked(f"ftp://someone:{word}@host") for word in ("hunter2", "letmein"))
     assert one == other == "ftp://someone:[redacted:url-password]@host"
 
 
 MADE = list(leaks(seed=6, count=4 * len(KINDS)))
-PIECES = st.sampled_from([text for leak in MADE for text in (leak.text, leak.secret)])
+PIECES = st.sampled_from([string for leak in MADE for string in (leak.text, leak.secret)])
 GLUE = st.sampled_from(["", " ", "\n", "-", "_", ".", "@", ":", "://", "=", "/", "TOKEN=", "\\n"])
 
 
 @given(st.lists(st.tuples(PIECES, GLUE), min_size=1, max_size=6))
 @settings(max_examples=200, deadline=None)
-def test_masking_twice_is_masking_once(pieces: list[tuple[str, str]]) -> None:
+def test_masking_is_idempotent(pieces: list[tuple[str, str]]) -> None:
     once = masked("".join(piece + glue for piece, glue in pieces))
     assert masked(once) == once
 
 
-def test_every_mask_is_masked_already() -> None:
+def test_masks_are_not_masked_again() -> None:
     for rule in RULES:
-        for mask in (f"[redacted:{rule.name}]", f"[redacted:{rule.name}:0123abcd]"):
+        for hidden in (f"[redacted:{rule.name}]", f"[redacted:{rule.name}:0123abcd]"):
             for context in CONTEXTS:
                 for around in ("{}", *(around for _, around in AROUND.values())):
-                    text = context.replace("{}", around.replace("{}", mask))
-                    assert masked(text) == text
+                    string = context.replace("{}", around.replace("{}", hidden))
+                    assert masked(string) == string
 
 
-# What it costs
+# -- cost --------------------------------------------------------------------------------------
 
 
 KEYWORDS = [keyword for rule in RULES for keyword in rule.keywords]
 
 
-@pytest.mark.parametrize("text", [filled(unit) for unit in HOSTILE], ids=range(len(HOSTILE)))
-def test_hostile_text_costs_no_more_than_its_length(text: str) -> None:
-    """10 ms in 64 KiB is what `tests/bench/redacting.py` holds; here, that nothing grows faster."""
-    assert cost(finds, text * 4) < 10 * cost(finds, text) + 0.05
-    assert cost(finds, text) < 0.25
+@pytest.mark.parametrize("string", [filled(unit) for unit in HOSTILE], ids=range(len(HOSTILE)))
+def test_hostile_input_takes_linear_time(string: str) -> None:
+    """The benchmark of redaction holds 10 ms for 64 KiB; here, only the growth is checked."""
+    assert cost(finds, string * 4) < 10 * cost(finds, string) + 0.05
+    assert cost(finds, string) < 0.25
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name)
-def test_a_pattern_matches_nothing_without_its_keyword(rule: Rule) -> None:
-    """Else what is found would depend on what else is in the event."""
+def test_every_match_contains_a_keyword(rule: Rule) -> None:
+    """Otherwise the result would depend on what else is in the event."""
     compiled = re.compile(rule.pattern, re.ASCII)
     for leak in leaks(seed=4, count=4 * len(KINDS)):
         for match in compiled.finditer(leak.text):
@@ -260,19 +264,19 @@ def test_a_pattern_matches_nothing_without_its_keyword(rule: Rule) -> None:
             assert not rule.is_word or (len(match[0]) >= 20 and len(match[0].split()) == 1)
 
 
-def test_keywords_are_found_in_json_as_they_are_written() -> None:
+def test_keywords_need_no_json_escapes() -> None:
     assert [keyword for keyword in KEYWORDS if json.dumps(keyword) != f'"{keyword}"'] == []
 
 
-# The wire
+# -- the wire ----------------------------------------------------------------------------------
 
 
 def on_disk(folder: Path) -> bytes:
     return b"".join(path.read_bytes() for path in folder.rglob("*") if path.is_file())
 
 
-def leak_everywhere(client: Any) -> str:
-    """Say a secret in every place that holds text; return the session's id."""
+def store_secrets(client: Any) -> str:
+    """Send a secret in every place that is redacted; return the session's id."""
     opened = client.request("session/open")["session"]["sessionId"]
     for number, data in enumerate(({"content": f"{TOKEN} is mine"}, {"content": f"a {TOKEN}"})):
         event = {"id": str(number), "type": ["user_message", "plan"][number], "data": data}
@@ -282,9 +286,9 @@ def leak_everywhere(client: Any) -> str:
     return str(opened)
 
 
-def test_a_secret_is_in_no_file_of_the_store(start: StartClient, database: Path) -> None:
+def test_no_file_of_the_store_contains_a_secret(start: StartClient, database: Path) -> None:
     client = start()
-    session_id = leak_everywhere(client)
+    session_id = store_secrets(client)
     title = client.request("session/open", {"sessionId": session_id})["session"]["title"]
     assert title == f"{masked(TOKEN)} is mine"
     value = client.request("session/getMetadata", {"sessionId": session_id, "key": "k"})["value"]
@@ -295,9 +299,7 @@ def test_a_secret_is_in_no_file_of_the_store(start: StartClient, database: Path)
     assert masked(TOKEN).encode() in on_disk(database.parent)
 
 
-def test_a_secret_said_before_the_first_event_is_in_no_file(
-    start: StartClient, database: Path
-) -> None:
+def test_no_file_contains_a_secret_of_deferred_metadata(start: StartClient, database: Path) -> None:
     client = start()
     session_id = client.request("session/open")["session"]["sessionId"]
     params = {"sessionId": session_id, "key": "k", "value": TOKEN}
@@ -311,19 +313,19 @@ def test_a_secret_said_before_the_first_event_is_in_no_file(
 
 
 @pytest.mark.parametrize("how", ["environment", "file"])
-def test_off_stores_what_was_said(start: StartClient, database: Path, how: str) -> None:
+def test_redact_off_stores_secrets_unchanged(start: StartClient, database: Path, how: str) -> None:
     if how == "file":
         config_file().parent.mkdir(parents=True)
         config_file().write_text('redact = "off"\n')
     client = start(**({"SEGUE_REDACT": "off"} if how == "environment" else {}))
-    session_id = leak_everywhere(client)
+    session_id = store_secrets(client)
     events = client.request("session/events", {"sessionId": session_id})["events"]
     assert [event["data"]["content"] for event in events] == [f"{TOKEN} is mine", f"a {TOKEN}"]
     client.shutdown()
     assert TOKEN.encode() in on_disk(database.parent)
 
 
-def test_a_retry_of_what_was_masked_is_a_duplicate(start: StartClient) -> None:
+def test_a_retry_of_a_masked_event_is_a_duplicate(start: StartClient) -> None:
     client = start()
     session_id = client.request("session/open")["session"]["sessionId"]
     event = {"id": "e1", "type": "user_message", "data": {"content": f"{TOKEN} ftp://a:b1@c"}}
@@ -334,12 +336,12 @@ def test_a_retry_of_what_was_masked_is_a_duplicate(start: StartClient) -> None:
     again = start()
     opened = again.request("session/open", {"sessionId": session_id})
     assert again.request("session/append", params)["duplicates"] == 1
-    # So is what was read back and is sent as it was read.
+    # So is the masked event itself, as it was read.
     event["data"] = opened["events"][0]["data"]
     assert again.request("session/append", params)["duplicates"] == 1
 
 
-def test_ids_are_never_touched(start: StartClient) -> None:
+def test_ids_are_never_masked(start: StartClient) -> None:
     client = start()
     session_id = client.request("session/open")["session"]["sessionId"]
     params = {"sessionId": session_id, "serverSessionId": TOKEN}
@@ -353,7 +355,7 @@ def test_ids_are_never_touched(start: StartClient) -> None:
     assert [(event["id"], event["type"]) for event in page["events"]] == [(TOKEN, TOKEN)]
 
 
-def test_a_call_and_its_result_still_belong_together() -> None:
+def test_a_tool_call_and_its_result_keep_equal_ids() -> None:
     call, result = masked({"id": TOKEN, "name": "sh"}), masked({"tool_use_id": TOKEN})
     assert call["id"] == result["tool_use_id"]
 
@@ -361,7 +363,9 @@ def test_a_call_and_its_result_still_belong_together() -> None:
 def test_a_start_does_not_load_the_rules(tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text(
         "import atexit, sys\n"
-        "atexit.register(lambda: sys.stderr.write(str('segue.redact' in sys.modules)))\n"
+        "def is_loaded():\n"
+        "    return any(name.startswith('segue.redaction') for name in sys.modules)\n"
+        "atexit.register(lambda: sys.stderr.write(str(is_loaded())))\n"
     )
     done = subprocess.run(
         [sys.executable, "-m", "segue", "lsp"],
@@ -375,12 +379,12 @@ def test_a_start_does_not_load_the_rules(tmp_path: Path) -> None:
     assert done.stderr == "False"
 
 
-# The documents
+# -- documentation -----------------------------------------------------------------------------
 
 
 def test_every_rule_is_documented() -> None:
-    text = (ROOT / "server" / "REDACTION.md").read_text()
-    rows = re.findall(r"^\| `([a-z0-9-]+)` \| (.*?) \| (.*?) \| (yes|no) \|$", text, re.M)
+    document = (ROOT / "server" / "REDACTION.md").read_text()
+    rows = re.findall(r"^\| `([a-z0-9-]+)` \| (.*?) \| (.*?) \| (yes|no) \|$", document, re.M)
     assert rows == [documented(rule) for rule in RULES]
 
 

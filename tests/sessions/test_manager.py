@@ -7,9 +7,10 @@ import pytest
 
 from segue.model.errors import HeadMoved, SessionArchived, SessionNotFound, StorageUnavailable
 from segue.model.events import Event
-from segue.model.records import AppendResult, Batch, now
+from segue.model.records import AppendResult, now
 from segue.model.validation import InvalidInputError
-from segue.sessions.manager import SessionManager, ago, boundary_note
+from segue.sessions.boundary import ago, boundary_note
+from segue.sessions.manager import SessionManager
 from segue.store.service import SessionService
 from segue.store.sqlite.service import LocalSessionService
 from tests.factories import (
@@ -55,7 +56,7 @@ class Recording:
 
 def failing(service: SessionService, *methods: str) -> SessionService:
     wrapper: Any = Failing(service, *methods)
-    return wrapper  # type: ignore[no-any-return]
+    return wrapper  # type: ignore[no-any-return]  # it stands in for one
 
 
 async def stored_ids(service: SessionService) -> list[str]:
@@ -73,7 +74,7 @@ async def test_a_new_session_is_not_stored_before_its_first_event(
     await manager.set_metadata("key", 1)
     await manager.persist_events([])
     await manager.archive()
-    assert ((await manager.look())[1]).events == ()
+    assert ((await manager.snapshot())[1]).events == ()
     assert not manager.stored
     assert await stored_ids(service) == []
 
@@ -149,7 +150,7 @@ async def test_only_what_is_new_may_be_persisted_too(service: LocalSessionServic
 async def test_after_a_failure_the_next_call_goes_on_from_there(
     service: LocalSessionService, whole: bool
 ) -> None:
-    manager = SessionManager.create_new(failing(service, "append_batches"), place())
+    manager = SessionManager.create_new(failing(service, "append_events"), place())
     first, *rest = (said(str(number)) for number in range(4))
     await manager.persist_events([first])
     with pytest.raises(StorageUnavailable):
@@ -182,13 +183,16 @@ async def test_calls_that_are_made_at_once_take_effect_in_their_order(
     assert await contents(service, manager.session_id) == words
 
 
-async def test_a_batch_that_is_refused_leaves_the_session_to_the_next(
+async def test_a_refused_first_append_leaves_the_session_to_the_next(
     service: LocalSessionService,
 ) -> None:
     manager = SessionManager.create_new(service, place())
-    batches = [Batch(events=[said("no")], parent_id="nobody"), Batch(events=[said("yes")])]
-    batches.append(Batch(events=[said("and more")]))
-    refused, stored, _ = await manager.persist_batches(batches)
+    refused, stored, _ = await asyncio.gather(
+        manager.persist_events([said("no")], parent_id="nobody"),
+        manager.persist_events([said("yes")]),
+        manager.persist_events([said("and more")]),
+        return_exceptions=True,
+    )
     assert isinstance(refused, HeadMoved)
     assert isinstance(stored, AppendResult)
     assert await contents(service, manager.session_id) == ["yes", "and more"]
@@ -218,7 +222,7 @@ async def test_another_windows_events_are_never_appended_to_unseen(
         with pytest.raises(HeadMoved) as moved:
             await manager.persist_events([said("unseen")])
         assert moved.value.head == theirs.id
-    await manager.look()
+    await manager.snapshot()
     await manager.persist_events([said("seen")])
     assert await contents(service, manager.session_id) == ["mine", "theirs", "seen"]
 
@@ -284,7 +288,7 @@ async def test_the_boundary_waits_for_the_append_that_succeeds(
     service: LocalSessionService,
 ) -> None:
     id = await store(service, said("one"))
-    manager = await SessionManager.resume(failing(service, "append_batches"), id, place())
+    manager = await SessionManager.resume(failing(service, "append_events"), id, place())
     with pytest.raises(StorageUnavailable):
         await manager.persist_events([said("two")])
     assert manager.boundary is not None
@@ -388,7 +392,7 @@ async def test_looking_at_a_deferred_session_asks_no_store(service: LocalSession
     recording: Any = Recording(service)
     manager = SessionManager.create_new(recording, place("/repo/src", "/repo"))
     await manager.persist_server_session_id("remote-1")
-    session, page = await manager.look()
+    session, page = await manager.snapshot()
     assert page.events == ()
     assert (session.id, session.head, session.event_count) == (manager.session_id, None, 0)
     assert (session.directory, session.git_root) == ("/repo/src", "/repo")

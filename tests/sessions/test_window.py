@@ -1,5 +1,5 @@
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
@@ -12,8 +12,8 @@ from segue.model.errors import (
     SessionNotFound,
     SessionNotOpen,
 )
-from segue.model.records import AppendResult
-from segue.sessions.window import Mode, Window
+from segue.model.records import AppendResult, Mode
+from segue.sessions.window import Window
 from segue.store.service import SessionService
 from segue.store.sqlite.service import LocalSessionService
 from tests.factories import (
@@ -22,6 +22,7 @@ from tests.factories import (
     counted,
     make_older,
     place,
+    queued_together,
     said,
     store,
 )
@@ -29,15 +30,19 @@ from tests.factories import (
 OpenWindow = Callable[..., Window]
 
 
+def open_service_of(service: SessionService) -> Callable[[], Awaitable[SessionService]]:
+    async def open_service() -> SessionService:
+        return service
+
+    return open_service
+
+
 @pytest.fixture
 def open_window(service: LocalSessionService) -> OpenWindow:
     """Open windows on the one store: `open_window()`, `open_window(continue_minutes=0)`."""
 
-    async def open_service() -> SessionService:
-        return service
-
     def make(continue_minutes: float = 60) -> Window:
-        return Window(open_service, continue_minutes)
+        return Window(open_service_of(service), continue_minutes)
 
     return make
 
@@ -264,11 +269,25 @@ async def test_appends_that_wait_together_are_stored_by_one_commit(
 ) -> None:
     id = (await window.open(place())).session.id
     await window.append(id, [said("first")])
+    words = [str(number) for number in range(64)]
     async with counted(service) as statements:
-        words = [str(number) for number in range(64)]
-        await asyncio.gather(*(window.append(id, [said(word)]) for word in words))
-    assert statements.count("COMMIT") == 2, "one for the first, one for those that waited"
+        await queued_together(service, *(window.append(id, [said(word)]) for word in words))
+    assert statements.count("COMMIT") == 1
     assert await contents(service, id) == ["first", *words]
+
+
+async def test_appends_to_two_sessions_that_wait_together_share_a_commit(
+    window: Window, service: LocalSessionService
+) -> None:
+    ids = [(await window.open(place(), mode="new")).session.id for _ in range(2)]
+    for id in ids:
+        await window.append(id, [said("first")])
+    async with counted(service) as statements:
+        appends = [window.append(id, [said(word)]) for word in "abc" for id in ids]
+        await queued_together(service, *appends)
+    assert statements.count("COMMIT") == 1
+    for id in ids:
+        assert await contents(service, id) == ["first", *"abc"]
 
 
 async def test_each_append_of_many_has_its_own_answer(
@@ -447,36 +466,44 @@ async def test_the_store_is_opened_when_it_is_first_needed_and_once(database: Pa
     await window.close()
 
 
-# Whose answer cannot be taken yet
+# Backpressure
 
 
-async def test_a_turn_waits_until_its_answer_can_be_taken(window: Window) -> None:
+async def test_a_request_waits_until_its_response_can_be_buffered(
+    service: LocalSessionService,
+) -> None:
+    has_capacity = asyncio.Event()
+    has_capacity.set()
+
+    async def wait_for_capacity() -> None:
+        await has_capacity.wait()
+
+    window = Window(open_service_of(service), 60, before_request=wait_for_capacity)
     session = (await window.open(place())).session.id
-    heard = asyncio.Event()
-
-    async def ready() -> None:
-        await heard.wait()
-
-    window.ready = ready
-    turns = [asyncio.create_task(window.append(session, [said(name)])) for name in ("one", "two")]
-    done, _ = await asyncio.wait(turns, timeout=0.1)
+    has_capacity.clear()
+    appends = [asyncio.create_task(window.append(session, [said(name)])) for name in ("one", "two")]
+    done, _ = await asyncio.wait(appends, timeout=0.1)
     assert not done
 
-    heard.set()
+    has_capacity.set()
 
-    assert [(await turn).event_count for turn in turns] == [1, 2]
+    assert [(await append).event_count for append in appends] == [1, 2]
 
 
-async def test_a_turn_that_is_refused_has_no_effect_and_is_the_next_ones(window: Window) -> None:
+async def test_a_request_that_is_refused_before_it_begins_has_no_effect(
+    service: LocalSessionService,
+) -> None:
+    refuses = False
+
+    async def before_request() -> None:
+        if refuses:
+            raise NothingToResume("refused")
+
+    window = Window(open_service_of(service), 60, before_request=before_request)
     session = (await window.open(place())).session.id
-    free = window.ready
-
-    async def refuse() -> None:
-        raise NothingToResume("refused")
-
-    window.ready = refuse
+    refuses = True
     with pytest.raises(NothingToResume):
         await window.append(session, [said("one")])
-    window.ready = free
+    refuses = False
 
     assert (await asyncio.wait_for(window.append(session, [said("two")]), 5)).event_count == 1

@@ -13,10 +13,10 @@ DESCRIBE = """
 import collections.abc, enum, inspect, json, re, sys
 import attrs
 if "lazy" in sys.argv:
-    from segue.lsp import lazy_types
-    lazy_types.install()
+    from segue.startup import lazy_lsp_types
+    lazy_lsp_types.install()
 from lsprotocol import types
-assert (type(types).__name__ == "LazyTypes") is ("lazy" in sys.argv)
+assert (type(types).__name__ == "LazyTypesModule") is ("lazy" in sys.argv)
 
 def text(value):
     return re.sub(" at 0x[0-9a-f]+", "", repr(value))
@@ -64,7 +64,7 @@ def run(program: str, *arguments: str) -> Any:
     return json.loads(ended.stdout)
 
 
-def test_every_name_means_what_it_means_in_the_real_module() -> None:
+def test_every_name_is_as_in_the_real_module() -> None:
     real, lazy = run(DESCRIBE), run(DESCRIBE, "lazy")
 
     assert len(real) > 600
@@ -76,8 +76,8 @@ def test_every_name_means_what_it_means_in_the_real_module() -> None:
 CONVERT = """
 import json, sys
 if "lazy" in sys.argv:
-    from segue.lsp import lazy_types
-    lazy_types.install()
+    from segue.startup import lazy_lsp_types
+    lazy_lsp_types.install()
 from lsprotocol import converters, types
 converter = converters.get_converter()
 given = {"processId": 1, "rootUri": None, "capabilities": {"general": {"positionEncodings": ["x"]}},
@@ -94,8 +94,8 @@ def test_messages_are_converted_as_with_the_real_module() -> None:
 
 OTHER_NAMES = """
 import json, sys
-from segue.lsp import lazy_types
-lazy_types.install()
+from segue.startup import lazy_lsp_types
+lazy_lsp_types.install()
 from lsprotocol import types
 missing = []
 for name in ("Nothing", "__path__", "_hidden"):
@@ -110,17 +110,17 @@ json.dump([len(missing), "lsprotocol.types" in missing[0], same], sys.stdout)
 """
 
 
-def test_a_name_that_is_none_is_an_attribute_error() -> None:
+def test_an_unknown_name_is_an_attribute_error() -> None:
     assert run(OTHER_NAMES) == [3, True, True]
 
 
 COUNT = """
 import sys
-from segue.lsp import lazy_types
-lazy_types.install()
+from segue.startup import lazy_lsp_types
+lazy_lsp_types.install()
 module = sys.modules["lsprotocol.types"]
 names = len(module._spans)
-from segue.__main__ import serve
+from segue.startup.compose import serve
 code = serve([])
 sys.stderr.write(f"built {names - len(module._spans)} of {names}")
 sys.exit(code)
@@ -155,7 +155,7 @@ def unexpected(self, path):
     source = json.loads(os.environ["SOURCE"])
     return None if source is None else source.encode()
 SourceFileLoader.get_data = unexpected
-from segue.__main__ import serve
+from segue.startup.compose import serve
 code = serve([])
 from lsprotocol import types
 assert type(types).__name__ == "module"
@@ -175,7 +175,7 @@ sys.exit(code)
         "class Position:\n    pass\n",
     ],
 )
-def test_where_the_source_is_not_as_expected_the_real_module_is_used(
+def test_an_unexpected_source_falls_back_to_the_real_module(
     tmp_path: Path, source: str | None
 ) -> None:
     environment = {"SOURCE": json.dumps(source)}

@@ -19,7 +19,7 @@ def config() -> Path:
     return path
 
 
-def test_without_any_setting_the_users_data_directory_is_used() -> None:
+def test_the_default_database_is_in_the_data_directory() -> None:
     assert load_settings(environment={}) == Settings(
         database=str(data_directory() / "sessions.db"),
         continue_minutes=60,
@@ -28,11 +28,11 @@ def test_without_any_setting_the_users_data_directory_is_used() -> None:
     )
 
 
-def test_the_command_line_comes_before_the_environment_and_that_before_the_file(
+def test_the_command_line_overrides_the_environment_which_overrides_the_file(
     config: Path,
 ) -> None:
-    text = 'database = "/file.db"\ncontinue_minutes = 1\nlog = "error"\nredact = "off"\n'
-    config.write_text(text)
+    content = 'database = "/file.db"\ncontinue_minutes = 1\nlog = "error"\nredact = "off"\n'
+    config.write_text(content)
     assert load_settings(environment={}) == Settings(
         database="/file.db", continue_minutes=1, log="error", redact="off"
     )
@@ -51,7 +51,7 @@ def test_the_command_line_comes_before_the_environment_and_that_before_the_file(
     )
 
 
-def test_what_a_layer_leaves_out_the_one_beneath_it_says(config: Path) -> None:
+def test_a_setting_that_a_source_omits_comes_from_the_next_source(config: Path) -> None:
     config.write_text("continue_minutes = 5")
     settings = load_settings({"database": None, "log": None}, {"SEGUE_DATABASE": "/environment.db"})
     assert settings == Settings(database="/environment.db", continue_minutes=5, log="warning")
@@ -59,7 +59,7 @@ def test_what_a_layer_leaves_out_the_one_beneath_it_says(config: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "named"),
+    ("content", "named"),
     [
         ("continue_minutes = '5'", "continue_minutes"),
         ("continue_minutes = true", "continue_minutes"),
@@ -73,8 +73,8 @@ def test_what_a_layer_leaves_out_the_one_beneath_it_says(config: Path) -> None:
         ("not toml", "config.toml"),
     ],
 )
-def test_a_wrong_setting_in_the_file_is_named(config: Path, text: str, named: str) -> None:
-    config.write_text(text)
+def test_a_wrong_setting_in_the_file_is_named(config: Path, content: str, named: str) -> None:
+    config.write_text(content)
     with pytest.raises(SettingsError, match=named) as error:
         load_settings(environment={})
     assert str(config) in str(error.value)
@@ -122,7 +122,7 @@ def test_a_path_is_made_absolute_when_it_is_read(
     assert load_settings({"database": ":memory:"}, {}).database == ":memory:"
 
 
-def test_nothing_is_read_from_the_folder_that_is_open(
+def test_nothing_is_read_from_the_working_directory(
     repository: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("config.toml", "segue.toml", ".segue.toml", "pyproject.toml", ".env"):
@@ -131,8 +131,8 @@ def test_nothing_is_read_from_the_folder_that_is_open(
     assert load_settings(environment={}).database == str(data_directory() / "sessions.db")
 
 
-def test_a_path_in_the_settings_file_counts_from_that_file() -> None:
-    """From the working directory, a cloned repository could choose the database."""
+def test_a_path_in_the_settings_file_is_relative_to_that_file() -> None:
+    """If it were relative to the working directory, a cloned repository could choose it."""
     file = config_file()
     file.parent.mkdir(parents=True)
     file.write_text('database = "sessions.db"\n')
@@ -145,6 +145,6 @@ def test_a_relative_path_in_the_environment_is_refused() -> None:
 
 
 @pytest.mark.parametrize("path", ["/data//sessions.db", "/data/./sessions.db", "~/sessions.db"])
-def test_an_absolute_path_may_be_spelled_in_any_way(path: str) -> None:
+def test_an_absolute_path_is_normalized(path: str) -> None:
     expected = os.path.abspath(os.path.expanduser(path))
     assert load_settings(environment={"SEGUE_DATABASE": path}).database == expected

@@ -1,4 +1,4 @@
-"""What a server has loaded when it gives its first answers: all that its start is spent on."""
+"""The modules that a server has loaded at its first responses: they are most of its start time."""
 
 import json
 import os
@@ -12,7 +12,7 @@ import pytest
 from segue.cli.client import Client
 from segue.store.sqlite import driver
 
-FIRST_LIBRARIES = {
+LIBRARIES_AT_START = {
     "attr",
     "attrs",
     "cattrs",
@@ -23,9 +23,9 @@ FIRST_LIBRARIES = {
     "typing_extensions",  # of cattrs
     "uuid6",
 }
-"""All that is not Python's own and is loaded before `initialize` is answered."""
+"""The libraries that may be loaded before the response to `initialize`."""
 
-FIRST_OF_PYGLS = {
+PYGLS_AT_START = {
     "pygls",
     "pygls.constants",
     "pygls.exceptions",
@@ -36,40 +36,55 @@ FIRST_OF_PYGLS = {
     "pygls.server",
 }
 
-FIRST_OF_SEGUE = {
+SEGUE_AT_START = {
     "segue",
-    "segue.events",
-    "segue.lean",
     "segue.lsp",
     "segue.lsp.framing",
-    "segue.lsp.lazy_types",
-    "segue.lsp.lifetime",
-    "segue.lsp.protocol",
+    "segue.lsp.framing.reader",
+    "segue.lsp.framing.writer",
+    "segue.lsp.lifecycle",
     "segue.lsp.server",
     "segue.lsp.transport",
-    "segue.manager",
-    "segue.service",
-    "segue.settings",
-    "segue.strict",
-    "segue.window",
-    "segue.workspace",
+    "segue.model",
+    "segue.model.errors",
+    "segue.model.events",
+    "segue.model.json_text",
+    "segue.model.records",
+    "segue.model.validation",
+    "segue.model.workspace",
+    "segue.protocol",
+    "segue.protocol.messages",
+    "segue.protocol.methods",
+    "segue.sessions",
+    "segue.sessions.boundary",
+    "segue.sessions.manager",
+    "segue.sessions.resume",
+    "segue.sessions.window",
+    "segue.startup",
+    "segue.startup.compose",
+    "segue.startup.lazy_imports",
+    "segue.startup.lazy_lsp_types",
+    "segue.startup.settings",
+    "segue.store",
+    "segue.store.service",
 }
 
 SQLITE = driver.NAME
 
-FIRST_OF_THE_STORE = {
-    "segue.storage",
-    "segue.storage.chain",
-    "segue.storage.database",
-    "segue.storage.library",
-    "segue.storage.local",
-    "segue.storage.presence",
-    "segue.storage.rows",
-    "segue.storage.schema",
-    "segue.storage.turn",
+STORE_MODULES = {
+    "segue.store.sqlite",
+    "segue.store.sqlite.append",
+    "segue.store.sqlite.connection",
+    "segue.store.sqlite.driver",
+    "segue.store.sqlite.files",
+    "segue.store.sqlite.locks",
+    "segue.store.sqlite.queries",
+    "segue.store.sqlite.row_values",
+    "segue.store.sqlite.schema",
+    "segue.store.sqlite.service",
 }
 
-SPARED = {
+LEFT_OUT = {
     "_hashlib",
     "_ssl",
     "argparse",
@@ -95,35 +110,35 @@ SPARED = {
     "zipfile",
     "sqlite3" if SQLITE == "pysqlite3" else "pysqlite3",
 }
-"""What one of the libraries would load, or did once, and no start needs."""
+"""Modules that a library would load, or used to load, and a start does not need."""
 
-MOST_MODULES = 250
-"""Python's own counted in; their number differs by a few from version to version."""
+MAX_MODULES = 250
+"""With those of Python, whose number differs by a few from version to version."""
 
 
-WATCHED = """
+TRACED_SERVER = """
 import os, runpy, sys
 trace, write = sys.argv[1], os.write
-def watched(fd, data):
+def traced_write(fd, data):
     if bytes(data).startswith(b"Content-Length"):
         with open(trace, "a") as file:
             print(*sys.modules, file=file)
     return write(fd, data)
-os.write = watched
+os.write = traced_write
 sys.argv[:] = ["segue", "lsp", "--stdio"]
 runpy.run_module("segue", run_name="__main__", alter_sys=True)
 """
-"""The server, which says what it has loaded before each answer that it writes."""
+"""The server, which lists its loaded modules in a file before each response that it writes."""
 
 
 @pytest.fixture
 def steps(tmp_path: Path) -> list[set[str]]:
-    """Return what is loaded until `initialize` is answered, and from then to `session/open`.
+    """Return the modules loaded until `initialize` is answered, and then until `session/open` is.
 
-    Without what this environment, or a tool that watches it, loads into every process.
+    Those that this environment, or a tool that watches it, loads into every process are left out.
     """
     trace = tmp_path / "trace"
-    client = Client(tmp_path, command=[sys.executable, "-P", "-c", WATCHED, str(trace)])
+    client = Client(tmp_path, command=[sys.executable, "-P", "-c", TRACED_SERVER, str(trace)])
     client.initialize()
     client.request("session/open")
     assert client.shutdown() == 0
@@ -141,36 +156,36 @@ def within(modules: set[str], package: str) -> set[str]:
     return {name for name in modules if name.partition(".")[0] == package}
 
 
-def spared(modules: set[str]) -> set[str]:
-    """Return what of *modules* should not be there, parts of packages too."""
-    return {name for name in modules if any(f"{name}.".startswith(f"{each}.") for each in SPARED)}
+def left_out(modules: set[str]) -> set[str]:
+    """Return those of *modules* that are in LEFT_OUT, with their submodules."""
+    return {name for name in modules if any(f"{name}.".startswith(f"{each}.") for each in LEFT_OUT)}
 
 
-def test_initialize_is_answered_before_more_than_it_needs_is_loaded(
+def test_initialize_loads_only_what_it_needs(
     steps: list[set[str]],
 ) -> None:
     first, _ = steps
 
-    assert libraries(first) <= FIRST_LIBRARIES
-    assert within(first, "segue") == FIRST_OF_SEGUE
-    assert within(first, "pygls") == FIRST_OF_PYGLS
-    assert spared(first) == set()
-    assert len(first) < MOST_MODULES
+    assert libraries(first) <= LIBRARIES_AT_START
+    assert within(first, "segue") == SEGUE_AT_START
+    assert within(first, "pygls") == PYGLS_AT_START
+    assert left_out(first) == set()
+    assert len(first) < MAX_MODULES
 
 
-def test_the_first_session_loads_its_store_and_nothing_else(steps: list[set[str]]) -> None:
+def test_the_first_session_loads_only_its_store(steps: list[set[str]]) -> None:
     _, second = steps
 
     assert libraries(second) == {"aiosqlite", "segue", SQLITE} - {"sqlite3"}
-    assert within(second, "segue") == FIRST_OF_THE_STORE
-    assert spared(second) == set()
+    assert within(second, "segue") == STORE_MODULES
+    assert left_out(second) == set()
 
 
-LATER = """
+IMPORTED_LATER = """
 import json, sys
-from segue.lean import import_aiosqlite_on_pysqlite3, trim_imports
-from segue.lsp import lazy_types
-lazy_types.install()
+from segue.startup.lazy_imports import import_aiosqlite_on_pysqlite3, trim_imports
+from segue.startup import lazy_lsp_types
+lazy_lsp_types.install()
 trim_imports()
 import_aiosqlite_on_pysqlite3()
 found = {}
@@ -210,8 +225,8 @@ json.dump(found, sys.stdout)
 """
 
 
-def test_what_was_left_out_is_there_for_whoever_asks_later() -> None:
-    assert run(LATER) == {
+def test_a_module_that_was_left_out_can_be_imported_later() -> None:
+    assert run(IMPORTED_LATER) == {
         "modules": ["hmac", "importlib.metadata", "ipaddress", "sqlite3", "ssl", "tempfile"],
         "version": True,
         "digest": [True, False],
@@ -232,24 +247,25 @@ def run(program: str) -> Any:
     return json.loads(ended.stdout)
 
 
-AT_ONCE = """
+NEEDED_AT_ONCE = """
 import json, sys
-from segue.lean import LazyModule, _import
-_import("needy", {"tempfile": LazyModule("tempfile")})
+from segue.startup.lazy_imports import LazyModule, _import
+message = _import("needy", {"tempfile": LazyModule("tempfile")})
+assert message.startswith("needy cannot be imported without tempfile: ImportError("), message
 found = ["needy" in sys.modules, "tempfile" in sys.modules]
 import needy
 json.dump([*found, needy.where == needy.tempfile.gettempdir()], sys.stdout)
 """
 
 
-def test_a_library_that_uses_at_once_what_is_left_out_is_imported_as_it_is(
+def test_a_library_that_needs_a_left_out_module_at_once_is_imported_whole(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "needy.py").write_text("import tempfile\nwhere = tempfile.gettempdir()\n")
     path = [str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])]
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(path))
 
-    assert run(AT_ONCE) == [False, False, True]
+    assert run(NEEDED_AT_ONCE) == [False, False, True]
 
 
 LOADED_BEFORE = """
@@ -278,10 +294,28 @@ sys.meta_path.insert(0, Finder())
 
 
 @pytest.mark.parametrize("before", [LOADED_BEFORE, REFUSED, HALF_DONE])
-def test_a_library_that_does_not_take_it_is_imported_as_it_is(tmp_path: Path, before: str) -> None:
-    program = f"import sys\n{before}\nfrom segue.__main__ import serve\nsys.exit(serve([]))"
+def test_a_library_that_cannot_be_trimmed_is_imported_whole(tmp_path: Path, before: str) -> None:
+    program = f"import sys\n{before}\nfrom segue.startup.compose import serve\nsys.exit(serve([]))"
     client = Client(tmp_path, command=[sys.executable, "-P", "-c", program])
 
     assert "experimental" in client.initialize()["capabilities"]
     assert client.request("session/open")["session"]["eventCount"] == 0
     assert client.shutdown() == 0
+
+
+def test_a_library_that_cannot_be_trimmed_is_logged(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    program = (
+        f"import sys\n{HALF_DONE}\nfrom segue.startup.compose import serve\nsys.exit(serve([]))"
+    )
+    client = Client(tmp_path, command=[sys.executable, "-P", "-c", program])
+    client.initialize()
+    assert client.shutdown() == 0
+
+    logged = capfd.readouterr().err.splitlines()
+    assert [line.partition(" cannot be imported without ")[0] for line in logged] == [
+        "segue: WARNING: uuid6",
+        "segue: WARNING: platformdirs",
+        "segue: WARNING: pygls.protocol",
+    ]

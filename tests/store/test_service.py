@@ -1,4 +1,4 @@
-"""The contract suite: what every SessionService promises, whatever it keeps sessions in."""
+"""The contract suite of SessionService, which runs on every store of `stores.STORES`."""
 
 import asyncio
 import contextlib
@@ -13,15 +13,13 @@ import pytest
 from segue.model.errors import (
     EventConflict,
     HeadMoved,
-    SegueError,
     SessionArchived,
     SessionNotFound,
 )
 from segue.model.events import Event, new_id
-from segue.model.records import MAX_PAGE_BYTES, AppendResult, Batch, EventPosition
+from segue.model.records import MAX_PAGE_BYTES, AppendResult, EventPosition
 from segue.model.validation import InvalidInputError
 from segue.store.service import SessionService
-from segue.store.sqlite import service as local
 from tests.factories import (
     HERE,
     INVOCATION,
@@ -33,32 +31,24 @@ from tests.factories import (
     said,
     store,
 )
+from tests.store.stores import STORES, FakeClock, StoreFactory
 
 HOUR = timedelta(hours=1)
 MINUTE = 60_000
 
 
-@attrs.define
-class Clock:
-    """The time that the service under test goes by."""
-
-    now: int = 1_800_000_000_000
-
-
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    clock = Clock()
-    monkeypatch.setattr(local, "now", lambda: clock.now)
-    return clock
+def clock() -> FakeClock:
+    return FakeClock()
 
 
-@pytest.fixture(params=["file", "memory"])
+@pytest.fixture(params=STORES.values(), ids=list(STORES))
 async def service(
-    request: pytest.FixtureRequest, database: Path, clock: Clock
+    request: pytest.FixtureRequest, tmp_path: Path, clock: FakeClock
 ) -> AsyncIterator[SessionService]:
-    """Every implementation of the contract, one after the other."""
-    where = database if request.param == "file" else ":memory:"
-    opened = await local.LocalSessionService.open(where)
+    """Return a new service of each store, one after the other."""
+    factory: StoreFactory = request.param
+    opened = await factory.open_service(tmp_path / "data", clock)
     yield opened
     await opened.close()
 
@@ -95,7 +85,7 @@ async def listed(service: SessionService, **filters: Any) -> list[str]:
 
 
 async def test_a_session_appears_with_its_first_events(
-    service: SessionService, clock: Clock
+    service: SessionService, clock: FakeClock
 ) -> None:
     new = fresh(
         git_root="/home/someone",
@@ -135,15 +125,15 @@ async def test_a_session_appears_with_its_first_events(
 
 async def test_a_session_without_events_never_exists(service: SessionService) -> None:
     new = fresh()
-    with contextlib.suppress(ValueError):  # to refuse it is as good as to store nothing
+    with contextlib.suppress(ValueError):  # a store may refuse it or store nothing
         await service.create_session(new, [], invocation_id=INVOCATION)
     with pytest.raises(SessionNotFound):
         await service.get_session(new.id)
     assert await listed(service) == []
 
 
-async def test_creating_again_after_a_lost_answer_returns_the_first_result(
-    service: SessionService, clock: Clock
+async def test_retrying_a_creation_returns_the_first_result(
+    service: SessionService, clock: FakeClock
 ) -> None:
     new, events = fresh(), [said("one"), said("two")]
     first = await service.create_session(new, events, invocation_id=INVOCATION)
@@ -156,7 +146,9 @@ async def test_creating_again_after_a_lost_answer_returns_the_first_result(
     assert await contents(service, new.id) == ["one", "two"]
 
 
-async def test_creating_what_has_grown_otherwise_is_a_moved_head(service: SessionService) -> None:
+async def test_creating_a_session_that_has_other_events_is_a_moved_head(
+    service: SessionService,
+) -> None:
     new = fresh()
     head = said("one")
     await service.create_session(new, [head], invocation_id=INVOCATION)
@@ -174,7 +166,7 @@ async def test_a_creation_that_fails_leaves_no_session(service: SessionService) 
         await service.get_session(new.id)
 
 
-async def test_two_windows_that_create_one_session_at_once_make_one_chain(
+async def test_only_one_of_several_concurrent_creations_succeeds(
     service: SessionService,
 ) -> None:
     new = fresh()
@@ -190,7 +182,7 @@ async def test_two_windows_that_create_one_session_at_once_make_one_chain(
 # Appending
 
 
-async def test_an_append_advances_the_head(service: SessionService, clock: Clock) -> None:
+async def test_an_append_advances_the_head(service: SessionService, clock: FakeClock) -> None:
     first, second, third = said("one"), said("two"), said("three")
     id = await store(service, first)
     created = await service.get_session(id)
@@ -202,13 +194,13 @@ async def test_an_append_advances_the_head(service: SessionService, clock: Clock
         duplicates=0,
     )
     assert await service.get_session(id) == attrs.evolve(
-        created, head=third.id, event_count=3, updated_at=clock.now
+        created, head=third.id, event_count=3, updated_at=clock()
     )
     assert await contents(service, id) == ["one", "two", "three"]
 
 
 @pytest.mark.parametrize("parent", ["first", "unknown", None])
-async def test_an_append_to_anything_but_the_head_is_refused_with_the_real_head(
+async def test_an_append_with_a_parent_that_is_not_the_head_is_refused(
     service: SessionService, parent: str | None
 ) -> None:
     first, second = said("one", id="first"), said("two")
@@ -222,7 +214,7 @@ async def test_an_append_to_anything_but_the_head_is_refused_with_the_real_head(
     assert await contents(service, id) == ["one", "two"]
 
 
-async def test_of_two_windows_that_append_at_once_one_wins(service: SessionService) -> None:
+async def test_only_one_of_several_concurrent_appends_succeeds(service: SessionService) -> None:
     first = said()
     id = await store(service, first)
     rivals = [said(f"rival {number}") for number in range(8)]
@@ -236,7 +228,9 @@ async def test_of_two_windows_that_append_at_once_one_wins(service: SessionServi
     assert len(await chain(service, id)) == 2
 
 
-async def test_an_append_of_nothing_changes_nothing(service: SessionService, clock: Clock) -> None:
+async def test_an_append_of_nothing_changes_nothing(
+    service: SessionService, clock: FakeClock
+) -> None:
     first = said()
     id = await store(service, first)
     before = await service.get_session(id)
@@ -246,9 +240,7 @@ async def test_an_append_of_nothing_changes_nothing(service: SessionService, clo
     assert await service.get_session(id) == before
 
 
-async def test_appending_again_after_a_lost_answer_writes_nothing(
-    service: SessionService, clock: Clock
-) -> None:
+async def test_retrying_an_append_writes_nothing(service: SessionService, clock: FakeClock) -> None:
     first, second = said("one"), said("two")
     id = await store(service, first)
     answer = await append(service, id, second, parent_id=first.id)
@@ -260,7 +252,7 @@ async def test_appending_again_after_a_lost_answer_writes_nothing(
     assert await contents(service, id) == ["one", "two"]
 
 
-async def test_a_retry_is_known_whatever_parent_it_names_and_whoever_appended_since(
+async def test_a_retry_is_recognized_with_any_parent_and_after_other_appends(
     service: SessionService,
 ) -> None:
     first, second = said("one"), said("two")
@@ -273,7 +265,7 @@ async def test_a_retry_is_known_whatever_parent_it_names_and_whoever_appended_si
     assert await contents(service, id) == ["one", "two", "three"]
 
 
-async def test_the_same_content_in_another_key_order_is_the_same(service: SessionService) -> None:
+async def test_the_key_order_does_not_matter_to_a_retry(service: SessionService) -> None:
     one = Event.new("later", {"a": 1, "b": {"c": 2, "d": 3}}, "same")
     other = Event.new("later", {"b": {"d": 3, "c": 2}, "a": 1}, "same")
     id = await store(service, one)
@@ -318,7 +310,7 @@ async def test_a_batch_may_mix_stored_and_new_events(service: SessionService) ->
     assert await contents(service, id) == ["one", "two", "three", "four"]
 
 
-async def test_stored_events_between_new_ones_are_counted_and_not_moved(
+async def test_stored_events_between_new_ones_are_duplicates_and_keep_their_seq(
     service: SessionService,
 ) -> None:
     one, two, three = (said(word) for word in ("one", "two", "three"))
@@ -334,7 +326,7 @@ async def test_stored_events_between_new_ones_are_counted_and_not_moved(
 async def test_a_mixed_batch_whose_stored_part_is_not_the_newest_is_refused(
     service: SessionService,
 ) -> None:
-    """The sender has not seen what another window appended behind the events that it repeats."""
+    """The sender does not know what another window appended after the events that it repeats."""
     one, two = said("one"), said("two")
     id = await store(service, one, two)
     with pytest.raises(HeadMoved) as moved:
@@ -364,7 +356,7 @@ async def test_one_id_with_two_contents_in_one_batch_is_a_conflict(
 
 
 async def test_a_batch_is_stored_whole_or_not_at_all(service: SessionService) -> None:
-    """The conflict is with the last of the batch: nothing before it may be kept."""
+    """The last event of the batch conflicts: the events before it must not be kept."""
     one = said("one", id="taken")
     id = await store(service, one)
     before = await service.get_session(id)
@@ -375,90 +367,7 @@ async def test_a_batch_is_stored_whole_or_not_at_all(service: SessionService) ->
     assert await contents(service, id) == ["one"]
 
 
-async def append_batches(
-    service: SessionService,
-    session_id: str,
-    *batches: Batch,
-    last_seen: str | None,
-    boundary: Event | None = None,
-) -> list[Any]:
-    """Return what each batch came to: its AppendResult, or the name of its error."""
-    outcomes = await service.append_batches(
-        session_id, batches, last_seen=last_seen, invocation_id=INVOCATION, boundary=boundary
-    )
-    return [each.kind if isinstance(each, SegueError) else each for each in outcomes]
-
-
-async def test_batches_are_appended_one_behind_the_other(service: SessionService) -> None:
-    first = said("0")
-    id = await store(service, first)
-    batches = [Batch(events=[said("1"), said("2")]), Batch(events=[said("3")])]
-    one, two = await append_batches(service, id, *batches, last_seen=first.id)
-    assert await contents(service, id) == ["0", "1", "2", "3"]
-    assert [one.event_count, two.event_count] == [3, 4]
-    assert [one.head, two.head] == [batch.events[-1].id for batch in batches]
-    assert two.events == [EventPosition(batches[1].events[0].id, 4)]
-
-
-async def test_a_batch_that_is_refused_leaves_the_others(service: SessionService) -> None:
-    first = said("0")
-    id = await store(service, first)
-    outcomes = await append_batches(
-        service,
-        id,
-        Batch(events=[said("1")]),
-        Batch(events=[said("other"), said("other", id=first.id)]),
-        Batch(events=[said("unseen")], parent_id=first.id),
-        Batch(events=[said("2")]),
-        last_seen=first.id,
-    )
-    assert [outcomes[1], outcomes[2]] == ["EventConflict", "HeadMoved"]
-    assert await contents(service, id) == ["0", "1", "2"]
-    assert outcomes[3].event_count == 3
-
-
-async def test_a_batch_is_known_to_those_behind_it(service: SessionService) -> None:
-    first, again = said("0"), said("1")
-    id = await store(service, first)
-    batches = [Batch(events=[again]), Batch(events=[again, said("2")])]
-    one, two = await append_batches(service, id, *batches, last_seen=first.id)
-    assert (one.duplicates, two.duplicates) == (0, 1)
-    assert [placement.seq for placement in two.events] == [2, 3]
-
-
-async def test_batches_go_by_what_was_last_seen(service: SessionService) -> None:
-    mine, theirs = said("mine"), said("theirs")
-    id = await store(service, mine, theirs)
-    outcomes = await append_batches(
-        service,
-        id,
-        Batch(events=[mine]),  # a mere retry: what another window appended stays unseen
-        Batch(events=[said("refused")]),
-        Batch(events=[theirs]),
-        Batch(events=[said("behind")]),
-        last_seen=mine.id,
-    )
-    assert outcomes[1] == "HeadMoved"
-    assert [outcomes[place].duplicates for place in (0, 2, 3)] == [1, 1, 0]
-    assert await contents(service, id) == ["mine", "theirs", "behind"]
-
-
-async def test_a_boundary_comes_before_the_first_batch_that_writes(
-    service: SessionService,
-) -> None:
-    first, boundary = said("0"), note("boundary")
-    id = await store(service, first)
-    batches = [Batch(events=[first]), Batch(events=[said("1")]), Batch(events=[said("2")])]
-    await append_batches(service, id, *batches, last_seen=first.id, boundary=boundary)
-    assert await contents(service, id) == ["0", "boundary", "1", "2"]
-
-
-async def test_batches_of_an_unknown_session_are_refused_together(service: SessionService) -> None:
-    with pytest.raises(SessionNotFound):
-        await append_batches(service, "unknown", Batch(events=[said()]), last_seen=None)
-
-
-async def test_an_open_session_is_of_one_moment(service: SessionService) -> None:
+async def test_an_open_session_and_its_tail_are_one_snapshot(service: SessionService) -> None:
     id = await store(service, *map(said, "abc"))
     session, page = await service.open_session(id, 2)
     assert session == await service.get_session(id)
@@ -469,14 +378,14 @@ async def test_an_open_session_is_of_one_moment(service: SessionService) -> None
         await service.open_session("unknown")
 
 
-async def test_ids_are_unique_in_a_session_and_not_beyond_it(service: SessionService) -> None:
+async def test_two_sessions_may_have_events_of_the_same_id(service: SessionService) -> None:
     one = await store(service, said("in one", id="same"))
     other = await store(service, said("in the other", id="same"))
     assert await contents(service, one) == ["in one"]
     assert await contents(service, other) == ["in the other"]
 
 
-async def test_ids_are_compared_as_they_are_written(service: SessionService) -> None:
+async def test_ids_are_compared_exactly(service: SessionService) -> None:
     uuid = new_id()
     ids = ["1", "01", "1.0", "1e0", " 1", "a", "A", "ä", "a\u0308", "a\0", uuid, uuid.upper()]
     ids += [uuid.replace("-", ""), "x" * 128]
@@ -484,8 +393,8 @@ async def test_ids_are_compared_as_they_are_written(service: SessionService) -> 
     assert [event.id for event in await chain(service, id)] == ids
 
 
-async def test_order_is_the_order_of_appending_and_never_the_clock(
-    service: SessionService, clock: Clock
+async def test_the_order_of_events_does_not_depend_on_the_clock(
+    service: SessionService, clock: FakeClock
 ) -> None:
     words = [str(number) for number in range(20)]
     id = await store(service, said(words[0]))
@@ -495,7 +404,7 @@ async def test_order_is_the_order_of_appending_and_never_the_clock(
     assert await contents(service, id) == words
 
 
-async def test_every_event_says_which_invocation_wrote_it(service: SessionService) -> None:
+async def test_every_event_has_the_invocation_that_wrote_it(service: SessionService) -> None:
     id = await store(service)
     await add(service, id, said(), said(), invocation_id="invocation-2")
     await add(service, id, said(), invocation_id=INVOCATION)
@@ -504,7 +413,7 @@ async def test_every_event_says_which_invocation_wrote_it(service: SessionServic
     ]  # fmt: skip
 
 
-async def test_what_is_read_back_equals_what_was_sent(service: SessionService) -> None:
+async def test_an_event_is_read_as_it_was_appended(service: SessionService) -> None:
     data: dict[str, Any] = {
         "z": "NUL \0, half \ud83d, whole 🎼, line\u2028",
         "a": [10**400, -(2**63) - 1, 0.1, 1.0, True, None, {}],
@@ -519,7 +428,7 @@ async def test_what_is_read_back_equals_what_was_sent(service: SessionService) -
 # The title
 
 
-async def test_the_title_is_the_first_user_message_that_says_something(
+async def test_the_title_is_the_first_user_message_that_is_not_blank(
     service: SessionService,
 ) -> None:
     id = await store(service, note("no title"))
@@ -560,7 +469,7 @@ async def test_a_boundary_follows_the_stored_part_of_a_mixed_batch(service: Sess
     assert await contents(service, id) == ["one", "boundary", "two"]
 
 
-async def test_a_boundary_among_the_events_is_stored_where_they_have_it(
+async def test_a_boundary_among_the_events_keeps_its_position(
     service: SessionService,
 ) -> None:
     one, boundary = said("one"), note("boundary")
@@ -572,7 +481,7 @@ async def test_a_boundary_among_the_events_is_stored_where_they_have_it(
 async def test_a_boundary_that_is_stored_already_is_not_stored_again(
     service: SessionService,
 ) -> None:
-    """After a lost answer the sender repeats what it sent, its boundary too, and says more."""
+    """After a lost response the sender repeats its events and the boundary, and adds one."""
     one, two, three, boundary = said("one"), said("two"), said("three"), note("boundary")
     id = await store(service, one)
     await append(service, id, two, parent_id=one.id, boundary=boundary)
@@ -597,20 +506,22 @@ async def test_a_session_of_the_same_git_root_is_resumable(service: SessionServi
     assert await resumable(service, "/repo/docs", "/repository") == []
 
 
-async def test_a_session_without_a_repository_matches_no_other_without_one(
+async def test_two_sessions_without_a_git_root_do_not_match_by_it(
     service: SessionService,
 ) -> None:
     await store(service, directory="/one", git_root=None)
     assert await resumable(service, "/other", None) == []
 
 
-async def test_a_session_that_fits_twice_is_found_once(service: SessionService) -> None:
+async def test_a_session_with_the_same_root_and_directory_is_found_once(
+    service: SessionService,
+) -> None:
     id = await store(service, directory="/repo", git_root="/repo")
     assert await resumable(service, "/repo", "/repo") == [id]
 
 
 async def test_a_session_is_resumable_for_less_than_the_given_age(
-    service: SessionService, clock: Clock
+    service: SessionService, clock: FakeClock
 ) -> None:
     id = await store(service)
     clock.now += 60 * MINUTE - 1
@@ -621,13 +532,15 @@ async def test_a_session_is_resumable_for_less_than_the_given_age(
 
 
 @pytest.mark.parametrize("age", [timedelta(0), -HOUR])
-async def test_no_session_is_younger_than_nothing(service: SessionService, age: timedelta) -> None:
+async def test_no_session_is_resumable_with_an_age_of_zero_or_less(
+    service: SessionService, age: timedelta
+) -> None:
     await store(service)
     assert await resumable(service, max_age=age) == []
 
 
 async def test_an_append_makes_an_old_session_resumable_again(
-    service: SessionService, clock: Clock
+    service: SessionService, clock: FakeClock
 ) -> None:
     id = await store(service)
     clock.now += 61 * MINUTE
@@ -662,8 +575,8 @@ async def test_a_session_without_a_model_visible_event_is_not_resumable(
     assert await resumable(service) == [id]
 
 
-async def test_the_newest_comes_first_then_what_else_fits(
-    service: SessionService, clock: Clock
+async def test_resumable_sessions_are_sorted_newest_first_and_limited(
+    service: SessionService, clock: FakeClock
 ) -> None:
     ids = []
     for number in range(8):
@@ -682,7 +595,7 @@ async def test_the_newest_comes_first_then_what_else_fits(
     assert await resumable(service, "/repo/here", "/repo") == fitting
 
 
-async def test_of_two_that_are_equally_new_the_newer_session_comes_first(
+async def test_of_sessions_updated_at_the_same_time_the_last_created_comes_first(
     service: SessionService,
 ) -> None:
     ids = [await store(service) for _ in range(8)]
@@ -694,7 +607,7 @@ async def test_of_two_that_are_equally_new_the_newer_session_comes_first(
 # Reading events
 
 
-async def test_pages_of_events_upwards_and_downwards(service: SessionService) -> None:
+async def test_pages_of_events_in_both_directions(service: SessionService) -> None:
     id = await store(service, *(said(str(number)) for number in range(1, 11)))
 
     async def page(**where: int) -> tuple[list[int], bool]:
@@ -728,14 +641,14 @@ async def test_the_parent_of_a_pages_first_event_is_the_one_before_it(
     assert [event.parent_id for event in page.events] == [events[2].id, events[3].id]
 
 
-async def test_pages_hold_events_of_their_own_session_only(service: SessionService) -> None:
+async def test_a_page_holds_events_of_its_session_only(service: SessionService) -> None:
     ids = [await store(service, said(name), said(name)) for name in ("one", "two", "three")]
     for where in ({}, {"after": 0}, {"before": 2**32 - 1}):
         page = await service.load_events(ids[1], **where)
         assert [event.data["content"] for event in page.events] == ["two", "two"]
 
 
-async def test_a_page_ends_early_at_its_greatest_size_in_either_direction(
+async def test_a_page_ends_early_at_its_maximum_size_in_both_directions(
     service: SessionService,
 ) -> None:
     third = "x" * (MAX_PAGE_BYTES // 3)
@@ -760,8 +673,8 @@ async def test_a_page_holds_at_least_one_event_however_large(service: SessionSer
 # Listing
 
 
-async def test_paging_shows_every_session_once_and_newest_first(
-    service: SessionService, clock: Clock
+async def test_the_pages_of_the_list_hold_every_session_once_newest_first(
+    service: SessionService, clock: FakeClock
 ) -> None:
     ids = []
     for number in range(25):
@@ -793,7 +706,7 @@ async def test_a_full_last_page_has_no_cursor(service: SessionService) -> None:
         "",
         "nonsense",
         "é",
-        "WzEsMl0",  # [1,2], its padding lost
+        "WzEsMl0",  # [1,2], without padding
         "e30=",  # {}
         "WzFd",  # [1]
         "WyIxIiwyXQ==",  # ["1",2]
@@ -804,15 +717,15 @@ async def test_a_full_last_page_has_no_cursor(service: SessionService) -> None:
     ],
     ids=lambda cursor: cursor[:12] or "empty",
 )
-async def test_a_cursor_of_somebody_else_is_refused(service: SessionService, cursor: str) -> None:
+async def test_an_invalid_cursor_is_refused(service: SessionService, cursor: str) -> None:
     await store(service)
     with pytest.raises(InvalidInputError) as refused:
         await service.list_sessions(cursor=cursor)
     assert [fault.path for fault in refused.value.faults] == ["$.cursor"]
 
 
-async def test_listing_a_directory_shows_it_and_its_worktrees(
-    service: SessionService, clock: Clock
+async def test_the_list_of_a_directory_includes_its_worktrees(
+    service: SessionService, clock: FakeClock
 ) -> None:
     repository = {"git_common_dir": "/repo/.git"}
     main = await store(service, directory="/repo", git_root="/repo", **repository)
@@ -832,7 +745,7 @@ async def test_listing_a_directory_shows_it_and_its_worktrees(
     assert await listed(service, directory="/nowhere") == []
 
 
-async def test_a_directorys_list_is_paged_too(service: SessionService) -> None:
+async def test_the_list_of_a_directory_has_pages(service: SessionService) -> None:
     ids = []
     for number in range(7):
         directory = "/repo" if number % 2 else f"/tree/{number}"
@@ -862,12 +775,14 @@ async def test_archived_sessions_are_listed_on_request(
 # Archiving and deleting
 
 
-async def test_archiving_again_keeps_the_first_time(service: SessionService, clock: Clock) -> None:
+async def test_archiving_again_keeps_the_first_timestamp(
+    service: SessionService, clock: FakeClock
+) -> None:
     id = await store(service)
     created = await service.get_session(id)
     clock.now += MINUTE
     await service.archive(id)
-    archived = attrs.evolve(created, archived_at=clock.now)
+    archived = attrs.evolve(created, archived_at=clock())
     assert await service.get_session(id) == archived
     clock.now += MINUTE
     await service.archive(id)
@@ -877,7 +792,7 @@ async def test_archiving_again_keeps_the_first_time(service: SessionService, clo
     assert await service.get_session(id) == created
 
 
-async def test_an_archived_session_takes_no_new_events_but_knows_its_old_ones(
+async def test_an_archived_session_refuses_new_events_and_recognizes_retries(
     service: SessionService,
 ) -> None:
     one = said("one")
@@ -892,7 +807,7 @@ async def test_an_archived_session_takes_no_new_events_but_knows_its_old_ones(
     assert await contents(service, id) == ["one", "two"]
 
 
-async def test_a_deleted_session_is_gone_and_the_others_are_not(service: SessionService) -> None:
+async def test_deleting_a_session_keeps_the_others(service: SessionService) -> None:
     kept = await store(service, said("kept"))
     gone = await store(service, said("gone"), metadata={"key": "value"})
     await service.delete(gone)
@@ -904,7 +819,7 @@ async def test_a_deleted_session_is_gone_and_the_others_are_not(service: Session
     assert await contents(service, kept) == ["kept"]
 
 
-async def test_a_deleted_sessions_id_begins_anew(service: SessionService) -> None:
+async def test_the_id_of_a_deleted_session_can_be_used_again(service: SessionService) -> None:
     new = fresh(metadata={"key": "value"})
     await service.create_session(new, [said("old")], invocation_id=INVOCATION)
     await service.delete(new.id)
@@ -914,7 +829,7 @@ async def test_a_deleted_sessions_id_begins_anew(service: SessionService) -> Non
     assert await service.get_metadata(new.id, "key") is None
 
 
-# What is kept beside the events
+# Server session id and metadata
 
 
 async def test_the_server_session_id_is_replaced(service: SessionService) -> None:
@@ -946,14 +861,14 @@ async def test_null_removes_metadata(service: SessionService) -> None:
     assert await service.get_metadata(id, "other") == 2
 
 
-async def test_metadata_that_json_has_no_words_for_is_refused(service: SessionService) -> None:
+async def test_metadata_that_is_not_json_is_refused(service: SessionService) -> None:
     id = await store(service, metadata={"key": 1})
     with pytest.raises(InvalidInputError):
         await service.set_metadata(id, "key", float("nan"))
     assert await service.get_metadata(id, "key") == 1
 
 
-async def test_only_an_append_moves_updated_at(service: SessionService, clock: Clock) -> None:
+async def test_only_an_append_moves_updated_at(service: SessionService, clock: FakeClock) -> None:
     id = await store(service)
     updated_at = (await service.get_session(id)).updated_at
     clock.now += MINUTE
@@ -971,7 +886,7 @@ async def test_only_an_append_moves_updated_at(service: SessionService, clock: C
     assert (await service.get_session(id)).updated_at == clock.now
 
 
-async def test_an_unknown_session_is_said_to_be_unknown(service: SessionService) -> None:
+async def test_an_unknown_session_is_not_found(service: SessionService) -> None:
     calls = [
         service.get_session("unknown"),
         service.load_events("unknown"),
@@ -991,7 +906,7 @@ async def test_an_unknown_session_is_said_to_be_unknown(service: SessionService)
     assert await listed(service, archived=True) == []
 
 
-async def test_closing_twice_is_closing_once(service: SessionService) -> None:
+async def test_closing_is_idempotent(service: SessionService) -> None:
     await store(service)
     await service.close()
     await service.close()

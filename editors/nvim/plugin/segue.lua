@@ -8,7 +8,7 @@ vim.api.nvim_create_user_command("Segue", function(command)
 end, {
   nargs = "+",
   range = true,
-  desc = "Keep AI conversations and bring them back",
+  desc = "Store AI conversations and resume them",
   complete = function(lead, line)
     return require("segue.commands").complete(lead, line)
   end,
@@ -44,7 +44,7 @@ vim.api.nvim_create_autocmd("User", {
   end,
 })
 
--- Chats that were opened before this plugin was loaded.
+-- CodeCompanion was loaded first: chats may be open already.
 if package.loaded["codecompanion"] then
   vim.schedule(function()
     if require("segue.config").get().integrations.codecompanion ~= false then

@@ -1,36 +1,37 @@
-// Every command, by its id.
+// The commands of the extension.
 
 import * as vscode from "vscode";
-import { activeFolder, type Conversations } from "./conversations";
-import type { Transcripts } from "./documents";
+import { type Conversations, getActiveFolder } from "./conversations";
+import type { ConversationsView, SessionNode } from "./conversationsView";
+import { escapeLabel, formatAge, formatCount, formatTitle } from "./format";
 import type { Session } from "./protocol";
 import type { Server } from "./server";
-import type { ConversationsView, SessionNode } from "./view";
-import { age, count, plainLabel, title } from "./words";
+import type { TranscriptDocuments } from "./transcriptDocuments";
 
-export interface Parts {
+/** What the commands work on. */
+export interface Components {
   conversations: Conversations;
   log: vscode.LogOutputChannel;
   server: Server;
-  transcripts: Transcripts;
+  transcripts: TranscriptDocuments;
   view: ConversationsView;
 }
 
-type Command = (parts: Parts, argument?: unknown) => unknown;
+type Command = (components: Components, argument?: unknown) => unknown;
 
 const COMMANDS: { [id: string]: Command } = {
-  "segue.new": ({ conversations }) => conversations.begin(activeFolder()),
-  "segue.resume": resume,
+  "segue.new": ({ conversations }) => conversations.startNew(getActiveFolder()),
+  "segue.resume": resumeConversation,
   "segue.showTranscript": showTranscript,
-  "segue.archive": archive,
+  "segue.archive": archiveConversation,
   "segue.unarchive": async ({ conversations }, node) => {
-    if (isNode(node)) {
+    if (isSessionNode(node)) {
       await conversations.unarchive(node.session.sessionId);
     }
   },
-  "segue.delete": remove,
+  "segue.delete": deleteConversation,
   "segue.copyId": async (_, node) => {
-    if (isNode(node)) {
+    if (isSessionNode(node)) {
       await vscode.env.clipboard.writeText(node.session.sessionId);
     }
   },
@@ -39,16 +40,16 @@ const COMMANDS: { [id: string]: Command } = {
   "segue.showArchived": ({ view }) => view.showArchived(true),
   "segue.hideArchived": ({ view }) => view.showArchived(false),
   "segue.showLog": ({ log }) => log.show(),
-  "segue.showData": showData,
+  "segue.showData": showDatabaseLocation,
   "segue.restart": ({ server }) => server.restart(),
 };
 
-/** Register all commands; a failure of one is shown, never swallowed. */
-export function registerCommands(parts: Parts): vscode.Disposable[] {
+/** Register all commands. A command that fails shows its error as a message. */
+export function registerCommands(components: Components): vscode.Disposable[] {
   return Object.entries(COMMANDS).map(([id, command]) =>
     vscode.commands.registerCommand(id, async (argument?: unknown) => {
       try {
-        await command(parts, argument);
+        await command(components, argument);
       } catch (error) {
         void vscode.window.showErrorMessage(`Segue: ${(error as Error).message}`);
       }
@@ -56,45 +57,45 @@ export function registerCommands(parts: Parts): vscode.Disposable[] {
   );
 }
 
-async function resume({ conversations }: Parts, argument?: unknown): Promise<void> {
-  const node = isNode(argument) ? argument : await pick(conversations, "Resume a conversation");
+async function resumeConversation({ conversations }: Components, argument?: unknown): Promise<void> {
+  const node = isSessionNode(argument) ? argument : await pickConversation(conversations, "Resume a conversation");
   if (node !== undefined) {
     await conversations.open({ workspace: node.folder, sessionId: node.session.sessionId });
-    await offerChat();
+    await openChat();
   }
 }
 
-/** Where a language model is, the conversation goes on in the chat view. */
-async function offerChat(): Promise<void> {
+/** Open the chat view with `@segue` typed in, if any language model is available there. */
+async function openChat(): Promise<void> {
   const models = await vscode.lm.selectChatModels();
   if (models.length > 0) {
     await vscode.commands.executeCommand("workbench.action.chat.open", { query: "@segue ", isPartialQuery: true });
   }
 }
 
-async function showTranscript({ conversations, transcripts }: Parts, argument?: unknown): Promise<void> {
-  const node = isNode(argument) ? argument : await chosen(conversations, "Show the transcript of");
+async function showTranscript({ conversations, transcripts }: Components, argument?: unknown): Promise<void> {
+  const node = isSessionNode(argument) ? argument : await getCurrentOrPick(conversations, "Show the transcript of");
   if (node !== undefined) {
     await transcripts.show(node.session);
   }
 }
 
-async function archive({ conversations }: Parts, argument?: unknown): Promise<void> {
-  const node = isNode(argument) ? argument : await chosen(conversations, "Archive");
+async function archiveConversation({ conversations }: Components, argument?: unknown): Promise<void> {
+  const node = isSessionNode(argument) ? argument : await getCurrentOrPick(conversations, "Archive");
   if (node !== undefined) {
     await conversations.archive(node.session.sessionId);
   }
 }
 
-async function remove({ conversations }: Parts, argument?: unknown): Promise<void> {
-  const node = isNode(argument) ? argument : await chosen(conversations, "Delete");
+async function deleteConversation({ conversations }: Components, argument?: unknown): Promise<void> {
+  const node = isSessionNode(argument) ? argument : await getCurrentOrPick(conversations, "Delete");
   if (node === undefined) {
     return;
   }
   const { session } = node;
   const answer = await vscode.window.showWarningMessage(
     "Delete this conversation?",
-    { modal: true, detail: `“${title(session)}”\n${count(session.eventCount, "event")} will be removed for good.` },
+    { modal: true, detail: `“${formatTitle(session)}”\n${formatCount(session.eventCount, "event")} will be deleted permanently.` },
     "Delete",
   );
   if (answer === "Delete") {
@@ -102,15 +103,15 @@ async function remove({ conversations }: Parts, argument?: unknown): Promise<voi
   }
 }
 
-async function showData({ server }: Parts): Promise<void> {
-  const database = await server.database();
+async function showDatabaseLocation({ server }: Components): Promise<void> {
+  const database = await server.getDatabase();
   if (database === undefined) {
-    void vscode.window.showInformationMessage("Segue's server does not say where it keeps its data.");
+    void vscode.window.showInformationMessage("The Segue server does not report where its database is.");
     return;
   }
   const uri = vscode.Uri.file(database);
   const choice = await vscode.window.showInformationMessage(
-    `Your conversations are kept in ${database}`,
+    `Your conversations are stored in ${database}`,
     "Copy Path",
     "Open Folder",
   );
@@ -121,24 +122,24 @@ async function showData({ server }: Parts): Promise<void> {
   }
 }
 
-/** The current conversation, else the one that the person picks. */
-async function chosen(conversations: Conversations, what: string): Promise<SessionNode | undefined> {
-  const folder = activeFolder();
-  const session = conversations.current(folder)?.session;
+/** The current conversation if it has events, else one that the user picks; undefined if the user cancels. */
+async function getCurrentOrPick(conversations: Conversations, placeHolder: string): Promise<SessionNode | undefined> {
+  const folder = getActiveFolder();
+  const session = conversations.getCurrent(folder)?.session;
   return session !== undefined && session.eventCount > 0
     ? { kind: "session", folder, session }
-    : pick(conversations, what);
+    : pickConversation(conversations, placeHolder);
 }
 
 interface Item extends vscode.QuickPickItem {
   node?: SessionNode;
 }
 
-async function pick(conversations: Conversations, placeHolder: string): Promise<SessionNode | undefined> {
-  const folder = activeFolder();
+async function pickConversation(conversations: Conversations, placeHolder: string): Promise<SessionNode | undefined> {
+  const folder = getActiveFolder();
   const items = conversations
     .list({ workspace: folder, archived: true, limit: 1_000 })
-    .then(({ sessions }) => itemsOf(folder, sessions));
+    .then(({ sessions }) => buildItems(folder, sessions));
   const picked = await vscode.window.showQuickPick<Item>(items, {
     placeHolder,
     title: "Segue",
@@ -148,10 +149,10 @@ async function pick(conversations: Conversations, placeHolder: string): Promise<
   return picked?.node;
 }
 
-function itemsOf(folder: string, sessions: readonly Session[]): Item[] {
+function buildItems(folder: string, sessions: readonly Session[]): Item[] {
   const item = (session: Session): Item => ({
-    label: plainLabel(title(session)),
-    description: `${age(session.updatedAt)} · ${session.eventCount.toLocaleString("en")}`,
+    label: escapeLabel(formatTitle(session)),
+    description: `${formatAge(session.updatedAt)} · ${session.eventCount.toLocaleString("en")}`,
     node: { kind: "session", folder, session },
   });
   const open = sessions.filter(({ archivedAt }) => archivedAt === null);
@@ -160,6 +161,6 @@ function itemsOf(folder: string, sessions: readonly Session[]): Item[] {
   return [...open.map(item), ...(archived.length > 0 ? [separator, ...archived.map(item)] : [])];
 }
 
-function isNode(value: unknown): value is SessionNode {
+function isSessionNode(value: unknown): value is SessionNode {
   return (value as Partial<SessionNode> | undefined)?.kind === "session";
 }

@@ -1,35 +1,36 @@
-// Where the parts of the extension are put together.
+// The entry point: creates the components of the extension and connects them.
 
 import * as vscode from "vscode";
 import type { SegueApi } from "../segue";
+import { ChatParticipant } from "./chatParticipant";
 import { registerCommands } from "./commands";
 import { Conversations } from "./conversations";
-import { Transcripts } from "./documents";
-import { Participant } from "./participant";
+import { ConversationsView } from "./conversationsView";
+import { DatabaseWatcher } from "./databaseWatcher";
 import { Server } from "./server";
-import { Status } from "./status";
-import { StoreWatcher } from "./store";
-import { ConversationsView } from "./view";
+import { StatusBar } from "./statusBar";
+import { TranscriptDocuments } from "./transcriptDocuments";
 
-/** An extension may take five seconds to end; the server takes at most two of them. */
-const LAST_WORDS_MS = 2_500;
+/** VS Code allows five seconds for deactivation, of which stopping the server takes at most two. */
+const DRAIN_TIMEOUT_MS = 2_500;
 
-let end: (() => Promise<void>) | undefined;
+let shutDown: (() => Promise<void>) | undefined;
 
+/** Called by VS Code once per window. Returns the API for other extensions. The first request starts the server. */
 export function activate(context: vscode.ExtensionContext): SegueApi {
   const log = vscode.window.createOutputChannel("Segue", { log: true });
   const server = new Server(context, log);
   const conversations = new Conversations(server);
-  const transcripts = new Transcripts(conversations);
+  const transcripts = new TranscriptDocuments(conversations);
   const view = new ConversationsView(conversations);
-  const watcher = new StoreWatcher(server, () => {
-    view.refreshSoon();
+  const watcher = new DatabaseWatcher(server, () => {
+    view.scheduleRefresh();
     transcripts.refreshAll();
   });
-  const watch = () => void watcher.set(view.isVisible);
+  const updateWatcher = () => void watcher.setActive(view.isVisible);
 
-  end = async () => {
-    await Promise.race([conversations.settled(), new Promise((resolve) => setTimeout(resolve, LAST_WORDS_MS))]);
+  shutDown = async () => {
+    await Promise.race([conversations.drain(), new Promise((resolve) => setTimeout(resolve, DRAIN_TIMEOUT_MS))]);
     await server.stop();
   };
   context.subscriptions.push(
@@ -39,14 +40,14 @@ export function activate(context: vscode.ExtensionContext): SegueApi {
     transcripts,
     view,
     watcher,
-    new Status(conversations),
-    new Participant(context.extensionUri, conversations, log),
-    view.onDidChangeVisibility(watch),
+    new StatusBar(conversations),
+    new ChatParticipant(context.extensionUri, conversations, log),
+    view.onDidChangeVisibility(updateWatcher),
     server.onDidStart(() => {
-      watcher.dispose(); // it may have another database now
-      watch();
+      watcher.dispose(); // the new server may use another database
+      updateWatcher();
     }),
-    conversations.onDidAppend(watch),
+    conversations.onDidAppend(updateWatcher),
     vscode.workspace.onDidChangeConfiguration((event) => {
       if (event.affectsConfiguration("segue.server") || event.affectsConfiguration("segue.database")) {
         void server.restart();
@@ -57,6 +58,7 @@ export function activate(context: vscode.ExtensionContext): SegueApi {
   return conversations;
 }
 
+/** Called by VS Code when the window closes: waits for pending appends, then stops the server. */
 export async function deactivate(): Promise<void> {
-  await end?.();
+  await shutDown?.();
 }

@@ -1,124 +1,135 @@
-// What was said and is not acknowledged yet: kept, sent in order, and sent again after the server was away.
+// Queues appends until the server acknowledges them, and resends them after the server was restarted.
 
-import { v7 as newId } from "uuid";
+import { v7 as createId } from "uuid";
 import type { Appended } from "../segue";
-import { type AppendResult, isKind, LostError, type NewEvent, type OpenResult, type Request } from "./protocol";
+import type { AppendResult, NewEvent, OpenResult } from "./protocol";
+import { ConnectionLostError, isKind, type Request } from "./requests";
 
-/** An event whose id is settled: it is the same event however often it is sent. */
-export type SettledEvent = NewEvent & { id: string };
+/** An event with its id. The id makes retries idempotent: the server stores the event once. */
+export type EventWithId = NewEvent & { id: string };
 
 interface Batch {
-  events: SettledEvent[];
+  events: EventWithId[];
   resolve: (appended: Appended) => void;
   reject: (error: unknown) => void;
 }
 
-/** One open session as this window knows it. */
-interface Chain {
+/** A session that this window has opened, with its queue of batches. The first batch is in flight. */
+interface OpenSession {
   sessionId: string;
+  /** The directory of the session; empty for a session that was never opened through this outbox. */
   workspace: string;
   head: string | null;
-  /** Something of it is stored: if the server does not find it any more, it was deleted. */
+  /** Whether the store has events of it. If so, `SessionNotFound` means that it was deleted. */
   isStored: boolean;
-  isOpen: boolean;
+  /** Whether the current server process has it open. */
+  isOpenInServer: boolean;
   batches: Batch[];
 }
 
+/** What an outbox needs from its owner. */
 export interface OutboxOptions {
   request: Request;
-  /** Resolves when a later run of the server than this one can be asked. */
-  whenBack: (run: number) => Promise<void>;
-  onAppended: (appended: Appended, events: readonly SettledEvent[]) => void;
-  /** A session that nothing was stored of was lost with the server, and began anew as another one. */
+  /** Resolves when a server of a later generation than this one accepts requests. */
+  waitForRestart: (generation: number) => Promise<void>;
+  /** Called after each acknowledged append. */
+  onAppended: (appended: Appended, events: readonly EventWithId[]) => void;
+  /** Called when a session without stored events was lost with its server and a new one replaces it. */
   onReplaced: (sessionId: string, opened: OpenResult) => void;
 }
 
-/** Appends to sessions so that nothing is lost, doubled or reordered, whatever happens to the server. */
+/**
+ * Appends events to sessions. Each event is stored exactly once and in the order of the calls, even if the server
+ * is killed and restarted in between.
+ */
 export class Outbox {
-  /** By every id that a chain has had: one that was never stored begins anew under another. */
-  private readonly chains = new Map<string, Chain>();
+  /** By every id that a session has had: a session that was replaced is found by its old and its new id. */
+  private readonly sessions = new Map<string, OpenSession>();
 
-  private readonly working = new Set<Promise<void>>();
+  private readonly sending = new Set<Promise<void>>();
 
   constructor(private readonly options: OutboxOptions) {}
 
-  /** Know a session as the server just opened it; what is appended next follows its head. */
-  opened(session: { sessionId: string; directory: string; head: string | null }): void {
-    const known = this.chains.get(session.sessionId);
-    if (known === undefined) {
-      this.chains.set(session.sessionId, {
-        sessionId: session.sessionId,
-        workspace: session.directory,
-        head: session.head,
-        isStored: session.head !== null,
-        isOpen: true,
+  /** Take over the state of a session that the server has just opened. The next append follows its head. */
+  registerOpened(opened: { sessionId: string; directory: string; head: string | null }): void {
+    const session = this.sessions.get(opened.sessionId);
+    if (session === undefined) {
+      this.sessions.set(opened.sessionId, {
+        sessionId: opened.sessionId,
+        workspace: opened.directory,
+        head: opened.head,
+        isStored: opened.head !== null,
+        isOpenInServer: true,
         batches: [],
       });
-    } else if (known.batches.length === 0) {
-      Object.assign(known, { head: session.head, isStored: session.head !== null, isOpen: true });
+    } else if (session.batches.length === 0) {
+      Object.assign(session, { head: opened.head, isStored: opened.head !== null, isOpenInServer: true });
     }
   }
 
-  /** Resolves when *events* are on disk, and rejects if they are refused. */
+  /**
+   * Append *events*, all or none. Resolves when they are on disk. Rejects with a `RefusedError` if the server
+   * refuses them; later appends are sent nevertheless. An event without an id is given one.
+   */
   append(sessionId: string, events: readonly NewEvent[]): Promise<Appended> {
-    const chain = this.chains.get(sessionId) ?? this.unopened(sessionId);
-    const settled = events.map((event) => ({ ...event, id: event.id ?? newId() }));
+    const session = this.sessions.get(sessionId) ?? this.addUnopened(sessionId);
+    const withIds = events.map((event) => ({ ...event, id: event.id ?? createId() }));
     return new Promise((resolve, reject) => {
-      chain.batches.push({ events: settled, resolve, reject });
-      if (chain.batches.length === 1) {
-        const work = this.work(chain).finally(() => this.working.delete(work));
-        this.working.add(work);
+      session.batches.push({ events: withIds, resolve, reject });
+      if (session.batches.length === 1) {
+        const sending = this.sendBatches(session).finally(() => this.sending.delete(sending));
+        this.sending.add(sending);
       }
     });
   }
 
-  /** Resolves when nothing waits for an answer any more. */
-  async settled(): Promise<void> {
-    await Promise.all([...this.working]);
+  /** Resolves when every append so far is acknowledged or refused. Never rejects. */
+  async drain(): Promise<void> {
+    await Promise.all([...this.sending]);
   }
 
-  /** The server is another one now: nothing is open in it. */
-  serverChanged(): void {
-    for (const chain of this.chains.values()) {
-      chain.isOpen = false;
+  /** Mark every session as not open in the server. Call it when a new server process was started. */
+  handleServerRestart(): void {
+    for (const session of this.sessions.values()) {
+      session.isOpenInServer = false;
     }
   }
 
-  private unopened(sessionId: string): Chain {
-    const chain = { sessionId, workspace: "", head: null, isStored: true, isOpen: false, batches: [] };
-    this.chains.set(sessionId, chain);
-    return chain;
+  private addUnopened(sessionId: string): OpenSession {
+    const session = { sessionId, workspace: "", head: null, isStored: true, isOpenInServer: false, batches: [] };
+    this.sessions.set(sessionId, session);
+    return session;
   }
 
-  private async work(chain: Chain): Promise<void> {
-    for (let batch = chain.batches[0]; batch !== undefined; batch = chain.batches[0]) {
+  private async sendBatches(session: OpenSession): Promise<void> {
+    for (let batch = session.batches[0]; batch !== undefined; batch = session.batches[0]) {
       try {
-        const appended = await this.delivered(chain, batch.events);
-        chain.batches.shift();
+        const appended = await this.sendUntilAcknowledged(session, batch.events);
+        session.batches.shift();
         batch.resolve(appended);
         this.options.onAppended(appended, batch.events);
       } catch (error) {
-        chain.batches.shift();
+        session.batches.shift();
         batch.reject(error);
       }
     }
   }
 
-  private async delivered(chain: Chain, events: SettledEvent[]): Promise<Appended> {
+  private async sendUntilAcknowledged(session: OpenSession, events: EventWithId[]): Promise<Appended> {
     for (;;) {
-      const wasOpen = chain.isOpen;
+      const wasOpen = session.isOpenInServer;
       try {
         if (!wasOpen) {
-          await this.reopen(chain);
+          await this.reopen(session);
         }
-        return this.acknowledged(chain, await this.send(chain, events));
+        return this.acknowledge(session, await this.send(session, events));
       } catch (error) {
-        if (error instanceof LostError) {
-          chain.isOpen = false;
-          await this.options.whenBack(error.run);
+        if (error instanceof ConnectionLostError) {
+          session.isOpenInServer = false;
+          await this.options.waitForRestart(error.generation);
         } else if (isKind(error, "SessionNotOpen") && wasOpen) {
-          // It was sent to another server than the one that it is open in.
-          chain.isOpen = false;
+          // The server was restarted before the request was sent: reopen the session there.
+          session.isOpenInServer = false;
         } else {
           throw error;
         }
@@ -126,36 +137,36 @@ export class Outbox {
     }
   }
 
-  private send(chain: Chain, events: SettledEvent[]): Promise<AppendResult> {
-    const { sessionId, head: parentId } = chain;
+  private send(session: OpenSession, events: EventWithId[]): Promise<AppendResult> {
+    const { sessionId, head: parentId } = session;
     return this.options.request("session/append", { sessionId, parentId, events });
   }
 
-  private acknowledged(chain: Chain, result: AppendResult): Appended {
-    chain.head = result.head;
-    chain.isStored = true;
-    return { ...result, sessionId: chain.sessionId };
+  private acknowledge(session: OpenSession, result: AppendResult): Appended {
+    session.head = result.head;
+    session.isStored = true;
+    return { ...result, sessionId: session.sessionId };
   }
 
-  private async reopen(chain: Chain): Promise<void> {
-    const opened = await this.openAgain(chain);
-    const { sessionId, directory, head } = opened.session;
-    const before = chain.sessionId;
-    // Of a session that is known here, the head that was seen counts: another window may have moved it.
-    const seen = sessionId === before && chain.workspace !== "" ? chain.head : head;
-    Object.assign(chain, { sessionId, workspace: directory, head: seen, isOpen: true });
-    if (sessionId !== before) {
-      this.chains.set(sessionId, chain);
-      this.options.onReplaced(before, opened);
+  private async reopen(session: OpenSession): Promise<void> {
+    const opened = await this.openOrReplace(session);
+    const { sessionId, directory, head: storedHead } = opened.session;
+    const oldId = session.sessionId;
+    // Keep the head that this window has seen: if another window moved it, the append must fail with HeadMoved.
+    const head = sessionId === oldId && session.workspace !== "" ? session.head : storedHead;
+    Object.assign(session, { sessionId, workspace: directory, head, isOpenInServer: true });
+    if (sessionId !== oldId) {
+      this.sessions.set(sessionId, session);
+      this.options.onReplaced(oldId, opened);
     }
   }
 
-  private async openAgain(chain: Chain): Promise<OpenResult> {
-    const { sessionId, workspace } = chain;
+  private async openOrReplace(session: OpenSession): Promise<OpenResult> {
+    const { sessionId, workspace } = session;
     try {
       return await this.options.request("session/open", { sessionId, tail: 0 });
     } catch (error) {
-      if (chain.isStored || !isKind(error, "SessionNotFound")) {
+      if (session.isStored || !isKind(error, "SessionNotFound")) {
         throw error;
       }
       return this.options.request("session/open", { workspace, mode: "new", tail: 0 });

@@ -1,8 +1,8 @@
-// This file mirrors server/segue/lsp/protocol.py; tests/test_docs.py holds the two against each other.
+// Made from the server's method table by `python tests/generate.py`. Do not edit.
 
-import type { Boundary, Event, NewEvent, Placement, Session } from "../segue";
+import type { Boundary, Event, EventPosition, NewEvent, Session } from "../segue";
 
-export type { Boundary, Event, NewEvent, Placement, Session };
+export type { Boundary, Event, EventPosition, NewEvent, Session };
 
 export interface OpenParams {
   workspace?: string | null;
@@ -33,7 +33,7 @@ export interface AppendParams {
 export interface AppendResult {
   head: string | null;
   eventCount: number;
-  events: Placement[];
+  events: EventPosition[];
   duplicates: number;
 }
 
@@ -76,6 +76,9 @@ export interface SessionParams {
   sessionId: string;
 }
 
+export interface Nothing {
+}
+
 export interface SetServerSessionIdParams {
   sessionId: string;
   serverSessionId: string;
@@ -96,10 +99,7 @@ export interface SetMetadataParams {
   value: unknown;
 }
 
-export interface Nothing {
-}
-
-/** Every method, with its params and its result. */
+/** Every method of the server, with its params and its result. */
 export interface Methods {
   "session/open": [OpenParams, OpenResult];
   "session/append": [AppendParams, AppendResult];
@@ -116,38 +116,29 @@ export interface Methods {
   "session/setMetadata": [SetMetadataParams, Nothing];
 }
 
+/** The name of a method of the server. */
 export type Method = keyof Methods;
 
-/** One request; rejects with a `RefusedError` or, if no answer can come any more, a `LostError`. */
-export type Request = <M extends Method>(method: M, params: Methods[M][0]) => Promise<Methods[M][1]>;
+/** May be sent again, unchanged, after the response was lost with the server. */
+export const RETRIABLE_METHODS: readonly Method[] = [
+  "session/open",
+  "session/events",
+  "session/list",
+  "session/findResumable",
+  "session/archive",
+  "session/unarchive",
+  "session/delete",
+  "session/close",
+  "session/getMetadata",
+];
 
-/** The server refused a request; `kind` says why, as server/PROTOCOL.md lists it. */
-export class RefusedError extends Error {
-  override readonly name = "SegueError";
-
-  constructor(
-    message: string,
-    readonly kind: string,
-    readonly data: { [key: string]: unknown },
-  ) {
-    super(message);
-  }
-}
-
-/** The server went away before it answered: whether the request took effect is not known. */
-export class LostError extends Error {
-  override readonly name = "LostError";
-
-  constructor(
-    message: string,
-    /** Which run of the server it was lost with. */
-    readonly run: number,
-  ) {
-    super(message);
-  }
-}
-
-/** Tell whether *error* is a refusal of this *kind*. */
-export function isKind(error: unknown, kind: string): error is RefusedError {
-  return error instanceof RefusedError && error.kind === kind;
-}
+/** The known event types, and whether they are sent to a model. */
+export const EVENT_TYPES = {
+  user_message: true,
+  text: true,
+  tool_call: true,
+  tool_result: true,
+  skill_invocation: true,
+  system_context: false,
+  out_of_band_output: false,
+} as const;

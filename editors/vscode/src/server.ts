@@ -1,24 +1,28 @@
-// The server of this window: started when it is first needed, asked, and started again when it died.
+// The server process of this window, and the connection to it.
 
 import * as vscode from "vscode";
 import { CloseAction, LanguageClient, ResponseError, State, TransportKind } from "vscode-languageclient/node";
-import { findServer, installCommand, type Launch } from "./launch";
-import { LostError, type Method, type Methods, RefusedError } from "./protocol";
+import { type Method, type Methods, RETRIABLE_METHODS } from "./protocol";
+import { ConnectionLostError, RefusedError } from "./requests";
+import { buildInstallCommand, resolveServerCommand, type ServerCommand } from "./serverCommand";
 
-/** What vscode-jsonrpc says when the connection ended before the answer: -32099 to -32096. */
-const CONNECTION_ERRORS = { from: -32099, to: -32096 };
-const READING: readonly Method[] = ["session/open", "session/events", "session/list", "session/findResumable"];
+/** The error codes of vscode-jsonrpc for a connection that closed before the response arrived. */
+const CONNECTION_ERRORS = { first: -32099, last: -32096 };
 
-/** Starts the server on the first request; the client library starts it again when it dies. */
+/**
+ * Starts the server with the first request. The client library restarts it when it exits unexpectedly, and gives up
+ * if that happens too often; the next request starts it anew then.
+ */
 export class Server implements vscode.Disposable {
   private client: Promise<LanguageClient> | undefined;
   private restarting: Promise<void> | undefined;
-  private run = 0;
+  /** How many server processes have been started. */
+  private generation = 0;
   private isFailureShown = false;
   private readonly started = new vscode.EventEmitter<void>();
-  private readonly gone = new vscode.EventEmitter<void>();
+  private readonly failed = new vscode.EventEmitter<void>();
 
-  /** A server runs that knows nothing of what an earlier one had open. */
+  /** Fires when a new server process accepts requests. It has no session open. */
   readonly onDidStart = this.started.event;
 
   constructor(
@@ -26,80 +30,85 @@ export class Server implements vscode.Disposable {
     private readonly log: vscode.LogOutputChannel,
   ) {}
 
-  /** Ask the server. Rejects with a RefusedError, or a LostError if no answer can come any more. */
+  /**
+   * Send a request, and start the server if necessary. A request that may be repeated is retried once after a restart.
+   * Rejects with a `RefusedError`, or with a `ConnectionLostError` if no response can arrive.
+   */
   readonly request = async <M extends Method>(method: M, params: Methods[M][0]): Promise<Methods[M][1]> => {
     try {
-      return await this.ask(method, params);
+      return await this.send(method, params);
     } catch (error) {
-      if (!(error instanceof LostError) || error.run === 0 || !READING.includes(method)) {
+      if (!(error instanceof ConnectionLostError) || error.generation === 0 || !RETRIABLE_METHODS.includes(method)) {
         throw error;
       }
-      await Promise.race([this.whenBack(error.run), this.whenGone()]);
-      return this.ask(method, params);
+      await Promise.race([this.waitForRestart(error.generation), nextEvent(this.failed.event)]);
+      return this.send(method, params);
     }
   };
 
-  /** Resolves when a later run of the server than this one can be asked. */
-  whenBack(run: number): Promise<void> {
-    return run < this.run ? Promise.resolve() : once(this.onDidStart);
+  /** Resolves when a server of a later generation than this one accepts requests. */
+  waitForRestart(generation: number): Promise<void> {
+    return generation < this.generation ? Promise.resolve() : nextEvent(this.onDidStart);
   }
 
-  /** Where the server keeps the conversations, or undefined if it does not say. */
-  async database(): Promise<string | undefined> {
-    const client = await this.running();
+  /** The path of the database, or undefined if the server does not report it. Starts the server if necessary. */
+  async getDatabase(): Promise<string | undefined> {
+    const client = await this.ensureStarted();
     const { sessions } = client.initializeResult?.capabilities.experimental ?? {};
     return (sessions as { database?: string | null } | undefined)?.database ?? undefined;
   }
 
-  /** End the server and start another; asking several times at once restarts it once. */
+  /** Stop the server and start a new one. Concurrent calls restart it once. */
   restart(): Promise<void> {
     this.restarting ??= this.stop()
-      .then(() => this.running())
+      .then(() => this.ensureStarted())
       .then(() => {})
       .finally(() => (this.restarting = undefined));
     return this.restarting;
   }
 
+  /** Stop the server. The next request starts a new one. */
   async stop(): Promise<void> {
     const client = await this.client?.catch(() => undefined);
     this.client = undefined;
     await client?.dispose();
   }
 
+  /** Release the event emitters. Does not stop the server: see `stop`. */
   dispose(): void {
     this.started.dispose();
-    this.gone.dispose();
+    this.failed.dispose();
   }
 
-  private async ask<M extends Method>(method: M, params: Methods[M][0]): Promise<Methods[M][1]> {
-    const client = await this.running();
-    const run = this.run;
+  private async send<M extends Method>(method: M, params: Methods[M][0]): Promise<Methods[M][1]> {
+    const client = await this.ensureStarted();
+    const generation = this.generation;
     try {
       return await client.sendRequest<Methods[M][1]>(method, params);
     } catch (error) {
-      throw meaning(error, run);
+      throw translateError(error, generation);
     }
   }
 
-  private running(): Promise<LanguageClient> {
+  private ensureStarted(): Promise<LanguageClient> {
     this.client ??= this.start().catch((error: unknown) => {
       this.client = undefined;
       void this.showFailure(error);
-      throw new LostError(messageOf(error), 0);
+      throw new ConnectionLostError(errorMessage(error), 0);
     });
     return this.client;
   }
 
   private async start(): Promise<LanguageClient> {
-    const launch = await vscode.window.withProgress(
+    const command = await vscode.window.withProgress(
       { location: vscode.ProgressLocation.Window, title: "Segue: starting" },
-      () => this.findServer(),
+      () => this.resolveCommand(),
     );
-    this.log.info(`Starting ${[launch.command, ...launch.args].join(" ")}`);
-    const client = this.clientOf(launch);
+    this.log.info(`Starting ${[command.command, ...command.args].join(" ")}`);
+    const client = this.createClient(command);
     client.onDidChangeState(({ newState }) => {
       if (newState === State.Running) {
-        this.run += 1;
+        this.generation += 1;
         this.setUnavailable(false);
         this.started.fire();
       }
@@ -108,10 +117,10 @@ export class Server implements vscode.Disposable {
     return client;
   }
 
-  private async findServer(): Promise<Launch> {
+  private async resolveCommand(): Promise<ServerCommand> {
     const settings = vscode.workspace.getConfiguration("segue");
     const database = settings.get<string>("database", "");
-    const { command, args } = await findServer({
+    const { command, args } = await resolveServerCommand({
       command: settings.get<string[]>("server.command", []),
       wheels: this.wheels,
       storage: this.storage,
@@ -120,24 +129,24 @@ export class Server implements vscode.Disposable {
     return { command, args: [...args, ...(database === "" ? [] : ["--database", database])] };
   }
 
-  private clientOf({ command, args }: Launch): LanguageClient {
+  private createClient({ command, args }: ServerCommand): LanguageClient {
     const client: LanguageClient = new LanguageClient(
       "segue",
       "Segue",
-      // Not in the workspace: what lies there must not be imported, nor found as a program.
+      // Never in the workspace: its modules must not be imported, nor its programs run.
       { command, args, options: { cwd: this.storage }, transport: TransportKind.stdio },
       {
         outputChannel: this.log,
         errorHandler: {
           error: (error, message, count) => defaults.error(error, message, count),
           closed: async () => {
-            const decided = await defaults.closed();
-            if (decided.action === CloseAction.DoNotRestart) {
+            const decision = await defaults.closed();
+            if (decision.action === CloseAction.DoNotRestart) {
               this.client = undefined;
-              this.gone.fire();
-              void this.showFailure(new Error(decided.message));
+              this.failed.fire();
+              void this.showFailure(new Error(decision.message));
             }
-            return { ...decided, handled: true };
+            return { ...decision, handled: true };
           },
         },
         initializationFailedHandler: () => false,
@@ -147,13 +156,9 @@ export class Server implements vscode.Disposable {
     return client;
   }
 
-  private whenGone(): Promise<void> {
-    return once(this.gone.event);
-  }
-
-  /** What the view "Conversations" says when it has nothing to show. */
-  private setUnavailable(isSo: boolean): void {
-    void vscode.commands.executeCommand("setContext", "segue.unavailable", isSo);
+  /** Select the message that the view "Conversations" shows when it is empty. */
+  private setUnavailable(isUnavailable: boolean): void {
+    void vscode.commands.executeCommand("setContext", "segue.unavailable", isUnavailable);
   }
 
   private get storage(): string {
@@ -165,42 +170,42 @@ export class Server implements vscode.Disposable {
   }
 
   private async showFailure(error: unknown): Promise<void> {
-    this.log.error(messageOf(error));
+    this.log.error(errorMessage(error));
     this.setUnavailable(true);
     if (this.isFailureShown) {
       return;
     }
     this.isFailureShown = true;
-    const text = `Segue's server cannot be started. ${messageOf(error)}`;
-    const choice = await vscode.window.showErrorMessage(text, "Open Log", "Copy Install Command", "Try Again");
+    const message = `The Segue server cannot be started. ${errorMessage(error)}`;
+    const choice = await vscode.window.showErrorMessage(message, "Open Log", "Copy Install Command", "Try Again");
     this.isFailureShown = false;
     if (choice === "Open Log") {
       this.log.show();
     } else if (choice === "Copy Install Command") {
-      await vscode.env.clipboard.writeText(installCommand(this.wheels));
+      await vscode.env.clipboard.writeText(buildInstallCommand(this.wheels));
     } else if (choice === "Try Again") {
       await this.restart().catch(() => undefined);
     }
   }
 }
 
-function meaning(error: unknown, run: number): Error {
-  if (!(error instanceof ResponseError) || isOfTheConnection(error.code)) {
-    return new LostError(messageOf(error), run);
+function translateError(error: unknown, generation: number): Error {
+  if (!(error instanceof ResponseError) || isConnectionError(error.code)) {
+    return new ConnectionLostError(errorMessage(error), generation);
   }
   const { kind = "InvalidParams", ...data } = (error.data ?? {}) as { kind?: string };
   return new RefusedError(error.message, kind, data);
 }
 
-function isOfTheConnection(code: number): boolean {
-  return CONNECTION_ERRORS.from <= code && code <= CONNECTION_ERRORS.to;
+function isConnectionError(code: number): boolean {
+  return CONNECTION_ERRORS.first <= code && code <= CONNECTION_ERRORS.last;
 }
 
-function messageOf(error: unknown): string {
+function errorMessage(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }
 
-function once(event: vscode.Event<void>): Promise<void> {
+function nextEvent(event: vscode.Event<void>): Promise<void> {
   return new Promise((resolve) => {
     const listener = event(() => {
       listener.dispose();

@@ -1,62 +1,70 @@
-// A conversation as Markdown that can be read, and do nothing else.
+// Renders a conversation as Markdown whose links cannot run commands.
 
+import { formatCount, formatLocalTime, formatTitle } from "./format";
 import type { Event, Session } from "./protocol";
-import { count, localTime, title } from "./words";
+import { isKnownEventType } from "./requests";
 
-/** The transcript of a session; *events* are its newest, *left* as many are older. */
-export function transcript(session: Pick<Session, "title">, events: readonly Event[], left: number): string {
-  const older = left > 0 ? `*${count(left, "older event")} left out.*\n\n` : "";
-  return `# ${title(session)}\n\n${older}${events.map(section).join("\n")}`;
+/** Render a transcript from the newest *events* of a session, oldest first; *omitted* counts the older ones. */
+export function renderTranscript(session: Pick<Session, "title">, events: readonly Event[], omitted: number): string {
+  const older = omitted > 0 ? `*${formatCount(omitted, "older event")} left out.*\n\n` : "";
+  return `# ${formatTitle(session)}\n\n${older}${events.map(renderEvent).join("\n")}`;
 }
 
-function section(event: Event): string {
-  const [heading, body] = shape(event);
-  return `## ${heading} · ${localTime(event.createdAt)}\n\n${withoutCommands(body)}\n`;
+function renderEvent(event: Event): string {
+  const [heading, body] = renderParts(event);
+  return `## ${heading} · ${formatLocalTime(event.createdAt)}\n\n${disableCommandLinks(body)}\n`;
 }
 
-function shape(event: Event): [heading: string, body: string] {
-  const data = fieldsOf(event);
-  switch (event.type) {
+function renderParts(event: Event): [heading: string, body: string] {
+  const { type } = event;
+  if (!isKnownEventType(type)) {
+    return [inlineCode(type), codeBlock(event.data, "json")];
+  }
+  const data = toFields(event);
+  switch (type) {
     case "user_message":
-      return ["You", text(data["content"])];
+      return ["You", toText(data["content"])];
     case "text":
-      return ["Assistant", text(data["content"])];
+      return ["Assistant", toText(data["content"])];
     case "tool_call":
-      return [`Tool call: ${code(data["name"])}`, fenced(data["input"], "json")];
+      return [`Tool call: ${inlineCode(data["name"])}`, codeBlock(data["input"], "json")];
     case "tool_result":
-      return [data["is_error"] === true ? "Tool result: error" : "Tool result", fenced(data["content"])];
+      return [data["is_error"] === true ? "Tool result: error" : "Tool result", codeBlock(data["content"])];
     case "skill_invocation":
-      return [`Skill: ${code(data["name"])}`, text(data["content"])];
+      return [`Skill: ${inlineCode(data["name"])}`, toText(data["content"])];
     case "system_context":
-      return ["Context", text(data["content"]).replace(/^/gm, "> ").replace(/ $/gm, "")];
+      return ["Context", toText(data["content"]).replace(/^/gm, "> ").replace(/ $/gm, "")];
     case "out_of_band_output":
-      return [`Output: ${code(data["name"])}`, fenced(data["content"])];
-    default:
-      return [code(event.type), fenced(event.data, "json")];
+      return [`Output: ${inlineCode(data["name"])}`, codeBlock(data["content"])];
   }
 }
 
-function fieldsOf(event: Event): { [key: string]: unknown } {
+/** The fields of an event's data; a corrupt event's string becomes the field `content`. */
+function toFields(event: Event): { [key: string]: unknown } {
   return event.data !== null && typeof event.data === "object" ? { ...event.data } : { content: event.data };
 }
 
-function text(value: unknown): string {
+function toText(value: unknown): string {
   return (typeof value === "string" ? value : JSON.stringify(value, null, 2) ?? "").replace(/\r\n?/g, "\n");
 }
 
-function fenced(value: unknown, language = ""): string {
-  const body = text(value);
-  const longest = Math.max(2, ...[...body.matchAll(/^\s*(`+)/gm)].map((match) => match[1]?.length ?? 0));
+/** A code block with a fence longer than any run of backticks that starts a line of its content. */
+function codeBlock(value: unknown, language = ""): string {
+  const content = toText(value);
+  const longest = Math.max(2, ...[...content.matchAll(/^\s*(`+)/gm)].map((match) => match[1]?.length ?? 0));
   const fence = "`".repeat(longest + 1);
-  return `${fence}${language}\n${body}\n${fence}`;
+  return `${fence}${language}\n${content}\n${fence}`;
 }
 
-function code(value: unknown): string {
-  return `\`${text(value).replace(/[`\s]+/g, " ").trim()}\``;
+function inlineCode(value: unknown): string {
+  return `\`${toText(value).replace(/[`\s]+/g, " ").trim()}\``;
 }
 
-/** An editor follows a link to `command:` in a document and runs it: what was said must not. */
-function withoutCommands(markdown: string): string {
+/**
+ * Break links to `command:` with zero-width spaces: the editor runs the command of such a link on a click, and
+ * recorded content must not be able to do that. Link targets with `&` or `%` may encode one, so they break too.
+ */
+function disableCommandLinks(markdown: string): string {
   return markdown
     .replace(/(command)(?=\s*:)/gi, "$1\u200b")
     .replace(/(\]\(\s*<?|\]:\s*<?|<)(?=[^\s)>]*(&|%))/g, "$1\u200b");

@@ -1,4 +1,4 @@
-"""A client of `segue lsp`, as an editor is one: for the demo, the tests and the benchmarks."""
+"""A client of `segue lsp` for the demo, the tests and the benchmarks."""
 
 import contextlib
 import itertools
@@ -15,7 +15,7 @@ ANSWER_TIMEOUT_S = 30.0
 
 
 class RequestError(Exception):
-    """The server answered with an error."""
+    """The server responded with an error."""
 
     def __init__(self, error: Mapping[str, Any]) -> None:
         super().__init__(f"{error['code']}: {error['message']}")
@@ -30,11 +30,11 @@ class RequestError(Exception):
 
 
 class ServerGoneError(Exception):
-    """The server ended before it answered."""
+    """The server ended before it responded."""
 
 
 class Client:
-    """One `segue lsp` process and what it answers. Requests may be sent without waiting."""
+    """One `segue lsp` process and its responses. Requests may be sent without waiting."""
 
     def __init__(
         self,
@@ -42,7 +42,7 @@ class Client:
         environment: Mapping[str, str] | None = None,
         command: Sequence[str] = (sys.executable, "-P", "-m", "segue", "lsp"),
     ) -> None:
-        self.process = subprocess.Popen(  # noqa: S603  our own server
+        self.process = subprocess.Popen(  # noqa: S603  the command is our own server
             command,
             cwd=Path(directory),
             env={**os.environ, **(environment or {})},
@@ -51,19 +51,19 @@ class Client:
         )
         self._ids = itertools.count(1)
         self._answers: dict[Any, dict[str, Any]] = {}
-        self._news = threading.Condition()
+        self._changed = threading.Condition()
         self._ended = False
         self._thread = threading.Thread(target=self._read, daemon=True)
         self._thread.start()
 
     def initialize(self, **params: Any) -> Any:
-        """Do what every editor does first; return the answer."""
-        answer = self.request("initialize", {"processId": os.getpid(), "capabilities": {}} | params)
+        """Send `initialize` and `initialized`; return the result of `initialize`."""
+        result = self.request("initialize", {"processId": os.getpid(), "capabilities": {}} | params)
         self.notify("initialized", {})
-        return answer
+        return result
 
     def request(self, method: str, params: Any = None) -> Any:
-        """Send a request, wait for the answer, return its result or raise RequestError."""
+        """Send a request, wait for the response, return its result or raise RequestError."""
         return self.result(self.send(method, params))
 
     def send(self, method: str, params: Any = None) -> int:
@@ -77,13 +77,13 @@ class Client:
         self.write({"jsonrpc": "2.0", "method": method, "params": params})
 
     def write(self, message: Any) -> None:
-        """Send any JSON in a frame."""
+        """Send any JSON value in a frame."""
         body = json.dumps(message).encode()
         self.write_bytes(b"Content-Length: %d\r\n\r\n%b" % (len(body), body))
 
     def write_bytes(self, data: bytes) -> None:
-        """Send bytes as they are; a server that is gone is noticed when its answer is awaited."""
-        assert self.process.stdin is not None  # noqa: S101  it was asked for
+        """Send bytes unchanged. A server that has ended raises ServerGoneError only in `answer`."""
+        assert self.process.stdin is not None  # noqa: S101  Popen was given a PIPE
         with contextlib.suppress(BrokenPipeError):
             self.process.stdin.write(data)
             self.process.stdin.flush()
@@ -96,35 +96,35 @@ class Client:
         return answer["result"]
 
     def answer(self, msg_id: Any) -> dict[str, Any]:
-        """Wait for the answer with this id (None: to what had none) and return it whole."""
-        with self._news:
-            if not self._news.wait_for(
+        """Wait for the response with this id and return it; None: to a message that had no id."""
+        with self._changed:
+            if not self._changed.wait_for(
                 lambda: msg_id in self._answers or self._ended, ANSWER_TIMEOUT_S
             ):
-                raise TimeoutError(f"no answer to request {msg_id}")
+                raise TimeoutError(f"no response to request {msg_id}")
             if msg_id not in self._answers:
-                raise ServerGoneError(f"no answer to request {msg_id}: the server is gone")
+                raise ServerGoneError(f"no response to request {msg_id}: the server has ended")
             return self._answers.pop(msg_id)
 
     def is_answered(self, msg_id: Any) -> bool:
-        """Tell whether an answer has come."""
-        with self._news:
+        """Return whether the response with this id has arrived."""
+        with self._changed:
             return msg_id in self._answers
 
     def kill(self) -> None:
-        """End the server with SIGKILL: nothing of it gets to say goodbye."""
+        """End the server with SIGKILL, so that it cannot clean up."""
         self.process.kill()
         self._end()
 
     def close_stdin(self) -> int:
-        """End the server by the end of its stdin; return its exit code."""
-        assert self.process.stdin is not None  # noqa: S101  it was asked for
+        """Close the server's stdin, wait until it ends, and return its exit code."""
+        assert self.process.stdin is not None  # noqa: S101  Popen was given a PIPE
         with contextlib.suppress(BrokenPipeError):
             self.process.stdin.close()
         return self._end()
 
     def shutdown(self) -> int:
-        """End the server as LSP has it; return its exit code."""
+        """Send `shutdown` and `exit`, wait until the server ends, and return its exit code."""
         self.request("shutdown")
         self.notify("exit")
         return self._end()
@@ -134,22 +134,22 @@ class Client:
         self._thread.join()
         for pipe in (self.process.stdin, self.process.stdout):
             with contextlib.suppress(BrokenPipeError):
-                pipe.close()  # type: ignore[union-attr]
+                pipe.close()  # type: ignore[union-attr]  # Popen was given a PIPE for both
         return code
 
     def _read(self) -> None:
         for message in self._messages():
-            with self._news:
+            with self._changed:
                 self._answers[message.get("id")] = message
-                self._news.notify_all()
-        with self._news:
+                self._changed.notify_all()
+        with self._changed:
             self._ended = True
-            self._news.notify_all()
+            self._changed.notify_all()
 
     def _messages(self) -> Iterator[dict[str, Any]]:
         stdout = self.process.stdout
-        assert stdout is not None  # noqa: S101  it was asked for
-        # A server that was killed may have ended in the midst of a header.
+        assert stdout is not None  # noqa: S101  Popen was given a PIPE
+        # A server that is killed may end in the middle of a header.
         while (header := stdout.readline()).endswith(b"\n"):
             length = int(header.split(b":")[1])
             stdout.readline()

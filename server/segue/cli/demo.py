@@ -1,4 +1,4 @@
-"""`segue demo`: the main job, done for real, and each promise checked as it is kept."""
+"""`segue demo`: record a conversation, kill the server, resume it, and check each promise."""
 
 import itertools
 import os
@@ -14,7 +14,7 @@ import segue
 from segue.cli.client import Client, RequestError, ServerGoneError
 from segue.cli.printing import visible
 from segue.model.events import new_id
-from segue.store.sqlite import driver
+from segue.model.store_reports import StoreEngine
 
 _CONVERSATION: tuple[tuple[str, dict[str, Any]], ...] = (
     ("user_message", {"content": "Why does the build fail?"}),
@@ -27,33 +27,37 @@ _CONVERSATION: tuple[tuple[str, dict[str, Any]], ...] = (
     ("text", {"content": "The linker does not find OpenSSL: install its headers."}),
 )
 _STREAM = 1_000
-_ANSWERED_BEFORE_THE_KILL = 60
+_ACKNOWLEDGED_BEFORE_KILL = 60
 
 
-def run() -> int:
-    """Run the demonstration; return 1 if a promise was not kept, else 0."""
+def run(engine: StoreEngine) -> int:
+    """Run the demonstration on a store of *engine*; return 1 if a promise was not kept, else 0."""
     folder = Path(tempfile.mkdtemp(prefix="segue-demo-")).resolve()
-    demonstration = Demonstration(folder)
+    demonstration = Demonstration(folder, engine)
     try:
         demonstration.run()
     except (RequestError, ServerGoneError, TimeoutError) as error:
-        demonstration.broken.append(str(error))
+        demonstration.failures.append(str(error))
         click.secho(f"  ✗ {visible(str(error))}", fg="red")
     finally:
         demonstration.close()
         shutil.rmtree(folder)
-    if demonstration.broken:
-        click.secho(f"\n{len(demonstration.broken)} promises were not kept.", fg="red", bold=True)
+    if demonstration.failures:
+        click.secho(f"\n{len(demonstration.failures)} promises were not kept.", fg="red", bold=True)
         return 1
     click.secho("\nNothing lost, nothing twice.", fg="green", bold=True)
     return 0
 
 
 class Demonstration:
-    """A conversation that is recorded, cut off by SIGKILL, and brought back elsewhere."""
+    """A conversation that is recorded, interrupted by SIGKILL, and resumed in another directory.
 
-    def __init__(self, folder: Path) -> None:
-        self.broken: list[str] = []
+    `failures` holds the promises that were not kept.
+    """
+
+    def __init__(self, folder: Path, engine: StoreEngine) -> None:
+        self._engine = engine
+        self.failures: list[str] = []
         self._repository = folder / "project"
         self._subdirectory = self._repository / "src" / "parser"
         self._environment = {
@@ -65,58 +69,63 @@ class Demonstration:
         self._client: Client | None = None
 
     def run(self) -> None:
-        """Do it, step by step, and print what happens as it happens."""
-        click.echo(f"Segue {segue.__version__}, SQLite {driver.VERSION} from {driver.NAME}")
+        """Run all steps and print each as it happens."""
+        engine = self._engine
+        click.echo(
+            f"Segue {segue.__version__}, {engine.name} {engine.version} from {engine.library}"
+        )
         self._make_repository()
 
-        _title(f"An editor opens a session in {self._repository.name}/")
+        _print_title(f"An editor opens a session in {self._repository.name}/")
         client = self._start(self._repository)
         opened = client.request("session/open")
         session_id = opened["session"]["sessionId"]
-        _say(f"session {session_id}: new. {opened['reason']}")
+        _print(f"session {session_id}: new. {opened['reason']}")
 
-        _title("A conversation is recorded; each event is on disk before it is acknowledged")
-        events = [_event(kind, data) for kind, data in _CONVERSATION]
+        _print_title("A conversation is recorded; each event is on disk before it is acknowledged")
+        events = [_event(type, data) for type, data in _CONVERSATION]
         for event in events:
             placed = client.request("session/append", _append(session_id, event))["events"][0]
-            _say(f"acknowledged {placed['seq']} {event['type']:<13} {_glimpse(event)}")
+            _print(f"acknowledged {placed['seq']} {event['type']:<13} {_summary(event)}")
 
-        _title(f"{_STREAM:,} more are sent without waiting, and the server is killed meanwhile")
+        _print_title(f"{_STREAM:,} more are sent without waiting; the server is killed meanwhile")
         stream = [_event("text", {"content": f"streamed line {n}"}) for n in range(1, _STREAM + 1)]
-        unanswered = self._stream_and_kill(client, session_id, stream)
+        unacknowledged = self._stream_and_kill(client, session_id, stream)
         events += stream
-        _say("SIGKILL: the server had no time for a goodbye")
-        _say(f"{_STREAM - len(unanswered)} acknowledged, {len(unanswered)} without an answer")
+        _print("SIGKILL: the server cannot clean up")
+        received = _STREAM - len(unacknowledged)
+        _print(f"{received} acknowledged, {len(unacknowledged)} without a response")
 
-        _title(f"Another editor opens {self._subdirectory.relative_to(self._repository.parent)}/")
+        directory = self._subdirectory.relative_to(self._repository.parent)
+        _print_title(f"Another editor opens {directory}/")
         client = self._start(self._subdirectory)
         opened = client.request("session/open", {"mode": "resume"})
         boundary = opened["boundary"]
         self._check("the same session is resumed", opened["session"]["sessionId"] == session_id)
-        _say(f"why: {visible(opened['reason'])}")
-        _say(f"boundary: {boundary['data']['content']}")
+        _print(f"why: {visible(opened['reason'])}")
+        _print(f"boundary: {boundary['data']['content']}")
         stored = {event["id"] for event in self._all_events(client, session_id)}
-        acknowledged = {event["id"] for event in events} - {event["id"] for event in unanswered}
+        acknowledged = {event["id"] for event in events} - {event["id"] for event in unacknowledged}
         self._check(
             f"all {len(acknowledged)} acknowledged events are there", acknowledged <= stored
         )
 
-        _title("It sends the unanswered events again, with the ids that they had")
+        _print_title("It sends the unacknowledged events again, with the ids that they had")
         duplicates = 0
-        for event in unanswered:
-            answer = client.request("session/append", _append(session_id, event))
-            duplicates += answer["duplicates"]
-        lost_answers = len(stored - acknowledged)
-        _say(f"{len(unanswered)} resent: {duplicates} had been stored, only their answer was lost")
-        self._check("an event that was stored is not stored again", duplicates == lost_answers)
-        goes_on = _event("user_message", {"content": "Good. And now?"})
-        client.request("session/append", _append(session_id, goes_on))
+        for event in unacknowledged:
+            result = client.request("session/append", _append(session_id, event))
+            duplicates += result["duplicates"]
+        lost_responses = len(stored - acknowledged)
+        _print(f"{len(unacknowledged)} resent: {duplicates} had been stored without a response")
+        self._check("an event that was stored is not stored again", duplicates == lost_responses)
+        next_message = _event("user_message", {"content": "Good. And now?"})
+        client.request("session/append", _append(session_id, next_message))
 
-        _title("The conversation, whole")
-        self._check_whole(self._all_events(client, session_id), [*events, goes_on], boundary)
+        _print_title("The whole conversation")
+        self._check_whole(self._all_events(client, session_id), [*events, next_message], boundary)
 
     def close(self) -> None:
-        """End the server that still runs."""
+        """End the server if it still runs."""
         if self._client is not None:
             self._client.close_stdin()
 
@@ -126,9 +135,13 @@ class Demonstration:
         if git is None:
             (self._repository / ".git").mkdir()
         else:
-            # A leaked GIT_DIR, as in a hook, would have git make the repository elsewhere.
-            clean = {name: at for name, at in os.environ.items() if not name.startswith("GIT_")}
-            subprocess.run([git, "init", "--quiet", self._repository], check=True, env=clean)  # noqa: S603
+            # With a leaked GIT_DIR, as in a hook, git would create the repository elsewhere.
+            environment = {
+                name: value for name, value in os.environ.items() if not name.startswith("GIT_")
+            }
+            subprocess.run(  # noqa: S603  the arguments are ours
+                [git, "init", "--quiet", self._repository], check=True, env=environment
+            )
 
     def _start(self, directory: Path) -> Client:
         self._client = Client(directory, self._environment)
@@ -139,11 +152,13 @@ class Demonstration:
         self, client: Client, session_id: str, stream: list[dict[str, Any]]
     ) -> list[dict[str, Any]]:
         sent = [client.send("session/append", _append(session_id, event)) for event in stream]
-        client.result(sent[_ANSWERED_BEFORE_THE_KILL - 1])
+        client.result(sent[_ACKNOWLEDGED_BEFORE_KILL - 1])
         client.kill()
-        answered = {msg_id for msg_id in sent if client.is_answered(msg_id)}
-        answered.add(sent[_ANSWERED_BEFORE_THE_KILL - 1])
-        return [event for msg_id, event in zip(sent, stream, strict=True) if msg_id not in answered]
+        acknowledged = {msg_id for msg_id in sent if client.is_answered(msg_id)}
+        acknowledged.add(sent[_ACKNOWLEDGED_BEFORE_KILL - 1])
+        return [
+            event for msg_id, event in zip(sent, stream, strict=True) if msg_id not in acknowledged
+        ]
 
     def _all_events(self, client: Client, session_id: str) -> list[dict[str, Any]]:
         events: list[dict[str, Any]] = []
@@ -158,27 +173,27 @@ class Demonstration:
     def _check_whole(
         self, stored: list[dict[str, Any]], sent: list[dict[str, Any]], boundary: dict[str, Any]
     ) -> None:
-        _say_all(stored)
+        _print_events(stored)
         ids = [event["id"] for event in stored]
-        said = [event for event in stored if event["id"] != boundary["id"]]
+        without_boundary = [event for event in stored if event["id"] != boundary["id"]]
         self._check("nothing twice", len(set(ids)) == len(ids))
         self._check(
             "nothing lost, in the order in which it was sent",
-            [event["id"] for event in said] == [event["id"] for event in sent],
+            [event["id"] for event in without_boundary] == [event["id"] for event in sent],
         )
         self._check(
             "every event as it was sent",
-            [(event["type"], event["data"]) for event in said]
+            [(event["type"], event["data"]) for event in without_boundary]
             == [(event["type"], event["data"]) for event in sent],
         )
         self._check(
-            "one chain: each event names the one before it",
+            "one parent chain: each event names the one before it",
             [event["parentId"] for event in stored] == [None, *ids[:-1]]
             and [event["seq"] for event in stored] == list(range(1, len(stored) + 1)),
         )
         invocations = [event["invocationId"] for event in stored]
         self._check(
-            "the boundary stands where the second invocation begins",
+            "the boundary is where the second invocation begins",
             boundary["id"] in ids
             and invocations.index(invocations[-1]) == ids.index(boundary["id"])
             and len(set(invocations)) == 2,
@@ -189,35 +204,35 @@ class Demonstration:
             click.secho(f"  ✓ {promise}", fg="green")
         else:
             click.secho(f"  ✗ {promise}", fg="red")
-            self.broken.append(promise)
+            self.failures.append(promise)
 
 
-def _event(kind: str, data: dict[str, Any]) -> dict[str, Any]:
-    return {"id": new_id(), "type": kind, "data": data}
+def _event(type: str, data: dict[str, Any]) -> dict[str, Any]:
+    return {"id": new_id(), "type": type, "data": data}
 
 
 def _append(session_id: str, event: dict[str, Any]) -> dict[str, Any]:
     return {"sessionId": session_id, "events": [event]}
 
 
-def _glimpse(event: dict[str, Any]) -> str:
+def _summary(event: dict[str, Any]) -> str:
     data = event["data"]
     return visible(str(data.get("content") or f"{data['name']} {data['input']}"))
 
 
-def _say_all(events: list[dict[str, Any]]) -> None:
-    for streamed, group in itertools.groupby(events, lambda event: "streamed" in _glimpse(event)):
-        each = list(group)
-        if streamed and len(each) > 2:
-            _say(f"      … {len(each):,} streamed lines …")
+def _print_events(events: list[dict[str, Any]]) -> None:
+    for streamed, group in itertools.groupby(events, lambda event: "streamed" in _summary(event)):
+        group_events = list(group)
+        if streamed and len(group_events) > 2:
+            _print(f"      … {len(group_events):,} streamed lines …")
         else:
-            for event in each:
-                _say(f"{event['seq']:>3} {event['type']:<14} {_glimpse(event)}")
+            for event in group_events:
+                _print(f"{event['seq']:>3} {event['type']:<14} {_summary(event)}")
 
 
-def _title(text: str) -> None:
-    click.secho(f"\n{text}", bold=True)
+def _print_title(title: str) -> None:
+    click.secho(f"\n{title}", bold=True)
 
 
-def _say(text: str) -> None:
-    click.echo(f"  {text}")
+def _print(line: str) -> None:
+    click.echo(f"  {line}")

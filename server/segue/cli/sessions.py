@@ -1,40 +1,31 @@
-"""`segue list` and `segue show`: what is stored, for a person or as JSON."""
+"""`segue list` and `segue show`: stored sessions as text or as JSON."""
 
 import asyncio
 import json
-import os
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any
 
-import attrs
 import click
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from segue.cli import Composition
+from segue.cli.application import CommandError, Store
 from segue.cli.printing import local_time, visible
 from segue.model.errors import SegueError
 from segue.model.records import MAX_PAGE, Session, StoredEvent
 from segue.model.workspace import InvalidWorkspaceError, locate_workspace
 from segue.protocol import messages
-from segue.sessions.manager import ago
-from segue.startup.settings import MEMORY
+from segue.sessions.boundary import ago
 from segue.store.service import SessionService
 
 
-def with_service(
-    composition: Composition, work: Callable[[SessionService], Awaitable[None]]
-) -> None:
-    """Run *work* over the store, or end the command with one line that says what went wrong."""
-    settings = composition.settings()
-    if not os.path.exists(settings.database):
-        # To look is not to make: a store that is not there yet is an empty one.
-        settings = attrs.evolve(settings, database=MEMORY)
+def run_with_service(store: Store, work: Callable[[SessionService], Awaitable[None]]) -> None:
+    """Open the store, run *work* with it and close it; raise CommandError for what fails."""
 
     async def run() -> None:
-        service = await composition.open_service(settings)
+        service = await store.open_existing()
         try:
             await work(service)
         finally:
@@ -43,13 +34,13 @@ def with_service(
     try:
         asyncio.run(run())
     except (SegueError, InvalidWorkspaceError) as error:
-        raise click.ClickException(visible(str(error))) from None
+        raise CommandError(str(error)) from None
 
 
 async def list_sessions(
     service: SessionService, cwd: str | None, *, archived: bool, limit: int, as_json: bool
 ) -> None:
-    """Print the newest sessions, of everywhere or of the workspace at *cwd*."""
+    """Print the newest sessions: all, or those of the workspace of the directory *cwd*."""
     workspace = None if cwd is None else locate_workspace(cwd)
     page = await service.list_sessions(
         directory=None if workspace is None else workspace.directory,
@@ -58,7 +49,7 @@ async def list_sessions(
         limit=limit,
     )
     if as_json:
-        _print_json(messages.unstructure(page))
+        _print_json(messages.wire.unstructure(page))
     elif not page.sessions:
         click.echo("No sessions.", err=True)
     else:
@@ -66,11 +57,11 @@ async def list_sessions(
 
 
 async def show_session(service: SessionService, session_id: str, *, as_json: bool) -> None:
-    """Print a session's whole conversation, a page at a time."""
+    """Print the whole conversation of a session, or raise SessionNotFound."""
     session = await service.get_session(session_id)
     if as_json:
-        events = [messages.unstructure(event) async for event in _events(service, session_id)]
-        _print_json({"session": messages.unstructure(session), "events": events})
+        events = [messages.wire.unstructure(event) async for event in _events(service, session_id)]
+        _print_json({"session": messages.wire.unstructure(session), "events": events})
         return
     click.secho(visible(session.title or "(no title)"), bold=True)
     click.echo(f"{session.id} · {session.event_count} events · {visible(session.directory)}")
@@ -82,7 +73,7 @@ async def show_session(service: SessionService, session_id: str, *, as_json: boo
 
 
 def event_text(event: StoredEvent) -> str:
-    """Return what an event says: its content if that is text, else its data as JSON."""
+    """Return an event as text: its content if that is a string, else its data as JSON."""
     data: Any = event.data
     if isinstance(data, str):
         return f"(corrupt) {data}"
@@ -121,11 +112,11 @@ def _print_table(sessions: Sequence[Session]) -> None:
             Text(visible(session.title or "")),
             Text(visible(session.directory)),
         )
-    # What goes into a pipe or a file is not cut at the width of a terminal.
+    # Output to a pipe or a file is not truncated to the width of a terminal.
     console = Console() if sys.stdout.isatty() else Console(width=10_000)
     console.print(table)
 
 
 def _print_json(value: Any) -> None:
-    # ASCII: nothing in it can steer a terminal.
+    # ASCII: it has no control characters that a terminal would obey.
     click.echo(json.dumps(value, indent=2))

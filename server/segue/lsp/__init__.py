@@ -1,1 +1,1 @@
-"""The `segue lsp` server: sessions over JSON-RPC on stdio. Only this room knows the wire."""
+"""The `segue lsp` server: sessions over JSON-RPC on stdio, on pygls."""

@@ -70,39 +70,43 @@ def claim_stdio() -> tuple[int, int]:
     return stdin, stdout
 
 
-def watch_process(process_id: int, on_gone: Callable[[], None]) -> None:
-    """Call *on_gone* when the process is no more; soon on Linux, elsewhere within seconds."""
+def watch_process(process_id: int, on_exit: Callable[[], None]) -> None:
+    """Call *on_exit* once, from the running loop, when the process has exited.
+
+    At once where the system has `pidfd_open` (Linux), elsewhere within `_POLL_INTERVAL_S`.
+    """
     loop = asyncio.get_running_loop()
     try:
-        descriptor = os.pidfd_open(process_id)  # type: ignore[attr-defined, unused-ignore]
+        pidfd = os.pidfd_open(process_id)  # type: ignore[attr-defined, unused-ignore]  # Linux only
     except ProcessLookupError:
-        logger.warning("The editor, process %d, is gone", process_id)
-        loop.call_soon(on_gone)
+        logger.warning("The editor, process %d, has exited", process_id)
+        loop.call_soon(on_exit)
     except (AttributeError, OSError, OverflowError):
-        task = loop.create_task(_poll(process_id, on_gone))
-        _watchers.add(task)
+        _polling_tasks.add(loop.create_task(_poll(process_id, on_exit)))
     else:
 
-        def gone() -> None:
-            loop.remove_reader(descriptor)
-            os.close(descriptor)
-            on_gone()
+        def on_readable() -> None:
+            loop.remove_reader(pidfd)
+            os.close(pidfd)
+            on_exit()
 
-        loop.add_reader(descriptor, gone)
-
-
-_watchers: set[asyncio.Task[None]] = set()
+        loop.add_reader(pidfd, on_readable)
 
 
-async def _poll(process_id: int, on_gone: Callable[[], None]) -> None:
+_polling_tasks: set[asyncio.Task[None]] = set()
+"""Keeps a reference to each: the loop has none, and a task without one may be collected."""
+
+
+async def _poll(process_id: int, on_exit: Callable[[], None]) -> None:
+    # A new parent means that the process that started this one has exited.
     parent = os.getppid()
-    while is_running(process_id) and os.getppid() == parent:  # noqa: ASYNC110  nobody tells us
+    while is_running(process_id) and os.getppid() == parent:  # noqa: ASYNC110  there is no event
         await asyncio.sleep(_POLL_INTERVAL_S)
-    on_gone()
+    on_exit()
 
 
 def is_running(process_id: int) -> bool:
-    """Tell whether a process exists. In doubt it does."""
+    """Return whether a process exists; True if that cannot be determined."""
     if sys.platform == "win32":
         import ctypes
 
@@ -110,7 +114,8 @@ def is_running(process_id: int) -> bool:
         kernel = ctypes.windll.kernel32
         handle = kernel.OpenProcess(synchronize, False, process_id)
         if not handle:
-            return bool(kernel.GetLastError() == 5)  # access denied: somebody else's, so it is
+            access_denied = 5  # the process exists and belongs to another user
+            return bool(kernel.GetLastError() == access_denied)
         running = kernel.WaitForSingleObject(handle, 0) == wait_timeout
         kernel.CloseHandle(handle)
         return bool(running)
@@ -127,18 +132,19 @@ def _on_signals(on_signal: Callable[[], None]) -> None:
     loop = asyncio.get_running_loop()
 
     def handle(*_: object) -> None:
-        with contextlib.suppress(RuntimeError):  # the loop is closed: the end is near already
+        with contextlib.suppress(RuntimeError):  # the loop is closed: the process is exiting
             loop.call_soon_threadsafe(on_signal)
 
-    # Not the loop's own handlers: it takes them away when it closes, and a second signal just then
-    # would end us with the code of a killed process.
+    # `loop.add_signal_handler` would be undone when the loop closes: a second signal after that
+    # would kill the process, with another exit code.
     for name in _SIGNALS:
         if (number := getattr(signal, name, None)) is not None:
             signal.signal(number, handle)
 
 
 def _exit_after(seconds: float) -> None:
-    # The thread of a database connection is no daemon: one that waits for a lock keeps us here.
+    # The thread of a database connection is not a daemon: the interpreter would wait for it while
+    # it waits for a lock.
     timer = threading.Timer(seconds, os._exit, [1])
     timer.daemon = True
     timer.start()

@@ -16,7 +16,8 @@ from segue.model.workspace import (
     locate_workspace,
     resolve_workspace,
 )
-from segue.protocol.messages import (
+from segue.protocol.messages import wire
+from segue.protocol.methods import (
     AppendParams,
     EventsParams,
     FindResumableParams,
@@ -28,7 +29,6 @@ from segue.protocol.messages import (
     SessionParams,
     SetMetadataParams,
     SetServerSessionIdParams,
-    wire,
 )
 from segue.sessions.window import Window
 

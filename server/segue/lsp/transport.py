@@ -10,7 +10,7 @@ import contextvars
 import json
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from lsprotocol import types as lsp
 from pygls.exceptions import (
@@ -27,12 +27,15 @@ from pygls.protocol.json_rpc import JsonRPCProtocol
 import segue
 from segue.lsp.framing.reader import BadFrame, Frame, FrameReader
 from segue.lsp.framing.writer import FrameWriter
+from segue.model import validation
 from segue.model.errors import SegueError
-from segue.model.validation import InvalidInputError, camel_case
+from segue.model.validation import InvalidInputError
 from segue.protocol import messages
 from segue.protocol.methods import METHODS, VERSION
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 MAX_IN_FLIGHT = 256
 """Requests without a response; while there are more, nothing more is read. A server that shuts down
@@ -132,7 +135,7 @@ class SessionProtocol(JsonRPCProtocol):
         """Handle `initialize`: keep the workspace folders, return the capabilities."""
         if self._initialized:
             raise JsonRpcInvalidRequest("The server is initialized already")
-        client = messages.structure(params, messages.InitializeParams)
+        client = _structure(params, messages.InitializeParams)
         folders = [folder.uri for folder in client.workspace_folders or ()]
         root = client.root_uri or client.root_path
         self.folders = folders or ([root] if root else [])
@@ -169,7 +172,7 @@ class SessionProtocol(JsonRPCProtocol):
 
     def lsp_did_change_workspace_folders(self, params: Any) -> None:
         """Handle `workspace/didChangeWorkspaceFolders`: keep the folders up to date."""
-        change = messages.structure(params, messages.FoldersChangeParams).event
+        change = _structure(params, messages.FoldersChangeParams).event
         removed = {folder.uri for folder in change.removed}
         self.folders = [uri for uri in self.folders if uri not in removed]
         self.folders += [folder.uri for folder in change.added]
@@ -252,8 +255,8 @@ class SessionProtocol(JsonRPCProtocol):
         shape = METHODS[method]
 
         async def run(params: Any) -> Any:
-            typed: Any = messages.structure(params, shape.params)
-            return messages.unstructure(await handler(self._server, typed), shape.result)
+            typed: Any = _structure(params, shape.params)
+            return messages.wire.unstructure(await handler(self._server, typed), shape.result)
 
         return run
 
@@ -310,6 +313,12 @@ class SessionProtocol(JsonRPCProtocol):
             self._reader.resume()
 
 
+def _structure(params: Any, kind: type[T]) -> T:
+    # Missing params, null and [] are read as {}: Lua has one empty table.
+    given = {} if params in (None, []) else params
+    return validation.structure(messages.wire, given, kind, validation.camel_case)
+
+
 def _decode(body: bytes) -> Any:
     # Without pygls' object_hook, which takes any object with a "jsonrpc" key for a message.
     string = body.decode()
@@ -347,7 +356,9 @@ def _to_json_rpc(error: BaseException) -> JsonRpcException:
             faults = [{"path": fault.path, "message": fault.message} for fault in error.faults]
             return JsonRpcInvalidParams(f"Invalid Params: {error}", data={"errors": faults})
         case SegueError():
-            details = {camel_case(name): value for name, value in error.details().items()}
+            details = {
+                validation.camel_case(name): value for name, value in error.details().items()
+            }
             data = {"kind": error.kind, **details}
             return JsonRpcException(str(error), lsp.LSPErrorCodes.RequestFailed.value, data)
         case _:

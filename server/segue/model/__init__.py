@@ -1,0 +1,1 @@
+"""What a conversation is made of. Imports nothing else of Segue."""

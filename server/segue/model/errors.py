@@ -1,4 +1,4 @@
-"""What can go wrong between a session and its store; each error's name is its `kind` on the wire."""
+"""The errors of sessions and stores. An error's class name is its `kind` on the wire."""
 
 from typing import Any
 
@@ -33,7 +33,7 @@ class SessionNotFound(SessionError):
 
 
 class SessionArchived(SessionError):
-    """The session was put aside; it takes no more events until it is unarchived."""
+    """The session is archived; it takes no events until it is unarchived."""
 
     message = "Session {} is archived. Unarchive it, or open a new one."
 
@@ -60,6 +60,7 @@ class HeadMoved(SegueError):
         self.event_count = event_count
 
     def details(self) -> dict[str, Any]:
+        """Return the real head and event count."""
         return {"head": self.head, "event_count": self.event_count}
 
 
@@ -71,11 +72,12 @@ class EventConflict(SegueError):
         self.event_id = event_id
 
     def details(self) -> dict[str, Any]:
+        """Return the id of the event that differs."""
         return {"event_id": self.event_id}
 
 
 class StorageError(SegueError):
-    """The store could not do it. Nothing was half done: what was answered before is kept."""
+    """The store failed. Nothing was half done, and what was acknowledged before is kept."""
 
 
 class StorageFull(StorageError):

@@ -1,11 +1,12 @@
-"""What a conversation is made of: the event types, and their JSON.
+"""Events: the known types, their payloads, and the check that every new event passes.
 
-An event travels and is stored as `(type, data)`; the classes below say what `data` holds for the
-types that Segue knows. New events are checked strictly (`Event.new`), stored ones are read back
-as they are (`decode`): a type or a field of a later version is never a reason to refuse one.
+An event is sent and stored as `(type, data)`; the payload classes define `data` for the known
+types. New events are checked strictly (`Event.parse`), stored ones are returned unchanged
+(`json_text.decode`). Types and fields of a later version are kept.
 """
 
-from typing import Annotated, Any
+from collections.abc import Callable
+from typing import Annotated, Any, TypeVar
 
 import attrs
 
@@ -13,38 +14,70 @@ from segue.model import validation
 from segue.model.json_text import encode
 from segue.model.validation import Fault, InvalidInputError, StringLength
 
+T = TypeVar("T")
+
 Name = Annotated[str, StringLength(128)]
 """An id or a type: 1 to 128 characters."""
 
 MAX_TITLE = 80
+"""The length of the longest title, in characters."""
 
 
+@attrs.frozen
+class EventType:
+    """A known type of events."""
+
+    name: str
+    payload: type
+    """The class whose fields `data` has."""
+    model_visible: bool
+    """Whether it is sent to a model. A session without such an event is never resumed."""
+
+
+EVENT_TYPES: dict[str, EventType] = {}
+"""The known event types by name. Others are stored and returned unchanged."""
+
+
+def event_type(name: str, *, model_visible: bool) -> Callable[[type[T]], type[T]]:
+    """Return a decorator that makes an attrs class the payload of an event type."""
+
+    def register(payload: type[T]) -> type[T]:
+        EVENT_TYPES[name] = EventType(name, payload, model_visible)
+        return payload
+
+    return register
+
+
+@event_type("user_message", model_visible=True)
 @attrs.frozen(kw_only=True)
 class UserMessage:
-    """What the person said."""
+    """A message of the person."""
 
     content: str
 
 
+@event_type("text", model_visible=True)
 @attrs.frozen(kw_only=True)
 class Text:
-    """What the model said."""
+    """A message of the model."""
 
     content: str
 
 
+@event_type("tool_call", model_visible=True)
 @attrs.frozen(kw_only=True)
 class ToolCall:
-    """The model asks for a tool; `input` is any JSON."""
+    """A tool that the model calls; `input` is any JSON."""
 
     id: str
     name: str
     input: Any
 
 
+@event_type("tool_result", model_visible=True)
 @attrs.frozen(kw_only=True)
 class ToolResult:
-    """What the tool answered; `remote` when the model's own service ran it."""
+    """The result of a tool call; `remote` if the model's own service ran it."""
 
     tool_use_id: str
     content: str
@@ -53,86 +86,78 @@ class ToolResult:
     content_length: int | None = None
 
 
+@event_type("skill_invocation", model_visible=True)
 @attrs.frozen(kw_only=True)
 class SkillInvocation:
-    """A skill (a stored prompt) that was brought in."""
+    """A skill (a stored prompt) that was invoked."""
 
     name: str
     arguments: str | None = None
     content: str
 
 
+@event_type("system_context", model_visible=False)
 @attrs.frozen(kw_only=True)
 class SystemContext:
-    """A note of the editor to the model, such as the boundary of a resumed session."""
+    """A note of the editor for the model, such as the boundary of a resumed session."""
 
     content: str
 
 
+@event_type("out_of_band_output", model_visible=False)
 @attrs.frozen(kw_only=True)
 class OutOfBandOutput:
-    """What the editor showed to the person and the model never saw."""
+    """Output that the editor showed to the person and never sent to the model."""
 
     name: str
     command: str | None = None
     content: str
 
 
-Payload = (
-    UserMessage | Text | ToolCall | ToolResult | SkillInvocation | SystemContext | OutOfBandOutput
-)
-
-PAYLOADS: dict[str, type] = {
-    "user_message": UserMessage,
-    "text": Text,
-    "tool_call": ToolCall,
-    "tool_result": ToolResult,
-    "skill_invocation": SkillInvocation,
-    "system_context": SystemContext,
-    "out_of_band_output": OutOfBandOutput,
-}
-
-MODEL_VISIBLE = frozenset({"user_message", "text", "tool_call", "tool_result", "skill_invocation"})
-"""The types that a model is shown. A session without one of them is not a conversation."""
+def is_model_visible(type: str) -> bool:
+    """Return whether events of this *type* are sent to a model; unknown types are not."""
+    return type in EVENT_TYPES and EVENT_TYPES[type].model_visible
 
 
 @attrs.frozen(kw_only=True)
-class _Envelope:
+class NewEvent:
+    """An event as a client sends it; without an id it gets one."""
+
     id: Name | None = None
     type: Name
-    data: Any
+    data: Any = attrs.field(metadata={"schema": {"type": "object"}})
 
 
 @attrs.frozen
 class _AnyObject:
-    """What a type that Segue does not know may hold: any JSON object."""
+    """`data` of an unknown type: any JSON object."""
 
 
-_TYPE_OF = {payload: name for name, payload in PAYLOADS.items()}
+_TYPE_OF = {kind.payload: name for name, kind in EVENT_TYPES.items()}
 _converter = validation.make_converter()
 
 
 @attrs.frozen(kw_only=True)
 class Event:
-    """One thing that was said or done. Made by `parse`, `new` or `of`, which check it."""
+    """One event of a conversation. Make it by `parse`, `new` or `of`, which check it."""
 
     id: str
     type: str
     data: dict[str, Any] = attrs.field(eq=False)
     json_text: str = attrs.field(metadata={"json": None})
-    """`data` as it is stored: ASCII JSON, key order kept."""
+    """`data` as it is stored: ASCII JSON in the key order of `data`."""
 
     @classmethod
     def parse(cls, value: Any, _: Any = None) -> "Event":
         """Return *value*, `{id?, type, data}`, as a checked event; a structure hook of cattrs.
 
-        Without an id it gets a UUIDv7. Raises InvalidInputError, naming each field, if a known type
-        lacks one or has a wrong one, or if `data` is not a JSON object that every reader can read
-        back. Fields and types that are not known are kept.
+        Without an id it gets a UUIDv7. Unknown types and fields are kept. Raises InvalidInputError
+        with the path of every fault: a missing or wrong field of a known type, or `data` that is
+        not a JSON object or that `json_text.encode` refuses.
         """
         faults: list[Fault] = []
         try:
-            envelope = validation.structure(_converter, value, _Envelope)
+            envelope = validation.structure(_converter, value, NewEvent)
         except InvalidInputError as error:
             faults += error.faults
         if isinstance(value, dict) and "data" in value:
@@ -148,37 +173,44 @@ class Event:
 
     @classmethod
     def new(cls, type: str, data: Any, id: str | None = None) -> "Event":
-        """Return a checked event, as `parse` does."""
+        """Return a checked event. Raises InvalidInputError as `parse` does."""
         return cls.parse({"id": id, "type": type, "data": data})
 
     @classmethod
-    def of(cls, payload: Payload) -> "Event":
-        """Return *payload* as an event with an id of its own."""
+    def of(cls, payload: Any) -> "Event":
+        """Return *payload*, of a class above, as a checked event. Raises as `parse` does."""
         return cls.new(_TYPE_OF[payload.__class__], attrs.asdict(payload))
 
     def with_data(self, data: dict[str, Any]) -> "Event":
-        """Return the same event with other *data*, whose fields are as checked as these were."""
+        """Return this event with other *data*, whose fields are not checked again.
+
+        Raises InvalidInputError if `json_text.encode` refuses it.
+        """
         return attrs.evolve(self, data=data, json_text=encode("$.data", data))
 
 
 def _faults_of_data(type: Any, data: Any) -> tuple[Fault, ...]:
-    kind = PAYLOADS.get(type, _AnyObject) if isinstance(type, str) else _AnyObject
+    known = EVENT_TYPES.get(type) if isinstance(type, str) else None
     try:
-        validation.structure(_converter, data, kind)
+        validation.structure(_converter, data, known.payload if known else _AnyObject)
     except InvalidInputError as error:
         return error.prefixed("$.data").faults
     return ()
 
 
 def new_id() -> str:
-    """Return a UUIDv7: it says who, never when."""
-    from uuid6 import uuid7  # its import costs a third of a server's start
+    """Return a new UUIDv7. It only identifies: no order and no time is derived from it."""
+    from uuid6 import uuid7  # importing it takes a third of a server's start
 
     return str(uuid7())
 
 
 def title(event: Event) -> str | None:
-    """Return the title that a session gets from this event: a user message's first line."""
+    """Return the title that *event* gives its session, or None.
+
+    That is the first line of a user message that is not blank, at most `MAX_TITLE` characters of
+    it, with a space for each that cannot be printed.
+    """
     if event.type != "user_message":
         return None
     lines = (line.strip() for line in event.data["content"].splitlines())

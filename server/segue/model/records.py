@@ -5,8 +5,8 @@ JSON names are these fields in camelCase unless a field's metadata says otherwis
 """
 
 import time
-from collections.abc import Sequence
-from typing import Any, NewType
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, NewType
 
 import attrs
 
@@ -21,6 +21,12 @@ MAX_PAGE_BYTES = 4 * 1024 * 1024
 
 Timestamp = NewType("Timestamp", int)
 """Milliseconds since 1970 UTC. In JSON: ISO 8601 UTC, `2026-08-01T12:00:00.000Z`."""
+
+Clock = Callable[[], Timestamp]
+"""Tells the current time; `now`, unless a test injects another one."""
+
+Mode = Literal["auto", "new", "resume"]
+"""How `open` chooses: resume if something fits, else new; never resume; resume or fail."""
 
 LAST_SEEN: Any = object()
 """As a parent id: the head that this window last saw."""
@@ -93,14 +99,6 @@ class SessionPage:
     next_cursor: str | None
 
 
-@attrs.frozen(kw_only=True)
-class Batch:
-    """Events that are appended together behind *parent_id*, all or nothing."""
-
-    events: Sequence[Event]
-    parent_id: str | None = LAST_SEEN
-
-
 @attrs.frozen
 class EventPosition:
     """The place of an event in its session."""
@@ -141,7 +139,7 @@ class OpenResult:
     events: Sequence[StoredEvent]
     has_more: bool
     last_event_at: Timestamp | None
-    alternatives: Sequence[Session] = attrs.field(default=(), metadata={"required": True})
+    alternatives: Sequence[Session] = ()
 
 
 @attrs.frozen(kw_only=True)

@@ -1,4 +1,4 @@
-"""Turns JSON into typed values without ever coercing one, and names each fault by its path."""
+"""Structures JSON into typed values without coercion; every fault is reported with its path."""
 
 import math
 import re
@@ -16,13 +16,13 @@ Rename = Callable[[str], str]
 
 @attrs.frozen
 class IntRange:
-    """Says that an integer lies between two others: `Annotated[int, IntRange(0, 1_000)]`."""
+    """The range of an integer, both ends included: `Annotated[int, IntRange(0, 1_000)]`."""
 
     low: int
     high: int
 
     def check(self, value: Any) -> int:
-        """Return *value*, or raise an error that says what it must be."""
+        """Return *value*; raise TypeError or ValueError if it is not such an integer."""
         if type(value) is not int:
             raise expected("an integer", value)
         if not self.low <= value <= self.high:
@@ -32,13 +32,13 @@ class IntRange:
 
 @attrs.frozen
 class StringLength:
-    """Says that a string has 1 to *most* characters, none of them half a surrogate pair."""
+    """The length of a string, 1 to *most* characters; none may be half a surrogate pair."""
 
     most: int
     or_null: bool = False
 
     def check(self, value: Any) -> str | None:
-        """Return *value*, or raise an error that says what it must be."""
+        """Return *value*; raise TypeError or ValueError if it is not such a string."""
         if value is None and self.or_null:
             return None
         if type(value) is not str:
@@ -61,25 +61,26 @@ JSON_NAMES: dict[type, str] = {
     list: "an array",
     type(None): "null",
 }
+"""The names of the JSON types in error messages."""
 
 
 @attrs.frozen
 class Fault:
-    """One thing that is wrong with an input: where (`$.events[2].type`) and what."""
+    """One error in an input: the path of the value (`$.events[2].type`) and the message."""
 
     path: str
     message: str
 
 
 class InvalidInputError(ValueError):
-    """Input that does not have the shape it must have; *faults* name every place."""
+    """Invalid input; `faults` has every error in it."""
 
     def __init__(self, *faults: Fault) -> None:
         super().__init__("; ".join(f"{fault.path}: {fault.message}" for fault in faults))
         self.faults = faults
 
     def prefixed(self, path: str) -> "InvalidInputError":
-        """Return the same faults, seen from a value that holds this one at *path*."""
+        """Return the same faults for the value that contains this one at *path*."""
         return InvalidInputError(
             *(
                 attrs.evolve(fault, path=path + fault.path.removeprefix("$"))
@@ -89,20 +90,21 @@ class InvalidInputError(ValueError):
 
 
 def camel_case(name: str) -> str:
-    """Return the wire's spelling of a Python name: `session_id` is `sessionId`."""
+    """Return a Python name as it is written on the wire: `session_id` becomes `sessionId`."""
     return re.sub(r"_([a-z])", lambda match: match[1].upper(), name)
 
 
 def as_is(name: str) -> str:
-    """Return *name*: the wire's spelling is Python's."""
+    """Return *name*, for a converter whose JSON names are the Python names."""
     return name
 
 
 def make_converter(rename: Rename = as_is, *, forbid_extra_keys: bool = False) -> cattrs.Converter:
-    """Return a converter between JSON and attrs classes that refuses what it would have to coerce.
+    """Return a converter between JSON and attrs classes that refuses a value of another type.
 
     A field's JSON name is `rename(name)`, or what its metadata has under `json`: a name, or None
-    for a field that never leaves. One with `omit_if_default` is left out while it has its default.
+    for a field that is never in the JSON. A field whose metadata has `omit_if_default` is left out
+    while it has its default.
     """
     converter = cattrs.Converter(forbid_extra_keys=forbid_extra_keys)
     for kind in (str, bool, int):
@@ -140,19 +142,19 @@ def make_converter(rename: Rename = as_is, *, forbid_extra_keys: bool = False) -
         }
         return make_dict_unstructure_fn(cls, conv, **names)  # type: ignore[arg-type]  # as above
 
-    # What is Any is JSON already: walking a payload would cost a millisecond per hundred objects.
+    # A field of type Any is JSON already: walking it would take a millisecond per 100 objects.
     converter.register_unstructure_hook(Any, lambda value: value)
     return converter
 
 
 def json_name(field: "attrs.Attribute[Any]", rename: Rename = as_is) -> str | None:
-    """Return the name that *field* has in JSON, or None if it is never in it."""
+    """Return the name of *field* in JSON, or None if it is never there."""
     name: str | None = field.metadata.get("json", rename(field.name))
     return name
 
 
 def structure(converter: cattrs.Converter, value: Any, kind: type[T], rename: Rename = as_is) -> T:
-    """Return *value* as a *kind*, or raise InvalidInputError with every fault in it."""
+    """Return *value*, which is JSON, as a *kind*; raise InvalidInputError with all its faults."""
     try:
         return converter.structure(value, kind)
     except (cattrs.BaseValidationError, TypeError, ValueError, KeyError) as error:
@@ -160,7 +162,7 @@ def structure(converter: cattrs.Converter, value: Any, kind: type[T], rename: Re
 
 
 def expected(what: str, value: Any) -> TypeError:
-    """Return the error that says that *what* was expected where *value* stands."""
+    """Return the error for a *value* of another JSON type than *what*, such as `a string`."""
     return TypeError(f"expected {what}, got {JSON_NAMES.get(type(value), type(value).__name__)}")
 
 

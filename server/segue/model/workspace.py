@@ -1,6 +1,6 @@
-"""From a directory to the workspace it belongs to: pure path work, no git process.
+"""Finds the workspace of a directory, without a git process.
 
-Walking up works where git does not: a foreign-owned repository, a leaked `GIT_DIR`, no git at all.
+So a repository of another owner, a leaked `GIT_DIR` and a missing git program make no difference.
 """
 
 import os
@@ -12,29 +12,40 @@ _LONGEST_GIT_FILE = 64 * 1024
 
 
 class InvalidWorkspaceError(ValueError):
-    """The folder that was given cannot be a workspace; the message says why."""
+    """A path that cannot be a workspace; the message has the reason."""
 
 
 @attrs.frozen(kw_only=True)
 class Workspace:
-    """Where an editor is: a real directory, its git root, and the `.git` its worktrees share."""
+    """The directory of an editor, and its git repository."""
 
     directory: str
+    """Absolute, with symlinks resolved."""
+
     git_root: str | None
+    """The nearest folder, at or above `directory`, with a `.git` in it."""
+
     git_common_dir: str | None
+    """The git directory that all worktrees of the repository share."""
 
 
 def resolve_workspace(path: str) -> Workspace:
-    """Return the workspace of an existing folder, or raise InvalidWorkspaceError."""
+    """Return the workspace of *path*.
+
+    Raises InvalidWorkspaceError as `locate_workspace` does, and if *path* is not a folder.
+    """
     workspace = locate_workspace(path)
     if not os.path.isdir(workspace.directory):
-        what = "is not a folder" if os.path.exists(workspace.directory) else "does not exist"
-        raise InvalidWorkspaceError(f"{path} {what}")
+        fault = "is not a folder" if os.path.exists(workspace.directory) else "does not exist"
+        raise InvalidWorkspaceError(f"{path} {fault}")
     return workspace
 
 
 def locate_workspace(path: str) -> Workspace:
-    """Return the workspace that *path* is in, or was: the folder may be gone."""
+    """Return the workspace of *path*, which need not exist any more.
+
+    Raises InvalidWorkspaceError if *path* is relative, is not UTF-8 or cannot be resolved.
+    """
     if not os.path.isabs(path):
         raise InvalidWorkspaceError("expected an absolute path")
     try:
@@ -44,7 +55,8 @@ def locate_workspace(path: str) -> Workspace:
         raise InvalidWorkspaceError("a folder whose path is not UTF-8 cannot be kept") from None
     except (OSError, ValueError) as error:
         raise InvalidWorkspaceError(f"not a usable path ({error})") from None
-    root = next((at for at in (directory, *directory.parents) if _holds_git(at)), None)
+    folders = (directory, *directory.parents)
+    root = next((folder for folder in folders if _has_git(folder)), None)
     return Workspace(
         directory=str(directory),
         git_root=None if root is None else str(root),
@@ -52,7 +64,7 @@ def locate_workspace(path: str) -> Workspace:
     )
 
 
-def _holds_git(directory: Path) -> bool:
+def _has_git(directory: Path) -> bool:
     try:
         return (directory / ".git").exists()
     except OSError:
@@ -60,12 +72,12 @@ def _holds_git(directory: Path) -> bool:
 
 
 def _common_dir(dot_git: Path) -> Path:
-    """Return the repository that *dot_git* belongs to: itself, or what a worktree's file names."""
+    """Return the common directory of *dot_git*: itself, or the one that a worktree's file names."""
     try:
         git_dir = dot_git
         if dot_git.is_file():
-            named = _read(dot_git).removeprefix("gitdir:").strip()
-            git_dir = Path(os.path.realpath(dot_git.parent / named))
+            relative = _read(dot_git).removeprefix("gitdir:").strip()
+            git_dir = Path(os.path.realpath(dot_git.parent / relative))
         common = git_dir / "commondir"
         if common.is_file():
             git_dir = git_dir / _read(common).strip()

@@ -1,0 +1,1 @@
+"""The wire protocol: one method table, its messages, their JSON."""

@@ -1,26 +1,18 @@
-"""The params of every request, and how messages become JSON and back.
+"""Messages: how params and results become JSON and back, and those of LSP's life cycle.
 
-Fields travel in camelCase. Results are the records of `model.records`. PROTOCOL.md describes both.
+Fields are in camelCase in JSON.
 """
 
 from datetime import datetime, timedelta
-from typing import Annotated, Any, Literal, TypeVar, dataclass_transform
+from typing import TypeVar, dataclass_transform
 
 import attrs
 
 from segue.model import validation
-from segue.model.events import Event, Name
-from segue.model.records import LAST_SEEN, MAX_PAGE, PAGE, Timestamp
-from segue.model.validation import IntRange, StringLength
+from segue.model.events import Event
+from segue.model.records import Timestamp
 
 T = TypeVar("T")
-
-Mode = Literal["auto", "new", "resume"]
-ParentId = Annotated[Any, StringLength(128, or_null=True)]
-Seq = Annotated[int, IntRange(0, 0xFFFFFFFF)]
-Limit = Annotated[int, IntRange(1, MAX_PAGE)]
-Tail = Annotated[int, IntRange(0, MAX_PAGE)]
-RemoteId = Annotated[str, StringLength(1_024)]
 
 _EPOCH = datetime(1970, 1, 1)
 _LAST_MILLISECOND = 253_402_300_799_999  # of the year 9999, the last that ISO 8601 has
@@ -33,98 +25,6 @@ def message(cls: type[T]) -> type[T]:
     Nobody compares or prints a message, and building that code takes half of a class's start-up.
     """
     return attrs.define(cls, kw_only=True, eq=False, repr=False)
-
-
-@message
-class OpenParams:
-    """The params of `session/open`."""
-
-    workspace: str | None = None
-    session_id: Name | None = None
-    mode: Mode = "auto"
-    continue_minutes: float | None = None
-    tail: Tail = PAGE
-
-
-@message
-class AppendParams:
-    """The params of `session/append`. A `parentId` of null says that the session is empty."""
-
-    session_id: Name
-    parent_id: ParentId = LAST_SEEN
-    events: list[Event]
-
-
-@message
-class EventsParams:
-    """The params of `session/events`."""
-
-    session_id: Name
-    after: Seq | None = None
-    before: Seq | None = None
-    limit: Limit = PAGE
-
-
-@message
-class ListParams:
-    """The params of `session/list`."""
-
-    cwd: str | None = None
-    archived: bool = False
-    cursor: str | None = None
-    limit: Limit = PAGE
-
-
-@message
-class FindResumableParams:
-    """The params of `session/findResumable`."""
-
-    workspace: str | None = None
-    continue_minutes: float | None = None
-
-
-@message
-class SessionParams:
-    """The params of a request that names a session and nothing else."""
-
-    session_id: Name
-
-
-@message
-class SetServerSessionIdParams:
-    """The params of `session/setServerSessionId`."""
-
-    session_id: Name
-    server_session_id: RemoteId
-
-
-@message
-class GetMetadataParams:
-    """The params of `session/getMetadata`."""
-
-    session_id: Name
-    key: Name
-
-
-@message
-class GetMetadataResult:
-    """The result of `session/getMetadata`."""
-
-    value: Any
-
-
-@message
-class SetMetadataParams:
-    """The params of `session/setMetadata`."""
-
-    session_id: Name
-    key: Name
-    value: Any
-
-
-@message
-class Nothing:
-    """An empty result."""
 
 
 @message
@@ -171,17 +71,3 @@ def iso(time: int) -> str:
 wire = validation.make_converter(validation.camel_case)
 wire.register_structure_hook(Event, Event.parse)
 wire.register_unstructure_hook(Timestamp, iso)
-
-
-def structure(params: Any, kind: type[T]) -> T:
-    """Return a request's *params* as a *kind*, or raise InvalidInputError with every fault.
-
-    Missing params, null and `[]` are read as `{}`: Lua has one empty table.
-    """
-    given = {} if params in (None, []) else params
-    return validation.structure(wire, given, kind, validation.camel_case)
-
-
-def unstructure(result: Any, kind: type | None = None) -> Any:
-    """Return *result*, a *kind*, as JSON values."""
-    return wire.unstructure(result, kind)

@@ -4,25 +4,125 @@
 from it, or checked against it, by `tests/protocol`.
 """
 
+from typing import Annotated, Any
+
 import attrs
 
-from segue.model.records import AppendResult, EventPage, FindResult, OpenResult, SessionPage
-from segue.protocol.messages import (
-    AppendParams,
-    EventsParams,
-    FindResumableParams,
-    GetMetadataParams,
-    GetMetadataResult,
-    ListParams,
-    Nothing,
-    OpenParams,
-    SessionParams,
-    SetMetadataParams,
-    SetServerSessionIdParams,
+from segue.model.events import Event, Name
+from segue.model.records import (
+    LAST_SEEN,
+    MAX_PAGE,
+    PAGE,
+    AppendResult,
+    EventPage,
+    FindResult,
+    Mode,
+    OpenResult,
+    SessionPage,
 )
+from segue.model.validation import IntRange, StringLength
+from segue.protocol.messages import message
+
+ParentId = Annotated[Any, StringLength(128, or_null=True)]
+Seq = Annotated[int, IntRange(0, 0xFFFFFFFF)]
+Limit = Annotated[int, IntRange(1, MAX_PAGE)]
+Tail = Annotated[int, IntRange(0, MAX_PAGE)]
+RemoteId = Annotated[str, StringLength(1_024)]
 
 VERSION = 1
 """The version of the wire protocol."""
+
+
+@message
+class OpenParams:
+    """The params of `session/open`."""
+
+    workspace: str | None = None
+    session_id: Name | None = None
+    mode: Mode = "auto"
+    continue_minutes: float | None = None
+    tail: Tail = PAGE
+
+
+@message
+class AppendParams:
+    """The params of `session/append`. A `parentId` of null says that the session is empty."""
+
+    session_id: Name
+    parent_id: ParentId = LAST_SEEN
+    events: list[Event]
+
+
+@message
+class EventsParams:
+    """The params of `session/events`."""
+
+    session_id: Name
+    after: Seq | None = None
+    before: Seq | None = None
+    limit: Limit = PAGE
+
+
+@message
+class ListParams:
+    """The params of `session/list`."""
+
+    cwd: str | None = None
+    archived: bool = False
+    cursor: str | None = None
+    limit: Limit = PAGE
+
+
+@message
+class FindResumableParams:
+    """The params of `session/findResumable`."""
+
+    workspace: str | None = None
+    continue_minutes: float | None = None
+
+
+@message
+class SessionParams:
+    """The params of a request that names a session and nothing else."""
+
+    session_id: Name
+
+
+@message
+class SetServerSessionIdParams:
+    """The params of `session/setServerSessionId`."""
+
+    session_id: Name
+    server_session_id: RemoteId
+
+
+@message
+class GetMetadataParams:
+    """The params of `session/getMetadata`."""
+
+    session_id: Name
+    key: Name
+
+
+@message
+class GetMetadataResult:
+    """The result of `session/getMetadata`."""
+
+    value: Any
+
+
+@message
+class SetMetadataParams:
+    """The params of `session/setMetadata`."""
+
+    session_id: Name
+    key: Name
+    value: Any
+
+
+@message
+class Nothing:
+    """An empty result."""
 
 
 @attrs.frozen

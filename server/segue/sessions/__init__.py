@@ -1,0 +1,1 @@
+"""The sessions of one editor window, whatever store they are in."""

@@ -1,46 +1,57 @@
-"""The composition root: settings in, a service chosen, a server or a command started."""
+"""The composition root: loads the settings, chooses the store, and starts a server or a command."""
 
 import gc
 import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from segue.cli.application import Application, Store
+    from segue.model.store_reports import StoreEngine
     from segue.sessions.window import Redact
     from segue.startup.settings import Settings
-    from segue.store.service import SessionService
+    from segue.store.service import SessionService, StoreAdmin
 
 
 def main() -> None:
-    """Run the `segue` command."""
+    """Run the `segue` command with the arguments of this process."""
     if sys.argv[1:2] == ["lsp"]:
         sys.exit(serve(sys.argv[2:]))
-    from segue.cli import Composition, segue  # what only the commands need, the server never pays
+    # Only here: a server does not load what only the commands need.
+    from segue.cli import segue
 
-    segue(obj=Composition(serve=serve, open_service=open_service))
+    segue(obj=make_application())
+
+
+def make_application() -> "Application":
+    """Return what the commands work with."""
+    from segue.cli.application import Application
+
+    return Application(serve=serve, load_store=load_store, local_engine=local_engine)
 
 
 def serve(arguments: list[str]) -> int:
     """Run `segue lsp`, the server of one editor window on stdio; return the exit code."""
-    # Nothing that is imported becomes garbage: searching for it takes a tenth of the start.
+    # Nothing that is imported becomes garbage, and collections take a tenth of the start time.
     gc.disable()
-    # Imported first: they decide how much of the rest is loaded and built.
+    # Imported first: they decide how much of the other libraries is loaded.
     from segue.startup import lazy_lsp_types
     from segue.startup.lazy_imports import trim_imports
 
     lazy_lsp_types.install()
-    trim_imports()
+    failed_trims = trim_imports()
     import logging
 
     from segue.startup.settings import SettingsError, load_settings
 
     try:
-        settings = load_settings(_parsed(arguments))
+        settings = load_settings(_parse(arguments))
     except SettingsError as error:
         sys.stderr.write(f"segue: {error}\n")
         return 2
     logging.basicConfig(level=settings.log.upper(), format="segue: %(levelname)s: %(message)s")
     # At INFO it logs conversation text.
     logging.getLogger("pygls").setLevel(max(logging.root.level, logging.WARNING))
+    _warn(failed_trims)
     return _serve_stdio(settings)
 
 
@@ -52,19 +63,19 @@ def _serve_stdio(settings: "Settings") -> int:
     from segue.lsp.framing.writer import FrameWriter
     from segue.lsp.server import SessionServer
     from segue.lsp.transport import SessionProtocol
-    from segue.sessions.window import Window
+    from segue.sessions.window import Window, no_redaction
     from segue.startup.settings import MEMORY
 
     gc.freeze()
     gc.enable()
     stdin, stdout = lifecycle.claim_stdio()
 
-    async def main() -> int:
+    async def run() -> int:
         reader, writer = FrameReader(stdin), FrameWriter(stdout)
         window = Window(
             lambda: open_service(settings),
             settings.continue_minutes,
-            redaction(settings),
+            no_redaction if settings.redact == "off" else load_redact,
             before_request=writer.wait_for_capacity,
         )
         server = SessionServer(
@@ -79,54 +90,96 @@ def _serve_stdio(settings: "Settings") -> int:
         )
         return await lifecycle.serve(server.protocol, window, reader, writer)
 
-    return asyncio.run(main())
+    return asyncio.run(run())
 
 
-def _parsed(arguments: list[str]) -> dict[str, Any]:
-    """Return what the command line says, by the names of the settings."""
+def _parse(arguments: list[str]) -> dict[str, Any]:
+    """Return the settings of the command line by their names."""
     if arguments in ([], ["--stdio"]):
-        return {}  # what editors say: the parser is not loaded for it
+        return {}  # as editors start it: without loading the parser
 
     import argparse
 
-    from segue.startup.settings import LOG_LEVELS, REDACTIONS, minutes_of
+    from segue.startup.settings import LOG_LEVELS, REDACTIONS, parse_minutes
 
     parser = argparse.ArgumentParser("segue lsp", description="Serve one editor window on stdio.")
-    parser.add_argument("--stdio", action="store_true", help="accepted and ignored: it always is")
-    parser.add_argument("--database", help="the SQLite file to keep sessions in")
+    parser.add_argument("--stdio", action="store_true", help="accepted and ignored: always on")
+    parser.add_argument("--database", help="the SQLite file that stores the sessions")
     parser.add_argument("--continue-minutes", help="how old a session may be to be resumed")
-    parser.add_argument("--log", choices=LOG_LEVELS, help="how much is said on stderr")
+    parser.add_argument("--log", choices=LOG_LEVELS, help="the least severe level on stderr")
     parser.add_argument("--redact", choices=REDACTIONS, help="whether secrets are stored masked")
-    given = vars(parser.parse_args(arguments))
-    given.pop("stdio")
-    given["continue_minutes"] = minutes_of(given["continue_minutes"], "--continue-minutes")
-    return given
+    values = vars(parser.parse_args(arguments))
+    values.pop("stdio")
+    values["continue_minutes"] = parse_minutes(values["continue_minutes"], "--continue-minutes")
+    return values
+
+
+def load_store(database: str | None) -> "Store":
+    """Return the store of the settings, or raise CommandError if a setting is wrong."""
+    from segue.cli.application import CommandError, Store
+    from segue.startup.settings import SettingsError, config_file, load_settings
+
+    try:
+        settings = load_settings({"database": database})
+    except SettingsError as error:
+        raise CommandError(str(error)) from None
+    return Store(
+        admin=open_admin(settings),
+        config_file=str(config_file()),
+        open_existing=lambda: open_existing(settings),
+    )
 
 
 async def open_service(settings: "Settings") -> "SessionService":
-    """Open the store that the settings name: the one place that knows which there are."""
-    import logging
+    """Open the store of the settings, and create it if it does not exist.
 
+    This function, `open_admin` and `local_engine` are the only places that choose a store.
+    """
     from segue.startup.lazy_imports import import_aiosqlite_on_pysqlite3
 
-    import_aiosqlite_on_pysqlite3()
+    failed_trims = import_aiosqlite_on_pysqlite3()
     from segue.store.sqlite import driver
     from segue.store.sqlite.service import LocalSessionService
 
-    if (warning := driver.warning()) is not None:
-        logging.getLogger("segue").warning(warning)
+    _warn([*failed_trims, *filter(None, [driver.warning()])])
     return await LocalSessionService.open(settings.database)
 
 
-def redaction(settings: "Settings") -> "Redact":
-    """Return what is done with the secrets in what an editor says: masked, unless it is off."""
-    from segue.sessions.window import no_redaction
+def open_admin(settings: "Settings") -> "StoreAdmin":
+    """Return the admin of the store of the settings."""
+    from segue.store.sqlite.admin import LocalStoreAdmin
 
-    def masked(value: Any, text: str) -> Any:
-        from segue.redaction.engine import (
-            mask,  # not before the first append: a start does not need it
-        )
+    return LocalStoreAdmin(settings.database)
 
-        return mask(value, text)
 
-    return no_redaction if settings.redact == "off" else masked
+async def open_existing(settings: "Settings") -> "SessionService":
+    """Open the store of the settings, or an empty one in memory if it does not exist."""
+    import attrs
+
+    from segue.startup.settings import MEMORY
+
+    if not open_admin(settings).exists():
+        settings = attrs.evolve(settings, database=MEMORY)
+    return await open_service(settings)
+
+
+def local_engine() -> "StoreEngine":
+    """Return the engine of the store that is used without any setting."""
+    from segue.store.sqlite.admin import sqlite_engine
+
+    return sqlite_engine()
+
+
+def load_redact() -> "Redact":
+    """Return what masks secrets. Its rules are compiled with the first append, not at the start."""
+    from segue.redaction.engine import mask
+
+    return mask
+
+
+def _warn(messages: list[str]) -> None:
+    if messages:
+        import logging
+
+        for message in messages:
+            logging.getLogger("segue").warning("%s", message)

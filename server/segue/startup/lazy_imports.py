@@ -1,12 +1,11 @@
-"""Imports libraries without what they would import in turn and a server never uses.
+"""Imports libraries without what they would import in turn and a server does not use.
 
-`lean_imports` does it before anything else is imported, so the modules themselves need not know.
-It spares a quarter of a server's start and a third of its memory; tests/test_start.py lists what is
-loaded, and what it may be. What is left out is found where it always was by whoever imports it
-later. A library that does not take it is imported as it is.
+`trim_imports` runs before anything else is imported, so the other modules need not know of it. It
+saves a quarter of a server's start time and a third of its memory; tests/startup lists what may be
+loaded. A module that was left out is imported normally by whoever imports it later. A library that
+cannot be imported without it is imported whole, and the reason is returned to be logged.
 """
 
-import contextlib
 import importlib
 import sys
 from collections.abc import Mapping
@@ -15,33 +14,33 @@ from typing import Any
 
 
 class LazyAttribute:
-    """What a module has under a name: the module is imported when this is used."""
+    """An attribute of a module that is imported when the attribute is used."""
 
     def __init__(self, module: str, name: str) -> None:
-        self._deferred = module, name
+        self._source = module, name
 
-    def _real(self) -> Any:
-        name, attribute = self._deferred
+    def _load(self) -> Any:
+        name, attribute = self._source
         module = importlib.import_module(name)
         if isinstance(module, LazyModule):
-            raise ImportError(f"{name} is needed at once")
+            raise ImportError(f"{name}.{attribute} is used during the import")
         return getattr(module, attribute)
 
-    def __call__(self, *values: Any, **named: Any) -> Any:
-        return self._real()(*values, **named)
+    def __call__(self, *values: Any, **named: Any) -> Any:  # noqa: D102  as the attribute's own
+        return self._load()(*values, **named)
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._real(), name)
+        return getattr(self._load(), name)
 
     def __instancecheck__(self, value: Any) -> bool:
-        return isinstance(value, self._real())
+        return isinstance(value, self._load())
 
     def __mro_entries__(self, bases: tuple[Any, ...]) -> tuple[Any, ...]:
-        return (self._real(),)
+        return (self._load(),)
 
 
 class LazyModule(ModuleType):
-    """A module that has every name, and is imported when one of them is used."""
+    """A module that has every attribute, and is imported when one of them is used."""
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
@@ -49,47 +48,64 @@ class LazyModule(ModuleType):
         return LazyAttribute(self.__name__, name)
 
 
-def trim_imports() -> None:
-    """Import what can be imported lean; what is loaded already stays as it is."""
-    # asyncio does without TLS where there is none, and nothing here has a socket.
-    _import("asyncio", {"ssl": None})
-    # Asks for its own version, which takes the parsers of e-mail, zip and CSV. Its random numbers
-    # come from `secrets`, which for a comparison that nobody makes loads OpenSSL.
+def trim_imports() -> list[str]:
+    """Import the trimmed libraries; return one message for each that was not imported trimmed.
+
+    A library that is loaded already, in whole or in part, stays as it is and has no message.
+    """
+    # uuid6 asks for its own version, which would load the e-mail, zip and CSV parsers.
     metadata = ModuleType("importlib.metadata")
-    metadata.version = lambda name: name  # type: ignore[attr-defined]
-    _import("uuid6", {"importlib.metadata": metadata, "hmac": LazyModule("hmac")})
-    # Reads the addresses of hosts, which no path has.
-    _import("urllib.parse", {"ipaddress": LazyModule("ipaddress")})
-    # Temporary files, which have no part in where a person's files lie.
-    _import("platformdirs", {"tempfile": LazyModule("tempfile")})
-    # Text documents, what an editor can do with them, and the LSP types of both.
-    documents = ("lsprotocol.converters", "pygls.lsp", "pygls.protocol.language_server")
-    _import("pygls.protocol", {name: LazyModule(name) for name in documents})
+    metadata.version = lambda name: name  # type: ignore[attr-defined]  # a module made here
+    lsp_only = ("lsprotocol.converters", "pygls.lsp", "pygls.protocol.language_server")
+    return _messages(
+        # asyncio works without TLS if `ssl` cannot be imported, and a server has no socket.
+        _import("asyncio", {"ssl": None}),
+        # `hmac`, which uuid6 imports through `secrets`, loads OpenSSL for a comparison.
+        _import("uuid6", {"importlib.metadata": metadata, "hmac": LazyModule("hmac")}),
+        # Paths have no host whose IP address would be parsed.
+        _import("urllib.parse", {"ipaddress": LazyModule("ipaddress")}),
+        # `tempfile` loads three compressors; no directory of the user is a temporary one.
+        _import("platformdirs", {"tempfile": LazyModule("tempfile")}),
+        # pygls' language server would load text documents and the LSP types of their features.
+        _import("pygls.protocol", {name: LazyModule(name) for name in lsp_only}),
+    )
 
 
-def import_aiosqlite_on_pysqlite3() -> None:
-    """Import aiosqlite with the SQLite that is used, instead of with a second one."""
+def import_aiosqlite_on_pysqlite3() -> list[str]:
+    """Import aiosqlite on pysqlite3, where that is installed, so that no second SQLite is loaded.
+
+    Returns messages as `trim_imports` does.
+    """
     try:
-        newer = importlib.import_module("pysqlite3.dbapi2")
+        pysqlite3 = importlib.import_module("pysqlite3.dbapi2")
     except ImportError:
-        return
-    _import("aiosqlite", {"sqlite3": newer})
+        return []
+    return _messages(_import("aiosqlite", {"sqlite3": pysqlite3}))
 
 
-def _import(library: str, replaced: Mapping[str, ModuleType | None]) -> None:
-    """Import *library* while other modules, or none, stand in the place of those *replaced*."""
-    if library in sys.modules or any(name in sys.modules for name in replaced):
-        return
-    packages = {name: sys.modules.get(name.rpartition(".")[0]) for name in replaced}
-    for name, module in replaced.items():
-        sys.modules[name] = module  # type: ignore[assignment]
+def _messages(*errors: str | None) -> list[str]:
+    return [error for error in errors if error is not None]
+
+
+def _import(library: str, replacements: Mapping[str, ModuleType | None]) -> str | None:
+    """Import *library* while each of *replacements* is imported instead of the module of its name.
+
+    None as a replacement makes the import of that module fail. Returns why the import failed.
+    """
+    if library in sys.modules or any(name in sys.modules for name in replacements):
+        return None
+    packages = {name: sys.modules.get(name.rpartition(".")[0]) for name in replacements}
+    for name, module in replacements.items():
+        sys.modules[name] = module  # type: ignore[assignment]  # None is allowed: see importlib
         if packages[name] is not None:
             setattr(packages[name], name.rpartition(".")[2], module)
     try:
-        with contextlib.suppress(Exception):  # who needs it imports it as it is, and learns why
-            importlib.import_module(library)
+        importlib.import_module(library)
+    except Exception as error:  # whatever it is, the whole library is imported by its users
+        return f"{library} cannot be imported without {', '.join(replacements)}: {error!r}"
     finally:
-        for name in replaced:
+        for name in replacements:
             del sys.modules[name]
             if packages[name] is not None:
                 delattr(packages[name], name.rpartition(".")[2])
+    return None

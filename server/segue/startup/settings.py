@@ -1,7 +1,7 @@
-"""Settings: command line before environment before `config.toml`, each checked strictly.
+"""Settings: the command line overrides the environment, which overrides `config.toml`.
 
-Nothing is read from the folder that the editor has open: a cloned repository must not choose the
-database, nor anything else.
+Each value is checked strictly. Nothing is read from the folder that the editor has open, so a
+cloned repository cannot choose the database or anything else.
 """
 
 import math
@@ -25,12 +25,12 @@ REDACTIONS: tuple[str, ...] = get_args(Redaction)
 
 
 class SettingsError(Exception):
-    """A setting is wrong; the message says which, where it stands, and what it may be."""
+    """A setting is wrong. The message names it, its source and the values that it may have."""
 
 
 @attrs.frozen(kw_only=True)
 class Settings:
-    """What a `segue` process goes by."""
+    """The settings of a `segue` process."""
 
     database: str
     continue_minutes: float = 60.0
@@ -39,7 +39,7 @@ class Settings:
 
 
 @attrs.frozen(kw_only=True)
-class _Given:
+class _Partial:
     database: str | None = None
     continue_minutes: float | None = None
     log: LogLevel | None = None
@@ -49,7 +49,10 @@ class _Given:
 def load_settings(
     arguments: Mapping[str, Any] | None = None, environment: Mapping[str, str] = os.environ
 ) -> Settings:
-    """Return the settings, or raise SettingsError. *arguments* are the command line's, by name."""
+    """Return the settings, or raise SettingsError.
+
+    *arguments* are those of the command line by the names of the settings; None means not given.
+    """
     given: dict[str, Any] = {}
     for layer in (_from_file(config_file()), _from_environment(environment), arguments or {}):
         given |= {name: value for name, value in layer.items() if value is not None}
@@ -62,34 +65,34 @@ def load_settings(
             "give the path of a SQLite file"
         )
     if database != MEMORY:
-        # Only the command line's may be relative: the working directory is the editor's. A link
-        # that the person names is meant; one in the place of the data directory is not.
+        # Only on the command line may it be relative: the working directory is the editor's. A
+        # symlink that the user names is followed; one in place of the data directory is not.
         database = os.path.realpath(os.path.expanduser(database))
     return Settings(database=database, **given)
 
 
 def config_file() -> Path:
-    """Return where `config.toml` is looked for."""
+    """Return the path of `config.toml`, whether it exists or not."""
     return platformdirs.user_config_path(APP, appauthor=False) / "config.toml"
 
 
 def data_directory() -> Path:
-    """Return where the database is kept unless a setting says otherwise."""
+    """Return the directory of the database if no setting names another."""
     return platformdirs.user_data_path(APP, appauthor=False)
 
 
 def _from_file(path: Path) -> dict[str, Any]:
     try:
-        text = path.read_text(encoding="utf-8")
+        content = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         return {}
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"{path}: {error}") from None
-    import tomllib  # most people have no such file
+    import tomllib  # only here: most users have no such file
 
     try:
         converter = validation.make_converter(forbid_extra_keys=True)
-        given = attrs.asdict(validation.structure(converter, tomllib.loads(text), _Given))
+        given = attrs.asdict(validation.structure(converter, tomllib.loads(content), _Partial))
         if (database := given["database"]) is not None and not _is_rooted(database):
             given["database"] = str(path.parent / database)
         return given
@@ -103,7 +106,7 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
         raise SettingsError(f"SEGUE_DATABASE: expected an absolute path, got {database!r}")
     return {
         "database": database,
-        "continue_minutes": minutes_of(
+        "continue_minutes": parse_minutes(
             environment.get("SEGUE_CONTINUE_MINUTES"), "SEGUE_CONTINUE_MINUTES"
         ),
         "log": _one_of(LOG_LEVELS, environment.get("SEGUE_LOG"), "SEGUE_LOG"),
@@ -112,26 +115,26 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _is_rooted(database: str) -> bool:
-    """Tell whether a setting means the same place whatever folder the editor has open."""
+    """Return whether *database* is the same store whatever the working directory is."""
     return database == MEMORY or "://" in database or os.path.isabs(os.path.expanduser(database))
 
 
-def minutes_of(text: str | None, setting: str) -> float | None:
-    """Return a number of minutes, or raise SettingsError, naming the *setting*."""
-    if not text:
+def parse_minutes(value: str | None, setting: str) -> float | None:
+    """Return *value* as a finite number, None if it is empty; or raise SettingsError."""
+    if not value:
         return None
     try:
-        minutes = float(text)
+        minutes = float(value)
     except ValueError:
         minutes = math.nan
     if not math.isfinite(minutes):
-        raise SettingsError(f"{setting}: expected a number of minutes, got {text!r}")
+        raise SettingsError(f"{setting}: expected a number of minutes, got {value!r}")
     return minutes
 
 
-def _one_of(words: tuple[str, ...], text: str | None, setting: str) -> str | None:
-    if not text:
+def _one_of(choices: tuple[str, ...], value: str | None, setting: str) -> str | None:
+    if not value:
         return None
-    if text.lower() not in words:
-        raise SettingsError(f"{setting}: expected one of {', '.join(words)}")
-    return text.lower()
+    if value.lower() not in choices:
+        raise SettingsError(f"{setting}: expected one of {', '.join(choices)}")
+    return value.lower()

@@ -1,1 +1,1 @@
-"""The implementations of the SessionService contract."""
+"""The SessionService contract, and the stores that implement it."""

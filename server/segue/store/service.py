@@ -1,28 +1,32 @@
-"""The SessionService contract: its records, its promises and its errors."""
+"""The contracts of a store: SessionService keeps sessions, StoreAdmin maintains the store."""
 
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from segue.model.errors import SegueError
 from segue.model.events import Event
 from segue.model.records import (
     PAGE,
     AppendResult,
-    Batch,
     EventPage,
     NewSession,
     Session,
     SessionPage,
 )
 
+if TYPE_CHECKING:
+    from segue.model.store_reports import BackupResult, CheckReport, StoreEngine, StoreSizes
+
 
 class SessionService(Protocol):
-    """Where sessions live.
+    """A store of sessions.
 
     Every method may raise a StorageError; those that take a *session_id* raise SessionNotFound if
-    no session has it, unless they say otherwise. Each call is one transaction: it happens whole or
-    not at all, also when the caller is cancelled. Reading never writes.
+    no session has it, unless they say otherwise. Each call is atomic: it happens whole or not at
+    all, also when the caller is cancelled, who only loses the result. Reading never writes.
+
+    Calls take effect in the order in which they are made, also while earlier ones are still
+    waiting: a caller may have many in flight. One that is refused changes nothing for the others.
     """
 
     async def create_session(
@@ -45,29 +49,19 @@ class SessionService(Protocol):
         *,
         parent_id: str | None,
         invocation_id: str,
+        accept_own_head: bool = False,
         boundary: Event | None = None,
     ) -> AppendResult:
         """Append *events* and advance the head, all or nothing, and on disk when it returns.
 
-        An event whose id is stored with the same content counts as a duplicate and is not written
-        again; the others are appended in their order, behind *boundary* if one is given. Raises
-        EventConflict for a known id with other content; HeadMoved unless the head is *parent_id*
-        or the stored event of this batch that the first new one follows; SessionArchived.
-        """
+        Idempotent: an event whose id is stored with the same content counts as a duplicate and is
+        not written again. The others are appended in their order, behind *boundary* if one is given
+        and not stored yet. Without events, the head is returned.
 
-    async def append_batches(
-        self,
-        session_id: str,
-        batches: Sequence[Batch],
-        *,
-        last_seen: str | None,
-        invocation_id: str,
-        boundary: Event | None = None,
-    ) -> Sequence[AppendResult | SegueError]:
-        """Append each of *batches* as `append_events` would, in their order and in one commit.
-
-        A batch that is refused is answered with its error, and the others are stored all the same.
-        LAST_SEEN is the head *last_seen*, or the one that a batch before has shown since.
+        Raises HeadMoved unless the head is *parent_id* or the stored event that the first new one
+        follows in *events*; with *accept_own_head* also a head that this invocation wrote is
+        accepted, so that a caller with appends in flight need not know their ids. Raises
+        EventConflict for a stored id with other content, and SessionArchived.
         """
 
     async def find_resumable(
@@ -134,3 +128,48 @@ class SessionService(Protocol):
 
     async def close(self) -> None:
         """Finish what was begun and release the store. Closing twice is closing once."""
+
+
+class StoreAdmin(Protocol):
+    """The maintenance of a store, which need not be open and may be in use by editors meanwhile.
+
+    The calls block. None creates the store, and only `repair` changes it.
+    """
+
+    @property
+    def location(self) -> str:
+        """Where the store is, as its owner would recognize it; never with a password."""
+
+    @property
+    def engine(self) -> "StoreEngine":
+        """Which database software is used, and whether its version is safe."""
+
+    def exists(self) -> bool:
+        """Return whether the store has been created."""
+
+    def sizes(self) -> "StoreSizes":
+        """Return how much the store holds: zero bytes and no counts if it does not exist.
+
+        Counts that cannot be read are None; `check` names the reason.
+        """
+
+    def check(self) -> "CheckReport":
+        """Return who else can read the store, whether it is damaged, and how much it holds.
+
+        A store that is damaged or belongs to another program is a problem in the report.
+        """
+
+    def repair(self) -> str:
+        """Quarantine a damaged store, replace it by what can be read of it, and say what was done.
+
+        An undamaged store is left as it is. Raises a StorageError if there is no store, or if its
+        damage cannot be repaired now; the store is left as it is then.
+        """
+
+    def back_up(self, target: str | None = None) -> "BackupResult":
+        """Copy a snapshot of the store to the new file *target*, and verify the copy.
+
+        Without *target* the store chooses a new path. The copy is readable only by its owner.
+        Raises StorageUnavailable if there is no store or *target* exists, and a StorageError if the
+        copy fails; *target* is left as it was then.
+        """

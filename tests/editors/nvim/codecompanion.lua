@@ -1,9 +1,9 @@
--- Chats of CodeCompanion, kept and brought back.
+-- Recording and restoring chats of CodeCompanion.
 
 local segue = require("segue")
 
 local here = vim.fs.dirname(debug.getinfo(1, "S").source:sub(2))
-local chats = dofile(vim.fs.joinpath(here, "chats.lua"))
+local chats = dofile(vim.fs.joinpath(here, "chat_driver.lua"))
 
 local M = {}
 
@@ -18,17 +18,17 @@ local function wait_for_stored(t, count)
   end)
 end
 
-local function look(contents)
-  chats.tools.look = function(chat, tool, args)
+local function set_inspect_file(contents)
+  chats.tools.inspect_file = function(chat, tool, args)
     chat:add_tool_output(tool, contents(args))
   end
 end
 
 local function choose_first(t)
-  t.asked = 0
-  ---@diagnostic disable-next-line: duplicate-set-field
+  t.selects = 0
+  ---@diagnostic disable-next-line: duplicate-set-field -- replaced, to choose without a user
   vim.ui.select = function(items, _, on_choice)
-    t.asked = t.asked + 1
+    t.selects = t.selects + 1
     on_choice(items[1], 1)
   end
 end
@@ -36,12 +36,12 @@ end
 local function wait_for_text(t, codecompanion, text)
   t.wait("a chat with " .. text, function()
     local chat = codecompanion.last_chat()
-    return chat and chat.bufnr and chats.text(chat):find(text, 1, true)
+    return chat and chat.bufnr and chats.buffer_text(chat):find(text, 1, true)
   end)
   return codecompanion.last_chat()
 end
 
--- What the model was sent last, without the system prompt.
+-- The last request to the model, without the system prompt.
 local function last_sent()
   return vim.iter(chats.sent[#chats.sent])
     :filter(function(message)
@@ -54,145 +54,150 @@ local function last_sent()
 end
 
 function M.tool_round(t)
-  local chat = chats.use(t).chat()
-  look(function(args)
+  local chat = chats.load_plugin(t).chat()
+  set_inspect_file(function(args)
     return "contents of " .. args.path
   end)
-  chats.say(chat, "Look at parser.py", {
+  chats.submit(chat, "Look at parser.py", {
     text = "Let me look.",
     calls = {
-      chats.call("call_A", "look", '{"path": "parser.py", "deep": {"a": [1, null], "b": {}}}'),
-      chats.call("call_B", "look", '{"path": "lexer.py"}'),
+      chats.tool_call(
+        "call_A",
+        "inspect_file",
+        '{"path": "parser.py", "deep": {"a": [1, null], "b": {}}}'
+      ),
+      chats.tool_call("call_B", "inspect_file", '{"path": "lexer.py"}'),
     },
   }, { text = "Found it." })
-  chats.say(chat, "Thanks", { text = "You are welcome." })
+  chats.submit(chat, "Thanks", { text = "You are welcome." })
   wait_for_stored(t, 9)
   return { status = segue.status() }
 end
 
-function M.output_that_grows(t)
-  local chat = chats.use(t).chat()
-  look(function()
+function M.growing_tool_output(t)
+  local chat = chats.load_plugin(t).chat()
+  set_inspect_file(function()
     return "first part"
   end)
   vim.api.nvim_create_autocmd("User", {
     pattern = "CodeCompanionToolFinished",
     callback = function()
-      local call = chats.call("call_A", "look", "{}")
-      chat:add_tool_output({ name = "look", function_call = call }, "second part", "")
+      local call = chats.tool_call("call_A", "inspect_file", "{}")
+      chat:add_tool_output({ name = "inspect_file", function_call = call }, "second part", "")
     end,
   })
-  chats.say(chat, "Look", { calls = { chats.call("call_A", "look", "{}") } }, { text = "Done." })
+  local call = chats.tool_call("call_A", "inspect_file", "{}")
+  chats.submit(chat, "Look", { calls = { call } }, { text = "Done." })
   wait_for_stored(t, 4)
 end
 
 function M.equal_messages(t)
-  local chat = chats.use(t).chat()
+  local chat = chats.load_plugin(t).chat()
   for _ = 1, 2 do
-    chats.say(chat, "Say yes", { text = "yes" })
+    chats.submit(chat, "Say yes", { text = "yes" })
   end
   wait_for_stored(t, 4)
 end
 
 function M.shared_files(t)
-  local codecompanion = chats.use(t)
-  local abandoned, chat = codecompanion.chat(), codecompanion.chat()
-  for _, each in ipairs({ abandoned, chat }) do
+  local codecompanion = chats.load_plugin(t)
+  local unused, chat = codecompanion.chat(), codecompanion.chat()
+  for _, each in ipairs({ unused, chat }) do
     each:add_context({ role = "user", content = "a secret" }, "file", "<file>parser.py</file>")
   end
-  abandoned:close()
-  t.ok("list", {})
+  unused:close()
+  t.call_ok("list", {})
   vim.wait(50)
   local before = appended
-  chats.say(chat, "What is in it?", { text = "A parser." })
+  chats.submit(chat, "What is in it?", { text = "A parser." })
   wait_for_stored(t, 3)
   return { before = before }
 end
 
 function M.clear(t)
-  local chat = chats.use(t).chat()
+  local chat = chats.load_plugin(t).chat()
   local resets = 0
   segue.on("reset", function()
     resets = resets + 1
   end)
   chat:clear()
-  chats.say(chat, "the first", { text = "one" })
+  chats.submit(chat, "the first", { text = "one" })
   chat:clear()
   chat:clear()
-  chats.say(chat, "the second", { text = "two" })
+  chats.submit(chat, "the second", { text = "two" })
   wait_for_stored(t, 4)
   vim.wait(20)
   return { resets = resets }
 end
 
 function M.compaction(t)
-  local chat = chats.use(t).chat()
+  local chat = chats.load_plugin(t).chat()
   chat:add_context({ role = "user", content = "long" }, "file", "<file>parser.py</file>")
   chat.messages[#chat.messages].context.path = "parser.py"
-  chats.say(chat, "q1", { text = "a1" })
-  chats.say(chat, "q2", { text = "a2" })
+  chats.submit(chat, "q1", { text = "a1" })
+  chats.submit(chat, "q2", { text = "a2" })
   for number = 1, 2 do
     chats.replies = { { text = "after summary " .. number } }
-    chats.turn(chat, function()
+    chats.run_turn(chat, function()
       chats.compact(chat, "SUMMARY " .. number)
     end)
   end
-  chats.say(chat, "q3", { text = "a3" })
+  chats.submit(chat, "q3", { text = "a3" })
   wait_for_stored(t, 11)
   return { left = #chat.messages }
 end
 
 function M.restore(t)
-  local codecompanion = chats.use(t)
+  local codecompanion = chats.load_plugin(t)
   choose_first(t)
   vim.cmd.Segue("resume")
   local chat = wait_for_text(t, codecompanion, "You are welcome.")
-  local shown = chats.text(chat)
-  chats.say(chat, "And the lexer?", { text = "It is fine." })
+  local shown = chats.buffer_text(chat)
+  chats.submit(chat, "And the lexer?", { text = "It is fine." })
   wait_for_stored(t, 2)
-  local seen = {
+  local report = {
     shown = shown,
     sent = last_sent(),
     session = segue.current().id,
     cycle = chat.cycle,
     title = chat.title,
-    again = chats.text(chat),
+    again = chats.buffer_text(chat),
   }
-  -- What is open is shown, not opened a second time.
+  -- The chat that continues the session is shown; no second one is opened.
   vim.cmd.new()
-  vim.cmd.Segue("resume " .. seen.session)
+  vim.cmd.Segue("resume " .. report.session)
   t.wait("the same chat", function()
     return vim.api.nvim_get_current_buf() == chat.bufnr
   end)
-  seen.chats = #codecompanion.buf_get_chat()
+  report.chats = #codecompanion.buf_get_chat()
   chat:clear()
-  chats.say(chat, "afresh", { text = "yes" })
+  chats.submit(chat, "a new question", { text = "yes" })
   wait_for_stored(t, 4)
-  return seen
+  return report
 end
 
--- Store events as another editor would, and bring them back in a chat.
-local function restored(t, text, events)
-  local codecompanion = chats.use(t)
-  local session = t.ok("open", { mode = "new" })
-  t.ok("append", events, nil)
+-- Store events without a chat, as another editor would, and restore them in a chat.
+local function restore_events(t, text, events)
+  local codecompanion = chats.load_plugin(t)
+  local session = t.call_ok("open", { mode = "new" })
+  t.call_ok("append", events, nil)
   require("segue.integrations.codecompanion").restore(session.id)
   return wait_for_text(t, codecompanion, text)
 end
 
-local function said(type, content)
+local function message(type, content)
   return { type = type, data = { content = content } }
 end
 
 function M.restore_unanswered(t)
-  local chat = restored(t, "Are you there?", {
-    said("user_message", "Hello"),
-    said("text", "Hi"),
-    said("user_message", "Are you there?"),
+  local chat = restore_events(t, "Are you there?", {
+    message("user_message", "Hello"),
+    message("text", "Hi"),
+    message("user_message", "Are you there?"),
   })
   local cycle = chat.cycle
   chats.replies = { { text = "Yes." } }
-  chats.turn(chat, function()
+  chats.run_turn(chat, function()
     chat:submit()
   end)
   wait_for_stored(t, 5)
@@ -200,45 +205,45 @@ function M.restore_unanswered(t)
 end
 
 function M.restore_interrupted(t)
-  local chat = restored(t, "interrupted", {
-    said("user_message", "Look"),
-    { type = "tool_call", data = { id = "c", name = "look", input = { path = "x" } } },
+  local chat = restore_events(t, "interrupted", {
+    message("user_message", "Look"),
+    { type = "tool_call", data = { id = "c", name = "inspect_file", input = { path = "x" } } },
     { type = "tool_result", data = {
       tool_use_id = "c",
       content = ("y"):rep(20000),
       is_error = true,
     } },
   })
-  chats.say(chat, "Well?", { text = "Sorry." })
+  chats.submit(chat, "Well?", { text = "Sorry." })
   return { sent = last_sent() }
 end
 
 function M.restore_open_fence(t)
-  local chat = restored(t, "never closed", {
-    said("user_message", "Show me"),
-    said("text", "````lua\n```\nprint('never closed')"),
+  local chat = restore_events(t, "never closed", {
+    message("user_message", "Show me"),
+    message("text", "````lua\n```\nprint('never closed')"),
   })
-  chats.say(chat, "Go on", { text = "x" })
+  chats.submit(chat, "Go on", { text = "x" })
   return { sent = last_sent() }
 end
 
 function M.restore_long(t)
   local events = {}
   for number = 1, 250 do
-    table.insert(events, said("user_message", ("question %03d"):format(number)))
-    table.insert(events, said("text", ("answer %03d "):format(number) .. ("x"):rep(2000)))
+    table.insert(events, message("user_message", ("question %03d"):format(number)))
+    table.insert(events, message("text", ("answer %03d "):format(number) .. ("x"):rep(2000)))
   end
-  local chat = restored(t, "answer 250", events)
-  local text = chats.text(chat)
+  local chat = restore_events(t, "answer 250", events)
+  local text = chats.buffer_text(chat)
   return { first = text:match("answer (%d+)"), answers = select(2, text:gsub("answer %d+", "")) }
 end
 
 function M.restore_all_pages(t)
   local events = {}
   for number = 1, 450 do
-    table.insert(events, said("text", ("answer %03d"):format(number)))
+    table.insert(events, message("text", ("answer %03d"):format(number)))
   end
-  local text = chats.text(restored(t, "answer 450", events))
+  local text = chats.buffer_text(restore_events(t, "answer 450", events))
   local order = {}
   for number in text:gmatch("answer (%d+)") do
     table.insert(order, tonumber(number))
@@ -246,13 +251,13 @@ function M.restore_all_pages(t)
   return { order = order }
 end
 
-function M.agent(t)
-  chats.use(t)
+function M.restore_for_agent(t)
+  chats.load_plugin(t)
   require("codecompanion.interactions.chat").adapter_type = "acp"
-  local chat = restored(t, "Hi", {
-    said("user_message", "Hello"),
-    { type = "tool_call", data = { id = "c", name = "look", input = { path = "x" } } },
-    said("text", "Hi"),
+  local chat = restore_events(t, "Hi", {
+    message("user_message", "Hello"),
+    { type = "tool_call", data = { id = "c", name = "inspect_file", input = { path = "x" } } },
+    message("text", "Hi"),
   })
   local unsent = vim.tbl_filter(function(message)
     return message.role == "user" and not message._meta.sent
@@ -265,16 +270,16 @@ function M.agent(t)
 end
 
 function M.two_chats(t)
-  local codecompanion = chats.use(t)
+  local codecompanion = chats.load_plugin(t)
   local first, second = codecompanion.chat(), codecompanion.chat()
-  chats.say(first, "in the first", { text = "one" })
-  chats.say(second, "in the second", { text = "two" })
-  chats.say(first, "in the first again", { text = "three" })
+  chats.submit(first, "in the first", { text = "one" })
+  chats.submit(second, "in the second", { text = "two" })
+  chats.submit(first, "in the first again", { text = "three" })
   wait_for_stored(t, 6)
   t.wait("the first is current", function()
     return segue.current().title == "in the first"
   end)
-  chats.say(second, "in the second again", { text = "four" })
+  chats.submit(second, "in the second again", { text = "four" })
   t.wait("the second is current", function()
     return segue.current().title == "in the second"
   end)
@@ -282,207 +287,207 @@ function M.two_chats(t)
 end
 
 function M.fork(t)
-  local codecompanion = chats.use(t)
+  local codecompanion = chats.load_plugin(t)
   local chat = codecompanion.chat()
-  chats.say(chat, "one", { text = "1" })
+  chats.submit(chat, "one", { text = "1" })
   local fork = require("codecompanion.interactions.chat.slash_commands.builtin.fork")
   fork.new({ Chat = chat }):output("forked")
-  chats.say(codecompanion.last_chat(), "in the fork", { text = "2" })
-  chats.say(chat, "in the first", { text = "3" })
+  chats.submit(codecompanion.last_chat(), "in the fork", { text = "2" })
+  chats.submit(chat, "in the first", { text = "3" })
   wait_for_stored(t, 8)
 end
 
-function M.talk(t)
-  local chat = chats.use(t).chat()
-  chats.say(chat, "Fix the parser", { text = "It is fixed." })
+function M.record_one_turn(t)
+  local chat = chats.load_plugin(t).chat()
+  chats.submit(chat, "Fix the parser", { text = "It is fixed." })
   wait_for_stored(t, 2)
 end
 
 local function wait_for_offer(t, chat)
   t.wait("an offer", function()
-    return chats.offer(chat) ~= ""
+    return chats.offer_text(chat) ~= ""
   end)
-  return chats.offer(chat)
+  return chats.offer_text(chat)
 end
 
 function M.offer(t)
-  local codecompanion = chats.use(t)
+  local codecompanion = chats.load_plugin(t)
   local hidden = codecompanion.chat({ hidden = true })
   local chat = codecompanion.chat()
-  local seen = { offer = wait_for_offer(t, chat), hidden = chats.offer(hidden) }
-  seen.text = chats.text(chat)
+  local report = { offer = wait_for_offer(t, chat), hidden = chats.offer_text(hidden) }
+  report.text = chats.buffer_text(chat)
   vim.api.nvim_set_current_win(vim.fn.bufwinid(chat.bufnr))
   chat:add_context({ role = "user", content = "x" }, "file", "<file>parser.py</file>")
   vim.wait(50)
-  seen.before_typing = chats.offer(chat)
+  report.before_typing = chats.offer_text(chat)
   vim.api.nvim_feedkeys(vim.keycode("GAh<Esc>"), "tx", false)
   vim.wait(50)
-  seen.after_typing = chats.offer(chat)
+  report.after_typing = chats.offer_text(chat)
   local second = codecompanion.chat()
   vim.wait(300)
-  seen.second = chats.offer(second)
-  return seen
+  report.second = chats.offer_text(second)
+  return report
 end
 
-function M.offer_is_gone_when_typing_was_first(t)
-  local chat = chats.use(t).chat()
-  chats.write(chat, "already typing")
-  t.ok("list", {})
+function M.offer_after_typing(t)
+  local chat = chats.load_plugin(t).chat()
+  chats.type(chat, "already typing")
+  t.call_ok("list", {})
   vim.wait(50)
-  return { offer = chats.offer(chat) }
+  return { offer = chats.offer_text(chat) }
 end
 
-function M.offer_nothing(t)
-  local codecompanion = chats.use(t)
+function M.offer_without_candidates(t)
+  local codecompanion = chats.load_plugin(t)
   local chat = codecompanion.chat()
-  chats.say(chat, "Hello", { text = "Hi" })
+  chats.submit(chat, "Hello", { text = "Hi" })
   wait_for_stored(t, 2)
-  -- What another chat goes on with is not offered.
+  -- A session that a chat continues is not offered.
   local second = codecompanion.chat()
-  t.ok("list", {})
+  t.call_ok("list", {})
   vim.wait(50)
-  return { offers = { chats.offer(chat), chats.offer(second) } }
+  return { offers = { chats.offer_text(chat), chats.offer_text(second) } }
 end
 
 function M.offer_accepted(t)
-  local codecompanion = chats.use(t)
+  local codecompanion = chats.load_plugin(t)
   choose_first(t)
-  local untouched = codecompanion.chat()
-  wait_for_offer(t, untouched)
+  local empty = codecompanion.chat()
+  wait_for_offer(t, empty)
   vim.cmd.Segue("resume")
   local chat = wait_for_text(t, codecompanion, "It is fixed.")
-  chats.say(chat, "And now?", { text = "Now it works." })
+  chats.submit(chat, "And now?", { text = "Now it works." })
   wait_for_stored(t, 2)
-  return { chats = #codecompanion.buf_get_chat(), offer = chats.offer(chat), asked = t.asked }
+  return { chats = #codecompanion.buf_get_chat(), offer = chats.offer_text(chat), selects = t.selects }
 end
 
-function M.offer_is_off(t)
-  vim.g.segue = { cmd = t.given.cmd, integrations = { codecompanion = { offer = false } } }
-  local chat = chats.use(t).chat()
-  t.ok("list", {})
+function M.offer_disabled(t)
+  vim.g.segue = { cmd = t.args.cmd, integrations = { codecompanion = { offer = false } } }
+  local chat = chats.load_plugin(t).chat()
+  t.call_ok("list", {})
   vim.wait(50)
-  local offer = chats.offer(chat)
-  chats.say(chat, "Hello", { text = "Hi" })
+  local offer = chats.offer_text(chat)
+  chats.submit(chat, "Hello", { text = "Hi" })
   wait_for_stored(t, 2)
   return { offer = offer }
 end
 
-function M.off(t)
-  vim.g.segue = { cmd = t.given.cmd, integrations = { codecompanion = false } }
-  local chat = chats.use(t).chat()
-  chats.say(chat, "Hello", { text = "Hi" })
+function M.disabled(t)
+  vim.g.segue = { cmd = t.args.cmd, integrations = { codecompanion = false } }
+  local chat = chats.load_plugin(t).chat()
+  chats.submit(chat, "Hello", { text = "Hi" })
   vim.wait(50)
   return { loaded = package.loaded["segue.integrations.codecompanion"] ~= nil }
 end
 
-function M.off_for_a_while(t)
-  local chat = chats.use(t).chat()
-  chats.say(chat, "before", { text = "one" })
-  vim.g.segue = { cmd = t.given.cmd, integrations = { codecompanion = false } }
-  chats.say(chat, "in private", { text = "two" })
-  vim.g.segue = { cmd = t.given.cmd, integrations = { codecompanion = true } }
-  chats.say(chat, "after", { text = "three" })
+function M.disabled_temporarily(t)
+  local chat = chats.load_plugin(t).chat()
+  chats.submit(chat, "before", { text = "one" })
+  vim.g.segue = { cmd = t.args.cmd, integrations = { codecompanion = false } }
+  chats.submit(chat, "in private", { text = "two" })
+  vim.g.segue = { cmd = t.args.cmd, integrations = { codecompanion = true } }
+  chats.submit(chat, "after", { text = "three" })
   wait_for_stored(t, 4)
 end
 
-function M.killed(t)
-  local chat = chats.use(t).chat()
-  chats.say(chat, "one", { text = "1" })
+function M.server_killed(t)
+  local chat = chats.load_plugin(t).chat()
+  chats.submit(chat, "one", { text = "1" })
   wait_for_stored(t, 2)
   t.kill_server()
-  chats.say(chat, "two", { text = "2" })
+  chats.submit(chat, "two", { text = "2" })
   vim.uv.kill(t.server_pid(), "sigkill")
-  chats.say(chat, "three", { text = "3" })
+  chats.submit(chat, "three", { text = "3" })
   wait_for_stored(t, 6)
 end
 
-function M.killed_while_opening(t)
-  local chat = chats.use(t).chat()
+function M.server_killed_while_opening(t)
+  local chat = chats.load_plugin(t).chat()
   local pid = t.server_pid()
   vim.uv.kill(pid, "sigstop")
-  chats.say(chat, "one", { text = "1" })
+  chats.submit(chat, "one", { text = "1" })
   chat:clear()
-  chats.say(chat, "two", { text = "2" })
+  chats.submit(chat, "two", { text = "2" })
   vim.uv.kill(pid, "sigkill")
-  t.wait("the server is gone", function()
+  t.wait("the server has exited", function()
     return require("segue.server").info().pid ~= pid
   end)
   wait_for_stored(t, 4)
 end
 
-function M.fault(t)
-  local translate = require("segue.integrations.codecompanion.messages")
-  local offer = require("segue.integrations.codecompanion.offer")
-  local events, withdraw = translate.events, offer.withdraw
-  translate.events = function(message, calls)
-    assert(message.content ~= "1", "a fault of ours")
-    return events(message, calls)
+function M.integration_errors(t)
+  local converter = require("segue.integrations.codecompanion.converter")
+  local resume_offer = require("segue.integrations.codecompanion.resume_offer")
+  local to_events, remove = converter.to_events, resume_offer.remove
+  converter.to_events = function(message, calls)
+    assert(message.content ~= "1", "first internal error")
+    return to_events(message, calls)
   end
-  offer.withdraw = function()
-    error("another fault of ours")
+  resume_offer.remove = function()
+    error("second internal error")
   end
-  local chat = chats.use(t).chat()
-  chats.say(chat, "one", { text = "1" })
-  chats.say(chat, "two", { text = "2" })
-  local text = chats.text(chat)
-  translate.events, offer.withdraw = events, withdraw
-  chats.say(chat, "three", { text = "3" })
+  local chat = chats.load_plugin(t).chat()
+  chats.submit(chat, "one", { text = "1" })
+  chats.submit(chat, "two", { text = "2" })
+  local text = chats.buffer_text(chat)
+  converter.to_events, resume_offer.remove = to_events, remove
+  chats.submit(chat, "three", { text = "3" })
   wait_for_stored(t, 5)
   return { text = text }
 end
 
-function M.quit_at_once(t)
-  -- What ends with Neovim ends in the order in which it was loaded.
-  require("segue.session")
-  local chat = chats.use(t).chat()
-  chats.say(chat, "my last words", { text = "So be it." })
+function M.exit_after_first_answer(t)
+  -- Exit handlers run in the order in which their modules were loaded: load this one first.
+  require("segue.registry")
+  local chat = chats.load_plugin(t).chat()
+  chats.submit(chat, "my last words", { text = "So be it." })
 end
 
-function M.wiped_out(t)
-  local codecompanion = chats.use(t)
+function M.buffer_wiped_out(t)
+  local codecompanion = chats.load_plugin(t)
   local chat = codecompanion.chat()
-  chats.say(chat, "one", { text = "1" })
-  chat:add_message({ role = "llm", content = "said just before the end" })
+  chats.submit(chat, "one", { text = "1" })
+  chat:add_message({ role = "llm", content = "added before the wipeout" })
   vim.cmd.bwipeout({ args = { tostring(chat.bufnr) }, bang = true })
   wait_for_stored(t, 3)
 end
 
-function M.segue_comes_later(t)
+function M.plugin_loaded_later(t)
   vim.api.nvim_del_augroup_by_name("segue")
   vim.g.loaded_segue = nil
-  local codecompanion = chats.use(t)
+  local codecompanion = chats.load_plugin(t)
   local chat = codecompanion.chat()
-  chats.say(chat, "before", { text = "one" })
+  chats.submit(chat, "before", { text = "one" })
   vim.cmd.runtime("plugin/segue.lua")
   vim.wait(20)
-  chats.say(chat, "after", { text = "two" })
+  chats.submit(chat, "after", { text = "two" })
   wait_for_stored(t, 4)
 end
 
-function M.odd_calls(t)
-  local translate = require("segue.integrations.codecompanion.messages")
+function M.adapter_call_formats(t)
+  local converter = require("segue.integrations.codecompanion.converter")
   local function events(messages)
     local calls, all = {}, {}
     for _, message in ipairs(messages) do
-      vim.list_extend(all, translate.events(message, calls))
+      vim.list_extend(all, converter.to_events(message, calls))
     end
     return all
   end
-  local function called(call)
+  local function with_call(call)
     return { role = "llm", tools = { calls = { call } }, opts = { visible = false } }
   end
   return {
-    no_arguments = events({ called(chats.call("a", "f", "")) }),
-    no_json = events({ called(chats.call("a", "f", "{oops")) }),
-    infinite = events({ called(chats.call("a", "f", '{"x": 1e999}')) }),
+    no_arguments = events({ with_call(chats.tool_call("a", "f", "")) }),
+    no_json = events({ with_call(chats.tool_call("a", "f", "{oops")) }),
+    infinite = events({ with_call(chats.tool_call("a", "f", '{"x": 1e999}')) }),
     -- Ollama: arguments are a table, and neither call nor result has an id.
     ollama = events({
-      called({ ["function"] = { name = "f", arguments = { x = 1 } } }),
+      with_call({ ["function"] = { name = "f", arguments = { x = 1 } } }),
       { role = "tool", tool_name = "f", content = "r" },
     }),
     -- OpenAI's Responses: results name the other of the two ids.
     responses = events({
-      called({ id = "fc_1", call_id = "call_1", ["function"] = { name = "f", arguments = "{}" } }),
+      with_call({ id = "fc_1", call_id = "call_1", ["function"] = { name = "f", arguments = "{}" } }),
       { role = "tool", tools = { call_id = "call_1" }, content = "r" },
     }),
   }

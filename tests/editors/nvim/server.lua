@@ -1,88 +1,88 @@
--- What happens to the server, and what the person notices of it.
+-- Server crashes, exit of Neovim, and unresponsive servers.
 
 local segue = require("segue")
 
 local M = {}
 
-function M.killed_under_load(t)
-  t.ok("open", nil)
-  local answers = {}
-  for number = 1, t.given.count do
-    segue.append(t.said("event " .. number), nil, function(err, result)
+function M.crash_under_load(t)
+  t.call_ok("open", nil)
+  local seqs = {}
+  for number = 1, t.args.count do
+    segue.append(t.user_message("event " .. number), nil, function(err, result)
       assert(not err, vim.inspect(err))
-      table.insert(answers, result.events[1].seq)
+      table.insert(seqs, result.events[1].seq)
     end)
     if number % 20 == 0 then
       vim.wait(1)
     end
-    if number == t.given.count / 2 then
+    if number == t.args.count / 2 then
       t.kill_server()
     end
   end
   t.wait_until_stored()
-  t.wait("every answer", function()
-    return #answers == t.given.count
+  t.wait("every callback", function()
+    return #seqs == t.args.count
   end)
-  return { answers = answers, session = segue.current().id }
+  return { seqs = seqs, session = segue.current().id }
 end
 
-function M.killed_too_often(t)
-  segue.append(t.said("before"))
+function M.crash_too_often(t)
+  segue.append(t.user_message("before"))
   t.wait_until_stored()
   for _ = 1, 4 do
     t.kill_server()
   end
-  segue.append(t.said("kept"))
+  segue.append(t.user_message("kept"))
   vim.wait(300)
-  local seen = {
+  local report = {
     state = require("segue.server").info().state,
-    unsent = require("segue.session").unsent(),
-    notices_then = vim.deepcopy(t.notices),
+    unsent = require("segue.registry").unsent(),
+    notices_before_command = vim.deepcopy(t.notices),
   }
-  -- Somebody asks for it: it is tried once more.
+  -- A command resets the crash limit.
   vim.cmd.Segue("list")
-  segue.append(t.said("and after"))
+  segue.append(t.user_message("and after"))
   t.wait_until_stored()
-  return seen
+  return report
 end
 
 function M.not_installed(t)
-  segue.append(t.said("one"))
-  segue.append(t.said("two"))
+  segue.append(t.user_message("one"))
+  segue.append(t.user_message("two"))
   t.call("open", nil)
   vim.cmd.Segue("resume")
   vim.wait(100)
-  local unsent = require("segue.session").unsent()
-  vim.g.segue = { cmd = t.given.cmd }
-  segue.append(t.said("three"))
+  local unsent = require("segue.registry").unsent()
+  vim.g.segue = { cmd = t.args.cmd }
+  segue.append(t.user_message("three"))
   t.wait_until_stored()
   return { unsent = unsent }
 end
 
-function M.quit_at_once(t)
-  for number = 1, t.given.count do
-    segue.append(t.said("event " .. number))
+function M.exit_with_appends_in_flight(t)
+  for number = 1, t.args.count do
+    segue.append(t.user_message("event " .. number))
   end
 end
 
-function M.quit_with_a_big_one(t)
-  t.ok("open", nil)
-  segue.append(t.said(("x"):rep(5 * 1024 * 1024)))
-  segue.append(t.said("after"))
+function M.exit_with_large_event_in_flight(t)
+  t.call_ok("open", nil)
+  segue.append(t.user_message(("x"):rep(5 * 1024 * 1024)))
+  segue.append(t.user_message("after"))
 end
 
--- The handler of Neovim's own client, which says `shutdown`, may come before ours.
-function M.quit_after_another_client(t)
+-- Loads Neovim's LSP module first, so that its exit handler, which sends `shutdown`, runs first.
+function M.exit_after_lsp_exit_handler(t)
   vim.lsp.get_clients()
-  t.ok("open", nil)
-  for number = 1, t.given.count do
-    segue.append(t.said("event " .. number))
+  t.call_ok("open", nil)
+  for number = 1, t.args.count do
+    segue.append(t.user_message("event " .. number))
     vim.wait(0)
   end
 end
 
 function M.never_blocks(t)
-  t.ok("open", nil)
+  t.call_ok("open", nil)
   vim.uv.kill(t.server_pid(), "sigstop")
   local slowest = 0
   local function timed(call)
@@ -92,7 +92,7 @@ function M.never_blocks(t)
   end
   for number = 1, 50 do
     timed(function()
-      segue.append(t.said(("event %d "):format(number) .. ("x"):rep(2000)))
+      segue.append(t.user_message(("event %d "):format(number) .. ("x"):rep(2000)))
     end)
     timed(segue.status)
     timed(segue.current)
@@ -114,25 +114,31 @@ function M.never_blocks(t)
   return { slowest = slowest }
 end
 
-function M.status_asks_nothing(t)
-  local asked = 0
+function M.status_sends_no_request(t)
+  local requests = 0
   local server = require("segue.server")
   local request = server.request
   local before = segue.status()
-  t.ok("append", t.said("one"), nil)
+  t.call_ok("append", t.user_message("one"), nil)
   server.request = function(...)
-    asked = asked + 1
+    requests = requests + 1
     return request(...)
   end
   local during
   for _ = 1, 1000 do
     during = segue.status()
   end
-  local counted = asked
-  segue.append({ t.said("two"), t.said("three") })
+  local counted = requests
+  segue.append({ t.user_message("two"), t.user_message("three") })
   local waiting = segue.status()
   t.wait_until_stored()
-  return { before = before, during = during, waiting = waiting, after = segue.status(), asked = counted }
+  return {
+    before = before,
+    during = during,
+    waiting = waiting,
+    after = segue.status(),
+    requests = counted,
+  }
 end
 
 return M

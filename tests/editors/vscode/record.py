@@ -1,7 +1,7 @@
-"""Record conversations as another editor would: through a real server, over its stdio.
+"""Records conversations through a real server over stdio, as another editor would.
 
-`python -m tests.editors.vscode.record DATABASE` reads them as JSON and prints their ids:
-`[{"directory": …, "events": [{"type": …, "data": …}], "minutes": how long ago}]`.
+`python -m tests.editors.vscode.record DATABASE` reads conversations as JSON from standard input and
+prints their ids: `[{"directory": …, "events": [{"type": …, "data": …}], "minutes": age}]`.
 """
 
 import json
@@ -14,9 +14,9 @@ from tests.factories import make_older
 
 
 def main() -> None:
-    """Record them, each in a window of its own."""
+    """Record each conversation with a server process of its own."""
     database = Path(sys.argv[1])
-    print(json.dumps([record(database, each) for each in json.load(sys.stdin)]))  # noqa: T201
+    print(json.dumps([record(database, each) for each in json.load(sys.stdin)]))  # noqa: T201  the output of this script
 
 
 def record(database: Path, conversation: dict[str, Any]) -> str:

@@ -1,4 +1,4 @@
-// Stands in for VS Code's logger, which would have to be compiled: without it no log is written at all, and the
+// Replaces VS Code's native logger, which would have to be compiled. Without it no log file is written, and the
 // output channels of extensions stay empty.
 
 const fs = require("node:fs");

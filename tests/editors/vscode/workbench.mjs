@@ -1,4 +1,4 @@
-// A real VS Code in a real browser, driven by what a person sees and presses.
+// Drives a real VS Code (code-server) in a headless browser, through its user interface.
 
 import { execFile, spawn } from "node:child_process";
 import { cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
@@ -16,19 +16,19 @@ export const VSIX = join(CACHE, "package", "segue.vsix");
 export const PYTHON = process.env.SEGUE_PYTHON ?? join(ROOT, ".venv", "bin", "python");
 const UNPACKED = "segue.segue-0.1.0";
 const NODE = join(HOST, `node-linux-${process.arch}`, "bin", "node");
-const PATIENCE = 40_000;
+const TIMEOUT_MS = 40_000;
 
 const { chromium } = await import(join(HOST, "playwright-core", "index.mjs"));
 const run = promisify(execFile);
 
-/** The code-servers that run now; none outlives this process, however that ends. */
-const SERVERS = new Set();
-process.once("exit", () => SERVERS.forEach(killServer));
+/** The running code-servers. All are killed when this process exits. */
+const CODE_SERVERS = new Set();
+process.once("exit", () => CODE_SERVERS.forEach(killCodeServer));
 for (const signal of ["SIGHUP", "SIGINT", "SIGTERM"]) {
   process.once(signal, () => process.exit(1));
 }
 
-const QUIET = {
+const BASE_SETTINGS = {
   "workbench.startupEditor": "none",
   "workbench.tips.enabled": false,
   "workbench.secondarySideBar.defaultVisibility": "hidden",
@@ -37,68 +37,70 @@ const QUIET = {
   "telemetry.telemetryLevel": "off",
 };
 
-/** A folder for one test, with a repository in it; nothing of this machine's person is in reach. */
-export class Place {
+/** A temporary folder for one test, with a repository, a home and a database of its own. `remove` it at the end. */
+export class Sandbox {
   constructor(project = "project") {
     this.root = mkdtempSync(join(tmpdir(), "segue-vscode-"));
-    this.project = this.folder(project);
-    this.database = join(this.folder("data", "segue"), "sessions.db");
-    this.model = join(this.root, "model.jsonl");
+    this.project = this.createFolder(project);
+    this.database = join(this.createFolder("data", "segue"), "sessions.db");
+    this.modelLog = join(this.root, "model.jsonl");
+    this.apiReport = join(this.root, "api-tests.json");
     mkdirSync(join(this.project, ".git"));
     writeFileSync(join(this.project, "parser.py"), "def parse(tokens):\n    return list(tokens[:-1])\n");
   }
 
-  folder(...names) {
+  /** Create a folder in the sandbox, with its parents; returns its path. */
+  createFolder(...names) {
     const path = join(this.root, ...names);
     mkdirSync(path, { recursive: true, mode: 0o700 });
     return path;
   }
 
-  /** What another editor has recorded in the project; returns the ids. */
-  async recorded(...conversations) {
+  /** Record conversations in the project as another editor would; returns their ids. */
+  async record(...conversations) {
     const command = ["-m", "tests.editors.vscode.record", this.database];
-    const recording = run(PYTHON, command, { cwd: ROOT });
-    recording.child.stdin.end(
+    const recorder = run(PYTHON, command, { cwd: ROOT });
+    recorder.child.stdin.end(
       JSON.stringify(conversations.map((each) => ({ directory: this.project, ...each }))),
     );
-    return JSON.parse((await recording).stdout);
+    return JSON.parse((await recorder).stdout);
   }
 
-  /** What the store holds of a conversation, as the command line tells it. */
-  async stored(sessionId) {
+  /** A stored session with its events, as `segue show` prints it. */
+  async loadSession(sessionId) {
     const { stdout } = await run(PYTHON, ["-m", "segue", "--database", this.database, "show", sessionId, "--json"]);
     return JSON.parse(stdout);
   }
 
-  /** Every conversation that the store holds, newest first. */
-  async sessions() {
+  /** All stored sessions, archived ones too, newest first. */
+  async listSessions() {
     const command = ["-m", "segue", "--database", this.database, "list", "--archived", "--json"];
     const { stdout } = await run(PYTHON, command);
     return JSON.parse(stdout).sessions;
   }
 
-  /** All that the model was ever given, oldest first. */
-  asked() {
-    return existsSync(this.model)
-      ? readFileSync(this.model, "utf8").trim().split("\n").map((line) => JSON.parse(line))
+  /** The messages of every request to the echo model, oldest first. */
+  loadModelRequests() {
+    return existsSync(this.modelLog)
+      ? readFileSync(this.modelLog, "utf8").trim().split("\n").map((line) => JSON.parse(line))
       : [];
   }
 
-  /** Kill the servers of this place's windows; nothing of them gets to say goodbye. Returns how many there were. */
+  /** Kill all servers of this sandbox with SIGKILL; returns their number. */
   killServers() {
     const servers = readdirSync("/proc").filter((entry) => /^\d+$/.test(entry) && this.isServer(entry));
-    for (const process_id of servers) {
-      process.kill(Number(process_id), "SIGKILL");
+    for (const processId of servers) {
+      process.kill(Number(processId), "SIGKILL");
     }
     return servers.length;
   }
 
-  isServer(process_id) {
-    const read = (name) => readFileSync(`/proc/${process_id}/${name}`, "utf8");
+  isServer(processId) {
+    const read = (name) => readFileSync(`/proc/${processId}/${name}`, "utf8");
     try {
       return read("cmdline").includes("segue\0lsp") && read("environ").includes(this.root);
     } catch {
-      return false; // it ended meanwhile, or is somebody else's
+      return false; // it has exited, or belongs to another user
     }
   }
 
@@ -107,21 +109,23 @@ export class Place {
   }
 }
 
-/** One window of VS Code. Made by `open`; `close` it on every way out. */
+/** One window of VS Code. Prefer `withWorkbench`, which always closes it. */
 export class Workbench {
   /**
-   * Open the project of *place*. `path`: what is on the PATH, without any `segue` unless it is said;
-   * `settings` of the person and `machine` of the machine; `extensions` of these tests; `isTrusted`;
-   * `isInstalled`: from the .vsix, as a person does, which takes longer than to find it unpacked.
+   * Open the project of *sandbox*.
+   * `path`: the PATH, by default without `segue`; `env`: additional environment variables.
+   * `settings`: user settings; `machine`: machine settings; `theme`: the color theme.
+   * `extensions`: test extensions, by their folder; `isTrusted`: whether the workspace is trusted.
+   * `isInstalled`: install the .vsix as a user would, instead of linking the faster unpacked copy.
    */
-  static async open(place, { path, settings, machine, extensions = [], isTrusted = true, isInstalled = false, env, theme } = {}) {
-    const workbench = new Workbench(place);
+  static async open(sandbox, { path, settings, machine, extensions = [], isTrusted = true, isInstalled = false, env, theme } = {}) {
+    const workbench = new Workbench(sandbox);
     try {
-      await workbench.install(extensions, isInstalled);
-      workbench.write("User", { ...QUIET, "workbench.colorTheme": theme ?? "Default Dark Modern", ...settings });
-      workbench.write("Machine", machine ?? { "segue.server.command": [PYTHON, "-I", "-m", "segue", "lsp"] });
-      await workbench.serve(path, isTrusted, env);
-      await workbench.browse();
+      await workbench.installExtensions(extensions, isInstalled);
+      workbench.writeSettings("User", { ...BASE_SETTINGS, "workbench.colorTheme": theme ?? "Default Dark Modern", ...settings });
+      workbench.writeSettings("Machine", machine ?? { "segue.server.command": [PYTHON, "-I", "-m", "segue", "lsp"] });
+      await workbench.startCodeServer(path, isTrusted, env);
+      await workbench.openBrowser();
     } catch (error) {
       await workbench.close();
       throw error;
@@ -129,50 +133,50 @@ export class Workbench {
     return workbench;
   }
 
-  constructor(place) {
-    this.place = place;
-    this.said = "";
+  constructor(sandbox) {
+    this.sandbox = sandbox;
+    this.output = "";
   }
 
-  async install(extensions, isInstalled) {
-    const folder = this.place.folder("extensions");
+  async installExtensions(extensions, isInstalled) {
+    const folder = this.sandbox.createFolder("extensions");
     for (const name of extensions) {
       cpSync(join(HERE, name), join(folder, `segue-tests.${name}-0.0.1`), { recursive: true });
     }
     if (isInstalled) {
-      await run(NODE, [...this.command(), "--install-extension", VSIX], { env: this.environment() });
+      await run(NODE, [...this.codeServerCommand(), "--install-extension", VSIX], { env: this.environment() });
     } else if (!existsSync(join(folder, UNPACKED))) {
       symlinkSync(join(dirname(VSIX), "extension"), join(folder, UNPACKED));
     }
   }
 
-  async serve(path, isTrusted, env) {
+  async startCodeServer(path, isTrusted, env) {
     this.port = await freePort();
     const trust = isTrusted ? ["--disable-workspace-trust"] : [];
-    // Else the extension host gets the PATH of a login shell instead of ours.
+    // Otherwise the extension host gets the PATH of a login shell.
     const environment = ["--vscode-option", "force-disable-user-env"];
     const address = ["--bind-addr", `127.0.0.1:${this.port}`];
-    this.server = spawn(NODE, [...this.command(), ...trust, ...environment, ...address, this.place.project], {
+    this.server = spawn(NODE, [...this.codeServerCommand(), ...trust, ...environment, ...address, this.sandbox.project], {
       env: this.environment(path, env),
       detached: true,
       stdio: ["ignore", "pipe", "pipe"],
     });
-    SERVERS.add(this.server);
+    CODE_SERVERS.add(this.server);
     const listening = new Promise((resolve, reject) => {
-      const hear = (chunk) => {
-        this.said += chunk;
-        if (this.said.includes("HTTP server listening")) {
+      const collect = (chunk) => {
+        this.output += chunk;
+        if (this.output.includes("HTTP server listening")) {
           resolve();
         }
       };
-      this.server.stdout.on("data", hear);
-      this.server.stderr.on("data", hear);
-      this.server.once("exit", () => reject(new Error(`code-server ended:\n${this.said}`)));
+      this.server.stdout.on("data", collect);
+      this.server.stderr.on("data", collect);
+      this.server.once("exit", () => reject(new Error(`code-server exited:\n${this.output}`)));
     });
     await listening;
   }
 
-  async browse() {
+  async openBrowser() {
     this.browser = await chromium.launch({
       executablePath: process.env.SEGUE_CHROMIUM ?? "/usr/bin/chromium",
       args: [
@@ -181,33 +185,29 @@ export class Workbench {
       ],
     });
     this.page = await this.browser.newPage({ viewport: { width: 1280, height: 800 } });
-    this.page.setDefaultTimeout(PATIENCE);
-    await this.page.goto(`http://127.0.0.1:${this.port}/?folder=${this.place.project}`);
-    await this.ready();
+    this.page.setDefaultTimeout(TIMEOUT_MS);
+    await this.page.goto(`http://127.0.0.1:${this.port}/?folder=${this.sandbox.project}`);
+    await this.waitUntilReady();
   }
 
-  async ready() {
+  async waitUntilReady() {
     await this.page.waitForSelector(".monaco-workbench .activitybar");
     await this.page.waitForSelector(".statusbar-item");
   }
 
-  async reload() {
-    await this.page.reload();
-    await this.ready();
-  }
-
+  /** Close the browser and kill code-server; resolves when it has exited. */
   async close() {
     await this.browser?.close();
     if (this.server?.exitCode === null) {
-      const ended = new Promise((resolve) => this.server.once("exit", resolve));
-      killServer(this.server);
-      await ended;
+      const exited = new Promise((resolve) => this.server.once("exit", resolve));
+      killCodeServer(this.server);
+      await exited;
     }
-    SERVERS.delete(this.server);
+    CODE_SERVERS.delete(this.server);
   }
 
-  /** Run a command by its title, as a person does. */
-  async run(title) {
+  /** Run a command by its title from the command palette. */
+  async runCommand(title) {
     await this.page.keyboard.press("F1");
     const input = this.page.locator(".quick-input-widget input:visible").first();
     await input.fill(`>${title}`);
@@ -221,25 +221,25 @@ export class Workbench {
     await this.page.locator(".pane-header, .composite.title").filter({ hasText: /Conversations/i }).first().waitFor();
   }
 
-  /** The row of the view that has this text. */
+  /** The row of the view that contains this text. */
   row(text) {
     return this.page.locator(".sidebar .monaco-list-row").filter({ hasText: text }).first();
   }
 
-  /** Press one of the buttons that a row shows under the mouse. */
-  async press(text, action) {
+  /** Click a button that a row shows while the mouse is over it. */
+  async clickRowAction(text, action) {
     await this.row(text).hover();
     await this.row(text).locator(`a[aria-label="${action}"]`).click();
   }
 
-  /** Choose from the menu of a row; by the keyboard, for a click right after it opened is not heard. */
-  async choose(text, action) {
+  /** Choose an item of a row's context menu, with Enter: the menu ignores clicks right after it opens. */
+  async chooseRowAction(text, action) {
     await this.row(text).click({ button: "right" });
     await this.page.locator(".context-view .action-label").filter({ hasText: action }).first().hover();
     await this.page.keyboard.press("Enter");
   }
 
-  status() {
+  statusItem() {
     return this.page.locator('.statusbar-item[id="segue.segue.segue.session"], .statusbar-item[id*="segue.session"]').first();
   }
 
@@ -255,21 +255,21 @@ export class Workbench {
     return this.page.locator(".editor-instance .view-lines").filter({ hasText: text }).first();
   }
 
-  /** Ask in the chat view, when the model of these tests is there to be asked. */
-  async ask(text) {
-    await this.run("Chat: Open Chat");
+  /** Send a question in the chat view, once the echo model is available there. */
+  async askInChat(text) {
+    await this.runCommand("Chat: Open Chat");
     const input = this.page.locator(".interactive-input-part");
     await input.filter({ hasText: "Echo" }).waitFor();
-    await this.page.keyboard.press("Control+A"); // the participant asked last stands there already
+    await this.page.keyboard.press("Control+A"); // replace the last participant, which is filled in
     await this.page.keyboard.type(text, { delay: 5 });
     await this.page.keyboard.press("Enter");
   }
 
-  answer(text) {
+  chatResponse(text) {
     return this.page.locator(".interactive-response").filter({ hasText: text }).last();
   }
 
-  /** Make the chat view half as wide again as it is. */
+  /** Widen the chat view by half of its width. */
   async widenChat() {
     const { x, width, y } = await this.page.locator(".part.auxiliarybar").boundingBox();
     await this.page.mouse.move(x - 2, y + 200);
@@ -278,39 +278,39 @@ export class Workbench {
     await this.page.mouse.up();
   }
 
-  /** Take the mouse away, and wait until no message and no hint stands in the picture. */
-  async rest() {
+  /** Move the mouse away, and wait until notifications, hovers and quick inputs are hidden. */
+  async hideTransientUi() {
     await this.page.mouse.move(640, 400);
-    await this.run("Notifications: Clear All Notifications");
-    for (const passing of [".notification-toast", ".workbench-hover", ".quick-input-widget"]) {
-      await this.page.locator(passing).first().waitFor({ state: "hidden" });
+    await this.runCommand("Notifications: Clear All Notifications");
+    for (const selector of [".notification-toast", ".workbench-hover", ".quick-input-widget"]) {
+      await this.page.locator(selector).first().waitFor({ state: "hidden" });
     }
   }
 
-  /** Keep a picture for who looks at what the tests saw. */
-  async picture(name) {
+  /** Save a screenshot of the window. */
+  async screenshot(name) {
     const folder = process.env.SEGUE_SCREENSHOTS ?? join(CACHE, "screenshots");
     mkdirSync(folder, { recursive: true });
     await this.page.screenshot({ path: join(folder, `${name}.png`) });
   }
 
-  /** What the extensions and their host have written into their logs, and what code-server has said. */
-  logs() {
-    const folder = join(this.place.root, "user", "logs");
+  /** The last lines of the logs of the extension and the extension host, and of the output of code-server. */
+  readLogs() {
+    const folder = join(this.sandbox.root, "user", "logs");
     const names = existsSync(folder) ? readdirSync(folder, { recursive: true }) : [];
-    const told = names
+    const logs = names
       .filter((name) => /segue\.segue.*\.log$|remoteexthost\.log$/.test(name))
       .map((name) => [name, readFileSync(join(folder, name), "utf8")]);
-    const lastOf = (text) => text.split("\n").filter((line) => !/^\s*(at .*)?$/.test(line)).slice(-25).join("\n");
-    return [...told, ["code-server", this.said]].map(([name, text]) => `--- ${name}\n${lastOf(text)}`).join("\n");
+    const lastLines = (log) => log.split("\n").filter((line) => !/^\s*(at .*)?$/.test(line)).slice(-25).join("\n");
+    return [...logs, ["code-server", this.output]].map(([name, log]) => `--- ${name}\n${lastLines(log)}`).join("\n");
   }
 
-  write(level, settings) {
-    writeFileSync(join(this.place.folder("user", level), "settings.json"), JSON.stringify(settings));
+  writeSettings(level, settings) {
+    writeFileSync(join(this.sandbox.createFolder("user", level), "settings.json"), JSON.stringify(settings));
   }
 
-  command() {
-    const { root } = this.place;
+  codeServerCommand() {
+    const { root } = this.sandbox;
     return [
       join(HOST, "code-server", "out", "node", "entry.js"), "--auth", "none", "--disable-telemetry",
       "--disable-update-check", "--user-data-dir", join(root, "user"), "--extensions-dir", join(root, "extensions"),
@@ -320,46 +320,46 @@ export class Workbench {
   environment(path = "/usr/bin:/bin", env = {}) {
     return {
       PATH: path,
-      HOME: this.place.folder("home"),
-      XDG_DATA_HOME: dirname(dirname(this.place.database)),
-      SEGUE_TESTS_MODEL: this.place.model,
-      SEGUE_TESTS_HOST: join(this.place.root, "host.json"),
+      HOME: this.sandbox.createFolder("home"),
+      XDG_DATA_HOME: dirname(dirname(this.sandbox.database)),
+      SEGUE_TESTS_MODEL_LOG: this.sandbox.modelLog,
+      SEGUE_TESTS_API_REPORT: this.sandbox.apiReport,
       ...env,
     };
   }
 }
 
-/** Open a window, do something in it, and close it whatever happens; a failure leaves a picture and the logs. */
-export async function within(place, options, work) {
-  const workbench = await Workbench.open(place, options);
+/** Run *work* with an open window, which is closed in any case. A failure leaves a screenshot and prints the logs. */
+export async function withWorkbench(sandbox, options, work) {
+  const workbench = await Workbench.open(sandbox, options);
   try {
     return await work(workbench);
   } catch (error) {
-    await workbench.picture(`failed-${process.pid}`).catch(() => {});
-    console.error(workbench.logs());
+    await workbench.screenshot(`failed-${process.pid}`).catch(() => {});
+    console.error(workbench.readLogs());
     throw error;
   } finally {
     await workbench.close();
   }
 }
 
-/** Resolves when *condition* gives something; rejects if it does not within the patience of these tests. */
-export async function until(what, condition) {
-  const end = Date.now() + PATIENCE;
+/** Poll *condition* until it is truthy; returns its value. Throws after the timeout of these tests. */
+export async function waitUntil(description, condition) {
+  const deadline = Date.now() + TIMEOUT_MS;
   for (;;) {
-    const found = await condition();
-    if (found) {
-      return found;
+    const value = await condition();
+    if (value) {
+      return value;
     }
-    if (Date.now() > end) {
-      throw new Error(`waited in vain: ${what}`);
+    if (Date.now() > deadline) {
+      throw new Error(`timed out waiting until ${description}`);
     }
     await new Promise((resolve) => setTimeout(resolve, 50));
   }
 }
 
-/** End a code-server and all that it started. */
-function killServer({ pid, exitCode, signalCode }) {
+/** Kill a code-server and its child processes. */
+function killCodeServer({ pid, exitCode, signalCode }) {
   if (exitCode === null && signalCode === null) {
     process.kill(-pid, "SIGKILL");
   }

@@ -58,7 +58,7 @@ async def opened(database: Path | str) -> AsyncIterator[LocalSessionService]:
 
 
 async def pragma(service: LocalSessionService, name: str) -> Any:
-    row = await service._database.read(lambda db: db.execute(f"PRAGMA {name}").fetchone())
+    row = await service._connection.read(lambda db: db.execute(f"PRAGMA {name}").fetchone())
     return row[0]
 
 
@@ -103,7 +103,7 @@ async def test_files_are_for_their_owner_alone_from_the_first_byte(database: Pat
             "sessions.db-wal": 0o600,
             "sessions.db-shm": 0o600,
             "sessions.db-lock": 0o600,
-            "sessions.db-turn": 0o600,
+            "sessions.db-write.lock": 0o600,
         }
         assert mode(database.parent) == 0o700
 
@@ -608,16 +608,16 @@ async def test_a_turn_that_is_never_given_back_is_told_and_loses_nothing(
     monkeypatch.setattr(driver, "BUSY_TIMEOUT_S", 0.05)
     id = await store(service, said("one"))
     stopped = WriteLock(str(database))
-    assert stopped.take(0)
+    assert stopped.acquire(0)
     with pytest.raises(StorageUnavailable, match="locked"):
         await add(service, id, said("two"))
     assert await contents(service, id) == ["one"]
-    stopped.give_back()
+    stopped.release()
     for thread in threading.enumerate():
         if thread.name == "turn":
             thread.join()
-    assert stopped.take(0), "whoever gave up keeps nobody from it"
-    stopped.give_back()
+    assert stopped.acquire(0), "whoever gave up keeps nobody from it"
+    stopped.release()
     await add(service, id, said("three"))
     stopped.close()
     assert await contents(service, id) == ["one", "three"]
@@ -741,10 +741,10 @@ async def test_an_opening_that_is_cancelled_leaves_nothing_open(database: Path) 
         for worker in workers():
             await asyncio.to_thread(worker.join, 10)
     assert workers() == []
-    presence = OpenLock(str(database))
-    presence.enter()
-    assert presence.alone()
-    presence.leave()
+    open_lock = OpenLock(str(database))
+    open_lock.share()
+    assert open_lock.try_exclusive()
+    open_lock.close()
     async with opened(database) as service:
         assert await contents(service, await store(service, said("one"))) == ["one"]
 
@@ -953,7 +953,7 @@ def damage(database: Path, at: int, size: int = PAGE_BYTES) -> str:
 def aside(database: Path) -> list[Path]:
     found = database.parent.glob("*.corrupt-*")
     return sorted(
-        path for path in found if not path.name.endswith(("-wal", "-shm", "-lock", "-turn"))
+        path for path in found if not path.name.endswith(("-wal", "-shm", "-lock", "-write.lock"))
     )
 
 
@@ -1296,7 +1296,8 @@ async def test_what_only_the_log_holds_outlives_the_page_that_leads_to_it(databa
 DELETER = """
 async def main(where, *ids):
     service = await LocalSessionService.open(where)
-    service._database.checkpoint_truncate = lambda: asyncio.sleep(0)  # as if a reader held it up
+    # As if a reader held it up.
+    service._connection.checkpoint_truncate = lambda: asyncio.sleep(0)
     for id in ids:
         await service.delete(id)
     print("deleted", flush=True)
@@ -1395,10 +1396,10 @@ async def test_a_file_that_ends_within_a_page_is_damaged(database: Path) -> None
     ids = await many(database, sessions=3)
     database.write_bytes(cut := database.read_bytes()[:-100])
     assert recovery.may_be_damage(str(database), io_error())
-    presence = OpenLock(str(database))
-    presence.enter()
-    result = recovery.recover(str(database), presence, io_error())
-    presence.leave()
+    open_lock = OpenLock(str(database))
+    open_lock.share()
+    result = recovery.recover(str(database), open_lock, io_error())
+    open_lock.close()
     assert result.recovered
     (kept,) = aside(database)
     assert kept.read_bytes() == cut
@@ -1419,11 +1420,11 @@ async def test_an_error_of_the_disk_is_no_damage(
     if file == "cut, and the disk fails":
         monkeypatch.setattr(policy, "_is_readable", lambda where: False)
     content = database.read_bytes()
-    presence = OpenLock(str(database))
-    presence.enter()
+    open_lock = OpenLock(str(database))
+    open_lock.share()
     with pytest.raises(StorageUnavailable):
-        recovery.recover(str(database), presence, io_error())
-    presence.leave()
+        recovery.recover(str(database), open_lock, io_error())
+    open_lock.close()
     assert database.read_bytes() == content
     assert aside(database) == []
 
@@ -1468,10 +1469,10 @@ async def test_a_session_that_only_the_index_has_lost_is_found_again(
 @contextmanager
 def another_window(database: Path) -> Iterator[None]:
     """Have the database open: then nobody else may repair it."""
-    presence = OpenLock(str(database))
-    presence.enter()
+    open_lock = OpenLock(str(database))
+    open_lock.share()
     yield
-    presence.leave()
+    open_lock.close()
 
 
 # What a review found

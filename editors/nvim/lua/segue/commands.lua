@@ -1,34 +1,27 @@
---- The subcommands of :Segue.
+--- The subcommands of |:Segue| and their completion.
 
 local config = require("segue.config")
-local text = require("segue.text")
+local format = require("segue.format")
 
 local M = {}
 
----@class segue.Call
----@field args string[] What stands after the subcommand
----@field rest string The same as one text
----@field lines? string[] The lines of the range, or the selected text
----@field mods table
+---@class segue.CommandCall
+---@field args string[] The arguments after the subcommand
+---@field raw_args string The same as one string
+---@field lines? string[] The lines of the range, or the selection
+---@field mods table of |nvim_cmd()|
 
----@type segue.SessionInfo[] for completion, which must not wait for the server
-local known = {}
-
----@param err segue.Error
-local function say_failed(err)
-  if err.kind ~= "ServerNotFound" then
-    config.notify(err.message, vim.log.levels.ERROR)
-  end
-end
+---@type segue.SessionInfo[] of the last list, for completion, which must not wait for the server
+local listed = {}
 
 ---@param callback fun(result: any)
----@return fun(err?: segue.Error, result?: any)
-local function unless_failed(callback)
+---@return fun(err?: segue.Error, result?: any) callback that notifies the user of an error
+local function on_success(callback)
   return function(err, result)
-    if err then
-      say_failed(err)
-    else
+    if not err then
       callback(result)
+    elseif err.kind ~= "ServerNotFound" then -- of which the server module has notified
+      config.notify(err.message, vim.log.levels.ERROR)
     end
   end
 end
@@ -36,37 +29,37 @@ end
 ---@param opts segue.ListOptions
 ---@param callback fun(sessions: segue.SessionInfo[])
 local function list(opts, callback)
-  require("segue").list(opts, unless_failed(function(page)
-    known = page.sessions
-    callback(known)
+  require("segue").list(opts, on_success(function(page)
+    listed = page.sessions
+    callback(listed)
   end))
 end
 
 ---@param session segue.SessionInfo
 ---@return string
-local function described(session)
+local function describe(session)
   return ("%s · %s · %s%s"):format(
-    text.title(session),
-    text.age(session.updated_at),
-    text.count(session.event_count, "event"),
+    format.title(session),
+    format.age(session.updated_at),
+    format.count(session.event_count, "event"),
     session.archived_at and " · archived" or ""
   )
 end
 
----@param call segue.Call
+---@param call segue.CommandCall
 ---@param callback fun(id: string)
-local function chosen_or_current(call, callback)
+local function with_session_id(call, callback)
   local current = require("segue").current()
   local id = call.args[1] or (current and current.id)
   if id then
     callback(id)
   else
-    config.notify("no conversation is open here; name one: :Segue list", vim.log.levels.WARN)
+    config.notify("no conversation is open; give an id, see :Segue list", vim.log.levels.WARN)
   end
 end
 
----@return table? integration that shows conversations itself
-local function chat_plugin()
+---@return table? integration of an installed chat plugin, which shows conversations itself
+local function chat_integration()
   if config.get().integrations.codecompanion == false then
     return nil
   end
@@ -79,8 +72,8 @@ end
 ---@param id string
 ---@param mods table
 local function resume(id, mods)
-  require("segue").open({ session_id = id, tail = 1000 }, unless_failed(function(session)
-    local integration = chat_plugin()
+  require("segue").open({ session_id = id, tail = 1000 }, on_success(function(session)
+    local integration = chat_integration()
     if integration then
       integration.restore(session)
     else
@@ -94,7 +87,7 @@ local function echo(chunks)
   vim.api.nvim_echo(chunks, false, {})
 end
 
----@type table<string, fun(call: segue.Call)>
+---@type table<string, fun(call: segue.CommandCall)>
 local subcommands = {}
 
 function subcommands.resume(call)
@@ -103,12 +96,12 @@ function subcommands.resume(call)
   end
   list({}, function(sessions)
     if #sessions == 0 then
-      return config.notify("there is no conversation of this workspace yet")
+      return config.notify("there are no conversations in this workspace yet")
     end
     vim.ui.select(sessions, {
       prompt = "Resume a conversation",
       kind = "segue",
-      format_item = described,
+      format_item = describe,
     }, function(session)
       if session then
         resume(session.id, call.mods)
@@ -118,93 +111,93 @@ function subcommands.resume(call)
 end
 
 function subcommands.new()
-  require("segue").reset({}, unless_failed(function()
-    config.notify("a new conversation begins here")
+  require("segue").reset({}, on_success(function()
+    config.notify("started a new conversation")
   end))
 end
 
 function subcommands.list(call)
-  local everywhere = vim.list_contains(call.args, "all")
+  local all = vim.list_contains(call.args, "all")
   list({
-    cwd = not everywhere and nil,
-    archived = everywhere or vim.list_contains(call.args, "archived"),
+    cwd = not all and nil, -- false lists all workspaces, nil this one
+    archived = all or vim.list_contains(call.args, "archived"),
   }, function(sessions)
     if #sessions == 0 then
-      return config.notify("there is no conversation here yet")
+      return config.notify("there are no conversations yet")
     end
     local current = require("segue").current()
     local chunks = {}
-    for place, session in ipairs(sessions) do
+    for index, session in ipairs(sessions) do
       local is_current = current and current.id == session.id
       table.insert(chunks, { is_current and "* " or "  ", "Special" })
       table.insert(chunks, { session.id, "Identifier" })
-      table.insert(chunks, { "  " .. described(session) .. (place < #sessions and "\n" or "") })
+      table.insert(chunks, { "  " .. describe(session) .. (index < #sessions and "\n" or "") })
     end
     echo(chunks)
   end)
 end
 
 function subcommands.show(call)
-  chosen_or_current(call, function(id)
+  with_session_id(call, function(id)
     require("segue.transcript").show(id, call.mods)
   end)
 end
 
 function subcommands.archive(call)
-  chosen_or_current(call, function(id)
-    require("segue").archive({ session_id = id }, unless_failed(function()
-      config.notify("the conversation is archived; :Segue resume " .. id .. " brings it back")
+  with_session_id(call, function(id)
+    require("segue").archive({ session_id = id }, on_success(function()
+      config.notify("archived the conversation; to resume it: :Segue resume " .. id)
     end))
   end)
 end
 
 ---@param id string
 ---@return string
-local function named(id)
-  for _, session in ipairs({ require("segue").current() or {}, unpack(known) }) do
+local function describe_id(id)
+  for _, session in ipairs({ require("segue").current() or {}, unpack(listed) }) do
     if session.id == id then
-      return ("“%s” (%s)"):format(text.title(session), id)
+      return ("“%s” (%s)"):format(format.title(session), id)
     end
   end
   return id
 end
 
 function subcommands.delete(call)
-  chosen_or_current(call, function(id)
+  with_session_id(call, function(id)
     vim.ui.select({ "Keep it", "Delete it" }, {
-      prompt = ("Delete %s and its text for good?"):format(named(id)),
+      prompt = ("Delete %s and all its events permanently?"):format(describe_id(id)),
       kind = "segue_delete",
-    }, function(answer)
-      if answer == "Delete it" then
-        require("segue").delete({ session_id = id }, unless_failed(function()
-          config.notify("the conversation is deleted")
+    }, function(choice)
+      if choice == "Delete it" then
+        require("segue").delete({ session_id = id }, on_success(function()
+          config.notify("deleted the conversation")
         end))
       end
     end)
   end)
 end
 
----@param lines [string, string][]
-local function echo_table(lines)
+---@param rows [string, string][] label and value
+local function echo_table(rows)
   local chunks = {}
-  for place, line in ipairs(lines) do
-    table.insert(chunks, { ("%-10s"):format(line[1]), "Title" })
-    table.insert(chunks, { line[2] .. (place < #lines and "\n" or "") })
+  for index, row in ipairs(rows) do
+    table.insert(chunks, { ("%-10s"):format(row[1]), "Title" })
+    table.insert(chunks, { row[2] .. (index < #rows and "\n" or "") })
   end
   echo(chunks)
 end
 
 ---@return [string, string]
-local function server_line()
+local function server_row()
   local info = require("segue.server").info()
-  local words = { info.state }
+  local parts = { info.state }
   if info.pid then
-    table.insert(words, ("process %d"):format(info.pid))
+    table.insert(parts, ("process %d"):format(info.pid))
   end
   if info.version then
-    table.insert(words, 1, info.version)
+    table.insert(parts, 1, info.version)
   end
-  return { "server", table.concat(words, ", ") }
+  return { "server", table.concat(parts, ", ") }
 end
 
 function subcommands.info()
@@ -215,29 +208,29 @@ function subcommands.info()
       workspace = server.workspace(),
       continueMinutes = config.get().continue_minutes,
     }
-    return server.request("session/findResumable", params, unless_failed(function(found)
-      local next_one = found.session ~= vim.NIL and found.session.title or nil
+    return server.request("session/findResumable", params, on_success(function(found)
+      local title = found.session ~= vim.NIL and found.session.title or nil
       echo_table({
-        { "session", "none is open here yet" },
-        { "next", next_one and ("goes on with “%s”"):format(next_one) or "begins a new one" },
-        { "why", found.reason },
-        server_line(),
+        { "session", "none is open yet" },
+        { "next", title and ("would resume “%s”"):format(title) or "would start a new one" },
+        { "reason", found.reason },
+        server_row(),
       })
     end))
   end
-  local lines = {
+  local rows = {
     { "session", session.id },
-    { "title", text.title(session) },
-    { "where", session.git_root or session.directory },
+    { "title", format.title(session) },
+    { "workspace", session.git_root or session.directory },
     { session.resumed and "resumed" or "new", session.reason },
     { "events", tostring(session.event_count) },
-    { "unsent", tostring(require("segue.session").unsent()) },
-    server_line(),
+    { "unsent", tostring(require("segue.registry").unsent()) },
+    server_row(),
   }
-  for place, other in ipairs(session.alternatives) do
-    table.insert(lines, { place == 1 and "or else" or "", described(other) .. "  " .. other.id })
+  for index, other in ipairs(session.alternatives) do
+    table.insert(rows, { index == 1 and "others" or "", describe(other) .. "  " .. other.id })
   end
-  echo_table(lines)
+  echo_table(rows)
 end
 
 function subcommands.log(call)
@@ -245,21 +238,21 @@ function subcommands.log(call)
   vim.cmd({ cmd = "split", args = { path }, mods = call.mods, magic = { file = false } })
 end
 
-local APPENDED = { "user_message", "text" }
+local APPENDABLE_TYPES = { "user_message", "text" }
 
 function subcommands.append(call)
   local type = call.args[1]
-  if not vim.list_contains(APPENDED, type) then
+  if not vim.list_contains(APPENDABLE_TYPES, type) then
     return config.notify(
-      "what is appended is one of: " .. table.concat(APPENDED, ", "),
+      "the event type must be one of: " .. table.concat(APPENDABLE_TYPES, ", "),
       vim.log.levels.ERROR
     )
   end
-  local given = call.rest:match("^%S+%s+(.*)$")
-  local content = given and vim.trim(given) ~= "" and given
+  local argument = call.raw_args:match("^%S+%s+(.*)$")
+  local content = argument and vim.trim(argument) ~= "" and argument
     or call.lines and table.concat(call.lines, "\n")
   if not content then
-    return config.notify("append what? Give a text or a range", vim.log.levels.ERROR)
+    return config.notify("nothing to append: give a text or a range", vim.log.levels.ERROR)
   end
   require("segue").append({ type = type, data = { content = content } })
 end
@@ -273,89 +266,90 @@ end
 
 ---@param command table of |nvim_create_user_command()|
 ---@return string[]?
-local function ranged_lines(command)
+local function lines_of_range(command)
   if command.range == 0 then
     return nil
   end
-  local from, to = vim.fn.getpos("'<"), vim.fn.getpos("'>")
+  local first, last = vim.fn.getpos("'<"), vim.fn.getpos("'>")
   local mode = vim.fn.visualmode()
-  -- A range of just the selected lines was made from the selection: a part of a line counts.
-  if mode ~= "" and mode ~= "V" and from[2] == command.line1 and to[2] == command.line2 then
-    return vim.fn.getregion(from, to, { type = mode })
+  -- A range that equals the last selection comes from it: a characterwise selection may hold only
+  -- parts of its lines.
+  if mode ~= "" and mode ~= "V" and first[2] == command.line1 and last[2] == command.line2 then
+    return vim.fn.getregion(first, last, { type = mode })
   end
   return vim.api.nvim_buf_get_lines(0, command.line1 - 1, command.line2, false)
 end
 
---- Run `:Segue {subcommand} …`.
+--- Run `:Segue {subcommand} …`. The user is notified if there is no such subcommand.
 ---@param command table of |nvim_create_user_command()|
 function M.run(command)
-  local name, rest = command.args:match("^(%S+)%s*(.*)$")
+  local name, raw_args = command.args:match("^(%S+)%s*(.*)$")
   local subcommand = subcommands[name]
   if not subcommand then
     return config.notify(
-      ("there is no :Segue %s; there are: %s"):format(
+      ("unknown subcommand %s; expected one of: %s"):format(
         name,
         table.concat(subcommand_names(), ", ")
       ),
       vim.log.levels.ERROR
     )
   end
-  require("segue.server").forgive()
+  require("segue.server").reset_crash_limit()
   subcommand({
-    args = vim.split(rest, "%s+", { trimempty = true }),
-    rest = rest,
-    lines = ranged_lines(command),
+    args = vim.split(raw_args, "%s+", { trimempty = true }),
+    raw_args = raw_args,
+    lines = lines_of_range(command),
     mods = command.smods,
   })
 end
 
 ---@return string[]
-local function ids()
-  -- For the next time: an answer cannot be waited for while somebody types.
+local function complete_id()
+  -- Completion must not wait: this response serves the next completion.
   require("segue").list({}, function(err, page)
     if not err then
-      known = page.sessions
+      listed = page.sessions
     end
   end)
   local current = require("segue").current()
-  local all = current and { current.id } or {}
-  for _, session in ipairs(known) do
+  local ids = current and { current.id } or {}
+  for _, session in ipairs(listed) do
     if not current or session.id ~= current.id then
-      table.insert(all, session.id)
+      table.insert(ids, session.id)
     end
   end
-  return all
+  return ids
 end
 
 ---@type table<string, fun(): string[]>
-local arguments = {
-  resume = ids,
-  show = ids,
-  archive = ids,
-  delete = ids,
+local argument_completers = {
+  resume = complete_id,
+  show = complete_id,
+  archive = complete_id,
+  delete = complete_id,
   list = function()
     return { "all", "archived" }
   end,
   append = function()
-    return APPENDED
+    return APPENDABLE_TYPES
   end,
 }
 
---- Complete `:Segue …`.
+--- The completions of `:Segue …` that begin with *lead*: subcommands, then their first argument.
 ---@param lead string
 ---@param line string
 ---@return string[]
 function M.complete(lead, line)
   local words = vim.split(line:match("Segue!?%s+(.*)$") or "", "%s+")
-  local found = {}
+  local candidates = {}
   if #words <= 1 then
-    found = subcommand_names()
-  elseif #words == 2 and arguments[words[1]] then
-    found = arguments[words[1]]()
+    candidates = subcommand_names()
+  elseif #words == 2 and argument_completers[words[1]] then
+    candidates = argument_completers[words[1]]()
   end
-  return vim.tbl_filter(function(word)
-    return vim.startswith(word, lead)
-  end, found)
+  return vim.tbl_filter(function(candidate)
+    return vim.startswith(candidate, lead)
+  end, candidates)
 end
 
 return M

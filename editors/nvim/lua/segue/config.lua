@@ -1,14 +1,14 @@
---- What a person may set: `vim.g.segue`, read when it is needed.
+--- The user's settings, `vim.g.segue`, read each time they are needed; and notifications.
 
 local M = {}
 
 ---@class segue.Integrations
----@field codecompanion? boolean|{ offer?: boolean } Record the chats of codecompanion.nvim, and offer in a new one to go on with an earlier session (default: both)
+---@field codecompanion? boolean|{ offer?: boolean } Record the chats of codecompanion.nvim, and offer in a new chat to resume an earlier session (default: both)
 
 ---@class segue.Config
 ---@field cmd? string[] The server's command (default: that of `vim.lsp.config.segue`)
----@field continue_minutes? number How old a session may be to be resumed by itself; 0: never (default: the server's)
----@field notify? boolean Say what was resumed; warnings and errors are always said (default: true)
+---@field continue_minutes? number Sessions older than this are not resumed automatically; 0: none is (default: the server's setting)
+---@field notify? boolean Show informational notifications; warnings and errors are always shown (default: true)
 ---@field integrations? segue.Integrations
 
 ---@type segue.Config
@@ -17,16 +17,16 @@ local defaults = {
   integrations = { codecompanion = true },
 }
 
----@type table<string, string> each fault that was said already
-local said = {}
+---@type table<string, true> faults that the user was notified of
+local notified = {}
 
 ---@param value any
 ---@return boolean
 local function is_command(value)
   return vim.islist(value)
     and #value > 0
-    and vim.iter(value):all(function(word)
-      return type(word) == "string" and word ~= ""
+    and vim.iter(value):all(function(argument)
+      return type(argument) == "string" and argument ~= ""
     end)
 end
 
@@ -38,7 +38,7 @@ local function is_integration(value)
 end
 
 ---@type table<string, fun(value: any)>
-local checks = {
+local validators = {
   cmd = function(value)
     vim.validate("cmd", value, is_command, false, "a list of strings")
   end,
@@ -50,26 +50,32 @@ local checks = {
   end,
   integrations = function(value)
     vim.validate("integrations", value, "table")
-    for name, on in pairs(value) do
-      vim.validate("integrations." .. name, on, is_integration, false, "a boolean or { offer = boolean }")
+    for name, setting in pairs(value) do
+      vim.validate(
+        "integrations." .. name,
+        setting,
+        is_integration,
+        false,
+        "a boolean or { offer = boolean }"
+      )
     end
   end,
 }
 
----@param given any
+---@param settings any
 ---@return segue.Config config, string[] faults
-local function checked(given)
+local function validate(settings)
   local config, faults = vim.deepcopy(defaults), {}
-  if type(given) ~= "table" then
-    return config, { "vim.g.segue: expected table, got " .. type(given) }
+  if type(settings) ~= "table" then
+    return config, { "vim.g.segue: expected table, got " .. type(settings) }
   end
-  for name, value in pairs(given) do
-    local check = checks[name]
+  for name, value in pairs(settings) do
+    local validator = validators[name]
     local ok, fault = true, nil
-    if check then
-      ok, fault = pcall(check, value)
+    if validator then
+      ok, fault = pcall(validator, value)
     else
-      ok, fault = false, ("%s: there is no such setting"):format(name)
+      ok, fault = false, ("%s: unknown setting"):format(name)
     end
     if not ok then
       faults[#faults + 1] = "vim.g.segue." .. tostring(fault):gsub("\n.*", "")
@@ -82,29 +88,30 @@ local function checked(given)
   return config, faults
 end
 
---- What is wrong with `vim.g.segue`, for people.
+--- The faults of `vim.g.segue`, one line each; empty if it is valid.
 ---@return string[]
 function M.faults()
-  local _, faults = checked(vim.g.segue or {})
+  local _, faults = validate(vim.g.segue or {})
   return faults
 end
 
---- The settings that hold: the person's where they are right, else the defaults.
+--- The settings in effect: the user's where they are valid, else the defaults. The user is notified
+--- of each fault once.
 ---@return segue.Config
 function M.get()
-  local config, faults = checked(vim.g.segue or {})
+  local config, faults = validate(vim.g.segue or {})
   for _, fault in ipairs(faults) do
-    if not said[fault] then
-      said[fault] = fault
+    if not notified[fault] then
+      notified[fault] = true
       M.notify(fault .. " (see :help segue-configuration)", vim.log.levels.ERROR)
     end
   end
   return config
 end
 
---- Tell the person something, in one line.
+--- Schedule a notification of one line.
 ---@param message string
----@param level? integer One of |vim.log.levels|; information may be switched off
+---@param level? integer One of |vim.log.levels| (default: INFO, which `vim.g.segue.notify` can disable)
 function M.notify(message, level)
   level = level or vim.log.levels.INFO
   vim.schedule(function()

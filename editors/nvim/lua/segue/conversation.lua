@@ -1,81 +1,86 @@
---- A conversation that is open here. It sends what was said, in order, and goes on whatever happens
---- to its session: the server dies, another window goes on with it, it is archived or deleted.
+--- One conversation that is open in this Neovim: it queues events, sends them in order, and
+--- recovers from server crashes, from conflicts with other windows, and from an archived or deleted
+--- session.
+---
+--- A conversation can outlive its session: after a conflict it continues under another session id.
 
 local Outbox = require("segue.outbox")
 local config = require("segue.config")
-local copying = require("segue.copying")
-local listeners = require("segue.listeners")
-local opening = require("segue.opening")
+local conflict_copy = require("segue.conflict_copy")
+local format = require("segue.format")
+local open_requests = require("segue.open_requests")
 local records = require("segue.records")
 local server = require("segue.server")
-local text = require("segue.text")
+local subscriptions = require("segue.subscriptions")
 
 local RETRY_MS = 10000
+local MAX_TITLE_CHARACTERS = 80
 
----@class segue.Registry Who keeps the conversations
----@field claim fun(of: segue.Conversation, id: string): segue.Conversation? Enter it under this id; or return the other one that goes on with this session already
----@field drop fun(of: segue.Conversation, heir?: segue.Conversation) Enter the heir, if any, wherever this one was
----@field changed fun() What the person sees of it may be another now
+---@class segue.ConversationOwner What a conversation needs of the registry
+---@field claim fun(conversation: segue.Conversation, id: string): segue.Conversation? Register it under a session id; or return the other conversation that already has this session
+---@field remove fun(conversation: segue.Conversation, successor?: segue.Conversation) Remove it, and register the successor, if any, under its ids
+---@field changed fun() Its event count or queue length may have changed
 
 ---@class segue.Conversation
----@field record? segue.Session nil until it was opened
+---@field record? segue.Session nil until the session is open
 ---@field workspace string
 ---@field outbox segue.Outbox
----@field dropped boolean It is kept no more; what is answered to it is not heard
----@field private registry segue.Registry
----@field private opening fun(self: segue.Conversation, done: segue.Opened) How it is opened at first
----@field private fallback? segue.Conversation Who gets what was said if that fails
+---@field closed boolean It is not in the registry any more; responses to it are ignored
+---@field private owner segue.ConversationOwner
+---@field private open_first fun(self: segue.Conversation, callback: segue.OpenCallback) Opens its session for the first time
+---@field private fallback? segue.Conversation Gets the queued events if the first opening fails
 ---@field private opened_callbacks fun(err?: segue.Error, record?: segue.Session)[]
 ---@field private idle_callbacks fun()[]
----@field private generation? integer The start of the server in which it was opened
----@field private busy boolean It waits for an answer
----@field private retry? uv.uv_timer_t
----@field private head? string The last event that this window knows of
----@field private seen integer Its place
----@field private told table<string, true> What is said once for each conversation
+---@field private generation? integer The generation of the server in which the session was opened
+---@field private busy boolean A request of it is not answered yet
+---@field private retry_timer? uv.uv_timer_t
+---@field private head? string Id of the last event that this window knows
+---@field private head_seq integer Its `seq`; 0 if there is none
+---@field private notified table<string, true> Topics that the user was notified of
 local Conversation = {}
 Conversation.__index = Conversation
 
----@param registry segue.Registry
+--- A conversation whose session is opened by its first flush.
+---@param owner segue.ConversationOwner
 ---@param workspace string
----@param how fun(self: segue.Conversation, done: segue.Opened)
+---@param open_first fun(self: segue.Conversation, callback: segue.OpenCallback)
 ---@param fallback? segue.Conversation
 ---@return segue.Conversation
-function Conversation.new(registry, workspace, how, fallback)
+function Conversation.new(owner, workspace, open_first, fallback)
   return setmetatable({
     record = nil,
     workspace = workspace,
     outbox = Outbox.new(),
-    dropped = false,
-    registry = registry,
-    opening = how,
+    closed = false,
+    owner = owner,
+    open_first = open_first,
     fallback = fallback,
     opened_callbacks = {},
     idle_callbacks = {},
     generation = nil,
     busy = false,
-    retry = nil,
+    retry_timer = nil,
     head = nil,
-    seen = 0,
-    told = {},
+    head_seq = 0,
+    notified = {},
   }, Conversation)
 end
 
---- Say something once, however often it happens.
+--- Notify the user, at most once for each topic of this conversation.
 ---@param topic string
 ---@param message string
 ---@param level integer
-function Conversation:say(topic, message, level)
-  if not self.told[topic] then
-    self.told[topic] = true
+function Conversation:notify_once(topic, message, level)
+  if not self.notified[topic] then
+    self.notified[topic] = true
     config.notify(message, level)
   end
 end
 
 ---@private
 ---@return string
-function Conversation:name()
-  return ("“%s”"):format(text.title(self.record or {}))
+function Conversation:quoted_title()
+  return ("“%s”"):format(format.title(self.record or {}))
 end
 
 ---@private
@@ -84,43 +89,45 @@ function Conversation:is_open()
   return self.record ~= nil and self.generation == server.generation()
 end
 
----@param unsent segue.Unsent[]
+--- Queue events. They are sent in the next iteration of the event loop, in one batch with those
+--- appended before it. The callback runs once: when all of them are stored, or one is rejected.
+---@param events segue.PendingEvent[]
 ---@param callback? fun(err?: segue.Error, result?: segue.AppendResult)
 ---@return string[] ids
-function Conversation:append(unsent, callback)
-  local ids = self.outbox:put(unsent, callback)
-  self.registry.changed()
-  if #unsent == 0 and callback then
+function Conversation:append(events, callback)
+  local ids = self.outbox:add(events, callback)
+  self.owner.changed()
+  if #events == 0 and callback then
     vim.schedule(function()
       callback(nil, { session_id = self.record and self.record.id, events = {} })
     end)
   end
-  -- What is said in one go is sent in one go.
   vim.schedule(function()
-    self:try_now()
+    self:retry_now()
   end)
   return ids
 end
 
---- Run *callback* when it was opened, or could not be.
+--- Run *callback* once the session is open, or could not be opened.
 ---@param callback fun(err?: segue.Error, record?: segue.Session)
 function Conversation:when_opened(callback)
   table.insert(self.opened_callbacks, callback)
 end
 
---- Run *callback* when nothing of it is on its way any more.
+--- Run *callback* once nothing is queued and no request is unanswered.
 ---@param callback fun()
 function Conversation:when_idle(callback)
   table.insert(self.idle_callbacks, callback)
   self:flush()
 end
 
---- Send what can be sent now.
+--- Open the session if it is not open, else send the next batch; nothing while a request is
+--- unanswered.
 function Conversation:flush()
-  if self.busy or self.dropped then
+  if self.busy or self.closed then
     return
   elseif self.outbox:count() == 0 and (self.record or #self.opened_callbacks == 0) then
-    return self:say_idle()
+    return self:run_idle_callbacks()
   end
   self.busy = true
   if self:is_open() then
@@ -130,29 +137,29 @@ function Conversation:flush()
   end
 end
 
---- The same, without waiting for the next try.
-function Conversation:try_now()
-  self:stop_retry()
+--- Flush now, and cancel the retry that waits for its time.
+function Conversation:retry_now()
+  self:cancel_retry()
   self:flush()
 end
 
 ---@private
-function Conversation:stop_retry()
-  if self.retry and not self.retry:is_closing() then
-    self.retry:close()
+function Conversation:cancel_retry()
+  if self.retry_timer and not self.retry_timer:is_closing() then
+    self.retry_timer:close()
   end
-  self.retry = nil
+  self.retry_timer = nil
 end
 
 ---@private
-function Conversation:go_on()
+function Conversation:finish_request()
   self.busy = false
-  self.registry.changed()
+  self.owner.changed()
   self:flush()
 end
 
 ---@private
-function Conversation:say_idle()
+function Conversation:run_idle_callbacks()
   local callbacks = self.idle_callbacks
   self.idle_callbacks = {}
   for _, callback in ipairs(callbacks) do
@@ -160,61 +167,62 @@ function Conversation:say_idle()
   end
 end
 
---- Keep it no more; another may go on in its name, with what was waiting here.
----@param heir? segue.Conversation
-function Conversation:drop(heir)
-  self.dropped = true
-  self:stop_retry()
-  if heir then
-    heir.outbox:put_all_of(self.outbox)
-    vim.list_extend(heir.idle_callbacks, self.idle_callbacks)
+--- Remove this conversation from the registry. A successor, if any, gets its queued events and its
+--- idle callbacks, and is found under its ids.
+---@param successor? segue.Conversation
+function Conversation:close(successor)
+  self.closed = true
+  self:cancel_retry()
+  if successor then
+    successor.outbox:add_all_from(self.outbox)
+    vim.list_extend(successor.idle_callbacks, self.idle_callbacks)
   end
-  self.registry.drop(self, heir)
+  self.owner.remove(self, successor)
 end
 
 ---@private
 function Conversation:open()
-  local function opened(err, result)
-    if self.dropped then
+  local function on_opened(err, result)
+    if self.closed then
       return
     elseif err then
       return self:on_open_failed(err)
     end
-    self:take(result)
-    if not self.dropped then
-      self:go_on()
+    self:adopt(result)
+    if not self.closed then
+      self:finish_request()
     end
   end
   if self.record then
-    self:open_again(opened)
+    self:reopen(on_opened)
   else
-    self:opening(opened)
+    self:open_first(on_opened)
   end
 end
 
 ---@private
----@param done segue.Opened
-function Conversation:open_again(done)
-  opening.again(self.workspace, self.record.id, function(err, result)
+---@param callback segue.OpenCallback
+function Conversation:reopen(callback)
+  open_requests.reopen(self.workspace, self.record.id, function(err, result)
     if not err or err.kind ~= "SessionNotFound" then
-      return done(err, result)
+      return callback(err, result)
     end
     if self.head then
-      local message = "the conversation %s was deleted elsewhere; it goes on as a new one"
-      self:say("deleted", message:format(self:name()), vim.log.levels.WARN)
+      local message = "the conversation %s was deleted elsewhere; it continues as a new one"
+      self:notify_once("deleted", message:format(self:quoted_title()), vim.log.levels.WARN)
     end
-    self:open_anew(done)
+    self:open_new(callback)
   end)
 end
 
---- The session that was open is no more: what is said from here on is one of its own.
----@param done segue.Opened
-function Conversation:open_anew(done)
-  opening.anew(self.workspace, function(err, result)
+--- Open a new session for this conversation; on success, forget the head of the old one.
+---@param callback segue.OpenCallback
+function Conversation:open_new(callback)
+  open_requests.open_new(self.workspace, function(err, result)
     if not err then
-      self.head, self.seen = nil, 0
+      self.head, self.head_seq = nil, 0
     end
-    done(err, result)
+    callback(err, result)
   end)
 end
 
@@ -222,9 +230,9 @@ end
 ---@param err segue.Error
 function Conversation:on_open_failed(err)
   if #self.opened_callbacks == 0 then
-    return self:on_trouble(err)
+    return self:on_failure(err)
   end
-  self:drop(self.fallback)
+  self:close(self.fallback)
   for _, callback in ipairs(self.opened_callbacks) do
     callback(err)
   end
@@ -233,51 +241,51 @@ function Conversation:on_open_failed(err)
   end
 end
 
---- Go on with the session that the server opened.
----@param result table
-function Conversation:take(result)
+--- Make the session that the server opened the one of this conversation. If another conversation
+--- already has that session, merge into it.
+---@param result table of `session/open`
+function Conversation:adopt(result)
   local session = records.session_info(result.session)
-  local twin = self.registry.claim(self, session.id)
-  if twin then
-    return self:give_way(twin, result)
+  local other = self.owner.claim(self, session.id)
+  if other then
+    return self:merge_into(other, result)
   end
 
   local is_first = not self.record
   local old_id = self.record and self.record.id
   if old_id ~= session.id or (self.outbox:count() == 0 and not self.busy) then
-    self.head, self.seen = session.head, session.event_count
+    self.head, self.head_seq = session.head, session.event_count
   end
   self.generation = server.generation()
   self.record = self.record or {}
   records.update(self.record, session, result)
 
   if old_id and old_id ~= session.id then
-    listeners.tell("moved", self.record, { from = old_id })
+    subscriptions.emit("moved", self.record, { from = old_id })
   end
   if is_first and result.resumed then
-    local count = text.count(session.event_count, "event")
-    config.notify(("resumed %s, %s"):format(self:name(), count))
-    listeners.tell("resumed", self.record, { reason = result.reason })
+    local count = format.count(session.event_count, "event")
+    config.notify(("resumed %s, %s"):format(self:quoted_title(), count))
+    subscriptions.emit("resumed", self.record, { reason = result.reason })
   end
-  self:say_opened()
-end
-
--- Two openings led to one session: the first keeps it, and gets what was waiting here.
----@private
----@param twin segue.Conversation
----@param result table
-function Conversation:give_way(twin, result)
-  vim.list_extend(twin.opened_callbacks, self.opened_callbacks)
-  self:drop(twin)
-  twin:take(result)
-  twin:flush()
+  self:run_opened_callbacks()
 end
 
 ---@private
-function Conversation:say_opened()
+---@param other segue.Conversation
+---@param result table of `session/open`
+function Conversation:merge_into(other, result)
+  vim.list_extend(other.opened_callbacks, self.opened_callbacks)
+  self:close(other)
+  other:adopt(result)
+  other:flush()
+end
+
+---@private
+function Conversation:run_opened_callbacks()
   local callbacks = self.opened_callbacks
   self.opened_callbacks = {}
-  self.registry.changed()
+  self.owner.changed()
   for _, callback in ipairs(callbacks) do
     callback(nil, self.record)
   end
@@ -286,127 +294,134 @@ end
 ---@private
 function Conversation:send()
   self.outbox:send(self.record.id, self.head, function(batch, err, result)
-    if not self.dropped then
-      self:on_answer(batch, err, result)
+    if not self.closed then
+      self:on_append_response(batch, err, result)
     end
   end)
 end
 
---- Neovim ends.
-function Conversation:send_the_rest()
+--- Send all queued events without waiting for responses: Neovim exits.
+function Conversation:send_remaining()
   if self:is_open() and (not self.busy or self.outbox:is_in_flight()) then
-    self.outbox:send_the_rest(self.record.id, self.head)
+    self.outbox:send_remaining(self.record.id, self.head)
   end
 end
 
 ---@private
----@param batch segue.Unsent[]
+---@param batch segue.PendingEvent[]
 ---@param err? segue.Error
----@param result? table
-function Conversation:on_answer(batch, err, result)
+---@param result? table of `session/append`
+function Conversation:on_append_response(batch, err, result)
   if not err then
     self:on_stored(batch, assert(result))
   elseif err.kind == "HeadMoved" then
-    self:part_ways()
+    self:fork_after_conflict()
   elseif err.kind == "SessionArchived" then
     self:unarchive()
   elseif err.kind == "SessionNotOpen" or err.kind == "SessionNotFound" then
     self.generation = nil
-    self:go_on()
+    self:finish_request()
   elseif err.kind == "EventConflict" then
-    local reasons = { [err.data.eventId] = "its id is taken by another event" }
-    self.outbox:refuse(batch, self.record.id, reasons)
-    self:go_on()
+    local reasons = { [err.data.eventId] = "another event has this id" }
+    self.outbox:reject(batch, self.record.id, reasons)
+    self:finish_request()
   elseif err.code == -32602 then
-    self.outbox:refuse_invalid(batch, self.record.id, err)
-    self:go_on()
+    self.outbox:reject_invalid(batch, self.record.id, err)
+    self:finish_request()
   else
-    self:on_trouble(err)
+    self:on_failure(err)
   end
 end
 
 ---@private
----@param batch segue.Unsent[]
----@param result table
+---@param batch segue.PendingEvent[]
+---@param result table of `session/append`
 function Conversation:on_stored(batch, result)
   local record = self.record
-  local stored = self.outbox:stored(batch, record.id, result.events)
+  local stored = self.outbox:acknowledge(batch, record.id, result.events)
   self.head = stored[#stored].id
-  self.told.trouble = nil
+  self.notified.failure = nil
   for _, event in ipairs(stored) do
-    self.seen = math.max(self.seen, event.seq)
+    self.head_seq = math.max(self.head_seq, event.seq)
     if not record.title and event.type == "user_message" then
-      local line = vim.trim(event.data.content):match("^[^\r\n]*")
-      record.title = vim.fn.strcharpart(line, 0, 80)
+      local first_line = vim.trim(event.data.content):match("^[^\r\n]*")
+      record.title = vim.fn.strcharpart(first_line, 0, MAX_TITLE_CHARACTERS)
     end
   end
   record.event_count = result.eventCount
-  listeners.tell("appended", record, stored)
-  self:go_on()
+  subscriptions.emit("appended", record, stored)
+  self:finish_request()
 end
 
 ---@private
 function Conversation:unarchive()
   server.request("session/unarchive", { sessionId = self.record.id }, function(err)
-    if self.dropped then
+    if self.closed then
       return
     elseif err and err.kind ~= "SessionNotFound" then
-      return self:on_trouble(err)
+      return self:on_failure(err)
     end
     if not err then
-      local message = "the archived conversation %s came back: you went on with it"
-      self:say("archived", message:format(self:name()), vim.log.levels.INFO)
+      local message = "the archived conversation %s was unarchived because you continued it"
+      self:notify_once("archived", message:format(self:quoted_title()), vim.log.levels.INFO)
     end
-    self:go_on()
+    self:finish_request()
   end)
 end
 
--- Another window went on with this session. Both conversations stay whole: this window continues
--- in a session of its own, which begins with everything that it had seen.
+-- Another window appended to this session. This window continues in a new session that begins with
+-- a copy of every event it knows, so both conversations stay complete.
 ---@private
-function Conversation:part_ways()
+function Conversation:fork_after_conflict()
   local old_id = self.record.id
-  copying.copies(old_id, self.seen, self:unless_trouble(function(copies)
-    self:open_anew(self:unless_trouble(function(result)
-      local message = "another window went on with %s; this one continues in a copy of its own"
-      self:say("moved" .. old_id, message:format(self:name()), vim.log.levels.WARN)
-      self:take(result)
-      self.outbox:put_before(copies)
-      self:go_on()
+  conflict_copy.create(old_id, self.head_seq, self:on_success(function(copies)
+    self:open_new(self:on_success(function(result)
+      local message = ("another window continued %s; this window continues in a copy of it"):format(
+        self:quoted_title()
+      )
+      self:notify_once("conflict" .. old_id, message, vim.log.levels.WARN)
+      self:adopt(result)
+      self.outbox:prepend(copies)
+      self:finish_request()
     end))
   end))
 end
 
 ---@private
 ---@param callback fun(result: any)
----@return fun(err?: segue.Error, result?: any)
-function Conversation:unless_trouble(callback)
+---@return fun(err?: segue.Error, result?: any) callback that handles errors, and ignores responses after `close`
+function Conversation:on_success(callback)
   return function(err, result)
-    if self.dropped then
+    if self.closed then
       return
     elseif err then
-      return self:on_trouble(err)
+      return self:on_failure(err)
     end
     callback(result)
   end
 end
 
--- Nothing is lost: it is kept here, and tried again with the next append and every ten seconds.
+-- The queue is kept and sent again: at once if the server is being restarted, else with the next
+-- append or after RETRY_MS.
 ---@private
 ---@param err segue.Error
-function Conversation:on_trouble(err)
+function Conversation:on_failure(err)
   self.busy = false
   if err.kind == "ServerGone" then
     return self:flush()
   elseif err.kind == "ServerStopped" then
     return
   elseif err.kind ~= "ServerNotFound" then
-    local message = "%s waits here to be stored, and is tried again: %s"
-    local waiting = text.count(self.outbox:count(), "event")
-    self:say("trouble", message:format(waiting, err.message), vim.log.levels.ERROR)
+    local message = "%s not stored yet; retrying every %d seconds: %s"
+    local count = format.count(self.outbox:count(), "event")
+    self:notify_once(
+      "failure",
+      message:format(count, RETRY_MS / 1000, err.message),
+      vim.log.levels.ERROR
+    )
   end
-  self.retry = self.retry or vim.defer_fn(function()
-    self:try_now()
+  self.retry_timer = self.retry_timer or vim.defer_fn(function()
+    self:retry_now()
   end, RETRY_MS)
 end
 

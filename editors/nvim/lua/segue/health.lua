@@ -1,35 +1,37 @@
---- |:checkhealth| segue
+--- The checks of `:checkhealth segue`.
 
 local M = {}
 
-local WAIT_MS = 10000
+local DOCTOR_TIMEOUT_MS = 10000
 
--- The options that `segue lsp` and `segue` itself both know go in front of the subcommand.
+-- `segue … lsp --database X` becomes `segue … --database X doctor --json`; other options of `lsp`
+-- are dropped, because `doctor` does not have them.
 ---@param cmd string[]
 ---@return string[]
 local function doctor_command(cmd)
   local doctor, database = {}, {}
   local after_lsp = false
-  for place, word in ipairs(cmd) do
-    if word == "lsp" and not after_lsp then
+  for index, argument in ipairs(cmd) do
+    if argument == "lsp" and not after_lsp then
       after_lsp = true
     elseif not after_lsp then
-      table.insert(doctor, word)
-    elseif word == "--database" then
-      database = { word, cmd[place + 1] }
-    elseif vim.startswith(word, "--database=") then
-      database = { word }
+      table.insert(doctor, argument)
+    elseif argument == "--database" then
+      database = { argument, cmd[index + 1] }
+    elseif vim.startswith(argument, "--database=") then
+      database = { argument }
     end
   end
   return vim.iter({ doctor, database, { "doctor", "--json" } }):flatten():totable()
 end
 
+---@param cmd string[]
 ---@return table? report, string? fault
-local function doctor(cmd)
-  local ran, result = pcall(function()
-    return vim.system(doctor_command(cmd), { text = true }):wait(WAIT_MS)
+local function run_doctor(cmd)
+  local started, result = pcall(function()
+    return vim.system(doctor_command(cmd), { text = true }):wait(DOCTOR_TIMEOUT_MS)
   end)
-  if not ran then
+  if not started then
     return nil, tostring(result)
   end
   local decoded, report = pcall(vim.json.decode, result.stdout or "", { luanil = { object = true } })
@@ -53,20 +55,20 @@ local function check_neovim()
     vim.health.error(fault, "see :help segue-configuration")
   end
   if #faults == 0 then
-    vim.health.ok("the configuration is right")
+    vim.health.ok("the configuration is valid")
   end
 end
 
 ---@param report table
 local function check_store(report)
   local sqlite, database = report.sqlite, report.database
-  local linked = ("SQLite %s from %s"):format(sqlite.version, sqlite.library)
+  local description = ("SQLite %s from %s"):format(sqlite.version, sqlite.library)
   if sqlite.safe then
-    vim.health.ok(linked .. ", safe for several windows at once")
+    vim.health.ok(description .. ", safe for several windows at once")
   else
-    vim.health.warn(linked .. " is not safe for several windows at once")
+    vim.health.warn(description .. " is not safe for several windows at once")
   end
-  vim.health.info("conversations are kept in " .. database.path)
+  vim.health.info("the database is " .. database.path)
   if database.sessions then
     vim.health.info(
       ("%d sessions (%d archived), %d events"):format(
@@ -76,7 +78,7 @@ local function check_store(report)
       )
     )
   elseif not database.exists then
-    vim.health.info("it is made with the first conversation")
+    vim.health.info("the database is created with the first conversation")
   end
   for _, problem in ipairs(report.problems) do
     vim.health.warn(problem)
@@ -92,7 +94,7 @@ local function check_server()
     vim.health.error(cmd[1] .. " was not found", "To install it: " .. server.how_to_install())
     return
   end
-  local report, fault = doctor(cmd)
+  local report, fault = run_doctor(cmd)
   if not report then
     vim.health.error(("%s does not work: %s"):format(table.concat(cmd, " "), fault))
     return
@@ -100,22 +102,23 @@ local function check_server()
   vim.health.ok(("segue %s on Python %s (%s)"):format(report.segue, report.python, path))
   check_store(report)
   local info = server.info()
-  vim.health.info("in this Neovim: " .. info.state .. (info.pid and ", process " .. info.pid or ""))
+  local process = info.pid and ", process " .. info.pid or ""
+  vim.health.info("the server of this Neovim: " .. info.state .. process)
 end
 
 local function check_integrations()
   vim.health.start("segue: integrations")
-  local found = #vim.api.nvim_get_runtime_file("lua/codecompanion/init.lua", false) > 0
-  if not found then
+  local installed = #vim.api.nvim_get_runtime_file("lua/codecompanion/init.lua", false) > 0
+  if not installed then
     vim.health.info("codecompanion.nvim is not installed")
   elseif require("segue.config").get().integrations.codecompanion == false then
-    vim.health.info("codecompanion.nvim is installed, and switched off in vim.g.segue")
+    vim.health.info("codecompanion.nvim is installed; recording is disabled in vim.g.segue")
   else
     vim.health.ok("the chats of codecompanion.nvim are recorded")
   end
 end
 
---- Check everything that Segue needs.
+--- Check Neovim, the settings, the server, its database, and the integrations.
 function M.check()
   check_neovim()
   check_server()

@@ -1,23 +1,24 @@
---- Segue keeps the AI conversations that people have in their editors, and brings them back.
+--- Segue stores AI conversations and resumes them in any editor. This is the public API,
+--- |segue-api|.
 ---
---- Nothing here waits: every call returns at once, and its callback runs later, on the main loop,
---- with an error or a result. See |segue-api|.
+--- Every function returns at once. Callbacks run later, on the main loop, with an error or a
+--- result.
 
 local M = {}
 
 ---@class segue.OpenOptions
 ---@field workspace? string A directory (default: the git root of the buffer or the working directory)
----@field session_id? string Open this one, whatever its age
+---@field session_id? string Open this session, whatever its age
 ---@field mode? "auto"|"new"|"resume" What to do without a `session_id` (default: "auto")
----@field tail? integer How many of the newest events are wanted (default: 200, at most 1000)
+---@field tail? integer How many of the newest events to return (default: 200, at most 1000)
 
 ---@class segue.NewEvent
 ---@field type string
 ---@field data table
----@field id? string Yours, unique in its session; else one is made
+---@field id? string Unique in its session (default: a new UUID)
 
 ---@class segue.AppendOptions
----@field session_id? string (default: the current session; if none is open, one is opened as by `open()`)
+---@field session_id? string (default: the current session, which is opened as by `open()` if there is none)
 
 ---@class segue.AppendResult
 ---@field session_id string
@@ -25,35 +26,34 @@ local M = {}
 
 ---@class segue.EventsOptions
 ---@field session_id? string (default: the current session)
----@field before? integer The last ones below this `seq`
----@field after? integer The first ones above this `seq`
+---@field before? integer The last events before this `seq`
+---@field after? integer The first events after this `seq`
 ---@field limit? integer (default: 200, at most 1000)
 
 ---@class segue.ListOptions
----@field cwd? string|false Only of this directory and its repository (default: this workspace); false: everywhere
----@field archived? boolean The archived ones too
----@field cursor? string The `next_cursor` of the page before
+---@field cwd? string|false Sessions of this directory and its repository (default: this workspace); false: all
+---@field archived? boolean Include archived sessions
+---@field cursor? string The `next_cursor` of the previous page
 ---@field limit? integer (default: 200, at most 1000)
 
 ---@class segue.SessionOptions
 ---@field session_id? string (default: the current session)
 
-
 --- Open a session and make it the current one of this Neovim.
 ---@param opts? segue.OpenOptions
 ---@param callback? fun(err?: segue.Error, session?: segue.Session)
 function M.open(opts, callback)
-  require("segue.session").open(opts or {}, callback)
+  require("segue.registry").open(opts or {}, callback)
 end
 
---- Append an event, or a list of them. They are kept until they are stored, in the order in which
---- they were given, whatever happens to the server meanwhile.
+--- Append an event or a list of events. They are queued in memory until they are stored, in order,
+--- and sent again if the server crashes.
 ---@param events segue.NewEvent|segue.NewEvent[]
 ---@param opts? segue.AppendOptions
----@param callback? fun(err?: segue.Error, result?: segue.AppendResult) They are on disk
----@return string[]? ids Of the events, at once; nil if one of them cannot be stored
+---@param callback? fun(err?: segue.Error, result?: segue.AppendResult) Runs once all of them are on disk
+---@return string[]? ids of the events; nil if one of them can never be stored
 function M.append(events, opts, callback)
-  return require("segue.session").append(events, opts or {}, callback)
+  return require("segue.registry").append(events, opts or {}, callback)
 end
 
 --- Read a page of a session's events, oldest first.
@@ -98,54 +98,54 @@ function M.list(opts, callback)
   end)
 end
 
---- Archive a session and begin a new one in its place. What is appended from now on, to the current
---- session or to the old id, goes to the new one.
+--- Archive a session and open a new one in its place. Later appends to the current session or to
+--- the old id go to the new one.
 ---@param opts? segue.SessionOptions
 ---@param callback? fun(err?: segue.Error, session?: segue.Session)
 function M.reset(opts, callback)
-  require("segue.session").reset(opts or {}, callback)
+  require("segue.registry").reset(opts or {}, callback)
 end
 
---- Put a session aside: it is not resumed by itself any more.
+--- Archive a session: it is not resumed automatically any more.
 ---@param opts? segue.SessionOptions
 ---@param callback? fun(err?: segue.Error)
 function M.archive(opts, callback)
-  require("segue.session").archive(opts or {}, callback)
+  require("segue.registry").archive(opts or {}, callback)
 end
 
---- Remove a session and its text for good.
+--- Delete a session and all its events permanently.
 ---@param opts { session_id: string }
 ---@param callback? fun(err?: segue.Error)
 function M.delete(opts, callback)
   vim.validate("session_id", opts.session_id, "string")
-  require("segue.session").delete(opts, callback)
+  require("segue.registry").delete(opts, callback)
 end
 
---- The current session of this Neovim, if one is open. Its fields follow what happens.
+--- The current session of this Neovim, if one is open. Its fields are kept up to date.
 ---@return segue.Session?
 function M.current()
-  return require("segue.session").current()
+  return require("segue.registry").current()
 end
 
---- Call *listener* whenever something happens: `resumed` (an earlier session goes on here),
---- `appended` (the detail is the list of events that are on disk now), `reset` (the session is the
---- new one, `detail.from` the id of the old), `moved` (the conversation goes on under another id,
---- as when another window went on with the session; `detail.from` is the old id).
+--- Call *listener* after each event of this kind: `resumed` (an earlier session was resumed here),
+--- `appended` (`detail` is the list of events that were stored), `reset` (`session` is the new one,
+--- `detail.from` the id of the old one), `moved` (the conversation continues under another session
+--- id, for example after a conflict with another window; `detail.from` is the old id).
 ---@param event segue.EventName
 ---@param listener fun(session: segue.Session, detail: any)
----@return fun() off Stops the calls
+---@return fun() off Removes the listener
 function M.on(event, listener)
-  return require("segue.listeners").on(event, listener)
+  return require("segue.subscriptions").on(event, listener)
 end
 
---- What a statusline may show: empty, or `segue 12`, or `segue 12 +3` while three events are not
---- stored yet. Never asks the server.
+--- The statusline text: empty if no session is open, else `segue 12` for a session of 12 events,
+--- and `segue 12 +3` while three more are not stored yet. Never sends a request.
 ---@return string
 function M.status()
-  return require("segue.session").status()
+  return require("segue.registry").status()
 end
 
---- Set what `vim.g.segue` holds. Optional.
+--- Merge *opts* into `vim.g.segue`. Optional.
 ---@param opts? segue.Config
 function M.setup(opts)
   vim.g.segue = vim.tbl_deep_extend("force", vim.g.segue or {}, opts or {})

@@ -1,16 +1,16 @@
---- Sessions and events as other code sees them, and how they are made from what the wire has.
+--- The records of sessions and events that the Lua API returns, converted from protocol messages.
 
 local M = {}
 
 ---@class segue.Session
----@field id string Changes when the conversation has to go on as a new session: read it each time
+---@field id string Changes when the conversation continues in another session: read it each time
 ---@field title? string
 ---@field directory string
 ---@field git_root? string
 ---@field invocation_id string
 ---@field resumed boolean
----@field reason string Why it is this one, for people
----@field boundary? { id: string, type: string, data: table } What tells the model that an earlier invocation ends
+---@field reason string Why this session was opened, for people
+---@field boundary? { id: string, type: string, data: table } The note for the model that an earlier invocation ends here
 ---@field events segue.Event[] The newest at the time of opening, oldest first
 ---@field has_more boolean
 ---@field last_event_at? string
@@ -42,37 +42,39 @@ local M = {}
 
 ---@param value any
 ---@return any
-local function given(value)
+local function nil_if_null(value)
   if value ~= vim.NIL then
     return value
   end
 end
 
----@param session table as the wire has it
+--- Convert a session of the protocol.
+---@param session table
 ---@return segue.SessionInfo
 function M.session_info(session)
   return {
     id = session.sessionId,
-    title = given(session.title),
+    title = nil_if_null(session.title),
     directory = session.directory,
-    git_root = given(session.gitRoot),
-    head = given(session.head),
+    git_root = nil_if_null(session.gitRoot),
+    head = nil_if_null(session.head),
     event_count = session.eventCount,
     created_at = session.createdAt,
     updated_at = session.updatedAt,
-    archived_at = given(session.archivedAt),
-    forked_from = given(session.forkedFrom),
-    server_session_id = given(session.serverSessionId),
+    archived_at = nil_if_null(session.archivedAt),
+    forked_from = nil_if_null(session.forkedFrom),
+    server_session_id = nil_if_null(session.serverSessionId),
   }
 end
 
----@param event table as the wire has it
+--- Convert an event of the protocol.
+---@param event table
 ---@return segue.Event
 function M.event(event)
   return {
     id = event.id,
     seq = event.seq,
-    parent_id = given(event.parentId),
+    parent_id = nil_if_null(event.parentId),
     invocation_id = event.invocationId,
     created_at = event.createdAt,
     type = event.type,
@@ -81,18 +83,18 @@ function M.event(event)
   }
 end
 
---- Bring a record, which other code may hold, up to a session that was opened. An opening that is
---- not the first and brings no events leaves what the first one said of them.
----@param record segue.Session|{} empty before the first opening
+--- Update a session's record in place, because other code may hold it. The fields that describe how
+--- and with which events it was opened change only if the record is empty or the result has events.
+---@param record segue.Session|{} empty before the session is opened for the first time
 ---@param session segue.SessionInfo
----@param result table what `session/open` answered
+---@param result table of `session/open`
 function M.update(record, session, result)
   if not record.id or result.events[1] then
     record.resumed, record.reason = result.resumed, result.reason
-    record.boundary = given(result.boundary)
+    record.boundary = nil_if_null(result.boundary)
     record.events = vim.tbl_map(M.event, result.events)
     record.has_more = result.hasMore
-    record.last_event_at = given(result.lastEventAt)
+    record.last_event_at = nil_if_null(result.lastEventAt)
     record.alternatives = vim.tbl_map(M.session_info, result.alternatives)
   end
   record.id, record.title = session.id, session.title

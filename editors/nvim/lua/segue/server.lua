@@ -1,28 +1,14 @@
---- The server: one process for this Neovim, started when it is first needed and again when it dies.
+--- The server: one process for this Neovim, started on demand and restarted after a crash.
 
 local config = require("segue.config")
+local protocol = require("segue.protocol")
 
 local M = {}
-
----@alias segue.Method
----| "session/open"
----| "session/append"
----| "session/events"
----| "session/list"
----| "session/findResumable"
----| "session/reset"
----| "session/archive"
----| "session/unarchive"
----| "session/delete"
----| "session/close"
----| "session/setServerSessionId"
----| "session/getMetadata"
----| "session/setMetadata"
 
 ---@class segue.Error
 ---@field code integer
 ---@field message string For people
----@field kind? string What the server says went wrong (PROTOCOL.md), or `ServerGone`, `ServerStopped`, `ServerNotFound`
+---@field kind? string The kind of a server's error (PROTOCOL.md), or `ServerGone`, `ServerStopped`, `ServerNotFound`
 ---@field data? table
 
 ---@class segue.Request
@@ -30,62 +16,50 @@ local M = {}
 ---@field params table
 ---@field callback fun(err?: segue.Error, result?: any)
 
-local VERSION = 1
-local RESTARTS = 3
-local WITHIN_S = 180
+local MAX_RESTARTS = 3
+local CRASH_WINDOW_S = 180
 
--- To ask these twice is to ask them once.
-local REPEATABLE = {
-  ["session/open"] = true,
-  ["session/events"] = true,
-  ["session/list"] = true,
-  ["session/findResumable"] = true,
-  ["session/archive"] = true,
-  ["session/unarchive"] = true,
-  ["session/delete"] = true,
-  ["session/close"] = true,
-}
-
----@type "stopped"|"starting"|"ready"|"ending"
+---@type "stopped"|"starting"|"ready"|"stopping"
 local state = "stopped"
 local client ---@type vim.lsp.Client?
 local generation = 0
-local queue = {} ---@type segue.Request[]
-local unanswered = {} ---@type table<integer, segue.Request>
-local numbers = 0
-local deaths = {} ---@type integer[]
-local gave_up = nil ---@type "deaths"|"version"|nil
+local queue = {} ---@type segue.Request[] waiting for the server to become ready
+local in_flight = {} ---@type table<integer, segue.Request> by the order in which they were sent
+local last_number = 0
+local crash_times = {} ---@type integer[] in seconds since 1970
+local failure = nil ---@type "crashes"|"version"|nil why the server is not started any more
 local pid ---@type integer?
 local info ---@type { name: string, version?: string }?
-local said_absent = false
-local on_end = function() end
+local not_found_notified = false
+local before_shutdown = function() end
 
 ---@param kind string
 ---@param message string
 ---@return segue.Error
-local function fault(kind, message)
+local function new_error(kind, message)
   return { code = -32803, kind = kind, message = message }
 end
 
 ---@param request segue.Request
 ---@param err? segue.Error
 ---@param result? any
-local function answer(request, err, result)
+local function complete(request, err, result)
   vim.schedule(function()
     request.callback(err, result)
   end)
 end
 
 ---@param err segue.Error
-local function refuse_queue(err)
-  local refused = queue
+local function fail_queue(err)
+  local failed = queue
   queue = {}
-  for _, request in ipairs(refused) do
-    answer(request, err)
+  for _, request in ipairs(failed) do
+    complete(request, err)
   end
 end
 
---- How the server is installed: by a command, if the checkout that this plugin is a part of is here.
+--- How to install the server: a shell command if this plugin is part of a checkout of the whole
+--- repository, else a hint to the help.
 ---@return string
 function M.how_to_install()
   local here = vim.fs.normalize(vim.uv.fs_realpath(debug.getinfo(1, "S").source:sub(2)) or "")
@@ -104,55 +78,55 @@ local function lsp_config()
   return settings
 end
 
---- The server's command.
+--- The server's command: that of `vim.g.segue`, else that of `vim.lsp.config.segue`.
 ---@return string[]
 function M.command()
   return lsp_config().cmd --[[@as string[] ]]
 end
 
----@param from segue.Request
-local function send(from)
-  numbers = numbers + 1
-  local number = numbers
-  unanswered[number] = from
-  local sent = assert(client):request(from.method, from.params, function(err, result)
-    if not unanswered[number] then
-      return -- the server's end was noticed first
+---@param request segue.Request
+local function send(request)
+  last_number = last_number + 1
+  local number = last_number
+  in_flight[number] = request
+  local sent = assert(client):request(request.method, request.params, function(err, result)
+    if not in_flight[number] then
+      return -- `on_exit` has completed or queued it
     end
-    unanswered[number] = nil
+    in_flight[number] = nil
     if err then
       local data = type(err.data) == "table" and err.data or {}
       err = { code = err.code, message = err.message, kind = data.kind, data = data }
     end
-    from.callback(err, result)
+    request.callback(err, result)
   end)
   if not sent then
-    -- It is gone; its exit will be reported in a moment.
-    unanswered[number] = nil
-    table.insert(queue, from)
+    -- The process is exiting; `on_exit`, which starts the next one, has not run yet.
+    in_flight[number] = nil
+    table.insert(queue, request)
   end
 end
 
 local function send_queue()
-  local waiting = queue
+  local queued = queue
   queue = {}
-  for _, request in ipairs(waiting) do
+  for _, request in ipairs(queued) do
     send(request)
   end
 end
 
 ---@param result lsp.InitializeResult
 local function on_ready(result)
-  local served = vim.tbl_get(result, "capabilities", "experimental", "sessions", "version")
+  local version = vim.tbl_get(result, "capabilities", "experimental", "sessions", "version")
   info = result.serverInfo
-  if served ~= VERSION then
-    gave_up = "version"
-    local message = ("this server speaks another version of the protocol (%s, not %d)"):format(
-      served or "none",
-      VERSION
+  if version ~= protocol.VERSION then
+    failure = "version"
+    local message = ("the server uses protocol version %s, this plugin needs version %d"):format(
+      version or "none",
+      protocol.VERSION
     )
     config.notify(message .. "; update the plugin and the server together", vim.log.levels.ERROR)
-    refuse_queue(fault("ServerStopped", message))
+    fail_queue(new_error("ServerStopped", message))
     return assert(client):stop()
   end
   state = "ready"
@@ -160,33 +134,29 @@ local function on_ready(result)
 end
 
 ---@return integer
-local function recent_deaths()
-  local since = os.time() - WITHIN_S
-  deaths = vim.tbl_filter(function(at)
-    return at > since
-  end, deaths)
-  return #deaths
+local function count_recent_crashes()
+  local since = os.time() - CRASH_WINDOW_S
+  crash_times = vim.tbl_filter(function(time)
+    return time > since
+  end, crash_times)
+  return #crash_times
 end
 
 ---@param code integer
 ---@param signal integer
-local function on_death(code, signal)
-  table.insert(deaths, os.time())
-  local count = recent_deaths()
-  local how = signal ~= 0 and ("signal %d"):format(signal) or ("exit code %d"):format(code)
-  if count > RESTARTS then
-    gave_up = "deaths"
-    config.notify(
-      ("the server stopped %d times in %d minutes (%s) and is not started again. What you say is "):format(
-        count,
-        WITHIN_S / 60,
-        how
-      ) .. "kept here until this Neovim ends; see :Segue log, then :Segue info to try once more",
-      vim.log.levels.ERROR
-    )
+local function on_crash(code, signal)
+  table.insert(crash_times, os.time())
+  local count = count_recent_crashes()
+  local cause = signal ~= 0 and ("signal %d"):format(signal) or ("exit code %d"):format(code)
+  if count > MAX_RESTARTS then
+    failure = "crashes"
+    local message = "the server stopped %d times in %d minutes (%s) and is not restarted. "
+      .. "New events are kept in memory until Neovim exits; "
+      .. "see :Segue log, then run :Segue info to try again"
+    config.notify(message:format(count, CRASH_WINDOW_S / 60, cause), vim.log.levels.ERROR)
   elseif count == 1 then
     config.notify(
-      ("the server stopped (%s); it is started again, nothing is lost"):format(how),
+      ("the server stopped (%s) and is being restarted; no events are lost"):format(cause),
       vim.log.levels.WARN
     )
   end
@@ -195,40 +165,41 @@ end
 ---@param code integer
 ---@param signal integer
 local function on_exit(code, signal)
-  local on_purpose = state == "ending"
+  local expected = state == "stopping"
   state, client, pid = "stopped", nil, nil
   generation = generation + 1
-  local lost = unanswered
-  unanswered = {}
+  local interrupted = in_flight
+  in_flight = {}
   if vim.v.exiting ~= vim.NIL then
     return
   end
-  if not on_purpose and not gave_up then
-    on_death(code, signal)
+  if not expected and not failure then
+    on_crash(code, signal)
   end
 
-  local again = {}
-  local in_order = vim.tbl_keys(lost)
-  table.sort(in_order)
-  for _, number in ipairs(in_order) do
-    local request = lost[number]
-    if REPEATABLE[request.method] then
-      table.insert(again, request)
+  local retries = {}
+  local numbers = vim.tbl_keys(interrupted)
+  table.sort(numbers)
+  for _, number in ipairs(numbers) do
+    local request = interrupted[number]
+    if protocol.RETRIABLE[request.method] then
+      table.insert(retries, request)
     else
-      request.callback(fault("ServerGone", "the server stopped before it answered"))
+      request.callback(new_error("ServerGone", "the server stopped before it responded"))
     end
   end
-  queue = vim.list_extend(again, queue)
-  if gave_up then
-    refuse_queue(fault("ServerStopped", "the server is not running"))
-  elseif #queue > 0 or not on_purpose then
+  queue = vim.list_extend(retries, queue)
+  if failure then
+    fail_queue(new_error("ServerStopped", "the server is not running"))
+  elseif #queue > 0 or not expected then
     M.start()
   end
 end
 
-local function on_absent(program)
-  if not said_absent then
-    said_absent = true
+---@param program string
+local function on_not_found(program)
+  if not not_found_notified then
+    not_found_notified = true
     config.notify(
       ("the server is not installed (%s was not found). To install it: %s"):format(
         program,
@@ -237,10 +208,10 @@ local function on_absent(program)
       vim.log.levels.ERROR
     )
   end
-  refuse_queue(fault("ServerNotFound", program .. " was not found"))
+  fail_queue(new_error("ServerNotFound", program .. " was not found"))
 end
 
---- Start the server, if it does not run. Waits for nothing.
+--- Start the server if it is not running. Returns at once.
 function M.start()
   if state ~= "stopped" then
     return
@@ -248,24 +219,24 @@ function M.start()
   local settings = lsp_config()
   local cmd = settings.cmd --[[@as string[] ]]
   if vim.fn.executable(cmd[1]) == 0 then
-    return on_absent(cmd[1])
+    return on_not_found(cmd[1])
   end
-  said_absent = false
+  not_found_notified = false
   state = "starting"
   settings.name = "segue"
   settings.root_dir = M.workspace()
   settings.cmd = function(dispatchers)
-    local wire
-    wire, pid = require("segue.rpc").start(cmd, dispatchers, {
+    local connection
+    connection, pid = require("segue.rpc").start(cmd, dispatchers, {
       cwd = settings.cmd_cwd,
       env = settings.cmd_env,
-      on_end = function()
-        on_end()
-        state = "ending"
+      before_shutdown = function()
+        before_shutdown()
+        state = "stopping"
       end,
       on_exit = on_exit,
     })
-    return wire
+    return connection
   end
   settings.on_init = function(_, result)
     on_ready(result)
@@ -280,21 +251,23 @@ function M.start()
   client = id and vim.lsp.get_client_by_id(id) or nil
   if not client then
     state = "stopped"
-    on_absent(cmd[1])
+    on_not_found(cmd[1])
   end
 end
 
---- Ask the server something. Returns at once; the callback runs on the main loop, exactly once.
+--- Send a request, and start the server first if it is not running. Returns at once; the callback
+--- runs exactly once, on the main loop.
 ---@param method segue.Method
 ---@param params table
 ---@param callback fun(err?: segue.Error, result?: any)
 function M.request(method, params, callback)
   local request = { method = method, params = params, callback = callback }
-  if gave_up == "deaths" and recent_deaths() == 0 then
-    gave_up = nil
+  if failure == "crashes" and count_recent_crashes() == 0 then
+    failure = nil
   end
-  if gave_up then
-    return answer(request, fault("ServerStopped", "the server is not running; see :Segue log"))
+  if failure then
+    local err = new_error("ServerStopped", "the server is not running; see :Segue log")
+    return complete(request, err)
   end
   if state == "ready" then
     return send(request)
@@ -305,50 +278,53 @@ function M.request(method, params, callback)
   end
 end
 
---- Let a server that was given up be started again: somebody asks for it.
-function M.forgive()
-  if gave_up == "deaths" then
-    deaths = {}
-    gave_up = nil
+--- Forget earlier crashes, so that the next request starts the server even after too many of them.
+function M.reset_crash_limit()
+  if failure == "crashes" then
+    crash_times = {}
+    failure = nil
   end
 end
 
---- Which start of the server this is: what was open in an earlier one must be opened again.
+--- A number that grows each time the server exits. Sessions opened in an earlier generation must be
+--- opened again.
 ---@return integer
 function M.generation()
   return generation
 end
 
---- Whether nothing can be sent before somebody does something.
+--- Whether new requests fail: the server is not installed, crashed too often, or has another
+--- protocol version.
 ---@return boolean
-function M.is_hopeless()
-  return gave_up ~= nil or said_absent
+function M.is_unavailable()
+  return failure ~= nil or not_found_notified
 end
 
---- Run this before the server is told to end.
+--- Set the function that runs before the server is asked to shut down.
 ---@param callback fun()
-function M.before_end(callback)
-  on_end = callback
+function M.before_shutdown(callback)
+  before_shutdown = callback
 end
 
 ---@class segue.ServerInfo
----@field state string
+---@field state "stopped"|"starting"|"ready"|"stopping"|"failed"
 ---@field pid? integer
 ---@field version? string
----@field deaths integer
+---@field crashes integer In the last three minutes
 
---- How the server is.
+--- The state of the server, without a request.
 ---@return segue.ServerInfo
 function M.info()
   return {
-    state = gave_up and "given up" or state,
+    state = failure and "failed" or state,
     pid = pid,
     version = info and info.version,
-    deaths = recent_deaths(),
+    crashes = count_recent_crashes(),
   }
 end
 
---- Where this Neovim is: the git root of the buffer or of the working directory, else that directory.
+--- The directory that this Neovim works in: the git root of the buffer, else that of the working
+--- directory, else the working directory.
 ---@return string
 function M.workspace()
   local cwd = vim.uv.cwd() or vim.fn.getcwd()

@@ -1,6 +1,7 @@
---- A conversation as a read-only Markdown buffer, the newest at the end.
+--- Read-only Markdown buffers `segue://SESSION-ID` that show a session, the newest event at the
+--- end.
 
-local text = require("segue.text")
+local format = require("segue.format")
 
 local M = {}
 
@@ -8,22 +9,21 @@ local load_newer ---@type fun(session: segue.Session)
 
 local PAGE = 100
 local SCHEME = "segue://"
-local MORE = "*Older messages are loaded as you reach the top.*"
 
----@class segue.Shown
+---@class segue.TranscriptBuffer
 ---@field id string
----@field first? integer The place of the oldest event that is shown
----@field last? integer The place of the newest
----@field has_more boolean
+---@field first_seq? integer Of the oldest event that is shown
+---@field last_seq? integer Of the newest event that is shown
+---@field has_more boolean Whether there are older events
 ---@field loading boolean
----@field behind? segue.Session Something was stored while it was loading
+---@field reload_for? segue.Session Set if events were stored while a page was loading
 
----@type table<integer, segue.Shown> by buffer
-local shown = {}
+---@type table<integer, segue.TranscriptBuffer> by buffer
+local buffers = {}
 
 ---@param content any
 ---@return string[]
-local function lines_of(content)
+local function to_lines(content)
   local value = type(content) == "string" and content or vim.json.encode(content)
   return vim.split(value:gsub("\r\n?", "\n"), "\n", { plain = true })
 end
@@ -31,13 +31,13 @@ end
 ---@param content any
 ---@param language? string
 ---@return string[]
-local function fenced(content, language)
-  local lines = lines_of(content)
-  local longest = 2
+local function code_block(content, language)
+  local lines = to_lines(content)
+  local longest_fence = 2
   for _, line in ipairs(lines) do
-    longest = math.max(longest, #(line:match("^%s*(`+)") or ""))
+    longest_fence = math.max(longest_fence, #(line:match("^%s*(`+)") or ""))
   end
-  local fence = ("`"):rep(longest + 1)
+  local fence = ("`"):rep(longest_fence + 1)
   table.insert(lines, 1, fence .. (language or ""))
   table.insert(lines, fence)
   return lines
@@ -45,101 +45,105 @@ end
 
 ---@param content any
 ---@return string[]
-local function quoted(content)
+local function block_quote(content)
   return vim.tbl_map(function(line)
     return ("> " .. line):gsub(" $", "")
-  end, lines_of(content))
+  end, to_lines(content))
 end
 
----@type table<string, fun(data: table): string, string[]>
-local shapes = {
+---@type table<string, fun(data: table): string, string[]> heading and lines by event type
+local renderers = {
   user_message = function(data)
-    return "You", lines_of(data.content)
+    return "You", to_lines(data.content)
   end,
   text = function(data)
-    return "Assistant", lines_of(data.content)
+    return "Assistant", to_lines(data.content)
   end,
   tool_call = function(data)
-    return ("Tool call: `%s`"):format(data.name), fenced(data.input, "json")
+    return ("Tool call: `%s`"):format(data.name), code_block(data.input, "json")
   end,
   tool_result = function(data)
-    return data.is_error and "Tool result: error" or "Tool result", fenced(data.content)
+    return data.is_error and "Tool result: error" or "Tool result", code_block(data.content)
   end,
   skill_invocation = function(data)
-    return ("Skill: `%s`"):format(data.name), lines_of(data.content)
+    return ("Skill: `%s`"):format(data.name), to_lines(data.content)
   end,
   system_context = function(data)
-    return "Context", quoted(data.content)
+    return "Context", block_quote(data.content)
   end,
   out_of_band_output = function(data)
-    return ("Output: `%s`"):format(data.name), fenced(data.content)
+    return ("Output: `%s`"):format(data.name), code_block(data.content)
   end,
 }
 
 ---@param event segue.Event
 ---@return string heading, string[] lines
-local function shaped(event)
-  local shape = shapes[event.type]
-  if shape and not event.corrupt then
-    -- What another version stored may have another shape: then it is shown as it is.
-    local ok, heading, lines = pcall(shape, event.data)
+local function render_content(event)
+  local renderer = renderers[event.type]
+  if renderer and not event.corrupt then
+    -- Another version may have stored other fields: such an event is shown as JSON.
+    local ok, heading, lines = pcall(renderer, event.data)
     if ok then
       return heading, lines
     end
   end
-  return ("`%s`"):format(event.type), fenced(event.data, "json")
-end
-
----@param event segue.Event
----@return string[]
-local function rendered(event)
-  local heading, lines = shaped(event)
-  local at = os.date("%Y-%m-%d %H:%M", text.seconds(event.created_at))
-  return vim.list_extend({ ("## %s · %s"):format(heading, at), "" }, vim.list_extend(lines, { "" }))
+  return ("`%s`"):format(event.type), code_block(event.data, "json")
 end
 
 ---@param events segue.Event[]
 ---@return string[]
-local function all_rendered(events)
+local function render(events)
   local lines = {}
   for _, event in ipairs(events) do
-    vim.list_extend(lines, rendered(event))
+    local heading, content = render_content(event)
+    local time = os.date("%Y-%m-%d %H:%M", format.epoch_seconds(event.created_at))
+    vim.list_extend(lines, { ("## %s · %s"):format(heading, time), "" })
+    vim.list_extend(lines, content)
+    table.insert(lines, "")
   end
   return lines
 end
 
 ---@param buffer integer
----@param from integer
----@param to integer
+---@param first integer
+---@param last integer
 ---@param lines string[]
-local function set_lines(buffer, from, to, lines)
+local function set_lines(buffer, first, last, lines)
   vim.bo[buffer].modifiable = true
-  vim.api.nvim_buf_set_lines(buffer, from, to, false, lines)
+  vim.api.nvim_buf_set_lines(buffer, first, last, false, lines)
   vim.bo[buffer].modifiable = false
   vim.bo[buffer].modified = false
 end
 
+---@param window integer
+---@param buffer integer
+local function move_cursor_to_end(window, buffer)
+  vim.api.nvim_win_set_cursor(window, { vim.api.nvim_buf_line_count(buffer), 0 })
+end
+
+-- The first two lines of every buffer.
 ---@param has_more boolean
 ---@param id string
 ---@return string[]
-local function head(has_more, id)
-  return { has_more and MORE or ("*The conversation %s begins here.*"):format(id), "" }
+local function header_lines(has_more, id)
+  local start = ("*Start of conversation %s.*"):format(id)
+  return { has_more and "*Scroll to the top to load older messages.*" or start, "" }
 end
 
 ---@param buffer integer
 ---@param page { events: segue.Event[], has_more: boolean }
-local function put_on_top(buffer, page)
-  local this = shown[buffer]
-  this.has_more = page.has_more
-  this.first = page.events[1] and page.events[1].seq or this.first
-  local lines = vim.list_extend(head(page.has_more, this.id), all_rendered(page.events))
+local function prepend_page(buffer, page)
+  local state = buffers[buffer]
+  state.has_more = page.has_more
+  state.first_seq = page.events[1] and page.events[1].seq or state.first_seq
+  local lines = vim.list_extend(header_lines(page.has_more, state.id), render(page.events))
   local added = #lines - 2
   local views = {}
   for _, window in ipairs(vim.fn.win_findbuf(buffer)) do
     views[window] = vim.api.nvim_win_call(window, vim.fn.winsaveview)
   end
   set_lines(buffer, 0, 2, lines)
-  -- The person goes on reading at the same line.
+  -- Keep the visible lines where they are.
   for window, view in pairs(views) do
     view.lnum, view.topline = view.lnum + added, view.topline + added
     vim.api.nvim_win_call(window, function()
@@ -149,77 +153,78 @@ local function put_on_top(buffer, page)
 end
 
 ---@param buffer integer
----@param where { before?: integer, after?: integer }
+---@param range { before?: integer, after?: integer }
 ---@param callback fun(page: { events: segue.Event[], has_more: boolean })
-local function load(buffer, where, callback)
-  local this = shown[buffer]
-  this.loading = true
-  local opts = { session_id = this.id, before = where.before, after = where.after, limit = PAGE }
+local function load(buffer, range, callback)
+  local state = buffers[buffer]
+  state.loading = true
+  local opts = { session_id = state.id, before = range.before, after = range.after, limit = PAGE }
   require("segue").events(opts, function(err, page)
-    if shown[buffer] ~= this then
+    if buffers[buffer] ~= state then
       return
     end
-    this.loading = false
+    state.loading = false
     if err then
-      set_lines(buffer, 0, 1, { ("*This could not be read: %s*"):format(err.message:gsub("\n", " ")) })
+      local message = ("*Could not load the conversation: %s*"):format(err.message:gsub("\n", " "))
+      set_lines(buffer, 0, 1, { message })
     else
       callback(assert(page))
     end
-    local behind = this.behind
-    if behind then
-      this.behind = nil
-      load_newer(behind)
+    local session = state.reload_for
+    if session then
+      state.reload_for = nil
+      load_newer(session)
     end
   end)
 end
 
 ---@param buffer integer
 local function load_older(buffer)
-  local this = shown[buffer]
-  if this and this.has_more and not this.loading and vim.fn.line("w0") <= 2 then
-    load(buffer, { before = this.first }, function(page)
-      put_on_top(buffer, page)
+  local state = buffers[buffer]
+  if state and state.has_more and not state.loading and vim.fn.line("w0") <= 2 then
+    load(buffer, { before = state.first_seq }, function(page)
+      prepend_page(buffer, page)
     end)
   end
 end
 
 ---@param buffer integer
 ---@param page { events: segue.Event[], has_more: boolean }
-local function put_newest(buffer, page)
-  local this = shown[buffer]
-  this.has_more = page.has_more
-  this.first = page.events[1] and page.events[1].seq
-  this.last = page.events[1] and page.events[#page.events].seq
-  local lines = vim.list_extend(head(page.has_more, this.id), all_rendered(page.events))
+local function show_newest_page(buffer, page)
+  local state = buffers[buffer]
+  state.has_more = page.has_more
+  state.first_seq = page.events[1] and page.events[1].seq
+  state.last_seq = page.events[1] and page.events[#page.events].seq
+  local lines = vim.list_extend(header_lines(page.has_more, state.id), render(page.events))
   set_lines(buffer, 0, -1, lines)
   for _, window in ipairs(vim.fn.win_findbuf(buffer)) do
-    vim.api.nvim_win_set_cursor(window, { vim.api.nvim_buf_line_count(buffer), 0 })
+    move_cursor_to_end(window, buffer)
   end
 end
 
 ---@param buffer integer
 ---@param page { events: segue.Event[], has_more: boolean }
-local function put_below(buffer, page)
-  local this = shown[buffer]
-  local end_before = vim.api.nvim_buf_line_count(buffer)
-  set_lines(buffer, -1, -1, all_rendered(page.events))
-  this.last = page.events[1] and page.events[#page.events].seq or this.last
+local function append_page(buffer, page)
+  local state = buffers[buffer]
+  local old_end = vim.api.nvim_buf_line_count(buffer)
+  set_lines(buffer, -1, -1, render(page.events))
+  state.last_seq = page.events[1] and page.events[#page.events].seq or state.last_seq
   for _, window in ipairs(vim.fn.win_findbuf(buffer)) do
-    -- Who reads further up is left there.
-    if vim.api.nvim_win_get_cursor(window)[1] == end_before then
-      vim.api.nvim_win_set_cursor(window, { vim.api.nvim_buf_line_count(buffer), 0 })
+    -- Follow new events only where the cursor was at the end.
+    if vim.api.nvim_win_get_cursor(window)[1] == old_end then
+      move_cursor_to_end(window, buffer)
     end
   end
 end
 
 ---@param session segue.Session
 function load_newer(session)
-  for buffer, this in pairs(shown) do
-    if this.id == session.id and this.loading then
-      this.behind = session
-    elseif this.id == session.id then
-      load(buffer, { after = this.last or 0 }, function(page)
-        put_below(buffer, page)
+  for buffer, state in pairs(buffers) do
+    if state.id == session.id and state.loading then
+      state.reload_for = session
+    elseif state.id == session.id then
+      load(buffer, { after = state.last_seq or 0 }, function(page)
+        append_page(buffer, page)
         if page.has_more then
           load_newer(session)
         end
@@ -228,26 +233,25 @@ function load_newer(session)
   end
 end
 
-local is_following = false
+local is_subscribed = false
 
--- What this Neovim stores is shown as it comes.
-local function follow()
-  if not is_following then
-    is_following = true
+local function subscribe()
+  if not is_subscribed then
+    is_subscribed = true
     require("segue").on("appended", load_newer)
   end
 end
 
---- Fill the buffer named `segue://SESSION-ID`.
+--- Fill the buffer named `segue://SESSION-ID`, and keep it up to date with what this Neovim stores.
 ---@param buffer integer
 function M.read(buffer)
   local id = vim.api.nvim_buf_get_name(buffer):sub(#SCHEME + 1)
-  shown[buffer] = { id = id, has_more = false, loading = false }
+  buffers[buffer] = { id = id, has_more = false, loading = false }
   vim.bo[buffer].buftype = "nofile"
   vim.bo[buffer].swapfile = false
   vim.bo[buffer].undolevels = -1
   vim.bo[buffer].filetype = "markdown"
-  set_lines(buffer, 0, -1, { "*The conversation is being read …*" })
+  set_lines(buffer, 0, -1, { "*Loading …*" })
 
   local group = vim.api.nvim_create_augroup("segue_transcript_" .. buffer, { clear = true })
   vim.api.nvim_create_autocmd({ "CursorMoved", "WinScrolled" }, {
@@ -264,17 +268,17 @@ function M.read(buffer)
     buffer = buffer,
     once = true,
     callback = function()
-      shown[buffer] = nil
+      buffers[buffer] = nil
       vim.api.nvim_del_augroup_by_id(group)
     end,
   })
-  follow()
+  subscribe()
   load(buffer, {}, function(page)
-    put_newest(buffer, page)
+    show_newest_page(buffer, page)
   end)
 end
 
---- Show a session in a window of its own.
+--- Show a session: in the window that already shows it, else in a new one.
 ---@param id string
 ---@param mods? table of |nvim_cmd()|
 function M.show(id, mods)

@@ -1,0 +1,1 @@
+"""LocalSessionService: sessions in one SQLite file."""

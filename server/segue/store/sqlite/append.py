@@ -1,14 +1,14 @@
-"""Chain: appending to a session's events, inside one transaction."""
+"""Appends events to a session, inside a transaction that may append to it several times."""
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from segue.model import events, json_text
 from segue.model.errors import EventConflict, HeadMoved, SessionArchived, SessionNotFound
-from segue.model.events import Event
-from segue.model.records import AppendResult, EventPosition
-from segue.store.sqlite import queries, row_values
+from segue.model.events import Event, is_model_visible, title
+from segue.model.json_text import same_json
+from segue.model.records import AppendResult, EventPosition, Timestamp
+from segue.store.sqlite import queries
 from segue.store.sqlite.driver import Connection
-from segue.store.sqlite.row_values import pack
+from segue.store.sqlite.row_values import coerced, pack
 
 _SESSION = """
 SELECT
@@ -20,13 +20,17 @@ SELECT
 FROM session_records WHERE id = ?
 """
 
+_INVOCATION = "SELECT number FROM invocations WHERE session = ? AND id = ?"
+
+_WRITER = "SELECT invocation FROM events WHERE key = ?"
+
 _STORED_EVENT = "SELECT seq, type, data FROM events WHERE session = ? AND id = ?"
 
 _INSERT_EVENT = """
 INSERT INTO events (key, id, invocation, created_at, type, data) VALUES (?, ?, ?, ?, ?, ?)
 """
 
-_PROGRESS = """
+_UPDATE_SESSION = """
 UPDATE sessions SET
     event_count = event_count + ?, updated_at = ?, title = coalesce(title, ?),
     model_visible = max(model_visible, ?)
@@ -35,110 +39,142 @@ WHERE number = ?
 
 
 class SessionAppender:
-    """A stored session's events while they grow, at one time: its row is read and written once."""
+    """One session while a transaction appends to it: its row is read and updated once.
 
-    def __init__(self, db: Connection, session_id: str, invocation_id: str, at: int) -> None:
+    An append that is refused has written nothing; `flush` updates the session's row.
+    """
+
+    def __init__(
+        self, db: Connection, session_id: str, invocation_id: str, time: Timestamp
+    ) -> None:
+        """Read the session's row, or raise SessionNotFound. *time* is that of all the events."""
         row = db.execute(_SESSION, (invocation_id, session_id)).fetchone()
         if row is None:
             queries.raise_if_index_lost(db, session_id)
             raise SessionNotFound(session_id)
-        invocation = row["invocation"]
-        session = row_values.coerced(row)
+        session = coerced(row)
         self._db = db
-        self._at = at
+        self._time = time
         self._session_id = session_id
-        self._invocation_id = invocation_id
         self._number: int = session["number"]
         self._is_archived = session["archived_at"] is not None
         self._head = queries.head(session)
-        self._stored: int = session["event_count"]
-        self._invocation: int | None = invocation
+        self._stored_count: int = session["event_count"]
+        self._invocations = {invocation_id: row["invocation"]}
+        self._head_known_to: set[str] = set()
         self._new: list[Event] = []
 
     def append(
-        self, events: Sequence[Event], parent_id: str | None, boundary: Event | None = None
+        self,
+        events: Sequence[Event],
+        *,
+        parent_id: str | None,
+        invocation_id: str,
+        accept_own_head: bool = False,
+        boundary: Event | None = None,
     ) -> AppendResult:
-        """Write those of *events* that are new, or raise before any of them is written."""
-        # Ids before the head: a retry after a lost answer must never look like a conflict.
+        """Insert the new ones of *events*, as `SessionService.append_events` promises."""
+        # Ids before the head: a retry after a lost response must never look like a conflict.
         seqs = self._stored_seqs(events)
-        fresh = _fresh(events, seqs)
-        if fresh:
+        new = _new_events(events, seqs)
+        if new:
             if self._is_archived:
                 raise SessionArchived(self._session_id)
-            self._check_head(events, fresh, parent_id)
-            chain = list(fresh.values())
-            if boundary and boundary.id not in fresh and not self._stored_seqs([boundary]):
-                chain.insert(0, boundary)
-            seqs |= self._write(chain)
-        return AppendResult(
+            if not (
+                self._head in _known_heads(events, new, parent_id)
+                or (accept_own_head and self._knows_head(invocation_id))
+            ):
+                raise HeadMoved(self._head, self._count)
+            inserted = list(new.values())
+            if boundary and boundary.id not in new and not self._stored_seqs([boundary]):
+                inserted.insert(0, boundary)
+            seqs |= self._insert(inserted, invocation_id)
+        result = AppendResult(
             head=self._head,
             event_count=self._count,
             events=[EventPosition(event.id, seqs[event.id]) for event in events],
-            duplicates=len(events) - len(fresh),
+            duplicates=len(events) - len(new),
         )
+        if result.caller_knows_head:
+            self._head_known_to.add(invocation_id)
+        return result
 
-    def store_progress(self) -> None:
-        """Say in the session's row what was written."""
+    def flush(self) -> None:
+        """Update the session's row by what was appended."""
         if not self._new:
             return
-        title = next(filter(None, map(events.title, self._new)), None)
-        is_visible = any(event.type in events.MODEL_VISIBLE for event in self._new)
-        self._db.execute(_PROGRESS, (len(self._new), self._at, title, is_visible, self._number))
+        first_title = next(filter(None, map(title, self._new)), None)
+        is_visible = any(is_model_visible(event.type) for event in self._new)
+        row = (len(self._new), self._time, first_title, is_visible, self._number)
+        self._db.execute(_UPDATE_SESSION, row)
+        self._stored_count, self._new = self._count, []
 
     @property
     def _count(self) -> int:
-        return self._stored + len(self._new)
+        return self._stored_count + len(self._new)
 
     def _stored_seqs(self, events: Iterable[Event]) -> dict[str, int]:
         seqs = {}
         for event in events:
             row = self._db.execute(_STORED_EVENT, (self._number, pack(event.id))).fetchone()
             if row is not None:
-                stored = row_values.coerced(row)
-                _check_same(event, stored["type"], stored["data"])
+                stored = coerced(row)
+                _raise_if_different(event, stored["type"], stored["data"])
                 seqs[event.id] = stored["seq"]
         return seqs
 
-    def _check_head(
-        self, events: Sequence[Event], fresh: Mapping[str, Event], parent_id: str | None
-    ) -> None:
-        """Raise HeadMoved unless the first fresh event follows the head, as far as known.
+    def _knows_head(self, invocation_id: str) -> bool:
+        """Return whether this invocation wrote the head, or sent it again in this transaction."""
+        if invocation_id in self._head_known_to:
+            return True
+        row = self._db.execute(_WRITER, (self._number << 32 | self._count,)).fetchone()
+        return row is not None and row["invocation"] == self._find_invocation(invocation_id)
 
-        A sender that repeats stored events knows them too, whatever it says of the parent.
-        """
-        first = next(place for place, event in enumerate(events) if event.id in fresh)
-        known = {parent_id, events[first - 1].id} if first else {parent_id}
-        if self._head not in known:
-            raise HeadMoved(self._head, self._count)
-
-    def _write(self, events: Sequence[Event]) -> dict[str, int]:
-        if self._invocation is None:
-            self._invocation = self._begin_invocation()
+    def _insert(self, events: Sequence[Event], invocation_id: str) -> dict[str, int]:
+        invocation = self._find_invocation(invocation_id) or self._insert_invocation(invocation_id)
         first = self._count + 1
         for seq, event in enumerate(events, first):
             key = self._number << 32 | seq
-            row = (key, pack(event.id), self._invocation, self._at, event.type, event.json_text)
+            row = (key, pack(event.id), invocation, self._time, event.type, event.json_text)
             self._db.execute(_INSERT_EVENT, row)
+        # Only now: if an insert fails, what this object holds is still true after the rollback.
+        self._invocations[invocation_id] = invocation
         self._new += events
         self._head = events[-1].id
+        self._head_known_to.clear()
         return {event.id: seq for seq, event in enumerate(events, first)}
 
-    def _begin_invocation(self) -> int:
+    def _find_invocation(self, invocation_id: str) -> int | None:
+        if invocation_id not in self._invocations:
+            row = self._db.execute(_INVOCATION, (self._number, invocation_id)).fetchone()
+            self._invocations[invocation_id] = None if row is None else row["number"]
+        found: int | None = self._invocations[invocation_id]
+        return found
+
+    def _insert_invocation(self, invocation_id: str) -> int:
         sql = "INSERT INTO invocations (session, id) VALUES (?, ?) RETURNING number"
-        (number,) = self._db.execute(sql, (self._number, self._invocation_id)).fetchone()
+        (number,) = self._db.execute(sql, (self._number, invocation_id)).fetchone()
         return int(number)
 
 
-def _fresh(events: Iterable[Event], stored: Mapping[str, int]) -> dict[str, Event]:
-    fresh: dict[str, Event] = {}
+def _known_heads(
+    events: Sequence[Event], new: Mapping[str, Event], parent_id: str | None
+) -> set[str | None]:
+    """Return what may be the head: a sender that repeats stored events knows them too."""
+    first = next(index for index, event in enumerate(events) if event.id in new)
+    return {parent_id, events[first - 1].id} if first else {parent_id}
+
+
+def _new_events(events: Iterable[Event], stored: Mapping[str, int]) -> dict[str, Event]:
+    new: dict[str, Event] = {}
     for event in events:
-        if event.id in fresh:
-            _check_same(event, fresh[event.id].type, fresh[event.id].json_text)
+        if event.id in new:
+            _raise_if_different(event, new[event.id].type, new[event.id].json_text)
         elif event.id not in stored:
-            fresh[event.id] = event
-    return fresh
+            new[event.id] = event
+    return new
 
 
-def _check_same(event: Event, type: str, text: str) -> None:
-    if event.type != type or not json_text.same_json(event.json_text, text):
+def _raise_if_different(event: Event, type: str, json_text: str) -> None:
+    if event.type != type or not same_json(event.json_text, json_text):
         raise EventConflict(event.id)

@@ -4,27 +4,16 @@ import contextlib
 import os
 from pathlib import Path
 
-import attrs
-
 from segue.model.errors import StorageCorrupt, StorageUnavailable
+from segue.model.store_reports import BackupResult
 from segue.store.sqlite import driver, schema
+from segue.store.sqlite.check import find_damage
 from segue.store.sqlite.locks import OpenLock
-from segue.store.sqlite.recovery import policy
 
 _ERRORS: tuple[type[Exception], ...] = (*driver.Error, OSError)
 
 
-@attrs.frozen(kw_only=True)
-class Backup:
-    """A verified copy: its path, its size in bytes, and how many records it holds."""
-
-    path: str
-    size: int
-    sessions: int
-    events: int
-
-
-def back_up(where: str, target: str) -> Backup:
+def back_up(where: str, target: str) -> BackupResult:
     """Copy the database at *where* to *target*, which must not exist yet, or raise a StorageError.
 
     The copy is one snapshot of the original, verified, readable by its owner alone, and on disk
@@ -43,7 +32,7 @@ def before_migration(where: str, version: int) -> None:
     Damage is raised as SQLite's own error: only then can the caller recover the database.
     """
     # A copy of a damaged file can be whole, and the migration would write to the file.
-    if damage := policy.find_damage(where):
+    if damage := find_damage(where):
         raise damage
     target = f"{where}.schema-{version}"
     if os.path.lexists(target):
@@ -58,20 +47,20 @@ def before_migration(where: str, version: int) -> None:
             os.unlink(target)  # another window has migrated meanwhile, after its own backup
 
 
-def _back_up(where: str, target: str) -> Backup:
+def _back_up(where: str, target: str) -> BackupResult:
     if os.path.lexists(target):
         raise StorageUnavailable(f"{target} exists already. It was left as it is.")
     draft = f"{target}.draft-{os.getpid()}"
-    presence = OpenLock(where)
+    open_lock = OpenLock(where)
     try:
         Path(target).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        presence.enter()
+        open_lock.share()
         _copy(where, draft)
         backup = _verified(draft, target)
         os.rename(draft, target)
         _sync(Path(target).parent)
     finally:
-        presence.leave()
+        open_lock.close()
         with contextlib.suppress(FileNotFoundError):
             os.unlink(draft)
     return backup
@@ -85,7 +74,7 @@ def _copy(where: str, draft: str) -> None:
         db.execute("VACUUM INTO ?", (draft,))
 
 
-def _verified(draft: str, target: str) -> Backup:
+def _verified(draft: str, target: str) -> BackupResult:
     with contextlib.closing(driver.connect_to_read(draft)) as copy:
         (verdict,) = copy.execute("PRAGMA integrity_check(1)").fetchone()
         if verdict != "ok":
@@ -93,7 +82,7 @@ def _verified(draft: str, target: str) -> Backup:
         (sessions,) = copy.execute("SELECT count(*) FROM sessions").fetchone()
         (events,) = copy.execute("SELECT count(*) FROM events").fetchone()
     _sync(Path(draft))
-    return Backup(path=target, size=os.path.getsize(draft), sessions=sessions, events=events)
+    return BackupResult(path=target, size=os.path.getsize(draft), sessions=sessions, events=events)
 
 
 def _sync(path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What can be said of a database from outside, without changing a byte of it."""
+"""Checks a database file from outside, without changing a byte of it."""
 
 import contextlib
 import os
@@ -9,64 +9,99 @@ from pathlib import Path
 import attrs
 
 from segue.model.errors import StorageUnavailable
+from segue.model.store_reports import CheckReport, StoreSizes
 from segue.store.sqlite import driver, schema
+from segue.store.sqlite.driver import Connection
 
-_SHOWN = 20
-
-
-@attrs.frozen(kw_only=True)
-class CheckReport:
-    """The state of a database. `problems` is empty if all is well."""
-
-    exists: bool
-    size: int = 0
-    modes: dict[str, str] = attrs.field(factory=dict)
-    schema_version: int | None = None
-    sessions: int | None = None
-    archived: int | None = None
-    events: int | None = None
-    problems: list[str] = attrs.field(factory=list)
+_MAX_DAMAGE_LINES = 20
+_ERRORS: tuple[type[Exception], ...] = (*driver.Error, StorageUnavailable)
 
 
-def examine(where: str) -> CheckReport:
-    """Look at the database at *where*: who may read it, whether it is whole, how much it holds."""
-    path = Path(where)
-    if not path.exists():
-        return CheckReport(exists=False)
-    modes = {str(each): oct(stat.S_IMODE(each.stat().st_mode))[2:] for each in _files(path)}
-    problems = [
-        f"{each} may be read by others (mode {modes[str(each)]})"
-        for each in _files(path)
-        if os.name == "posix" and stat.S_IMODE(each.stat().st_mode) & 0o077 and each.is_file()
-    ]
-    found = CheckReport(exists=True, size=path.stat().st_size, modes=modes, problems=problems)
+def check_database(path: str) -> CheckReport:
+    """Return who else can read the database at *path*, whether it is damaged, and what it holds."""
+    if not os.path.exists(path):
+        return CheckReport(exists=False, sizes=StoreSizes())
+    modes = {each: stat.S_IMODE(os.stat(each).st_mode) for each in _files(path)}
+    report = CheckReport(
+        exists=True,
+        sizes=StoreSizes(bytes=os.path.getsize(path)),
+        modes={each: f"{mode:o}" for each, mode in modes.items()},
+        problems=[
+            f"{each} may be read by others (mode {mode:o})"
+            for each, mode in modes.items()
+            if os.name == "posix" and mode & 0o077 and os.path.isfile(each)
+        ],
+    )
     try:
-        with contextlib.closing(driver.connect_to_read(where)) as db:
-            schema.check_owner(db, where)
-            (version,) = db.execute("PRAGMA user_version").fetchone()
+        with contextlib.closing(driver.connect_to_read(path)) as db:
+            schema.check_owner(db, path)
+            version = schema.version_of(db)
             if version == 0:
-                return attrs.evolve(found, schema_version=0)
-            damage = [row[0] for row in db.execute(f"PRAGMA integrity_check({_SHOWN})")]
-            (sessions,) = db.execute("SELECT count(*) FROM sessions").fetchone()
-            (archived,) = db.execute(
-                "SELECT count(*) FROM sessions WHERE archived_at IS NOT NULL"
-            ).fetchone()
-            (events,) = db.execute("SELECT count(*) FROM events").fetchone()
+                return attrs.evolve(report, schema_version=0)
+            lines = [row[0] for row in db.execute(f"PRAGMA integrity_check({_MAX_DAMAGE_LINES})")]
+            sizes = _sizes(db, path)
     except driver.Error as error:
-        return attrs.evolve(found, problems=[*problems, str(driver.translate(error, where))])
+        return _with_problems(report, str(driver.translate(error, path)))
     except StorageUnavailable as error:
-        return attrs.evolve(found, problems=[*problems, str(error)])
-    return attrs.evolve(
-        found,
-        schema_version=version,
-        sessions=sessions,
-        archived=archived,
-        events=events,
-        problems=problems + [line for line in damage if line != "ok"],
+        return _with_problems(report, str(error))
+    damage = [line for line in lines if line != "ok"]
+    return attrs.evolve(_with_problems(report, *damage), schema_version=version, sizes=sizes)
+
+
+def find_damage(path: str) -> Exception | None:
+    """Return SQLite's error for the first damage in any page of the database, or None.
+
+    Raises a StorageError if the database cannot be checked.
+    """
+    from segue.store.sqlite.recovery import policy  # loaded before a migration or a repair only
+
+    if policy.is_header_impossible(path):
+        return driver.corruption("its header has values that SQLite never writes")
+    if policy.is_cut_within_page(path):
+        return driver.corruption("it ends within a page")  # SQLite reads zeros there, mostly
+    try:
+        with contextlib.closing(driver.connect_to_read(path)) as db:
+            schema.check_owner(db, path)
+            (verdict,) = db.execute("PRAGMA integrity_check(1)").fetchone()
+    except driver.Error as error:
+        if driver.is_corruption(error):
+            return error
+        raise driver.translate(error, path) from error
+    return None if verdict == "ok" else driver.corruption(verdict)
+
+
+def database_sizes(path: str) -> StoreSizes:
+    """Return what the database at *path* holds; the counts are None if they cannot be read."""
+    if not os.path.exists(path):
+        return StoreSizes()
+    with (
+        contextlib.suppress(*_ERRORS),
+        contextlib.closing(driver.connect_to_read(path)) as db,
+    ):
+        schema.check_owner(db, path)
+        if schema.version_of(db) > 0:
+            return _sizes(db, path)
+    return StoreSizes(bytes=os.path.getsize(path))
+
+
+def _sizes(db: Connection, path: str) -> StoreSizes:
+    def count(rows: str) -> int:
+        (number,) = db.execute(f"SELECT count(*) FROM {rows}").fetchone()  # noqa: S608  fixed texts
+        return int(number)
+
+    return StoreSizes(
+        bytes=os.path.getsize(path),
+        sessions=count("sessions"),
+        archived=count("sessions WHERE archived_at IS NOT NULL"),
+        events=count("events"),
     )
 
 
-def _files(path: Path) -> Iterator[Path]:
-    for each in (path.parent, path, Path(f"{path}-wal"), Path(f"{path}-shm")):
-        if each.exists():
+def _with_problems(report: CheckReport, *problems: str) -> CheckReport:
+    return attrs.evolve(report, problems=[*report.problems, *problems])
+
+
+def _files(path: str) -> Iterator[str]:
+    for each in (str(Path(path).parent), path, f"{path}-wal", f"{path}-shm"):
+        if os.path.exists(each):
             yield each

@@ -1,54 +1,139 @@
-"""A database file: opened for its owner alone, and worked on one whole function at a time.
+"""One connection to a database, used from a thread of its own, with group commit.
 
-A function that is given to `read` or `write` runs whole on the connection's thread: nothing of the
-event loop, a cancellation least of all, can come between a BEGIN and its COMMIT.
+A function that is given to `read` or `write` runs whole on that thread: nothing of the event loop,
+not even a cancellation, comes between a BEGIN and its COMMIT.
 """
 
 import asyncio
 import contextlib
 import os
-import time
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, Protocol, TypeVar
 
 import aiosqlite
 
 from segue.model.errors import StorageCorrupt, StorageError, StorageUnavailable
-from segue.store.sqlite import driver, schema
+from segue.store.sqlite import driver, files
 from segue.store.sqlite.driver import Connection
 from segue.store.sqlite.locks import OpenLock, WriteLock
 
 T = TypeVar("T")
 MEMORY = ":memory:"
-_LOOK_EVERY = 50
+
+MAX_GROUP_SIZE = 1_000
+"""The size of the writes that may share a commit, in events: a page, so that nobody waits long."""
+
+_CHECKPOINT_EVERY = 50
 """After so many commits of this window the log's length is looked at."""
 
-_LONG = 1_000
-"""How many pages make a log long: SQLite's own measure."""
+_LONG_LOG = 1_000
+"""From how many pages the log is checkpointed: SQLite's own measure."""
 
 _ERRORS: tuple[type[Exception], ...] = (*driver.Error, OSError, StorageError)
 
 
-class Database:
-    """One connection to a database file, and its thread. Made by `open`; `close` it always."""
+class Deferred(Protocol):
+    """An update that several writes of a transaction share."""
 
-    def __init__(self, where: str) -> None:
-        self._folder = Path(os.path.abspath(where)).parent
-        self._where = where = where if where == MEMORY else os.path.realpath(where)
-        self._presence = None if where == MEMORY else OpenLock(where)
-        self._turn = None if where == MEMORY else WriteLock(where)
+    def flush(self) -> None:
+        """Write it."""
+
+
+class Transaction:
+    """The transaction of one group of writes, and the updates that they share."""
+
+    def __init__(self, db: Connection) -> None:
+        self.db = db
+        self.deferred: dict[str, Any] = {}
+        """A `Deferred` for each session that is appended to, by the session's id."""
+
+    def run(self, write: "_Write") -> Any:
+        """Return the result of *write*, or its exception if it has changed nothing."""
+        if not write.defers:
+            self.flush()
+        changes = self.db.total_changes
+        try:
+            return write.work(self)
+        except driver.Error:
+            raise
+        except Exception as refusal:
+            if self.db.total_changes != changes:
+                raise
+            return refusal
+
+    def flush(self) -> None:
+        """Write what was deferred."""
+        for each in self.deferred.values():
+            each.flush()
+        self.deferred.clear()
+
+
+class _Write:
+    """A write that waits for its group to be committed."""
+
+    def __init__(self, work: Callable[[Transaction], Any], *, defers: bool) -> None:
+        self.work = work
+        self.defers = defers
+        self.result = asyncio.get_running_loop().create_future()
+
+    def resolve(self, outcome: Any) -> None:
+        """Hand *outcome* to the caller, unless it was cancelled."""
+        if self.result.done():
+            return
+        if isinstance(outcome, Exception):
+            self.result.set_exception(outcome)
+        else:
+            self.result.set_result(outcome)
+
+
+class _WriteGroup:
+    """Writes that share a transaction: the event loop adds them until the thread takes them."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._writes: list[_Write] = []
+        self._size = 0
+        self._is_taken = False
+
+    def add(self, write: _Write, size: int) -> bool:
+        """Add *write*, unless the group is full or taken; return whether it was added."""
+        with self._lock:
+            if self._is_taken or (self._writes and self._size + size > MAX_GROUP_SIZE):
+                return False
+            self._writes.append(write)
+            self._size += size
+            return True
+
+    def take(self) -> Sequence[_Write]:
+        """Return the writes; none is added from now on."""
+        with self._lock:
+            self._is_taken = True
+            return self._writes
+
+
+class DatabaseConnection:
+    """A connection to a database file, and its thread. Made by `open`; `close` it always."""
+
+    def __init__(self, path: str) -> None:
+        self._folder = Path(os.path.abspath(path)).parent
+        self._path = path = path if path == MEMORY else os.path.realpath(path)
+        self._open_lock = None if path == MEMORY else OpenLock(path)
+        self._write_lock = None if path == MEMORY else WriteLock(path)
         self._connection: aiosqlite.Connection | None = None
+        self._loop = asyncio.get_running_loop()
+        self._connecting = asyncio.Lock()
+        self._group: _WriteGroup | None = None
         self._commits = 0
-        self._shortening: asyncio.Future[None] | None = None
-        self._is_log_due = False
-        self._repairing = asyncio.Lock()
+        self._checkpointing: asyncio.Future[None] | None = None
+        self._is_truncation_due = False
         self._is_closed = False
 
     @classmethod
-    async def open(cls, where: str) -> "Database":
-        """Open, make or migrate the database at *where*, or raise a StorageError."""
-        database = cls(where)
+    async def open(cls, path: str) -> "DatabaseConnection":
+        """Open, make or migrate the database at *path*, or raise a StorageError."""
+        database = cls(path)
         opening = asyncio.ensure_future(database._connected())
         try:
             # The thread opens it to the end whoever waits: only then can it be closed again.
@@ -60,74 +145,137 @@ class Database:
         return database
 
     async def close(self) -> None:
-        """Finish what was begun, and end the thread. Closing twice is closing once."""
-        if self._shortening is not None:
-            await asyncio.wait([self._shortening])
-        if self._is_log_due and not self._is_closed:
+        """Finish what was begun, and end the thread. Idempotent."""
+        if self._checkpointing is not None:
+            await asyncio.wait([self._checkpointing])
+        if self._is_truncation_due and not self._is_closed:
             with contextlib.suppress(StorageError):
                 await self.checkpoint_truncate()
         self._is_closed = True
         await self._disconnect()
-        if self._turn is not None:
-            self._turn.close()
-        if self._presence is not None:
-            self._presence.leave()
+        if self._write_lock is not None:
+            self._write_lock.close()
+        if self._open_lock is not None:
+            self._open_lock.close()
 
-    async def write(self, work: Callable[[Connection], T]) -> T:
-        """Run *work* in one transaction: it is on disk when this returns, or nothing was done."""
+    async def read(self, work: Callable[[Connection], T]) -> T:
+        """Run *work*, which changes nothing, after the writes that were asked for before."""
+        connection = await self._connected()
+        self._group = None  # a later write must not be seen by this read
+        result: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._enqueue(connection, lambda: work(connection._conn), result)
+        return await self._translated(result, connection)
 
-        def whole(db: Connection) -> T:
-            with self._in_turn(), driver.transaction(db):
-                return work(db)
+    async def write(
+        self, work: Callable[[Transaction], T], *, size: int = 1, defers: bool = False
+    ) -> T:
+        """Run *work* in a transaction: it is on disk when this returns, or nothing was done.
 
-        done = await self.read(whole)
-        self._commits += 1
-        if self._is_log_due:
+        Writes that wait share a transaction. One that is refused before it changed anything leaves
+        the others; after any other error all are rolled back, and each runs in a transaction of
+        its own. *size* counts towards `MAX_GROUP_SIZE`. A *work* that *defers* may leave updates
+        in `Transaction.deferred`; any other finds them written.
+        """
+        connection = await self._connected()
+        write = _Write(work, defers=defers)
+        if self._group is None or not self._group.add(write, size):
+            self._group = group = _WriteGroup()
+            group.add(write, size)
+            self._enqueue(connection, lambda: self._commit(connection, group))
+        result: T = await self._translated(write.result, connection)
+        if self._is_truncation_due:
             await self.checkpoint_truncate()
-        elif self._commits % _LOOK_EVERY == 0:
-            self._shortening = asyncio.ensure_future(self._shorten_log())
-        return done
+        return result
 
     async def checkpoint_truncate(self) -> None:
-        """Move the log into the database and empty it.
+        """Move the write-ahead log into the database and empty it.
 
         While another process reads what it replaces, that cannot be: then it is tried again after
         each write, and when this is closed.
         """
-        self._is_log_due = not await self.read(driver.checkpoint_truncate)
+        self._is_truncation_due = not await self.read(driver.checkpoint_truncate)
 
-    async def _shorten_log(self) -> None:
-        # IntRange two appends: SQLite would do it in the midst of the commit that makes it too long.
+    async def _checkpoint_passive(self) -> None:
+        # Between two writes: SQLite would do it within the commit that makes the log too long.
         with contextlib.suppress(StorageError):
-            await self.read(lambda db: driver.checkpoint_passive(db, _LONG))
+            await self.read(lambda db: driver.checkpoint_passive(db, _LONG_LOG))
+
+    # -- on the connection's thread --------------------------------------------------------------
+
+    def _commit(self, connection: aiosqlite.Connection, group: _WriteGroup) -> None:
+        writes = group.take()
+        outcomes = self._run(connection._conn, writes)
+        self._loop.call_soon_threadsafe(self._resolve, writes, outcomes)
+
+    def _run(self, db: Connection, writes: Sequence[_Write]) -> list[Any]:
+        """Return the result of each write, or its exception."""
+        has_begun = False
+        try:
+            with self._holding_write_lock(), driver.transaction(db):
+                has_begun = True
+                transaction = Transaction(db)
+                outcomes = [transaction.run(write) for write in writes]
+                transaction.flush()
+                return outcomes
+        except Exception as error:
+            if has_begun and len(writes) > 1:
+                # Only the one that failed shall fail.
+                return [outcome for write in writes for outcome in self._run(db, [write])]
+            return [error] * len(writes)
 
     @contextlib.contextmanager
-    def _in_turn(self) -> Iterator[None]:
-        if self._turn is None:
+    def _holding_write_lock(self) -> Iterator[None]:
+        if self._write_lock is None:
             yield
             return
-        if not self._turn.take(driver.BUSY_TIMEOUT_S):
-            raise driver.locked_too_long(self._where)
+        if not self._write_lock.acquire(driver.BUSY_TIMEOUT_S):
+            raise driver.locked_too_long(self._path)
         try:
             yield
         finally:
-            self._turn.give_back()
+            self._write_lock.release()
 
-    async def read(self, work: Callable[[Connection], T]) -> T:
-        """Run *work*, which changes nothing, on the connection's thread."""
-        connection = self._connection or await self._connected()
+    def _open(self) -> Connection:
+        if self._open_lock is None:
+            return files.open_migrated(self._path)
+        return files.open_database(self._path, self._folder, self._open_lock)
+
+    # -- on the event loop -----------------------------------------------------------------------
+
+    def _enqueue(
+        self,
+        connection: aiosqlite.Connection,
+        work: Callable[[], T],
+        result: "asyncio.Future[T] | None" = None,
+    ) -> None:
+        # A private queue: aiosqlite's public calls take one thread hop for each statement.
+        connection._tx.put_nowait((result, work))
+
+    def _resolve(self, writes: Sequence[_Write], outcomes: Sequence[Any]) -> None:
+        for write, outcome in zip(writes, outcomes, strict=True):
+            write.resolve(outcome)
+        self._commits += 1
+        if self._commits % _CHECKPOINT_EVERY == 0 and not self._is_truncation_due:
+            self._checkpointing = asyncio.ensure_future(self._checkpoint_passive())
+
+    async def _translated(self, result: "asyncio.Future[T]", connection: aiosqlite.Connection) -> T:
         try:
-            # A private name: aiosqlite's public calls are a thread hop for each single statement.
-            return await connection._execute(lambda: work(connection._conn))  # type: ignore[no-any-return, no-untyped-call]
+            return await result
         except driver.Error as error:
             raise await self._recover(error, connection) from error
-        except ValueError as error:
-            if type(error) is ValueError and self._connection is not connection:
-                raise self._closed() from error
-            raise
 
-    def _closed(self) -> StorageError:
-        return StorageUnavailable(f"{self._where} is closed.")
+    async def _connected(self) -> aiosqlite.Connection:
+        """Return the connection: the first, or one after damage that could not be repaired then.
+
+        Callers go on in the order of their calls.
+        """
+        if self._is_closed:
+            raise StorageUnavailable(f"{self._path} is closed.")
+        try:
+            async with self._connecting:
+                return self._connection or await self._attach()
+        except _ERRORS as error:
+            raise await self._recover(error, None) from error
 
     async def _attach(self) -> aiosqlite.Connection:
         connection = aiosqlite.Connection(self._open, 64)
@@ -140,56 +288,31 @@ class Database:
         self._connection = connection
         return connection
 
-    def _open(self) -> Connection:
-        if self._presence is None:
-            return _opened(self._where)
-        _own_folder(self._folder)
-        self._presence.enter()
-        try:
-            _refuse_strangers(self._where)
-            _make_private(self._where)
-            db = _opened(self._where)
-        except StorageError:
-            self._presence.disown()
-            raise
-        self._presence.own()
-        return db
-
-    async def _connected(self) -> aiosqlite.Connection:
-        """Return the connection: the first, or one after damage that could not be repaired then."""
-        if self._is_closed:
-            raise self._closed()
-        try:
-            async with self._repairing:
-                return self._connection or await self._attach()
-        except _ERRORS as error:
-            raise await self._recover(error, None) from error
-
     async def _disconnect(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
             await connection.close()
 
     def _translate(self, error: Exception) -> StorageError:
-        return error if isinstance(error, StorageError) else driver.translate(error, self._where)
+        return error if isinstance(error, StorageError) else driver.translate(error, self._path)
 
     async def _recover(
         self, error: Exception, connection: aiosqlite.Connection | None
     ) -> StorageError:
         """Return what to raise for *error*; if it is damage, recover the database first."""
-        if isinstance(error, StorageError) or self._presence is None:
+        if isinstance(error, StorageError) or self._open_lock is None:
             return self._translate(error)
-        from segue.store.sqlite import recovery  # a start does not need it
+        from segue.store.sqlite import recovery  # loaded in trouble only
 
-        if not recovery.may_be_damage(self._where, error):
+        if not recovery.may_be_damage(self._path, error):
             return self._translate(error)
-        async with self._repairing:
+        async with self._connecting:
             if self._connection is not connection:
-                return StorageUnavailable(f"{self._where} was damaged and is repaired. Try again.")
+                return StorageUnavailable(f"{self._path} was damaged and is repaired. Try again.")
             await self._disconnect()
             try:
                 result = await asyncio.to_thread(
-                    recovery.recover, self._where, self._presence, error
+                    recovery.recover, self._path, self._open_lock, error
                 )
             except StorageError as failure:
                 if connection is not None:
@@ -202,69 +325,3 @@ class Database:
         # Not _connected: that would recover the database again, and wait for this recovery.
         with contextlib.suppress(*_ERRORS):
             await self._attach()
-
-
-def _opened(where: str) -> Connection:
-    db = driver.connect(where)
-    try:
-        _bring_up_to_date(db, where)
-    except BaseException:
-        db.close()
-        raise
-    return db
-
-
-def _bring_up_to_date(db: Connection, where: str) -> None:
-    schema.check_owner(db, where)
-    if not schema.may_write(db):
-        db.execute("PRAGMA query_only = ON")
-        return
-    _use_wal(db)
-    if schema.needs_migration(db):
-        from segue.store.sqlite import backup  # not before a migration
-
-        backup.before_migration(where, schema.version_of(db))
-    schema.migrate(db)
-
-
-def _own_folder(folder: Path) -> None:
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if folder.is_symlink():
-        raise StorageUnavailable(
-            f"{folder} is a link: what it names can be changed under the database. Name the real "
-            "folder in the setting `database`."
-        )
-    # Who owns the folder can put another file in the database's place.
-    if os.name == "posix" and (owner := folder.stat().st_uid) not in (os.geteuid(), 0):
-        raise StorageUnavailable(
-            f"{folder} belongs to another user ({owner}). Conversations are kept only where nobody "
-            "else can reach them; choose another folder in the setting `database`."
-        )
-
-
-def _refuse_strangers(where: str) -> None:
-    # The last connection to close empties a pending log into the file, which may not be ours.
-    if os.path.exists(where) and os.path.exists(f"{where}-wal"):
-        with contextlib.closing(driver.connect_to_read(where)) as db:
-            schema.check_owner(db, where)
-
-
-def _make_private(where: str) -> None:
-    # SQLite gives -wal and -shm the mode that the database has when it makes them.
-    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
-    with contextlib.suppress(FileExistsError):
-        os.close(os.open(where, flags, 0o600))
-
-
-def _use_wal(db: Connection) -> None:
-    # Windows that make a database at once collide here, and SQLite does not wait for this lock.
-    deadline = time.monotonic() + driver.BUSY_TIMEOUT_S
-    while True:
-        try:
-            db.execute("PRAGMA journal_mode = WAL").fetchone()
-        except driver.Error as error:
-            if not driver.is_busy(error) or time.monotonic() > deadline:
-                raise
-            time.sleep(0.01)
-        else:
-            return

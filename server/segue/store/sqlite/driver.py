@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import functools
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -24,7 +25,7 @@ def _load() -> ModuleType:
         import sqlite3
 
         return sqlite3
-    return newer  # type: ignore[no-any-return]
+    return newer  # type: ignore[no-any-return]  # it ships no types
 
 
 _library = _load()
@@ -83,7 +84,7 @@ def connect(where: str) -> Connection:
             "PRAGMA trusted_schema = OFF",
             "PRAGMA cell_size_check = ON",
             "PRAGMA journal_size_limit = 16777216",
-            "PRAGMA wal_autocheckpoint = 4000",  # if there was never a moment for checkpoint_passive
+            "PRAGMA wal_autocheckpoint = 4000",  # if checkpoint_passive never ran
         ):
             db.execute(pragma)
     except BaseException:
@@ -103,7 +104,7 @@ def _connect(where: str, *, uri: bool = False) -> Connection:
     db: Connection = _library.connect(where, uri=uri, isolation_level=None, timeout=BUSY_TIMEOUT_S)
     db.row_factory = _library.Row
     # One row of invalid UTF-8 must not fail the SELECT that it is in.
-    db.text_factory = lambda raw: raw.decode("utf-8", "surrogateescape")
+    db.text_factory = functools.partial(str, encoding="utf-8", errors="surrogateescape")
     return db
 
 
@@ -122,8 +123,8 @@ def transaction(db: Connection) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def moment(db: Connection) -> Iterator[None]:
-    """Let the block read one moment of the database, whatever other windows write meanwhile."""
+def read_snapshot(db: Connection) -> Iterator[None]:
+    """Let the block read one snapshot, whatever other windows write meanwhile."""
     db.execute("BEGIN")
     try:
         yield
@@ -164,7 +165,7 @@ def is_corruption(error: Exception) -> bool:
 def corruption(words: str) -> Exception:
     """Return what SQLite would raise for damage that it does not notice itself."""
     error: Exception = _library.DatabaseError(words)
-    error.sqlite_errorcode = _library.SQLITE_CORRUPT  # type: ignore[attr-defined]
+    error.sqlite_errorcode = _library.SQLITE_CORRUPT  # type: ignore[attr-defined]  # typed as read-only
     return error
 
 

@@ -1,9 +1,7 @@
-"""The turn to write: windows stand in line for it, instead of trying again and again.
+"""The lock files beside a database: who writes next, and who has it open.
 
-SQLite's own waiting sleeps between its tries, up to 100 ms each, and who sleeps is overtaken. Of 16
-processes that append for 15 s without a pause the slowest waited 4.65 s without the line, 0.29 s
-with it (`tests/bench`, row 10). What is written is guarded by SQLite's locks all the same: a turn
-that is not waited for costs time, nothing else.
+SQLite's own locks guard the data all the same. A missing or broken lock file costs fairness, or a
+repair that is refused, never data.
 """
 
 import contextlib
@@ -12,22 +10,26 @@ import threading
 
 try:
     import fcntl
-except ImportError:  # Windows: there SQLite's own waiting is all there is
-    fcntl = None  # type: ignore[assignment]
-
+except ImportError:  # Windows: SQLite's own locks are all there is
+    fcntl = None  # type: ignore[assignment]  # every use is guarded by `is None`
 
 _MARK = b"segue\n"
 
 
 class WriteLock:
-    """One window's place in the line of those who write the database at *where*."""
+    """An advisory lock that the writers of one database queue for.
 
-    def __init__(self, where: str) -> None:
-        self._path = f"{where}-turn"
+    SQLite's own waiting sleeps up to 100 ms between its tries, and whoever sleeps is overtaken. Of
+    16 processes that append for 15 s without a pause the slowest waited 4.65 s without this lock,
+    0.29 s with it (`tests/bench`, row 10).
+    """
+
+    def __init__(self, database_path: str) -> None:
+        self._path = f"{database_path}-write.lock"
         self._fd: int | None = None
 
-    def take(self, at_most_s: float) -> bool:
-        """Take the turn, in line behind those who wait for it; tell whether it came in time."""
+    def acquire(self, timeout_s: float) -> bool:
+        """Wait for the lock behind those who wait already; return whether it came in time."""
         if fcntl is None:
             return True
         if self._fd is None:
@@ -35,58 +37,62 @@ class WriteLock:
         try:
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            return self._wait(self._fd, at_most_s)
+            return self._wait(self._fd, timeout_s)
         return True
 
-    def _wait(self, fd: int, at_most_s: float) -> bool:
-        # Here, on the thread that writes: a turn that has come and is not yet taken is lost to all.
-        came, decided = threading.Lock(), threading.Lock()
-        came.acquire()
-        own = os.dup(fd)  # the number of one that is closed meanwhile may be another file's
+    def _wait(self, fd: int, timeout_s: float) -> bool:
+        # Wait on the writing thread itself: time between getting the lock and using it is idle
+        # time for every other process.
+        acquired, settled = threading.Lock(), threading.Lock()
+        acquired.acquire()
+        duplicate = os.dup(fd)  # a number that is closed meanwhile may become another file's
 
-        def stand() -> None:
+        def wait_for_flock() -> None:
             with contextlib.suppress(OSError):
-                fcntl.flock(own, fcntl.LOCK_EX)
-                if decided.acquire(blocking=False):
-                    came.release()
+                fcntl.flock(duplicate, fcntl.LOCK_EX)
+                if settled.acquire(blocking=False):
+                    acquired.release()
                 else:
-                    fcntl.flock(own, fcntl.LOCK_UN)  # nobody waits for it any more
-            os.close(own)
+                    fcntl.flock(duplicate, fcntl.LOCK_UN)  # the wait has timed out
+            os.close(duplicate)
 
-        # A thread of its own, since flock knows no timeout: a window that is stopped while it
+        # On a thread of its own, since flock has no timeout: a window that is stopped while it
         # writes must not stop the others for ever.
-        threading.Thread(target=stand, name="turn", daemon=True).start()
-        return came.acquire(timeout=at_most_s) or not decided.acquire(blocking=False)
+        threading.Thread(target=wait_for_flock, name="write-lock", daemon=True).start()
+        return acquired.acquire(timeout=timeout_s) or not settled.acquire(blocking=False)
 
-    def give_back(self) -> None:
-        """Let the next one write."""
+    def release(self) -> None:
+        """Let the next writer in."""
         if self._fd is not None:
             fcntl.flock(self._fd, fcntl.LOCK_UN)
 
     def close(self) -> None:
-        """Leave the line."""
+        """Close the file, and release the lock with it."""
         if self._fd is not None:
             os.close(self._fd)
             self._fd = None
 
 
 class OpenLock:
-    """Says to other processes that this one has the database open."""
+    """Tells other processes that this one has the database open, so that none repairs it.
 
-    def __init__(self, where: str) -> None:
-        self._path = f"{where}-lock"
+    The file also keeps a mark: that the database is ours, which a damaged header no longer says.
+    """
+
+    def __init__(self, database_path: str) -> None:
+        self._path = f"{database_path}-lock"
         self._fd: int | None = None
 
-    def enter(self) -> None:
-        """Wait until nobody repairs the database, and be counted as one who has it open."""
+    def share(self) -> None:
+        """Wait until nobody repairs the database, and count as one who has it open."""
         if self._fd is None:
             self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         if self._fd is not None and fcntl is not None:
             fcntl.flock(self._fd, fcntl.LOCK_SH)
 
-    def alone(self) -> bool:
-        """Tell whether nobody else has the database open, and keep the others out if so."""
-        if self._fd is None or fcntl is None:
+    def try_exclusive(self) -> bool:
+        """Return whether nobody else has the database open; if so, keep the others out."""
+        if self._fd is None or fcntl is None:  # Windows moves no file that others have open
             return True
         try:
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -94,28 +100,28 @@ class OpenLock:
             return False
         return True
 
-    def own(self) -> None:
-        """Remember that this is our database: a header that is damaged no longer says so."""
+    def set_mark(self) -> None:
+        """Record that the database is ours."""
         with contextlib.suppress(OSError):  # on a full disk the next window does it
             if self._fd is not None and os.fstat(self._fd).st_size == 0:
                 os.write(self._fd, _MARK)
 
-    def disown(self) -> None:
-        """Forget that a database of ours was here: what is here now is none."""
+    def clear_mark(self) -> None:
+        """Record that the file that is here now is not ours."""
         with contextlib.suppress(OSError):
-            if self.owns():
+            if self.has_mark():
                 os.truncate(self._path, 0)
 
-    def owns(self) -> bool:
-        """Tell whether the last file that could be told by its header was our database."""
+    def has_mark(self) -> bool:
+        """Return whether the last file whose header was sound was our database."""
         try:
             with open(self._path, "rb") as file:
                 return file.read() == _MARK
         except OSError:
             return False
 
-    def leave(self) -> None:
-        """Be gone."""
+    def close(self) -> None:
+        """Close the file, and release the lock with it."""
         if self._fd is not None:
             os.close(self._fd)
             self._fd = None

@@ -258,7 +258,7 @@ def _check_pages(db: Connection) -> None:
 
 
 def _check_header(db: Connection) -> None:
-    with driver.moment(db):  # another window may migrate meanwhile
+    with driver.read_snapshot(db):  # another window may migrate meanwhile
         (application,) = db.execute("PRAGMA application_id").fetchone()
         by_tables, version = version_by_tables(db), version_of(db)
     if not by_tables or version > len(MIGRATIONS):

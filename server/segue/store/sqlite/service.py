@@ -11,23 +11,22 @@ from typing import Any
 import attrs
 
 from segue.model import json_text
-from segue.model.errors import SegueError
 from segue.model.events import Event
 from segue.model.records import (
-    LAST_SEEN,
     PAGE,
     AppendResult,
-    Batch,
+    Clock,
     EventPage,
     NewSession,
     Session,
     SessionPage,
+    Timestamp,
     now,
 )
 from segue.model.validation import Fault, InvalidInputError
 from segue.store.sqlite import driver, queries, row_values, schema
 from segue.store.sqlite.append import SessionAppender
-from segue.store.sqlite.connection import Database
+from segue.store.sqlite.connection import DatabaseConnection, Transaction
 from segue.store.sqlite.driver import Connection
 from segue.store.sqlite.row_values import Row
 
@@ -85,38 +84,44 @@ ORDER BY updated_at DESC, number DESC LIMIT +:limit
 
 
 class LocalSessionService:
-    """The SessionService in a SQLite file. Made by `open`; `close` it on every way out."""
+    """The SessionService in a SQLite file. Made by `open`; always `close` it.
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    What each method promises stands in the contract; the docstrings say how it is done.
+    """
+
+    def __init__(self, connection: DatabaseConnection, clock: Clock) -> None:
+        self._connection = connection
+        self._clock = clock
 
     @classmethod
-    async def open(cls, path: str | os.PathLike[str]) -> "LocalSessionService":
+    async def open(cls, path: str | os.PathLike[str], clock: Clock = now) -> "LocalSessionService":
         """Open the database at *path*, making or migrating it; `":memory:"` keeps nothing.
 
         What is made is for its owner alone: folder 0700, files 0600. Raises a StorageError that
-        says what and where; a file that is not ours is left as it is.
+        says what and where; a file that is not ours is left as it is. *clock* tells the time.
         """
-        return cls(await Database.open(os.fspath(path)))
+        return cls(await DatabaseConnection.open(os.fspath(path)), clock)
 
     async def close(self) -> None:
-        await self._database.close()
+        """Finish what was begun, checkpoint what is due, and end the thread."""
+        await self._connection.close()
 
     async def create_session(
         self, new: NewSession, events: Sequence[Event], *, invocation_id: str
     ) -> AppendResult:
+        """Insert the session and its first events in one transaction."""
         if not events:
             raise ValueError("a session is stored with its first event")
 
-        def create(db: Connection) -> AppendResult:
-            if queries.find_session(db, new.id) is None:
-                _insert_session(db, new)
-            chain = SessionAppender(db, new.id, invocation_id, now())
-            appended = chain.append(events, None)
-            chain.store_progress()
-            return appended
+        def create(transaction: Transaction) -> AppendResult:
+            if queries.find_session(transaction.db, new.id) is None:
+                _insert_session(transaction.db, new, self._clock())
+            appender = self._appender(transaction, new.id, invocation_id)
+            result = appender.append(events, parent_id=None, invocation_id=invocation_id)
+            transaction.deferred[new.id] = appender
+            return result
 
-        return await self._database.write(create)
+        return await self._connection.write(create, size=len(events), defers=True)
 
     async def append_events(
         self,
@@ -125,53 +130,41 @@ class LocalSessionService:
         *,
         parent_id: str | None,
         invocation_id: str,
+        accept_own_head: bool = False,
         boundary: Event | None = None,
     ) -> AppendResult:
-        (outcome,) = await self.append_batches(
-            session_id,
-            [Batch(events=events, parent_id=parent_id)],
-            last_seen=None,
-            invocation_id=invocation_id,
-            boundary=boundary,
-        )
-        if isinstance(outcome, SegueError):
-            raise outcome
-        return outcome
+        """Insert the new events and update the session, in a transaction that others may share."""
 
-    async def append_batches(
-        self,
-        session_id: str,
-        batches: Sequence[Batch],
-        *,
-        last_seen: str | None,
-        invocation_id: str,
-        boundary: Event | None = None,
-    ) -> Sequence[AppendResult | SegueError]:
-        def append(db: Connection) -> list[AppendResult | SegueError]:
-            chain = SessionAppender(db, session_id, invocation_id, now())
-            outcomes: list[AppendResult | SegueError] = []
-            seen = last_seen
-            for batch in batches:
-                parent_id = seen if batch.parent_id is LAST_SEEN else batch.parent_id
-                try:
-                    appended = chain.append(batch.events, parent_id, boundary)
-                except SegueError as error:  # raised before anything of the batch is written
-                    outcomes.append(error)
-                    continue
-                outcomes.append(appended)
-                if appended.caller_knows_head:
-                    seen = appended.head
-            chain.store_progress()
-            return outcomes
+        def append(transaction: Transaction) -> AppendResult:
+            appender = self._appender(transaction, session_id, invocation_id)
+            result = appender.append(
+                events,
+                parent_id=parent_id,
+                invocation_id=invocation_id,
+                accept_own_head=accept_own_head,
+                boundary=boundary,
+            )
+            transaction.deferred[session_id] = appender
+            return result
 
-        return await self._database.write(append)
+        return await self._connection.write(append, size=len(events), defers=True)
+
+    def _appender(
+        self, transaction: Transaction, session_id: str, invocation_id: str
+    ) -> SessionAppender:
+        """Return the transaction's appender of a session; a new one is kept once it appended."""
+        appender: SessionAppender | None = transaction.deferred.get(session_id)
+        if appender is not None:
+            return appender
+        return SessionAppender(transaction.db, session_id, invocation_id, self._clock())
 
     async def find_resumable(
         self, directory: str, git_root: str | None, max_age: timedelta
     ) -> Sequence[Session]:
-        since = now() - max_age // timedelta(milliseconds=1)
+        """Probe the two partial indexes, of the git root and of the directory."""
+        since = self._clock() - max_age // timedelta(milliseconds=1)
         values = (git_root, directory, since, FITTING)
-        found = await self._database.read(lambda db: db.execute(_RESUMABLE, values).fetchall())
+        found = await self._connection.read(lambda db: db.execute(_RESUMABLE, values).fetchall())
         newest = sorted(map(row_values.validated, found), key=itemgetter("updated_at", "number"))
         return [queries.session(row) for row in newest[: -FITTING - 1 : -1]]
 
@@ -183,26 +176,31 @@ class LocalSessionService:
         before: int | None = None,
         limit: int = PAGE,
     ) -> EventPage:
+        """Read a page by the key of the events, in one snapshot."""
+
         def load(db: Connection) -> EventPage:
-            with driver.moment(db):
+            with driver.read_snapshot(db):
                 session = queries.get_session(db, session_id)
                 return queries.page(db, session, after=after, before=before, limit=limit)
 
-        return await self._database.read(load)
+        return await self._connection.read(load)
 
     async def get_session(self, session_id: str) -> Session:
-        return await self._database.read(
+        """Read the session's row."""
+        return await self._connection.read(
             lambda db: queries.session(queries.get_session(db, session_id))
         )
 
     async def open_session(self, session_id: str, tail: int = PAGE) -> tuple[Session, EventPage]:
+        """Read the session's row and a page of events, in one snapshot."""
+
         def read(db: Connection) -> tuple[Session, EventPage]:
-            with driver.moment(db):
+            with driver.read_snapshot(db):
                 session = queries.get_session(db, session_id)
                 page = queries.page(db, session, after=None, before=None, limit=tail)
                 return queries.session(session), page
 
-        return await self._database.read(read)
+        return await self._connection.read(read)
 
     async def list_sessions(
         self,
@@ -213,6 +211,7 @@ class LocalSessionService:
         cursor: str | None = None,
         limit: int = PAGE,
     ) -> SessionPage:
+        """Read a page along the index of the time, or of the directory."""
         updated_at, number = _NEWEST if cursor is None else _read_cursor(cursor)
         values = {
             "directory": directory,
@@ -224,31 +223,36 @@ class LocalSessionService:
         }
         everywhere = _LIST_ALL if archived else _LIST_LIVE
         sql = everywhere if directory is None else _LIST_HERE
-        found = await self._database.read(lambda db: db.execute(sql, values).fetchall())
+        found = await self._connection.read(lambda db: db.execute(sql, values).fetchall())
         return SessionPage(
             sessions=[queries.session(row_values.validated(row)) for row in found[:limit]],
             next_cursor=_write_cursor(found[limit - 1]) if len(found) > limit else None,
         )
 
     async def update_server_session_id(self, session_id: str, server_session_id: str) -> None:
+        """Update the session's row."""
         sql = "UPDATE sessions SET server_session_id = ? WHERE number = ?"
         await self._update(session_id, sql, server_session_id)
 
     async def archive(self, session_id: str) -> None:
+        """Set the time of archiving, unless it is set."""
         sql = "UPDATE sessions SET archived_at = coalesce(archived_at, ?) WHERE number = ?"
-        await self._update(session_id, sql, now())
+        await self._update(session_id, sql, self._clock())
 
     async def unarchive(self, session_id: str) -> None:
+        """Clear the time of archiving."""
         await self._update(session_id, "UPDATE sessions SET archived_at = ? WHERE number = ?", None)
 
     async def delete(self, session_id: str) -> None:
-        await self._database.write(lambda db: _delete(db, session_id))
+        """Delete the session and all its rows, and checkpoint, so that no file holds its text."""
+        await self._connection.write(lambda transaction: _delete(transaction.db, session_id))
         # Until then the deleted text can still be read in the pages that the log replaces.
-        await self._database.checkpoint_truncate()
+        await self._connection.checkpoint_truncate()
 
     async def get_metadata(self, session_id: str, key: str) -> Any:
+        """Read one row of metadata."""
         sql = "SELECT value FROM metadata WHERE session = ? AND key = ?"
-        row = await self._database.read(
+        row = await self._connection.read(
             lambda db: db.execute(
                 sql, (queries.get_session(db, session_id)["number"], key)
             ).fetchone()
@@ -256,17 +260,21 @@ class LocalSessionService:
         return None if row is None else json_text.decode(row_values.coerced(row)["value"])[0]
 
     async def set_metadata(self, session_id: str, key: str, value: Any) -> None:
-        text = None if value is None else json_text.encode("$.value", value)
-        await self._database.write(
-            lambda db: _set_metadata(db, queries.get_session(db, session_id)["number"], {key: text})
-        )
+        """Replace one row of metadata."""
+        encoded = None if value is None else json_text.encode("$.value", value)
+
+        def set_value(transaction: Transaction) -> None:
+            number = queries.get_session(transaction.db, session_id)["number"]
+            _set_metadata(transaction.db, number, {key: encoded})
+
+        await self._connection.write(set_value)
 
     async def _update(self, session_id: str, sql: str, value: Any) -> None:
-        await self._database.write(
-            lambda db: db.execute(
-                sql, (value, queries.get_session(db, session_id)["number"])
-            ).close()
-        )
+        def update(transaction: Transaction) -> None:
+            number = queries.get_session(transaction.db, session_id)["number"]
+            transaction.db.execute(sql, (value, number))
+
+        await self._connection.write(update)
 
 
 def _delete(db: Connection, session_id: str) -> None:
@@ -288,10 +296,9 @@ RETURNING number
 """  # noqa: S608  the names are those of an attrs class
 
 
-def _insert_session(db: Connection, new: NewSession) -> None:
-    created_at = now()
+def _insert_session(db: Connection, new: NewSession, time: Timestamp) -> None:
     given = [getattr(new, name) for name in _GIVEN]
-    (number,) = db.execute(_INSERT_SESSION, (*given, created_at, created_at)).fetchone()
+    (number,) = db.execute(_INSERT_SESSION, (*given, time, time)).fetchone()
     metadata = {key: json_text.encode("$.value", value) for key, value in new.metadata.items()}
     _set_metadata(db, number, metadata)
 

@@ -1,4 +1,4 @@
-// Against the real server, over the real protocol: killed, restarted, overtaken by another window.
+// Tests the outbox against a real server: killed, restarted, and with another window that appends too.
 
 import assert from "node:assert/strict";
 import { mkdtempSync, rmSync } from "node:fs";
@@ -6,138 +6,138 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, test } from "node:test";
 import { Outbox } from "../../../../editors/vscode/src/outbox.ts";
-import { isKind } from "../../../../editors/vscode/src/protocol.ts";
-import { Connection } from "./connection.ts";
+import { isKind } from "../../../../editors/vscode/src/requests.ts";
+import { TestServer } from "./testServer.ts";
 
 let folder: string;
-let connection: Connection;
+let server: TestServer;
 let outbox: Outbox;
-const replaced: [string, string][] = [];
+const replacements: [string, string][] = [];
 
 beforeEach(async () => {
   folder = mkdtempSync(join(tmpdir(), "segue-"));
-  connection = await Connection.start(folder);
+  server = await TestServer.start(folder);
   outbox = new Outbox({
-    request: (method, params) => connection.request(method, params),
-    whenBack: (run) => connection.whenBack(run),
+    request: (method, params) => server.request(method, params),
+    waitForRestart: (generation) => server.waitForRestart(generation),
     onAppended: () => {},
-    onReplaced: (before, { session }) => replaced.push([before, session.sessionId]),
+    onReplaced: (oldId, { session }) => replacements.push([oldId, session.sessionId]),
   });
 });
 
 afterEach(async () => {
-  await connection.end();
+  await server.end();
   rmSync(folder, { recursive: true });
-  replaced.length = 0;
+  replacements.length = 0;
 });
 
-const said = (content: string) => ({ type: "user_message", data: { content } });
+const userMessage = (content: string) => ({ type: "user_message", data: { content } });
 
-async function begin(): Promise<string> {
-  const { session } = await connection.request("session/open", { workspace: folder, mode: "new" });
-  outbox.opened(session);
+async function openNew(): Promise<string> {
+  const { session } = await server.request("session/open", { workspace: folder, mode: "new" });
+  outbox.registerOpened(session);
   return session.sessionId;
 }
 
-/** What was said, in its order; the notes of where a new invocation begins are left out. */
-async function stored(sessionId: string): Promise<unknown[]> {
-  const { events } = await connection.request("session/events", { sessionId, limit: 1_000 });
-  assert.deepEqual(events.map(({ seq }) => seq), events.map((_, place) => place + 1));
+/** The user messages of a session in stored order, without boundaries. Asserts that `seq` has no gaps. */
+async function loadMessages(sessionId: string): Promise<unknown[]> {
+  const { events } = await server.request("session/events", { sessionId, limit: 1_000 });
+  assert.deepEqual(events.map(({ seq }) => seq), events.map((_, index) => index + 1));
   const messages = events.filter(({ type }) => type === "user_message");
   return messages.map(({ data }) => (data as { content: unknown }).content);
 }
 
-test("what is appended at once is stored in the order of the calls", async () => {
-  const id = await begin();
-  const words = Array.from({ length: 50 }, (_, place) => `word ${place}`);
-  await Promise.all(words.map((word) => outbox.append(id, [said(word)])));
-  assert.deepEqual(await stored(id), words);
+test("concurrent appends are stored in the order of the calls", async () => {
+  const id = await openNew();
+  const contents = Array.from({ length: 50 }, (_, index) => `message ${index}`);
+  await Promise.all(contents.map((content) => outbox.append(id, [userMessage(content)])));
+  assert.deepEqual(await loadMessages(id), contents);
 });
 
-test("what was not acknowledged when the server died is sent again, once", async () => {
-  const id = await begin();
-  await outbox.append(id, [said("first")]);
-  const words = Array.from({ length: 50 }, (_, place) => `word ${place}`);
-  const all = Promise.all(words.map((word) => outbox.append(id, [said(word)])));
-  await connection.killAndRestart();
-  outbox.serverChanged();
+test("appends that were not acknowledged when the server was killed are resent and stored once", async () => {
+  const id = await openNew();
+  await outbox.append(id, [userMessage("first")]);
+  const contents = Array.from({ length: 50 }, (_, index) => `message ${index}`);
+  const all = Promise.all(contents.map((content) => outbox.append(id, [userMessage(content)])));
+  await server.killAndRestart();
+  outbox.handleServerRestart();
   await all;
-  assert.deepEqual(await stored(id), ["first", ...words]);
+  assert.deepEqual(await loadMessages(id), ["first", ...contents]);
 });
 
-test("what was stored, and only its answer lost, is not stored again", async () => {
-  const id = await begin();
-  connection.loseNextAnswer = true;
-  const appended = await outbox.append(id, [said("once")]);
+test("an append whose response was lost is not stored twice", async () => {
+  const id = await openNew();
+  server.loseNextResponse = true;
+  const appended = await outbox.append(id, [userMessage("once")]);
   assert.equal(appended.duplicates, 1);
-  assert.deepEqual(await stored(id), ["once"]);
+  assert.deepEqual(await loadMessages(id), ["once"]);
 });
 
-test("a session that nothing was stored of begins anew when the server died", async () => {
-  const id = await begin();
-  await connection.killAndRestart();
-  outbox.serverChanged();
-  const { sessionId } = await outbox.append(id, [said("first")]);
-  assert.deepEqual(replaced, [[id, sessionId]]);
-  await outbox.append(id, [said("second")]);
-  assert.deepEqual(await stored(sessionId), ["first", "second"]);
+test("a session without stored events is replaced by a new one when the server was killed", async () => {
+  const id = await openNew();
+  await server.killAndRestart();
+  outbox.handleServerRestart();
+  const { sessionId } = await outbox.append(id, [userMessage("first")]);
+  assert.deepEqual(replacements, [[id, sessionId]]);
+  await outbox.append(id, [userMessage("second")]);
+  assert.deepEqual(await loadMessages(sessionId), ["first", "second"]);
 });
 
-test("what waits for an answer can be waited for", async () => {
-  const id = await begin();
-  const words = Array.from({ length: 20 }, (_, place) => `word ${place}`);
-  for (const word of words) {
-    void outbox.append(id, [said(word)]);
+test("drain resolves when all appends are stored", async () => {
+  const id = await openNew();
+  const contents = Array.from({ length: 20 }, (_, index) => `message ${index}`);
+  for (const content of contents) {
+    void outbox.append(id, [userMessage(content)]);
   }
-  await outbox.settled();
-  assert.deepEqual(await stored(id), words);
+  await outbox.drain();
+  assert.deepEqual(await loadMessages(id), contents);
 });
 
-test("a session that was deleted elsewhere does not come back", async () => {
-  const id = await begin();
-  await outbox.append(id, [said("first")]);
-  await connection.request("session/delete", { sessionId: id });
-  await connection.killAndRestart();
-  outbox.serverChanged();
-  await assert.rejects(outbox.append(id, [said("second")]), (error) => isKind(error, "SessionNotFound"));
+test("a session that was deleted elsewhere is not recreated", async () => {
+  const id = await openNew();
+  await outbox.append(id, [userMessage("first")]);
+  await server.request("session/delete", { sessionId: id });
+  await server.killAndRestart();
+  outbox.handleServerRestart();
+  await assert.rejects(outbox.append(id, [userMessage("second")]), (error) => isKind(error, "SessionNotFound"));
 });
 
-test("what another window wrote in between is no place to append behind unseen", async () => {
-  const id = await begin();
-  await outbox.append(id, [said("first")]);
-  const other = await Connection.start(folder);
+test("an append after unseen events of another window is refused with HeadMoved", async () => {
+  const id = await openNew();
+  await outbox.append(id, [userMessage("first")]);
+  const other = await TestServer.start(folder);
   await other.request("session/open", { sessionId: id });
-  await other.request("session/append", { sessionId: id, events: [said("from elsewhere")] });
+  await other.request("session/append", { sessionId: id, events: [userMessage("from elsewhere")] });
   await other.end();
-  await assert.rejects(outbox.append(id, [said("second")]), (error) => isKind(error, "HeadMoved"));
-  outbox.opened((await connection.request("session/open", { sessionId: id })).session);
-  await outbox.append(id, [said("second")]);
-  assert.deepEqual(await stored(id), ["first", "from elsewhere", "second"]);
+  await assert.rejects(outbox.append(id, [userMessage("second")]), (error) => isKind(error, "HeadMoved"));
+  outbox.registerOpened((await server.request("session/open", { sessionId: id })).session);
+  await outbox.append(id, [userMessage("second")]);
+  assert.deepEqual(await loadMessages(id), ["first", "from elsewhere", "second"]);
 });
 
-test("the same across a restart: reopening does not take over a head that was never seen", async () => {
-  const id = await begin();
-  await outbox.append(id, [said("first")]);
-  await connection.killAndRestart();
-  outbox.serverChanged();
-  await connection.request("session/open", { sessionId: id });
-  await connection.request("session/append", { sessionId: id, events: [said("from elsewhere")] });
-  await assert.rejects(outbox.append(id, [said("second")]), (error) => isKind(error, "HeadMoved"));
+test("reopening after a restart does not adopt a head that this window has not seen", async () => {
+  const id = await openNew();
+  await outbox.append(id, [userMessage("first")]);
+  await server.killAndRestart();
+  outbox.handleServerRestart();
+  await server.request("session/open", { sessionId: id });
+  await server.request("session/append", { sessionId: id, events: [userMessage("from elsewhere")] });
+  await assert.rejects(outbox.append(id, [userMessage("second")]), (error) => isKind(error, "HeadMoved"));
 });
 
-test("a refused event does not hold up those behind it", async () => {
-  const id = await begin();
+test("a refused event does not block later appends", async () => {
+  const id = await openNew();
   const refused = outbox.append(id, [{ type: "user_message", data: {} }]);
-  const behind = outbox.append(id, [said("behind")]);
+  const later = outbox.append(id, [userMessage("later")]);
   await assert.rejects(refused, /content/);
-  await behind;
-  assert.deepEqual(await stored(id), ["behind"]);
+  await later;
+  assert.deepEqual(await loadMessages(id), ["later"]);
 });
 
-test("a session that this window has not opened is opened by its id", async () => {
-  const id = await begin();
-  await outbox.append(id, [said("first")]);
-  await connection.request("session/close", { sessionId: id });
-  await outbox.append(id, [said("second")]);
-  assert.deepEqual(await stored(id), ["first", "second"]);
+test("appending to a session that is not open in the server opens it", async () => {
+  const id = await openNew();
+  await outbox.append(id, [userMessage("first")]);
+  await server.request("session/close", { sessionId: id });
+  await outbox.append(id, [userMessage("second")]);
+  assert.deepEqual(await loadMessages(id), ["first", "second"]);
 });

@@ -100,7 +100,7 @@ DAMAGE: dict[str, tuple[Callable[[bytearray], None], int]] = {
 
 
 def quarantined(database: Path) -> list[Path]:
-    suffixes = ("-wal", "-shm", "-lock", "-turn")
+    suffixes = ("-wal", "-shm", "-lock", "-write.lock")
     found = database.parent.glob("*.corrupt-*")
     return [path for path in found if not path.name.endswith(suffixes)]
 

@@ -1,74 +1,76 @@
---- Records the chats of codecompanion.nvim, and brings them back as chats.
+--- The integration of codecompanion.nvim: records its chats, and restores sessions as chats.
 
 local config = require("segue.config")
-local guard = require("segue.integrations.codecompanion.guard")
-local offer = require("segue.integrations.codecompanion.offer")
-local recording = require("segue.integrations.codecompanion.recording")
-local restoring = require("segue.integrations.codecompanion.restoring")
+local error_handler = require("segue.integrations.codecompanion.error_handler")
+local recorder = require("segue.integrations.codecompanion.recorder")
+local restorer = require("segue.integrations.codecompanion.restorer")
+local resume_offer = require("segue.integrations.codecompanion.resume_offer")
 
 local M = {}
 
----@return boolean on, boolean offers
+---@return boolean records, boolean offers
 local function settings()
-  local given = config.get().integrations.codecompanion
-  local offers = not (type(given) == "table" and given.offer == false)
-  return given ~= false, given ~= false and offers
+  local setting = config.get().integrations.codecompanion
+  local offers = not (type(setting) == "table" and setting.offer == false)
+  return setting ~= false, setting ~= false and offers
 end
 
+-- Only a visible chat that the user has just opened, without a prompt of its own.
 ---@param chat table
 ---@return boolean
-local function invites_offer(chat)
+local function accepts_offer(chat)
   return not (chat.hidden or chat.from_prompt_library or chat.opts.auto_submit)
     and #(chat.opts.messages or {}) == 0
 end
 
---- Record the chats that were begun before this was loaded.
-M.attach_existing = guard.guarded(function()
+--- Record the chats that are already open.
+M.attach_existing = error_handler.protect(function()
   if not settings() then
     return
   end
   for _, entry in ipairs(require("codecompanion").buf_get_chat()) do
-    if not recording.of_buffer(entry.chat.bufnr) then
-      recording.sync(recording.begin(entry.chat))
+    if not recorder.of_buffer(entry.chat.bufnr) then
+      recorder.sync(recorder.start(entry.chat))
     end
   end
 end)
 
---- Record a new chat.
+--- Record a new chat, and offer in it to resume an earlier session.
 ---@type fun(bufnr: integer)
-M.attach = guard.guarded(function(bufnr)
-  local on, offers = settings()
-  if not on or recording.of_buffer(bufnr) then
+M.attach = error_handler.protect(function(bufnr)
+  local records, offers = settings()
+  if not records or recorder.of_buffer(bufnr) then
     return
   end
   local chat = require("codecompanion").buf_get_chat(bufnr)
-  local recorder = recording.begin(chat, restoring.pending)
+  local recording = recorder.start(chat, restorer.pending)
   M.attach_existing()
-  if offers and invites_offer(chat) then
-    offer.consider(bufnr, recorder.workspace, function(id)
-      return recording.of_session(id) ~= nil
+  if offers and accepts_offer(chat) then
+    resume_offer.show_if_resumable(bufnr, recording.workspace, function(id)
+      return recorder.of_session(id) ~= nil
     end)
   end
 end)
 
---- Whether CodeCompanion is here.
+--- Whether codecompanion.nvim is installed.
 ---@return boolean
 function M.available()
   return (pcall(require, "codecompanion"))
 end
 
---- Open a chat with the messages of a session, and go on with that session.
+--- Open a chat with the messages of a session, and record the chat into that session. Errors are
+--- shown to the user.
 ---@type fun(session: segue.Session|string)
-M.restore = guard.guarded(function(session)
+M.restore = error_handler.protect(function(session)
   if type(session) == "table" then
-    return restoring.restore(session)
+    return restorer.restore(session)
   end
   local opts = { session_id = session, tail = 0 }
-  require("segue").open(opts, guard.guarded(function(err, opened)
+  require("segue").open(opts, error_handler.protect(function(err, opened)
     if err then
       return config.notify(err.message, vim.log.levels.ERROR)
     end
-    restoring.restore(opened)
+    restorer.restore(opened)
   end))
 end)
 

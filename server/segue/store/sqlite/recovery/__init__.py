@@ -14,6 +14,7 @@ import attrs
 
 from segue.model.errors import StorageCorrupt
 from segue.store.sqlite import driver
+from segue.store.sqlite.check import find_damage
 from segue.store.sqlite.locks import OpenLock
 from segue.store.sqlite.recovery import policy
 from segue.store.sqlite.recovery.policy import may_be_damage as may_be_damage
@@ -31,16 +32,16 @@ class RecoveryResult:
     quarantined_as: str | None = None
 
 
-def recover(where: str, presence: OpenLock, damage: Exception) -> RecoveryResult:
+def recover(where: str, open_lock: OpenLock, damage: Exception) -> RecoveryResult:
     """Quarantine the damaged database at *where* and put what can be read of it in its place.
 
-    *damage* is the error that met the damage, *presence* this process's lock on the database.
+    *damage* is the error that met the damage, *open_lock* this process's lock on the database.
     Raises a StorageError and leaves the file as it is if it is not damaged, not Segue's or open in
     another process, or if there is no space for what can be read.
     """
-    if not (policy.is_ours(where, presence) and policy.is_damage(where, damage)):
+    if not (policy.is_ours(where, open_lock) and policy.is_damage(where, damage)):
         raise driver.translate(damage, where)
-    if not presence.alone():
+    if not open_lock.try_exclusive():
         raise StorageCorrupt(
             f"{where} is damaged, and other editor windows have it open. Close them all, then "
             "open one again: what can be read will be saved."
@@ -55,7 +56,7 @@ def recover(where: str, presence: OpenLock, damage: Exception) -> RecoveryResult
         raise driver.translate(error, where) from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-        presence.enter()
+        open_lock.share()
     return RecoveryResult(
         True,
         f"{where} was damaged. It was quarantined as {quarantined_as}; {salvaged.events} events of "
@@ -70,15 +71,15 @@ def repair(where: str) -> RecoveryResult:
 
     Raises a StorageError if it is damaged and cannot be recovered.
     """
-    presence = OpenLock(where)
+    open_lock = OpenLock(where)
     try:
-        presence.enter()
-        damage = policy.find_damage(where)
+        open_lock.share()
+        damage = find_damage(where)
         if damage is None:
             return RecoveryResult(False, f"{where} is whole. Nothing was changed.")
-        return recover(where, presence, damage)
+        return recover(where, open_lock, damage)
     finally:
-        presence.leave()
+        open_lock.close()
 
 
 def _create_folder(folder: str) -> None:

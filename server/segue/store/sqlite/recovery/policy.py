@@ -32,40 +32,20 @@ def is_damage(where: str, error: Exception) -> bool:
         return True
     if driver.is_io_error(error):
         return is_cut_within_page(where) and _is_readable(where)
-    if _is_header_impossible(where):
+    if is_header_impossible(where):
         return True
     return driver.is_schema_mismatch(error) and is_schema_damaged(where)
 
 
-def find_damage(where: str) -> Exception | None:
-    """Return SQLite's error for the first damage in any page of the database, or None.
-
-    Raises a StorageError if the database cannot be checked.
-    """
-    if _is_header_impossible(where):
-        return driver.corruption("its header has values that SQLite never writes")
-    if is_cut_within_page(where):
-        return driver.corruption("it ends within a page")  # SQLite reads zeros there, mostly
-    try:
-        with contextlib.closing(driver.connect_to_read(where)) as db:
-            schema.check_owner(db, where)
-            (verdict,) = db.execute("PRAGMA integrity_check(1)").fetchone()
-    except driver.Error as error:
-        if driver.is_corruption(error):
-            return error
-        raise driver.translate(error, where) from error
-    return None if verdict == "ok" else driver.corruption(verdict)
-
-
-def is_ours(where: str, presence: OpenLock) -> bool:
+def is_ours(where: str, open_lock: OpenLock) -> bool:
     """Return whether the file is, or was before it was damaged, a database of Segue."""
     header = read_header(where)
     if header is None:
         return False
     if header.startswith(_MAGIC) and len(header) == 100:
-        return says_ours(header) or (presence.owns() and _has_our_tables(where))
+        return says_ours(header) or (open_lock.has_mark() and _has_our_tables(where))
     # The header is damaged, or the file never was a database: only the lock's mark can tell.
-    return presence.owns()
+    return open_lock.has_mark()
 
 
 def says_ours(header: bytes) -> bool:
@@ -75,7 +55,7 @@ def says_ours(header: bytes) -> bool:
 
 def is_schema_damaged(where: str) -> bool:
     """Return whether the header, or a definition, is not what SQLite and the migrations made."""
-    if _is_header_impossible(where):
+    if is_header_impossible(where):
         return True
     try:
         with contextlib.closing(driver.connect_to_read(where)) as db:
@@ -102,6 +82,14 @@ def read_header(where: str) -> bytes | None:
         return None
 
 
+def is_header_impossible(where: str) -> bool:
+    """Return whether the header has a value that SQLite never writes and does not report."""
+    header = read_header(where) or b""
+    if not header.startswith(_MAGIC):
+        return False
+    return header[18:19] > b"\2" or header[44:48] > b"\0\0\0\4"
+
+
 def _is_readable(where: str) -> bool:
     """Return whether the disk can read every byte: then not the disk is at fault."""
     try:
@@ -119,11 +107,3 @@ def _has_our_tables(where: str) -> bool:
             return schema.version_by_tables(db) > 0
     except driver.Error:
         return False
-
-
-def _is_header_impossible(where: str) -> bool:
-    """Return whether the header has a value that SQLite never writes and does not report."""
-    header = read_header(where) or b""
-    if not header.startswith(_MAGIC):
-        return False
-    return header[18:19] > b"\2" or header[44:48] > b"\0\0\0\4"

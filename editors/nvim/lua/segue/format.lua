@@ -1,0 +1,53 @@
+--- Times, counts and titles as they are shown to people.
+
+local M = {}
+
+--- Convert the server's `2026-08-01T12:00:00.000Z` to seconds since 1970.
+---@param iso string
+---@return integer
+function M.epoch_seconds(iso)
+  local year, month, day, hour, minute, second =
+    iso:match("^(%d+)-(%d+)-(%d+)T(%d+):(%d+):(%d+)")
+  local y = tonumber(year) - (tonumber(month) <= 2 and 1 or 0)
+  local era = math.floor(y / 400)
+  local shifted_month = (tonumber(month) + 9) % 12
+  local day_of_year = math.floor((153 * shifted_month + 2) / 5) + tonumber(day) - 1
+  local year_of_era = y - era * 400
+  local day_of_era = year_of_era * 365
+    + math.floor(year_of_era / 4)
+    - math.floor(year_of_era / 100)
+    + day_of_year
+  local days = era * 146097 + day_of_era - 719468
+  return days * 86400 + tonumber(hour) * 3600 + tonumber(minute) * 60 + tonumber(second)
+end
+
+--- The time that has passed since *iso*, in its largest unit: `2 hours ago`, `just now`.
+---@param iso string
+---@return string
+function M.age(iso)
+  local seconds = math.max(0, os.time() - M.epoch_seconds(iso))
+  for _, unit in ipairs({ { 86400, "day" }, { 3600, "hour" }, { 60, "minute" } }) do
+    local count = math.floor(seconds / unit[1])
+    if count > 0 then
+      return M.count(count, unit[2]) .. " ago"
+    end
+  end
+  return "just now"
+end
+
+--- A count with its noun: `1 event`, `2 events`.
+---@param count integer
+---@param noun string in the singular
+---@return string
+function M.count(count, noun)
+  return ("%d %s%s"):format(count, noun, count == 1 and "" or "s")
+end
+
+--- The title of a session, or a placeholder if it has none yet.
+---@param session { title?: string }
+---@return string
+function M.title(session)
+  return session.title or "(no message yet)"
+end
+
+return M

@@ -1,0 +1,105 @@
+--- Opens a chat with the messages of a stored session.
+
+local config = require("segue.config")
+local converter = require("segue.integrations.codecompanion.converter")
+local error_handler = require("segue.integrations.codecompanion.error_handler")
+local recorder = require("segue.integrations.codecompanion.recorder")
+local resume_offer = require("segue.integrations.codecompanion.resume_offer")
+local segue = require("segue")
+
+local M = {}
+
+local MAX_RESTORED_BYTES = 400000
+
+---@type segue.Session? The session of the chat that is being created; nil at all other times
+M.pending = nil
+
+-- Load the newest events, up to MAX_RESTORED_BYTES, which a model's context can hold.
+---@param id string
+---@param callback fun(err?: segue.Error, events?: segue.Event[], complete?: boolean)
+local function load_newest_events(id, callback)
+  local newest_first, bytes = {}, 0
+  local function finish(complete)
+    local events = {}
+    for index = #newest_first, 1, -1 do
+      table.insert(events, newest_first[index])
+    end
+    callback(nil, events, complete)
+  end
+  local function load_before(seq)
+    segue.events({ session_id = id, before = seq }, function(err, page)
+      if err then
+        return callback(err)
+      end
+      for index = #page.events, 1, -1 do
+        bytes = bytes + converter.event_size(page.events[index])
+        if bytes > MAX_RESTORED_BYTES and #newest_first > 0 then
+          return finish(false)
+        end
+        table.insert(newest_first, page.events[index])
+      end
+      if page.has_more and #page.events > 0 then
+        load_before(page.events[1].seq)
+      else
+        finish(true)
+      end
+    end)
+  end
+  load_before(nil)
+end
+
+---@param session segue.Session
+---@param events segue.Event[]
+local function open_chat(session, events)
+  local boundary = session.boundary and session.boundary.data.content
+  local restored = converter.to_messages(events, boundary)
+  local empty_chats = resume_offer.visible_buffers()
+  M.pending = session
+  local ok, chat = pcall(require("codecompanion").chat, {
+    messages = restored.messages,
+    auto_submit = false,
+  })
+  M.pending = nil
+  if not ok or not chat then
+    error(chat or "CodeCompanion opened no chat", 0)
+  end
+  chat.cycle = restored.cycle
+  if session.title then
+    chat:set_title(session.title)
+  end
+  if chat.adapter.type == "acp" then
+    table.insert(chat.messages, converter.agent_transcript(chat.messages))
+  end
+  for _, bufnr in ipairs(empty_chats) do
+    local recording = recorder.of_buffer(bufnr)
+    if recording then
+      recording.chat:close()
+    end
+  end
+end
+
+--- Open a chat with the messages of a session, or show the chat that already continues it. The
+--- empty chats that offered to resume are closed. Errors are shown to the user.
+---@param session segue.Session
+function M.restore(session)
+  local recording = recorder.of_session(session.id)
+  if recording then
+    return require("codecompanion").restore(recording.chat.bufnr)
+  end
+  load_newest_events(session.id, error_handler.protect(function(err, events, complete)
+    if err then
+      return config.notify(err.message, vim.log.levels.ERROR)
+    end
+    local ok, chat_err = pcall(open_chat, session, events)
+    if not ok then
+      config.notify("the chat could not be restored: " .. tostring(chat_err), vim.log.levels.ERROR)
+    elseif not complete then
+      config.notify(
+        "only the newest part of the conversation was restored; to see all of it: :Segue show "
+          .. session.id
+      )
+    end
+  end))
+end
+
+return M

@@ -1,0 +1,48 @@
+--- Made from the server's method table by `python tests/generate.py`. Do not edit.
+
+local M = {}
+
+M.VERSION = 1
+
+---@alias segue.Method
+---| "session/open"
+---| "session/append"
+---| "session/events"
+---| "session/list"
+---| "session/findResumable"
+---| "session/reset"
+---| "session/archive"
+---| "session/unarchive"
+---| "session/delete"
+---| "session/close"
+---| "session/setServerSessionId"
+---| "session/getMetadata"
+---| "session/setMetadata"
+
+--- May be sent again, unchanged, after the response was lost with the server.
+---@type table<segue.Method, true>
+M.RETRIABLE = {
+  ["session/open"] = true,
+  ["session/events"] = true,
+  ["session/list"] = true,
+  ["session/findResumable"] = true,
+  ["session/archive"] = true,
+  ["session/unarchive"] = true,
+  ["session/delete"] = true,
+  ["session/close"] = true,
+  ["session/getMetadata"] = true,
+}
+
+--- The known event types, and whether they are sent to a model. Others are kept as JSON.
+---@type table<string, boolean>
+M.EVENT_TYPES = {
+  user_message = true,
+  text = true,
+  tool_call = true,
+  tool_result = true,
+  skill_invocation = true,
+  system_context = false,
+  out_of_band_output = false,
+}
+
+return M

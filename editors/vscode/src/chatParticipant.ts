@@ -1,0 +1,200 @@
+// The chat participant `@segue`: asks the selected language model, with the resumed conversation as context, and
+// records question and answer.
+
+import * as vscode from "vscode";
+import { type Conversations, getActiveFolder } from "./conversations";
+import { escapeMarkdown, formatAge, formatCount, formatTitle } from "./format";
+import { buildAnswerEvent, buildMessages, type ModelMessage } from "./modelMessages";
+import type { Boundary, Event, NewEvent } from "./protocol";
+import { isKind } from "./requests";
+
+/** A conservative estimate: a token is about four characters of English, and fewer of code. */
+const CHARACTERS_PER_TOKEN = 3;
+const HISTORY_LENGTH = 10;
+const PAGE_SIZE = 1_000;
+
+/** Registers the participant and answers its requests. */
+export class ChatParticipant implements vscode.Disposable {
+  private readonly participant: vscode.ChatParticipant;
+
+  constructor(
+    extension: vscode.Uri,
+    private readonly conversations: Conversations,
+    private readonly log: vscode.LogOutputChannel,
+  ) {
+    this.participant = vscode.chat.createChatParticipant("segue.chat", (request, _, stream, token) =>
+      this.respond(request, stream, token),
+    );
+    this.participant.iconPath = vscode.Uri.joinPath(extension, "media", "segue.png");
+  }
+
+  /** Unregister the participant. */
+  dispose(): void {
+    this.participant.dispose();
+  }
+
+  private async respond(
+    request: vscode.ChatRequest,
+    stream: vscode.ChatResponseStream,
+    token: vscode.CancellationToken,
+  ): Promise<void> {
+    const folder = getActiveFolder();
+    switch (request.command) {
+      case "new":
+        await this.startNew(folder, stream);
+        break;
+      case "history":
+        return this.showHistory(folder, stream);
+      case "resume":
+        await vscode.commands.executeCommand("segue.resume");
+        if (request.prompt.trim() === "") {
+          this.showResumed(folder, stream);
+        }
+        break;
+    }
+    if (request.prompt.trim() !== "") {
+      await this.answer(folder, request, stream, token);
+    }
+  }
+
+  private async startNew(folder: string, stream: vscode.ChatResponseStream): Promise<void> {
+    const isArchived = await this.conversations.startNew(folder);
+    stream.markdown(`New conversation.${isArchived ? " The previous one is archived." : ""}\n\n`);
+  }
+
+  private async showHistory(folder: string, stream: vscode.ChatResponseStream): Promise<void> {
+    const { sessions } = await this.conversations.list({ workspace: folder, limit: HISTORY_LENGTH });
+    const lines = sessions.map(
+      (session) => `* ${escapeMarkdown(formatTitle(session))} (${formatAge(session.updatedAt)}, ${formatCount(session.eventCount, "event")})`,
+    );
+    stream.markdown(lines.join("\n") || "No conversation of this workspace is recorded yet.");
+    if (lines.length > 0) {
+      stream.button({ command: "segue.resume", title: "Resume Conversation…" });
+    }
+  }
+
+  private showResumed(folder: string, stream: vscode.ChatResponseStream): void {
+    const current = this.conversations.getCurrent(folder);
+    if (current?.lastActiveBeforeResume !== undefined) {
+      const name = escapeMarkdown(formatTitle(current.session));
+      stream.markdown(`Resumed **${name}**, last active ${formatAge(current.lastActiveBeforeResume)}.\n\n`);
+    }
+  }
+
+  private async answer(
+    folder: string,
+    request: vscode.ChatRequest,
+    stream: vscode.ChatResponseStream,
+    token: vscode.CancellationToken,
+  ): Promise<void> {
+    const { model } = request;
+    const { sessionId, messages } = await this.recordQuestion(folder, request, stream);
+    let answer = "";
+    try {
+      const response = await model.sendRequest(messages, {}, token);
+      for await (const part of response.text) {
+        answer += part;
+        stream.markdown(part);
+      }
+    } finally {
+      // Record a partial answer too, if the model fails or the user cancels.
+      if (answer !== "") {
+        await this.record(sessionId, buildAnswerEvent(answer, model));
+      }
+    }
+  }
+
+  /** Record the question and build the request to the model. Resolves when the question is on disk. */
+  private async recordQuestion(
+    folder: string,
+    request: vscode.ChatRequest,
+    stream: vscode.ChatResponseStream,
+  ): Promise<{ sessionId: string; messages: vscode.LanguageModelChatMessage[] }> {
+    const current = this.conversations.getCurrent(folder)?.session.sessionId;
+    const opened = await this.conversations.open({
+      workspace: folder,
+      ...(current === undefined ? {} : { sessionId: current }),
+    });
+    this.showResumed(folder, stream);
+    const attachments = await this.readAttachments(request.references);
+    const question = [request.prompt, ...attachments].join("\n\n");
+    const budget = request.model.maxInputTokens * CHARACTERS_PER_TOKEN - question.length;
+    const events = await this.loadContext(opened, budget);
+    const { sessionId } = await this.record(opened.session.sessionId, {
+      type: "user_message",
+      data: { content: request.prompt },
+    });
+    const messages = [...buildMessages(events, budget), { role: "user" as const, content: question }];
+    return { sessionId, messages: messages.map(toVscodeMessage) };
+  }
+
+  /** Load the newest events, about *budget* characters of them, and the first ones; the boundary comes last. */
+  private async loadContext(
+    opened: { session: { sessionId: string }; events: Event[]; hasMore: boolean; boundary: Boundary | null },
+    budget: number,
+  ): Promise<Event[]> {
+    const { sessionId } = opened.session;
+    let { events, hasMore } = opened;
+    while (hasMore && events[0] !== undefined && countCharacters(events) < budget) {
+      const page = await this.conversations.events(sessionId, { before: events[0].seq, limit: PAGE_SIZE });
+      events = [...page.events, ...events];
+      hasMore = page.hasMore;
+    }
+    if (hasMore) {
+      const page = await this.conversations.events(sessionId, { after: 0 });
+      const oldest = events[0]?.seq ?? Number.POSITIVE_INFINITY;
+      events = [...page.events.filter(({ seq }) => seq < oldest), ...events];
+    }
+    return opened.boundary === null ? events : [...events, toEvent(opened.boundary, events)];
+  }
+
+  /** Append an event. If another window has appended in between, append after its events. */
+  private async record(sessionId: string, event: NewEvent): Promise<{ sessionId: string }> {
+    try {
+      return await this.conversations.append(sessionId, [event]);
+    } catch (error) {
+      if (!isKind(error, "HeadMoved")) {
+        throw error;
+      }
+      this.log.info(`Another window appended to ${sessionId}; appending after its events.`);
+      await this.conversations.open({ sessionId });
+      return this.conversations.append(sessionId, [event]);
+    }
+  }
+
+  /** Read the files, selections and strings attached to a question. A file that cannot be read is named instead. */
+  private readAttachments(references: readonly vscode.ChatPromptReference[]): Promise<string[]> {
+    return Promise.all(
+      references.map(async ({ value }) => {
+        const uri = value instanceof vscode.Location ? value.uri : value;
+        if (!(uri instanceof vscode.Uri)) {
+          return typeof value === "string" ? value : "";
+        }
+        const name = vscode.workspace.asRelativePath(uri);
+        try {
+          const document = await vscode.workspace.openTextDocument(uri);
+          const range = value instanceof vscode.Location ? value.range : undefined;
+          return `${name}:\n\`\`\`\n${document.getText(range)}\n\`\`\``;
+        } catch {
+          return `(${name} cannot be read as text.)`;
+        }
+      }),
+    );
+  }
+}
+
+/** The boundary as the event that will follow *events* once it is stored. */
+function toEvent(boundary: Boundary, events: readonly Event[]): Event {
+  const last = events.at(-1);
+  return { ...boundary, seq: (last?.seq ?? 0) + 1, parentId: last?.id ?? null, invocationId: "", createdAt: "" };
+}
+
+function countCharacters(events: readonly Event[]): number {
+  return buildMessages(events, Number.POSITIVE_INFINITY).reduce((sum, { content }) => sum + content.length, 0);
+}
+
+function toVscodeMessage({ role, content }: ModelMessage): vscode.LanguageModelChatMessage {
+  return role === "user"
+    ? vscode.LanguageModelChatMessage.User(content)
+    : vscode.LanguageModelChatMessage.Assistant(content);
+}

@@ -1,0 +1,53 @@
+// Formats values for display: ages, times, counts, titles, and stored strings that must not act as markup.
+
+/** The age of an ISO 8601 time in its largest whole unit, such as `12 min ago`; `just now` below a minute. */
+export function formatAge(iso: string, now = Date.now()): string {
+  const short = formatShortAge(iso, now);
+  return short === "now" ? "just now" : `${short} ago`;
+}
+
+/** Like `formatAge`, for narrow places: `12 min`, or `now` below a minute. */
+export function formatShortAge(iso: string, now = Date.now()): string {
+  const seconds = Math.max(0, now - Date.parse(iso)) / 1_000;
+  for (const [size, unit] of [[86_400, "d"], [3_600, "h"], [60, "min"]] as const) {
+    if (seconds >= size) {
+      return `${Math.floor(seconds / size)} ${unit}`;
+    }
+  }
+  return "now";
+}
+
+/** An ISO 8601 time in the local time zone, to the minute: `2026-08-01 14:34`. */
+export function formatLocalTime(iso: string): string {
+  const time = new Date(iso);
+  const shifted = time.getTime() - time.getTimezoneOffset() * 60_000;
+  return new Date(shifted).toISOString().slice(0, 16).replace("T", " ");
+}
+
+/** A number with its noun in the singular or the plural: `1 event`, `2 events`. */
+export function formatCount(number: number, noun: string): string {
+  return `${number.toLocaleString("en")} ${noun}${number === 1 ? "" : "s"}`;
+}
+
+/** The title of a session as one line of at most *width* characters. */
+export function formatTitle(session: { title: string | null }, width = 80): string {
+  const characters = [...singleLine(session.title ?? "(no message yet)")];
+  return characters.length > width
+    ? `${characters.slice(0, width - 1).join("").trimEnd()}…`
+    : characters.join("");
+}
+
+/** A stored string as one line: control characters and bidirectional overrides become spaces. */
+export function singleLine(value: string): string {
+  return value.replace(/[\p{Cc}\p{Zl}\p{Zp}\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]+/gu, " ").trim();
+}
+
+/** `singleLine`, with `$(name)` escaped: the status bar and quick picks show that as an icon. */
+export function escapeLabel(value: string): string {
+  return singleLine(value).replace(/\$\((?=[a-z0-9-]+(~[a-z]+)?\))/gi, "\\$(");
+}
+
+/** `singleLine`, with all Markdown syntax escaped. */
+export function escapeMarkdown(value: string): string {
+  return singleLine(value).replace(/[\\`*_{}[\]()#+\-.!|~<>&$]/g, "\\$&");
+}

@@ -1,0 +1,27 @@
+"""The boundary: the event that tells a model where an earlier invocation ends."""
+
+from segue.model.events import Event, SystemContext
+from segue.model.records import now
+
+
+def make_boundary(last_event_at: int) -> Event:
+    """Return the boundary of a session that had its last event at that time."""
+    return Event.of(SystemContext(content=boundary_note(last_event_at)))
+
+
+def boundary_note(last_event_at: int) -> str:
+    """Return what a model is told when a session is resumed that had its last event then."""
+    return (
+        "[Note: a new invocation of the editor begins here. What came before is from an earlier "
+        f"invocation; its last event was {ago(last_event_at)}.]"
+    )
+
+
+def ago(time: int) -> str:
+    """Return how long ago *time* (milliseconds since 1970) is, in words: `2 hours ago`."""
+    seconds = max(0, now() - time) // 1_000
+    for size, unit in ((86_400, "day"), (3_600, "hour"), (60, "minute"), (1, "second")):
+        if seconds >= size:
+            count = seconds // size
+            return f"{count} {unit}{'s' if count > 1 else ''} ago"
+    return "less than a second ago"

@@ -1,0 +1,42 @@
+"""Decides which session a workspace resumes, and says why."""
+
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+
+from segue.model.records import FindResult, Session
+from segue.model.workspace import Workspace
+from segue.sessions.boundary import ago
+from segue.store.service import SessionService
+
+_LONGEST_AGE_MINUTES = 1_000 * 365 * 24 * 60
+
+
+async def find_resumable(
+    connect: Callable[[], Awaitable[SessionService]], workspace: Workspace, continue_minutes: float
+) -> FindResult:
+    """Return the session that *workspace* would resume, the reason, and what else fits.
+
+    A session fits if its last event is less than *continue_minutes* old; with 0 or less none does,
+    and the store is not asked.
+    """
+    if continue_minutes <= 0:
+        reason = "Sessions are not resumed by themselves here (continueMinutes is 0)."
+        return FindResult(session=None, reason=reason, alternatives=())
+    max_age = timedelta(minutes=min(continue_minutes, _LONGEST_AGE_MINUTES))
+    service = await connect()
+    fitting = await service.find_resumable(workspace.directory, workspace.git_root, max_age)
+    if not fitting:
+        reason = (
+            f"No session of this workspace was updated in the last {continue_minutes:g} minutes."
+        )
+        return FindResult(session=None, reason=reason, alternatives=())
+    session, *others = fitting
+    return FindResult(session=session, reason=_reason(session, workspace), alternatives=others)
+
+
+def _reason(session: Session, workspace: Workspace) -> str:
+    if session.git_root is not None and session.git_root == workspace.git_root:
+        scope = f"git repository ({session.git_root})"
+    else:
+        scope = f"directory ({session.directory})"
+    return f"The newest session of this {scope}, last updated {ago(session.updated_at)}."

@@ -1,0 +1,96 @@
+"""Opens the database's file: private to its owner, in WAL mode, migrated, and ours."""
+
+import contextlib
+import os
+import time
+from pathlib import Path
+
+from segue.model.errors import StorageError, StorageUnavailable
+from segue.store.sqlite import driver, schema
+from segue.store.sqlite.driver import Connection
+from segue.store.sqlite.locks import OpenLock
+
+
+def open_database(path: str, folder: Path, open_lock: OpenLock) -> Connection:
+    """Open, make or migrate the database at *path*, in *folder* before links were resolved.
+
+    Raises a StorageError, or the library's own error; a file that is not ours is left as it is.
+    """
+    _check_folder(folder)
+    open_lock.share()
+    try:
+        _refuse_foreign_log(path)
+        _create_private(path)
+        db = open_migrated(path)
+    except StorageError:
+        open_lock.clear_mark()
+        raise
+    open_lock.set_mark()
+    return db
+
+
+def open_migrated(path: str) -> Connection:
+    """Open the database at *path*, which may be `:memory:`, and bring its schema up to date."""
+    db = driver.connect(path)
+    try:
+        schema.check_owner(db, path)
+        if schema.may_write(db):
+            _migrate(db, path)
+        else:
+            db.execute("PRAGMA query_only = ON")
+    except BaseException:
+        db.close()
+        raise
+    return db
+
+
+def _migrate(db: Connection, path: str) -> None:
+    _use_wal(db)
+    if schema.needs_migration(db):
+        from segue.store.sqlite import backup  # loaded before a migration only
+
+        backup.before_migration(path, schema.version_of(db))
+    schema.migrate(db)
+
+
+def _check_folder(folder: Path) -> None:
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if folder.is_symlink():
+        raise StorageUnavailable(
+            f"{folder} is a link: what it names can be changed under the database. Name the real "
+            "folder in the setting `database`."
+        )
+    # The owner of the folder can put another file in the database's place.
+    if os.name == "posix" and (owner := folder.stat().st_uid) not in (os.geteuid(), 0):
+        raise StorageUnavailable(
+            f"{folder} belongs to another user ({owner}). Conversations are kept only where nobody "
+            "else can reach them; choose another folder in the setting `database`."
+        )
+
+
+def _refuse_foreign_log(path: str) -> None:
+    # Closing the last connection checkpoints a pending log into the file, which may not be ours.
+    if os.path.exists(path) and os.path.exists(f"{path}-wal"):
+        with contextlib.closing(driver.connect_to_read(path)) as db:
+            schema.check_owner(db, path)
+
+
+def _create_private(path: str) -> None:
+    # SQLite gives -wal and -shm the mode that the database has when it makes them.
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
+    with contextlib.suppress(FileExistsError):
+        os.close(os.open(path, flags, 0o600))
+
+
+def _use_wal(db: Connection) -> None:
+    # Windows that make a database at once collide here, and SQLite does not wait for this lock.
+    deadline = time.monotonic() + driver.BUSY_TIMEOUT_S
+    while True:
+        try:
+            db.execute("PRAGMA journal_mode = WAL").fetchone()
+        except driver.Error as error:
+            if not driver.is_busy(error) or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+        else:
+            return

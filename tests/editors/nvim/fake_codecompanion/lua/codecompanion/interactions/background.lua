@@ -1,0 +1,2 @@
+-- Tests set `new`.
+return {}

@@ -1,2 +1,0 @@
--- The specs set `new`.
-return {}

@@ -1,0 +1,134 @@
+// Tests the API for other extensions in the real extension host, and writes a report.
+
+const assert = require("node:assert/strict");
+const fs = require("node:fs");
+const vscode = require("vscode");
+
+const userMessage = (content) => ({ type: "user_message", data: { content } });
+
+const TESTS = {
+  async "the API has version 1"(segue) {
+    assert.equal(segue.apiVersion, 1);
+  },
+
+  async "appended events are acknowledged with their seq and can be read"(segue) {
+    const { session, resumed, reason } = await segue.open({ mode: "new" });
+    assert.equal(resumed, false);
+    assert.match(reason, /new session/);
+    const appended = await segue.append(session.sessionId, [userMessage("one"), userMessage("two")]);
+    assert.equal(appended.eventCount, 2);
+    assert.deepEqual(appended.events.map(({ seq }) => seq), [1, 2]);
+    assert.match(appended.events[0].id, /^[0-9a-f]{8}-[0-9a-f]{4}-7/);
+    const { events, hasMore } = await segue.events(session.sessionId, { after: 1 });
+    assert.deepEqual([events.map(({ data }) => data.content), hasMore], [["two"], false]);
+  },
+
+  async "the same event twice is stored once"(segue) {
+    const { session } = await segue.open({ mode: "new" });
+    const event = { ...userMessage("once"), id: "mine" };
+    await segue.append(session.sessionId, [event]);
+    assert.equal((await segue.append(session.sessionId, [event])).duplicates, 1);
+  },
+
+  async "a refusal has its kind and the path of the error"(segue) {
+    const { session } = await segue.open({ mode: "new" });
+    await assert.rejects(segue.append(session.sessionId, [{ type: "text", data: {} }]), (error) => {
+      assert.deepEqual([error.name, error.kind], ["SegueError", "InvalidParams"]);
+      assert.equal(error.data.errors[0].path, "$.events[0].data.content");
+      return true;
+    });
+    await assert.rejects(segue.open({ sessionId: "nobody" }), { kind: "SessionNotFound" });
+  },
+
+  async "listeners are notified of appends and of a new current conversation"(segue) {
+    const appends = [];
+    const changes = [];
+    const listeners = [segue.onDidAppend((e) => appends.push(e)), segue.onDidChangeSession((e) => changes.push(e))];
+    const { session } = await segue.open({ mode: "new" });
+    await segue.append(session.sessionId, [userMessage("one")]);
+    const second = await segue.reset(session.sessionId);
+    await segue.append(second.session.sessionId, [userMessage("two")]);
+    await segue.archive(second.session.sessionId);
+    for (const listener of listeners) {
+      listener.dispose();
+    }
+    assert.deepEqual(appends.map(({ appended }) => appended[0].data.content), ["one", "two"]);
+    assert.deepEqual(
+      [changes[0].session.sessionId, changes.at(-1).session],
+      [session.sessionId, undefined],
+    );
+    assert.ok(changes.some((change) => change.session?.sessionId === second.session.sessionId));
+  },
+
+  async "a list is limited to the workspace, newest first, with archived ones on request"(segue) {
+    const workspace = vscode.workspace.workspaceFolders[0].uri;
+    const first = (await segue.open({ workspace, mode: "new" })).session.sessionId;
+    await segue.append(first, [userMessage("first")]);
+    const second = (await segue.open({ workspace, mode: "new" })).session.sessionId;
+    await segue.append(second, [userMessage("second")]);
+    await segue.archive(first);
+    const ids = async (options) => (await segue.list({ workspace, ...options })).sessions.map((s) => s.sessionId);
+    assert.deepEqual((await ids({ limit: 1 })), [second]);
+    assert.ok(!(await ids({})).includes(first));
+    assert.ok((await ids({ archived: true })).includes(first));
+  },
+
+  async "concurrent appends are stored in the order of the calls"(segue) {
+    const { session } = await segue.open({ mode: "new" });
+    const contents = Array.from({ length: 30 }, (_, index) => `message ${index}`);
+    await Promise.all(contents.map((content) => segue.append(session.sessionId, [userMessage(content)])));
+    const { events } = await segue.events(session.sessionId);
+    assert.deepEqual(events.map(({ data }) => data.content), contents);
+  },
+
+  async "a restart of the server loses and duplicates no event"(segue) {
+    const { session } = await segue.open({ mode: "new" });
+    await segue.append(session.sessionId, [userMessage("first")]);
+    const contents = Array.from({ length: 30 }, (_, index) => `message ${index}`);
+    const all = Promise.all(contents.map((content) => segue.append(session.sessionId, [userMessage(content)])));
+    await vscode.commands.executeCommand("segue.restart");
+    await all;
+    const { events } = await segue.events(session.sessionId);
+    const messages = events.filter(({ type }) => type === "user_message");
+    assert.deepEqual(messages.map(({ data }) => data.content), ["first", ...contents]);
+  },
+
+  async "a transcript is read-only Markdown without command links"(segue) {
+    const { session } = await segue.open({ mode: "new" });
+    const links = "[a](command:workbench.action.quit) <command:a> [b](&#99;ommand:b) [c](#you) https://example.org";
+    await segue.append(session.sessionId, [userMessage(links)]);
+    await vscode.commands.executeCommand("segue.showTranscript");
+    const { document } = vscode.window.activeTextEditor;
+    assert.deepEqual([document.uri.scheme, document.languageId], ["segue", "markdown"]);
+    assert.equal(vscode.workspace.fs.isWritableFileSystem("segue") ?? false, false);
+    const targets = await findLinkTargets(document, "#you");
+    assert.deepEqual(targets.filter((target) => target.startsWith("command:")), []);
+    assert.ok(targets.some((target) => target.startsWith("https://example.org")));
+  },
+};
+
+/** The targets of all links of a document, once the Markdown extension has found *knownLink*. */
+async function findLinkTargets(document, knownLink) {
+  for (;;) {
+    const links = await vscode.commands.executeCommand("vscode.executeLinkProvider", document.uri, 100);
+    if (links.some(({ range }) => document.getText(range) === knownLink)) {
+      return links.map(({ target }) => String(target));
+    }
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+}
+
+exports.activate = async () => {
+  const segue = await vscode.extensions.getExtension("segue.segue").activate();
+  const results = [];
+  for (const [name, test] of Object.entries(TESTS)) {
+    try {
+      await test(segue);
+      results.push({ name, ok: true });
+    } catch (error) {
+      results.push({ name, ok: false, error: error.stack });
+    }
+  }
+  fs.writeFileSync(`${process.env.SEGUE_TESTS_API_REPORT}.part`, JSON.stringify(results));
+  fs.renameSync(`${process.env.SEGUE_TESTS_API_REPORT}.part`, process.env.SEGUE_TESTS_API_REPORT);
+};

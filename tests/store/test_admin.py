@@ -1,0 +1,96 @@
+"""The contract suite of StoreAdmin, which runs on every store of `stores.STORES` that has one."""
+
+import re
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from segue.model.errors import StorageUnavailable
+from segue.model.store_reports import StoreSizes
+from segue.store.service import SessionService, StoreAdmin
+from tests.factories import said, store
+from tests.store.stores import STORES, FakeClock, StoreFactory
+
+WITH_ADMIN = {name: factory for name, factory in STORES.items() if factory.make_admin is not None}
+
+
+@pytest.fixture(params=WITH_ADMIN.values(), ids=list(WITH_ADMIN))
+def factory(request: pytest.FixtureRequest) -> StoreFactory:
+    made: StoreFactory = request.param
+    return made
+
+
+@pytest.fixture
+def admin(factory: StoreFactory, tmp_path: Path) -> StoreAdmin:
+    assert factory.make_admin is not None
+    return factory.make_admin(tmp_path / "data")
+
+
+@pytest.fixture
+async def service(factory: StoreFactory, tmp_path: Path) -> AsyncIterator[SessionService]:
+    opened = await factory.open_service(tmp_path / "data", FakeClock())
+    yield opened
+    await opened.close()
+
+
+def test_the_engine_has_a_warning_exactly_if_it_is_unsafe(admin: StoreAdmin) -> None:
+    engine = admin.engine
+    assert engine.is_safe is (engine.warning is None)
+    assert re.match(r"\d+\.\d+", engine.version)
+    assert engine.name
+    assert engine.library
+
+
+def test_a_store_that_does_not_exist_is_not_created(admin: StoreAdmin, tmp_path: Path) -> None:
+    assert not admin.exists()
+    assert admin.sizes() == StoreSizes(bytes=0, sessions=None, archived=None, events=None)
+    report = admin.check()
+    assert (report.exists, report.sizes, report.problems) == (False, admin.sizes(), [])
+    for change in (admin.repair, admin.back_up, lambda: admin.back_up(str(tmp_path / "copy"))):
+        with pytest.raises(StorageUnavailable, match=re.escape(admin.location)):
+            change()
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_check_and_sizes_count_what_is_stored(
+    admin: StoreAdmin, service: SessionService
+) -> None:
+    await store(service, said(), said())
+    await service.archive(await store(service))
+    assert admin.exists()
+    sizes = admin.sizes()
+    assert (sizes.sessions, sizes.archived, sizes.events) == (2, 1, 3)
+    assert sizes.bytes > 0
+    report = admin.check()
+    assert (report.exists, report.sizes, report.problems) == (True, sizes, [])
+    assert report.schema_version is not None
+
+
+async def test_a_backup_is_a_new_copy(
+    admin: StoreAdmin, service: SessionService, tmp_path: Path
+) -> None:
+    await store(service, said(), said())
+    target = tmp_path / "copy"
+    backup = admin.back_up(str(target))
+    assert (backup.path, backup.sessions, backup.events) == (str(target), 1, 2)
+    content = target.read_bytes()
+    with pytest.raises(StorageUnavailable, match="exists already"):
+        admin.back_up(str(target))
+    assert target.read_bytes() == content
+
+
+async def test_the_store_chooses_the_path_of_a_backup_that_has_none(
+    admin: StoreAdmin, service: SessionService
+) -> None:
+    await store(service)
+    assert Path(admin.back_up().path).is_file()
+
+
+async def test_an_undamaged_store_is_not_changed_by_repair(
+    admin: StoreAdmin, service: SessionService
+) -> None:
+    await store(service)
+    before = admin.check()
+    assert admin.location in admin.repair()
+    assert admin.check() == before

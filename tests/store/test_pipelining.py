@@ -1,0 +1,180 @@
+"""Many appends in flight: what the contract promises to a caller that does not wait for results."""
+
+import asyncio
+from typing import Any
+
+from segue.model.errors import SegueError
+from segue.model.events import Event
+from segue.model.records import AppendResult, EventPosition
+from segue.store.service import SessionService
+from tests.factories import INVOCATION, add, contents, note, said, store
+
+
+async def append(
+    service: SessionService,
+    session_id: str,
+    events: list[Event],
+    *,
+    parent_id: str | None,
+    invocation_id: str = INVOCATION,
+    boundary: Event | None = None,
+) -> Any:
+    """Append *events* behind *parent_id* or the invocation's own; return an error as its name."""
+    try:
+        return await service.append_events(
+            session_id,
+            events,
+            parent_id=parent_id,
+            accept_own_head=True,
+            invocation_id=invocation_id,
+            boundary=boundary,
+        )
+    except SegueError as error:
+        return error.kind
+
+
+async def append_all(
+    service: SessionService, session_id: str, *batches: list[Event], **options: Any
+) -> list[Any]:
+    """Append *batches* without waiting for one another."""
+    return await asyncio.gather(
+        *(append(service, session_id, events, **options) for events in batches)
+    )
+
+
+async def test_appends_in_flight_are_stored_in_the_order_of_the_calls(
+    service: SessionService,
+) -> None:
+    first = said("0")
+    id = await store(service, first)
+    batches = [[said("1"), said("2")], [said("3")]]
+    one, two = await append_all(service, id, *batches, parent_id=first.id)
+    assert await contents(service, id) == ["0", "1", "2", "3"]
+    assert [one.event_count, two.event_count] == [3, 4]
+    assert [one.head, two.head] == [batch[-1].id for batch in batches]
+    assert two.events == [EventPosition(batches[1][0].id, 4)]
+
+
+async def test_an_append_that_is_refused_leaves_the_others(service: SessionService) -> None:
+    first, elsewhere = said("0"), said("other")
+    id = await store(service, first)
+    conflict = [said("new"), said("other", id=first.id)]
+    one, refused, two = await append_all(
+        service, id, [said("1")], conflict, [said("2")], parent_id=first.id
+    )
+    assert refused == "EventConflict"
+    assert [one.event_count, two.event_count] == [2, 3]
+    assert await contents(service, id) == ["0", "1", "2"]
+    assert elsewhere.id not in {one.head, two.head}
+
+
+async def test_a_parent_that_is_named_is_compared_strictly(service: SessionService) -> None:
+    first = said("0")
+    id = await store(service, first)
+    results = await asyncio.gather(
+        service.append_events(id, [said("1")], parent_id=first.id, invocation_id=INVOCATION),
+        service.append_events(id, [said("unseen")], parent_id=first.id, invocation_id=INVOCATION),
+        return_exceptions=True,
+    )
+    assert isinstance(results[0], AppendResult)
+    assert type(results[1]).__name__ == "HeadMoved"
+    assert await contents(service, id) == ["0", "1"]
+
+
+async def test_an_append_knows_the_events_of_those_before_it(service: SessionService) -> None:
+    first, again = said("0"), said("1")
+    id = await store(service, first)
+    one, two = await append_all(service, id, [again], [again, said("2")], parent_id=first.id)
+    assert (one.duplicates, two.duplicates) == (0, 1)
+    assert [position.seq for position in two.events] == [2, 3]
+
+
+async def test_a_head_of_another_invocation_is_not_accepted(service: SessionService) -> None:
+    mine = said("mine")
+    id = await store(service, mine)
+    await add(service, id, said("theirs"), invocation_id="another")
+    refused, retried, also_refused = await append_all(
+        service, id, [said("refused")], [mine], [said("refused, too")], parent_id=mine.id
+    )
+    assert (refused, also_refused) == ("HeadMoved", "HeadMoved")
+    assert retried.duplicates == 1
+    assert await contents(service, id) == ["mine", "theirs"]
+
+
+async def test_a_head_of_this_invocation_is_accepted_whatever_its_id(
+    service: SessionService,
+) -> None:
+    first = said("0")
+    id = await store(service, first)
+    await add(service, id, said("1"))
+    (result,) = await append_all(service, id, [said("2")], parent_id=first.id)
+    assert result.event_count == 3
+    (refused,) = await append_all(
+        service, id, [said("3")], parent_id=first.id, invocation_id="another"
+    )
+    assert refused == "HeadMoved"
+
+
+async def test_the_boundary_is_stored_once_before_the_first_append_that_writes(
+    service: SessionService,
+) -> None:
+    first, boundary = said("0"), note("boundary")
+    id = await store(service, first)
+    batches = [[first], [said("1")], [said("2")]]
+    await append_all(service, id, *batches, parent_id=first.id, boundary=boundary)
+    assert await contents(service, id) == ["0", "boundary", "1", "2"]
+
+
+async def test_appends_to_an_unknown_session_are_refused_one_by_one(
+    service: SessionService,
+) -> None:
+    id = await store(service)
+    known, unknown = await asyncio.gather(
+        service.append_events(id, [], parent_id=None, invocation_id=INVOCATION),
+        service.append_events("unknown", [said()], parent_id=None, invocation_id=INVOCATION),
+        return_exceptions=True,
+    )
+    assert isinstance(known, AppendResult)
+    assert type(unknown).__name__ == "SessionNotFound"
+
+
+async def test_other_writes_keep_their_place_among_appends(service: SessionService) -> None:
+    first = said("0")
+    id, other = await store(service, first), await store(service)
+    one, _, two, _, late = await asyncio.gather(
+        append(service, id, [said("1")], parent_id=first.id),
+        service.set_metadata(other, "key", 1),
+        append(service, id, [said("2")], parent_id=first.id),
+        service.delete(id),
+        append(service, id, [said("late")], parent_id=first.id),
+    )
+    assert [one.event_count, two.event_count] == [2, 3]
+    assert late == "SessionNotFound"
+    assert await service.get_metadata(other, "key") == 1
+
+
+async def test_a_read_sees_the_appends_before_it_and_none_after(service: SessionService) -> None:
+    first = said("0")
+    id = await store(service, first)
+    _, (session, page), _ = await asyncio.gather(
+        append(service, id, [said("1")], parent_id=first.id),
+        service.open_session(id),
+        append(service, id, [said("2")], parent_id=first.id),
+    )
+    assert session.event_count == 2
+    assert [event.data["content"] for event in page.events] == ["0", "1"]
+
+
+async def test_a_cancelled_append_leaves_the_others(service: SessionService) -> None:
+    first = said("0")
+    id = await store(service, first)
+    appends = [
+        asyncio.ensure_future(append_all(service, id, [said(word)], parent_id=first.id))
+        for word in "1234"
+    ]
+    await asyncio.sleep(0)
+    appends[1].cancel()
+    await asyncio.wait(appends)
+    assert [appends[index].result()[0].head is not None for index in (0, 2, 3)] == [True] * 3
+    stored = await contents(service, id)
+    assert [word for word in stored if word != "2"] == ["0", "1", "3", "4"]
