@@ -1,4 +1,4 @@
-"""A backup is one moment of the store, whole and checked, or it is not there."""
+"""A backup is a verified snapshot of the store, or it does not exist."""
 
 import asyncio
 import os
@@ -51,7 +51,7 @@ async def test_only_its_owner_can_read_a_backup(
     assert [stat.S_IMODE(each.stat().st_mode) for each in (target.parent, target)] == [0o700, 0o600]
 
 
-async def test_a_backup_that_is_made_while_others_write_is_one_moment(
+async def test_a_backup_that_is_made_during_writes_is_a_snapshot(
     database: Path, service: LocalSessionService, target: Path
 ) -> None:
     id = await store(service, said("0"))

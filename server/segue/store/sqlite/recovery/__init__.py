@@ -1,4 +1,4 @@
-"""Recovery of a damaged database: it is quarantined whole, and every readable row is kept in use.
+"""Recovers a damaged database: the file is quarantined, every readable row is kept in use.
 
 `policy` decides whether the file is damaged and may be moved, `salvage` copies its rows, `btree`
 finds rows that damaged pages no longer lead to. Import this package only once there is an error: a
@@ -67,9 +67,9 @@ def recover(where: str, open_lock: OpenLock, damage: Exception) -> RecoveryResul
 
 
 def repair(where: str) -> RecoveryResult:
-    """Check the whole database at *where*, also pages that nothing has read, and recover it.
+    """Check every page of the database at *where*, and recover it if it is damaged.
 
-    Raises a StorageError if it is damaged and cannot be recovered.
+    Raises a StorageError if it cannot be checked, or is damaged and cannot be recovered.
     """
     open_lock = OpenLock(where)
     try:

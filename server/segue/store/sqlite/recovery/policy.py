@@ -1,7 +1,7 @@
 """Decides whether an error means that the database is damaged, and whether the file is Segue's.
 
 A full disk, a lock, a read error of the disk or a mistake in a statement is never damage. A file is
-Segue's if its header says so, or if the header is damaged and the lock's mark says so.
+Segue's if its header has the application id, or if that is damaged and the lock has the mark.
 """
 
 import contextlib
@@ -43,12 +43,12 @@ def is_ours(where: str, open_lock: OpenLock) -> bool:
     if header is None:
         return False
     if header.startswith(_MAGIC) and len(header) == 100:
-        return says_ours(header) or (open_lock.has_mark() and _has_our_tables(where))
-    # The header is damaged, or the file never was a database: only the lock's mark can tell.
+        return has_our_id(header) or (open_lock.has_mark() and _has_our_tables(where))
+    # The header is damaged, or the file never was a database: only the lock's mark shows that.
     return open_lock.has_mark()
 
 
-def says_ours(header: bytes) -> bool:
+def has_our_id(header: bytes) -> bool:
     """Return whether a database's header has Segue's application id."""
     return header[68:72] == schema.APPLICATION_ID.to_bytes(4, "big")
 

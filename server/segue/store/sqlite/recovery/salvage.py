@@ -64,7 +64,7 @@ def salvage(where: str, folder: str) -> Salvaged:
 
 
 def _version(where: str) -> int:
-    """Return the schema version of a damaged database: by its tables, or by what its header says.
+    """Return the schema version of a damaged database: by its tables, or else by its header.
 
     Without both it counts as the newest, so that no migration changes data a second time.
     """
@@ -77,7 +77,7 @@ def _version(where: str) -> int:
         return schema.version_by_tables(db) or min(schema.version_of(db), newest) or newest
     header = policy.read_header(where) or b""
     version = int.from_bytes(header[60:64], "big")
-    return version if policy.says_ours(header) and 0 < version <= newest else newest
+    return version if policy.has_our_id(header) and 0 < version <= newest else newest
 
 
 def _shapes() -> dict[str, set[btree.RowShape]]:
@@ -207,7 +207,7 @@ def _copy_rows(source: str, target: str, version: int, leaves: LeafPages) -> Sal
     is_cut = policy.is_cut_within_page(source)
     old, new = driver.connect_to_read(source), driver.connect(target)
     with contextlib.closing(old), contextlib.closing(new):
-        # Otherwise one damaged definition, or a file that is shorter than its header says, makes
+        # Otherwise one damaged definition, or a file with fewer pages than in its header, makes
         # SQLite refuse every statement.
         old.execute("PRAGMA writable_schema = ON")
         schema.migrate(new, version)
