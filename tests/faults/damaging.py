@@ -1,8 +1,11 @@
-"""Damage copies of a good database, open them as a window does, and compare what is left.
+"""Damages copies of a good database, opens them as a window does, and compares what is left.
 
-A server always starts. Damage is set aside, and what lies on the pages that were not hit is in the
-database that takes its place, also what only a damaged page above it led to: that is counted apart,
-and so is what is read where nobody noticed the damage.
+A server always starts. A damaged file is quarantined, and the rows on undamaged pages are in the
+database that takes its place, also those that only a damaged interior page led to: they are counted
+apart, and so are rows that are read where the damage was not noticed.
+
+The database is of the current schema version first, then of every other one, opened by a Segue that
+has one more migration, which adds columns.
 """
 
 import asyncio
@@ -27,25 +30,27 @@ from segue.model.errors import StorageCorrupt, StorageError
 from segue.model.events import Event
 from segue.model.records import NewSession
 from segue.store.service import SessionService
-from segue.store.sqlite import driver
+from segue.store.sqlite import driver, schema
 from segue.store.sqlite.service import LocalSessionService
 from tests.faults.pages import Layout, layout
 from tests.faults.programme import Report, Size, main
 from tests.faults.staging import database_in, quiet, stage
+from tests.schema_versions import COLUMNS, MIGRATIONS, VERSIONS, store_at_version
 
 DAMAGES: dict[Size, int] = {"short": 60, "long": 1_000}
+DAMAGES_OF_EACH_VERSION: dict[Size, int] = {"short": 4, "long": 40}
 OVER_STDIO_EVERY = 20
 SESSIONS, EVENTS = 25, 60
 LARGE_EVERY = 15
 PAGE = 4_096
 PATIENCE_S = 5.0
 ENOUGH, FEW = 0.99, 100
-"""Which share of the rows is kept, and of how few nothing can be said."""
+"""The share of the rows that must be kept; it is checked only where there are so many rows."""
 
 OUTSIDE, BEHIND = "rows outside", "rows behind a damaged page above"
 HOW = ("set aside", "not noticed")
 SET_ASIDE = re.compile(
-    r"(?P<where>.+) was damaged\. It was set aside as (?P<aside>.+); (?P<events>\d+) events of "
+    r"(?P<where>.+) was damaged\. It was quarantined as (?P<aside>.+); (?P<events>\d+) events of "
     r"(?P<sessions>\d+) sessions that could still be read are in (?P=where), "
     r"which is in use from now on\."
 )
@@ -53,19 +58,19 @@ SET_ASIDE = re.compile(
 
 @attrs.frozen
 class Good:
-    """A good database, what is in it, and where each event lies."""
+    """An undamaged database, its content, and the pages of each event."""
 
     database: Path
     content: bytes
     events: dict[str, int]
-    """What each event says, and its key in the table."""
+    """Each event's summary (see `_says`), and its key in the table."""
     sessions: list[str]
     layout: Layout
 
 
 @attrs.define
 class FindResult:
-    """What a window met when it read everything."""
+    """What a window found and which errors it got when it read everything."""
 
     errors: list[StorageError] = attrs.field(factory=list)
     crash: str = ""
@@ -103,19 +108,19 @@ def _inspected(database: Path, ids: list[str]) -> Good:
 
 
 def _says(text: str) -> str:
-    """Return an event's name and the digest of all that it says."""
+    """Return an event's name and the digest of its data."""
     name = re.search(r"payload \d+-\d+", text)
     digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
     return f"{name[0] if name else '?'} {digest}"
 
 
 def kept_of_each(where: str, how: str) -> str:
-    """Return what is promised of the rows of one damage."""
+    """Return the promise about the rows of one damaged file."""
     return f"{how}: of the {where} {ENOUGH:.0%} are kept"
 
 
 def kept_of_all(where: str, how: str) -> str:
-    """Return what is promised of the rows of all damages together."""
+    """Return the promise about the rows of all damaged files together."""
     return f"{how}: of all the {where} {ENOUGH:.0%} are kept"
 
 
@@ -129,7 +134,7 @@ def flip(chance: Random, content: bytearray) -> None:
 
 
 def flip_in_structure(chance: Random, content: bytearray) -> None:
-    """Flip bytes where a page says what is on it: SQLite seldom misses that."""
+    """Flip bytes of page headers: SQLite rarely misses that."""
     at = chance.randrange(len(content) // PAGE) * PAGE
     for _ in range(chance.choice([1, 2, 4])):
         content[at + chance.randrange(40) + (100 if at == 0 else 0)] ^= chance.randrange(1, 256)
@@ -143,13 +148,13 @@ def wipe(chance: Random, content: bytearray) -> None:
 
 
 def cut(chance: Random, content: bytearray) -> None:
-    """Cut off the end, at a page or anywhere."""
+    """Cut off the end of the file, between pages or within one."""
     keep = chance.randrange(len(content) // 2, len(content))
     del content[keep - keep % chance.choice([1, PAGE]) :]
 
 
 def spoil_first_page(chance: Random, content: bytearray) -> None:
-    """Damage the page that says what the file is, and what is in it."""
+    """Damage the first page, which has the header and the schema."""
     if chance.random() < 0.5:
         content[:PAGE] = chance.choice([bytes(PAGE), chance.randbytes(PAGE)])
     else:
@@ -162,11 +167,11 @@ DAMAGE: dict[str, Damage] = {
 }  # fmt: skip
 
 
-# -- damage that is aimed: what chance does too seldom --
+# -- targeted damage: what random damage rarely does --
 
 
 def empty_a_value(chance: Random, content: bytearray) -> None:
-    """Make a null of what an event says, and its row as much shorter: SQLite counts that."""
+    """Replace an event's data by a null, and shorten its row to match, which SQLite checks."""
     # A null for the key, a blob of 16 bytes, a byte, six bytes of time, a text of 12, a text.
     columns = rb"\x08\x00\x2c\x01\x05\x25([\x80-\xff][\x00-\x7f])"
     row = re.compile(rb"([\x80-\xff][\x00-\x7f])[\x81-\xff][\x80-\xff]{3}[\x00-\x7f]" + columns)
@@ -176,7 +181,7 @@ def empty_a_value(chance: Random, content: bytearray) -> None:
 
 
 def mislay_a_key(chance: Random, content: bytearray) -> None:
-    """Put the key of an early event of a session out of its order: it hides those behind it."""
+    """Change the key of an early event of a session: out of order, it hides those behind it."""
     early = re.compile(rb"([\x81-\xff])[\x80-\xff]{3}[\x0a-\x10]\x08\x00\x2c[\x01-\x09]\x05\x25")
     at = chance.choice(list(early.finditer(content))).start(1)
     content[at] = 0xFF
@@ -195,14 +200,14 @@ def cut_within_the_last_page(chance: Random, content: bytearray) -> None:
 
 
 def spoil_above(chance: Random, content: bytearray) -> None:
-    """Overwrite the page that leads to every event."""
+    """Overwrite the interior page that leads to every event."""
     pages = range(PAGE, len(content), PAGE)
     at = max((at for at in pages if content[at] == 0x05), key=lambda at: content[at + 3 : at + 5])
     content[at : at + PAGE] = chance.choice([bytes(PAGE), chance.randbytes(PAGE)])
 
 
 def in_header(first: int, size: int) -> Damage:
-    """Return a damage of one byte of a number in the header."""
+    """Return damage to one byte of a number in the header."""
 
     def spoil(chance: Random, content: bytearray) -> None:
         content[first + chance.randrange(size)] ^= chance.randrange(1, 256)
@@ -222,18 +227,18 @@ AIMS: dict[Size, int] = {"short": 4, "long": 50}
 
 
 def aimed(kind: str) -> str:
-    """Return what is promised of damage that is aimed."""
+    """Return the promise about targeted damage."""
     return f"aimed damage is met: {kind}"
 
 
 def hit_pages(good: bytes, bad: bytes) -> set[int]:
-    """Return the numbers of the pages that are not what they were."""
+    """Return the numbers of the pages that differ."""
     pages = range(0, len(good), PAGE)
     return {at // PAGE + 1 for at in pages if good[at : at + PAGE] != bad[at : at + PAGE]}
 
 
 class Victim:
-    """One damaged copy, and what becomes of it."""
+    """A damaged copy, and the checks of what a window makes of it."""
 
     def __init__(self, report: Report, good: Good, database: Path, content: bytes) -> None:
         self._report = report
@@ -247,7 +252,7 @@ class Victim:
         shutil.copy(f"{good.database}-lock", f"{database}-lock")
 
     def judge(self, found: FindResult, kind: str) -> None:
-        """Compare what was found with what must be there."""
+        """Compare what was found with what must be left."""
         report = self._report
         report.count(f"damaged: {kind}")
         promise = "no damage fails in any other way than by a StorageError"
@@ -268,7 +273,7 @@ class Victim:
         return self._database.read_bytes() == self._content
 
     def _judge_disowned(self, found: FindResult) -> None:
-        """Count a file whose first page no longer says what it is: it is left as it was."""
+        """Check a file that was left as it is because of its damaged first page."""
         self._report.count("first page hit, left as it is")
         self._report.expect(
             bool(found.errors) or bool(found.says), "a file that is left is told of"
@@ -313,7 +318,7 @@ class Victim:
 
 
 async def read_all(database: Path) -> FindResult:
-    """Read everything as a window does that tries again when it is told to."""
+    """Read everything, as a window does that retries after an error."""
     found = FindResult()
     for _ in range(4):
         try:
@@ -338,7 +343,7 @@ async def read_all(database: Path) -> FindResult:
 
 
 def read_apart(database: Path) -> FindResult:
-    """Read everything in a process of its own: one that hangs can be killed."""
+    """Read everything in another process, which is killed if it hangs."""
     ours, theirs = multiprocessing.Pipe(duplex=False)
     reader = multiprocessing.get_context("fork").Process(target=_tell, args=(database, theirs))
     reader.start()
@@ -375,21 +380,21 @@ async def _read(service: SessionService, found: FindResult) -> None:
 
 
 def _text(data: Any) -> str:
-    # As the store has it, so that the digests are of the same text.
+    # As it is stored, so that the digests can be compared.
     if isinstance(data, dict):
-        return Event.new("any", data).text
+        return Event.new("any", data).json_text
     return data if isinstance(data, str) else json.dumps(data)
 
 
 async def _goes_on(service: SessionService) -> None:
-    """Store something new, and take it away again: a database that is repaired takes both."""
+    """Store a session and delete it: both must work after a recovery."""
     new = NewSession(id="new", directory="/new")
     await service.create_session(new, [Event.new("text", {"content": "x"})], invocation_id="1")
     await service.delete("new")
 
 
 def over_stdio(report: Report, folder: Path) -> None:
-    """Meet the damage as an editor does: it is told once at most, and then can work."""
+    """Open the damaged file with a real server, as an editor does: at most one request fails."""
     client = Client(folder)
     client.initialize()
     report.count("servers that answered initialize")
@@ -417,7 +422,7 @@ def _work(client: Client) -> None:
 
 
 def damage_all(report: Report, good: Good, chance: Random, folder: Path) -> None:
-    """Damage copies in every way, in turn."""
+    """Damage copies with each kind of random damage in turn."""
     report.counts["pages"] = len(good.content) // PAGE
     database = database_in(folder)
     kinds = list(DAMAGE)
@@ -434,7 +439,7 @@ def damage_all(report: Report, good: Good, chance: Random, folder: Path) -> None
 
 
 def sum_up(report: Report) -> None:
-    """Compare what all damages together have cost."""
+    """Check the share of the rows that was kept of all damaged files together."""
     for where, how in itertools.product((OUTSIDE, BEHIND), HOW):
         rows = report.counts.get(f"{where}, {how}", 0)
         kept = report.counts.get(f"{where}, {how}: kept", 0)
@@ -442,8 +447,35 @@ def sum_up(report: Report) -> None:
         report.expect(kept >= ENOUGH * rows, kept_of_all(where, how), example)
 
 
+def damage_every_version(report: Report, good: Good, chance: Random, folder: Path) -> None:
+    """Damage files of every schema version, and open them with one more migration."""
+    schema.MIGRATIONS, schema.COLUMNS = MIGRATIONS, COLUMNS
+    damages = list(DAMAGE.items()) * DAMAGES_OF_EACH_VERSION[report.size] + list(AIMED.items())
+    for version in VERSIONS:
+        database = folder / f"version-{version}" / "sessions.db"
+        store_at_version(good.database, database, version)
+        older = _inspected(database, good.sessions)
+        for kind, damage in damages:
+            content = bytearray(older.content)
+            damage(chance, content)
+            if version == 1:
+                _keep_version(content)
+            database = database_in(folder)
+            Victim(report, older, database, bytes(content)).judge(read_apart(database), kind)
+            report.count(f"damages of schema version {version}")
+
+
+def _keep_version(content: bytearray) -> None:
+    """Undo damage that makes the file look like a later Segue's, which is left as it is.
+
+    Version 1 has no table of the versions that may read it.
+    """
+    if content[68:72] == schema.APPLICATION_ID.to_bytes(4, "big"):
+        content[60:64] = (1).to_bytes(4, "big")
+
+
 def aim_at_all(report: Report, good: Good, chance: Random, folder: Path) -> None:
-    """Do the damage that chance does too seldom."""
+    """Do each kind of targeted damage."""
     for kind, number in itertools.product(AIMED, range(AIMS[report.size])):
         content = bytearray(good.content)
         AIMED[kind](chance, content)
@@ -456,12 +488,12 @@ def aim_at_all(report: Report, good: Good, chance: Random, folder: Path) -> None
         report.count("aimed damages")
 
 
-# -- what is no damage -------------------------------------------------------------------------
+# -- errors that are no damage -----------------------------------------------------------------
 
 
 @contextlib.contextmanager
 def locked(database: Path) -> Iterator[None]:
-    """Hold the lock that every write waits for."""
+    """Hold SQLite's write lock."""
     with contextlib.closing(driver.connect(str(database))) as db:
         db.execute("BEGIN IMMEDIATE")
         yield
@@ -470,7 +502,7 @@ def locked(database: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def without_room(database: Path) -> Iterator[None]:
-    """Let no file of this process grow: to SQLite this is an I/O error."""
+    """Limit the size of files to zero: to SQLite this is an I/O error."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, before[1]))
     try:
@@ -481,7 +513,7 @@ def without_room(database: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def as_somebody_else(database: Path) -> Iterator[None]:
-    """Be a user who may not read the file (only root can be somebody else)."""
+    """Become a user who may not read the file; without root, take the permission away."""
     mine = os.geteuid()
     mode = database.stat().st_mode
     database.chmod(0)
@@ -497,7 +529,7 @@ def as_somebody_else(database: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def full(database: Path) -> Iterator[None]:
-    """Let every new connection be told that the disk is full."""
+    """Make every new connection report a full disk."""
     connect = driver.connect
 
     def with_no_more_pages(where: str) -> driver.Connection:
@@ -534,7 +566,7 @@ async def _try_to_write(database: Path) -> str:
 
 
 def no_damage(report: Report, folder: Path) -> None:
-    """Meet every other trouble: nothing is ever set aside for it."""
+    """Cause every other error: none of them quarantines the database."""
     driver.BUSY_TIMEOUT_S = 0.2
     for name, trouble in NO_DAMAGE.items():
         place = folder / name.replace("/", "")
@@ -552,13 +584,14 @@ def no_damage(report: Report, folder: Path) -> None:
 
 
 def run(report: Report, chance: Random) -> None:
-    """Do all the damage, then all that is none."""
+    """Do all the damage, and cause the errors that are no damage."""
     with stage() as folder, quiet():
         good = asyncio.run(make_good(folder))
         damage_all(report, good, chance, folder)
         aim_at_all(report, good, chance, folder)
-        sum_up(report)
         no_damage(report, folder)
+        damage_every_version(report, good, chance, folder)
+        sum_up(report)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""Kill a migration at every statement, and abort it at every statement.
+"""Kills a migration at every statement, and aborts it at every statement.
 
-Afterwards the database is wholly before it or wholly after it, with every row, and the next window
-finishes what was begun. Whatever stands in `schema.MIGRATIONS` is tried, and one more made up here,
-so that there is always one that meets a database with rows in it.
+Afterwards the migration is applied completely or not at all, no row is lost, and the next window
+completes the migration. All of `schema.MIGRATIONS` are tested, and one that is defined here, so
+that at least one runs on a database with rows.
 """
 
 import asyncio
@@ -21,9 +21,9 @@ from segue.cli.client import Client, RequestError
 from segue.model.errors import StorageError, StorageUnavailable
 from segue.model.events import Event
 from segue.model.records import NewSession
-from segue.store.sqlite import driver, schema
-from segue.store.sqlite.connection import Database
+from segue.store.sqlite import driver, files, schema
 from segue.store.sqlite.driver import Connection
+from segue.store.sqlite.locks import OpenLock
 from segue.store.sqlite.service import LocalSessionService
 from tests.faults.programme import Report, Size, main
 from tests.faults.staging import database_in, quiet, stage
@@ -40,7 +40,7 @@ MADE_UP = (
     "INSERT INTO moods SELECT number, mood FROM sessions",
     "CREATE INDEX moods_by_name ON moods (mood)",
 )
-"""A migration that changes rows, moves them and makes indexes on them."""
+"""A migration that changes rows, copies them and creates an index on them."""
 
 NOTHING: frozenset[str] = frozenset()
 Stop = Callable[[Connection], None]
@@ -48,7 +48,7 @@ Stop = Callable[[Connection], None]
 
 @attrs.frozen
 class State:
-    """What a database is: its version, its schema, and its rows in every table."""
+    """The state of a database: its version, its schema, and how many rows each table has."""
 
     version: int
     application: int
@@ -58,7 +58,7 @@ class State:
 
 
 def state_of(database: Path) -> State:
-    """Return the state in which a process that opens *database* finds it."""
+    """Return the state that a process which opens *database* finds."""
     with contextlib.closing(driver.connect(str(database))) as db:
         names = [row[0] for row in db.execute("SELECT name FROM sqlite_master ORDER BY name")]
         tables = [
@@ -81,7 +81,7 @@ def _one(db: Connection, sql: str) -> Any:
 
 
 class Migrations:
-    """The real migrations and the made-up one, and a database of each version."""
+    """The real migrations and the one of this file, and a database of each version."""
 
     def __init__(self, report: Report, folder: Path) -> None:
         self._report = report
@@ -105,7 +105,7 @@ class Migrations:
         return database
 
     def interrupt(self, version: int, stop: Stop) -> bool:
-        """Migrate from *version* by one, in a process that *stop* harms; tell whether it died."""
+        """Migrate from *version* by one, interrupted by *stop*; return whether the process died."""
         shutil.rmtree(self._victim.parent, ignore_errors=True)
         shutil.copytree(self.before[version].parent, self._victim.parent)
         schema.MIGRATIONS = self._all[: version + 1]
@@ -121,7 +121,7 @@ class Migrations:
         before, after = self.states[version], self.states[version + 1]
         found = state_of(self._victim)
         example = f"version {version}, {found}"
-        if not version:  # a new database has no rows yet, and what it is before is nothing at all
+        if not version:  # a new database has no rows, and no state before
             after, before = attrs.evolve(after, rows=found.rows), attrs.evolve(found, names=NOTHING)
         whole = found in (before, after)
         report.expect(whole, "a migration is there wholly or not at all", example)
@@ -141,7 +141,7 @@ class Migrations:
 
 
 def _die_of(database: Path, stop: Stop) -> None:
-    """Open *database* with *stop* at work, as a window does; never return."""
+    """Open *database* as a window does, with *stop* applied to every connection; never return."""
     connect = driver.connect
 
     def harmed(where: str) -> Connection:
@@ -151,7 +151,7 @@ def _die_of(database: Path, stop: Stop) -> None:
 
     driver.connect = harmed
     try:
-        Database(str(database))._open().close()
+        files.open_database(str(database), database.parent, OpenLock(str(database))).close()
     except BaseException:
         os._exit(1)
     os._exit(0)
@@ -174,7 +174,7 @@ def kill_at_statement(number: int) -> Stop:
 
 
 def abort_at_statement(number: int) -> Stop:
-    """Let the statement with this *number* be broken off, as by an error."""
+    """Abort the statement with this *number*, as an error would."""
     return _at_statement(number, lambda db: db.set_progress_handler(lambda: 1, 1))
 
 
@@ -187,7 +187,7 @@ def _at_statement(number: int, harm: Callable[[Connection], None]) -> Stop:
             if left[0] == -1:
                 harm(db)
             elif left[0] < -1:
-                db.set_progress_handler(None, 0)  # what is broken off may be rolled back
+                db.set_progress_handler(None, 0)  # let the rollback run
 
         db.set_trace_callback(trace)
 
@@ -195,7 +195,7 @@ def _at_statement(number: int, harm: Callable[[Connection], None]) -> Stop:
 
 
 def kill_at_instruction(number: int) -> Stop:
-    """Die after so many instructions of SQLite's machine, in the middle of a statement."""
+    """Die after *number* instructions of SQLite's virtual machine, in the middle of a statement."""
 
     def stop(db: Connection) -> None:
         db.set_progress_handler(lambda: os.kill(os.getpid(), signal.SIGKILL), number)
@@ -204,7 +204,7 @@ def kill_at_instruction(number: int) -> Stop:
 
 
 def interrupt_all(report: Report, chance: Random, migrations: Migrations) -> None:
-    """Interrupt each migration at every statement, then anywhere."""
+    """Interrupt each migration at every statement, then at random instructions."""
     for version in migrations.versions:
         statements = 0
         while migrations.interrupt(version, kill_at_statement(statements)):
@@ -223,12 +223,12 @@ def interrupt_all(report: Report, chance: Random, migrations: Migrations) -> Non
 
 
 def _bytes(folder: Path) -> dict[str, bytes]:
-    files = (each for each in folder.iterdir() if not each.name.endswith(("-lock", "-turn")))
+    files = (each for each in folder.iterdir() if not each.name.endswith(("-lock", "-write.lock")))
     return {each.name: each.read_bytes() for each in files}
 
 
 def later_version(report: Report, folder: Path, pending: bool) -> None:
-    """Meet a database of a later Segue, perhaps with a log that is not in the file yet."""
+    """Open a database of a later Segue, with its log pending or not."""
     database = database_in(folder)
     shutil.rmtree(database.parent, ignore_errors=True)
     asyncio.run(_fill(database, rows=3))
@@ -238,7 +238,7 @@ def later_version(report: Report, folder: Path, pending: bool) -> None:
     if pending:
         kept = folder / "kept"
         shutil.copytree(
-            database.parent, kept, ignore=shutil.ignore_patterns("*-shm", "*-lock", "*-turn")
+            database.parent, kept, ignore=shutil.ignore_patterns("*-shm", "*-lock", "*-write.lock")
         )
         writer.close()
         shutil.rmtree(database.parent)
@@ -278,7 +278,7 @@ def _meet_over_stdio(folder: Path) -> tuple[str, str]:
 
 
 def run(report: Report, chance: Random) -> None:
-    """Interrupt every migration, and meet the one that is not known yet."""
+    """Interrupt every migration, then open databases of a later version."""
     real = schema.MIGRATIONS
     report.counts["real migrations"] = len(real)
     with stage() as folder, quiet():

@@ -1,6 +1,7 @@
-"""The pages of a SQLite file that a row lies on: a reader of table b-trees that needs no SQLite.
+"""Finds the pages of a SQLite file that hold a row, with a reader of table b-trees.
 
-`dbstat` says the same, but few builds have it. File format: https://sqlite.org/fileformat2.html
+The virtual table `dbstat` has the same information, but few builds of SQLite include it.
+File format: https://sqlite.org/fileformat2.html
 """
 
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ _FILE_HEADER = 100
 
 @attrs.frozen
 class Layout:
-    """Where a table lies: each row's own pages, and the interior pages above it."""
+    """The pages of a table: by key, those that hold the row, and the interior pages above it."""
 
     own: dict[int, set[int]]
     above: dict[int, set[int]]
@@ -76,7 +77,7 @@ class _Reader:
             following = _number(self._page(following), 0, 4)
 
     def _local(self, size: int) -> int:
-        """Return how much of a row of *size* bytes lies on its leaf."""
+        """Return how many bytes of a row of *size* bytes are on its leaf page."""
         most = self.size - 35
         if size <= most:
             return size
@@ -90,7 +91,7 @@ def _number(data: bytes, at: int, size: int) -> int:
 
 
 def _varint(data: bytes, at: int) -> tuple[int, int]:
-    """Return a number and where it ends."""
+    """Return a number and the offset of its end."""
     value = 0
     for place in range(at, at + 8):
         value = value << 7 | data[place] & 0x7F

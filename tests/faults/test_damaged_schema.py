@@ -1,4 +1,4 @@
-"""A flipped bit in the schema's own text, while every row is whole."""
+"""A flipped bit in the SQL of the schema, while every row is intact."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from tests.factories import said, store
 
 
 async def damage(database: Path, good: bytes, bad: bytes) -> str:
-    """Store a session and close the store, then flip a bit; return the session's id."""
+    """Store a session, close the store and flip a bit; return the session's id."""
     service = await LocalSessionService.open(database)
     session_id = await store(service, said("kept"))
     await service.close()
@@ -20,7 +20,7 @@ async def damage(database: Path, good: bytes, bad: bytes) -> str:
     return session_id
 
 
-async def test_damage_that_sqlite_names_in_no_unicode_is_damage(database: Path) -> None:
+async def test_an_error_message_that_is_not_unicode_means_damage(database: Path) -> None:
     await damage(database, b"CREATE TABLE sessions", b"CREATE T\xc1BLE sessions")
 
     with pytest.raises(StorageCorrupt):
@@ -34,7 +34,7 @@ async def test_damage_that_sqlite_names_in_no_unicode_is_damage(database: Path) 
         (b"CREATE TABLE sessions", b"CREATE TABLD sessions"),
     ],
 )
-async def test_rows_outlive_damage_to_the_schema(database: Path, good: bytes, bad: bytes) -> None:
+async def test_rows_survive_damage_to_the_schema(database: Path, good: bytes, bad: bytes) -> None:
     session_id = await damage(database, good, bad)
 
     with pytest.raises(StorageCorrupt):

@@ -1,4 +1,4 @@
-"""A backup is one moment of the store, whole and checked, or it is not there."""
+"""A backup is a verified snapshot of the store, or it does not exist."""
 
 import asyncio
 import os
@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from segue.model.errors import StorageError, StorageUnavailable
-from segue.store.sqlite import driver
-from segue.store.sqlite.backup import back_up
+from segue.store.sqlite import driver, schema
+from segue.store.sqlite.backup import back_up, before_migration
 from segue.store.sqlite.service import LocalSessionService
 from tests.factories import add, contents, execute, said, store
 
@@ -51,7 +51,7 @@ async def test_only_its_owner_can_read_a_backup(
     assert [stat.S_IMODE(each.stat().st_mode) for each in (target.parent, target)] == [0o700, 0o600]
 
 
-async def test_a_backup_that_is_made_while_others_write_is_one_moment(
+async def test_a_backup_that_is_made_during_writes_is_a_snapshot(
     database: Path, service: LocalSessionService, target: Path
 ) -> None:
     id = await store(service, said("0"))
@@ -105,3 +105,18 @@ async def test_what_cannot_be_copied_whole_leaves_no_copy(
     with pytest.raises(StorageError):
         back_up(str(database), str(target))
     assert list(target.parent.iterdir()) == []
+
+
+@pytest.mark.parametrize("harm", [break_a_page, lambda database: os.truncate(database, 20_000)])
+async def test_damage_is_raised_as_such_before_a_migration_and_nothing_is_kept(
+    database: Path, harm: Callable[[Path], None]
+) -> None:
+    service = await LocalSessionService.open(database)
+    for number in range(20):
+        await store(service, said("x" * 2_000 + str(number)))
+    await service.close()
+    harm(database)
+    with pytest.raises(driver.Error) as caught:
+        before_migration(str(database), len(schema.MIGRATIONS))
+    assert driver.is_corruption(caught.value)
+    assert not list(database.parent.glob("*.schema-*"))

@@ -29,9 +29,9 @@ from segue.model.errors import (
     StorageUnavailable,
 )
 from segue.protocol import messages
-from segue.store.sqlite import driver, schema
+from segue.store.sqlite import driver, recovery, schema
 from segue.store.sqlite.locks import OpenLock, WriteLock
-from segue.store.sqlite.recovery import salvage
+from segue.store.sqlite.recovery import policy
 from segue.store.sqlite.service import LocalSessionService
 from tests.factories import (
     INVOCATION,
@@ -338,7 +338,7 @@ def test_a_database_that_another_window_makes_during_the_check_is_ours(
         assert meddled.at < 0
 
 
-async def test_a_migration_that_fails_is_not_there_by_half(
+async def test_a_failed_migration_is_rolled_back(
     database: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with opened(database) as service:
@@ -367,7 +367,7 @@ async def test_a_later_migration_keeps_what_is_stored(
 
 
 @pytest.mark.parametrize("says", ["reader = 99, writer = 99", None])
-async def test_a_later_versions_database_is_left_alone_unless_it_says_otherwise(
+async def test_a_later_versions_database_is_refused_unless_it_permits_reading(
     database: Path, says: str | None
 ) -> None:
     async with opened(database) as service:
@@ -380,7 +380,7 @@ async def test_a_later_versions_database_is_left_alone_unless_it_says_otherwise(
     assert digest(database) == before
 
 
-async def test_a_later_versions_database_may_be_read_if_it_says_so(database: Path) -> None:
+async def test_a_later_versions_database_can_be_read_if_it_permits_that(database: Path) -> None:
     async with opened(database) as service:
         id = await store(service, said("one"))
     execute(database, "UPDATE compatibility SET writer = 99")
@@ -395,7 +395,7 @@ async def test_a_later_versions_database_may_be_read_if_it_says_so(database: Pat
     assert digest(database) == before
 
 
-async def test_a_later_versions_database_may_be_written_if_it_says_so(database: Path) -> None:
+async def test_a_later_versions_database_can_be_written_if_it_permits_that(database: Path) -> None:
     async with opened(database) as service:
         id = await store(service, said("one"))
     execute(database, "PRAGMA user_version = 99")
@@ -405,7 +405,7 @@ async def test_a_later_versions_database_may_be_written_if_it_says_so(database: 
         assert await pragma(service, "user_version") == 99
 
 
-async def test_what_is_stored_is_kept_as_it_was_before_a_migration(
+async def test_a_backup_is_kept_before_a_migration(
     database: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with opened(database) as service:
@@ -422,7 +422,7 @@ async def test_what_is_stored_is_kept_as_it_was_before_a_migration(
         assert await contents(service, id) == ["one"]
 
 
-async def test_a_fresh_database_is_no_migration_to_keep_anything_from(database: Path) -> None:
+async def test_a_new_database_gets_no_backup(database: Path) -> None:
     async with opened(database):
         pass
     assert [path.name for path in database.parent.iterdir() if "schema" in path.name] == []
@@ -623,8 +623,8 @@ async def test_a_turn_that_is_never_given_back_is_told_and_loses_nothing(
     assert await contents(service, id) == ["one", "three"]
 
 
-def spoil_value(database: Path, table: str, column: str, value: Any, where: str) -> None:
-    """Store a value that the schema does not allow, as damage would that SQLite does not notice."""
+def store_impossible_value(database: Path, table: str, column: str, value: Any, where: str) -> None:
+    """Store a value that the schema forbids, like damage that SQLite does not notice."""
     with closing(driver.connect(str(database))) as db:
         db.execute("PRAGMA writable_schema = ON")
         (sql,) = db.execute("SELECT sql FROM sqlite_master WHERE name = ?", (table,)).fetchone()
@@ -638,17 +638,17 @@ def spoil_value(database: Path, table: str, column: str, value: Any, where: str)
                 db.execute(f"UPDATE {table} SET {column} = ? WHERE {where}", (value,))
 
 
-STRANGE: list[Any] = [None, 7, -7, 1 << 62, -(1 << 62), 1.5, float("inf"), b"", b"\xff\xfe", "x"]
+IMPOSSIBLE: list[Any] = [None, 7, -7, 1 << 62, -(1 << 62), 1.5, float("inf"), b"", b"\xff\xfe", "x"]
 
 
-@pytest.mark.parametrize("value", STRANGE, ids=repr)
+@pytest.mark.parametrize("value", IMPOSSIBLE, ids=repr)
 @pytest.mark.parametrize("column", ["id", "invocation", "created_at", "type", "data"])
-async def test_an_event_of_which_damage_made_something_else_is_read(
+async def test_an_event_with_an_impossible_value_can_be_read(
     database: Path, column: str, value: Any
 ) -> None:
     async with opened(database) as service:
         id = await store(service, said("one"), said("two"), said("three"))
-    spoil_value(database, "events", column, value, "seq = 2")
+    store_impossible_value(database, "events", column, value, "seq = 2")
     async with opened(database) as service:
         one, bad, three = (await service.load_events(id)).events
         assert (one.data, three.data) == ({"content": "one"}, {"content": "three"})
@@ -663,7 +663,7 @@ async def test_an_event_of_which_damage_made_something_else_is_read(
                 )
 
 
-@pytest.mark.parametrize("value", STRANGE, ids=repr)
+@pytest.mark.parametrize("value", IMPOSSIBLE, ids=repr)
 @pytest.mark.parametrize(
     "column",
     [
@@ -671,12 +671,12 @@ async def test_an_event_of_which_damage_made_something_else_is_read(
         "model_visible", "created_at", "updated_at", "archived_at",
     ],
 )  # fmt: skip
-async def test_a_session_of_which_damage_made_something_else_is_read(
+async def test_a_session_with_an_impossible_value_can_be_read(
     database: Path, column: str, value: Any
 ) -> None:
     async with opened(database) as service:
         id, other = await store(service, said("one")), await store(service, said("two"))
-    spoil_value(database, "sessions", column, value, "number = 1")
+    store_impossible_value(database, "sessions", column, value, "number = 1")
     async with opened(database) as service:
         session = await service.get_session(id)
         assert isinstance(session.directory, str)
@@ -765,8 +765,8 @@ def start(program: str, *arguments: object) -> subprocess.Popen[str]:
     """Start a process that runs `async def main(*arguments)` of *program*."""
     text = (
         "import asyncio, sys\n"
-        "from segue.model.events import Event\n"
         "from segue.model.errors import HeadMoved, StorageError\n"
+        "from segue.model.events import Event\n"
         "from segue.store.sqlite.service import LocalSessionService\n"
         f"{program}\n"
         "asyncio.run(main(*sys.argv[1:]))"
@@ -915,7 +915,7 @@ async def test_a_deleted_sessions_text_is_in_no_file(database: Path) -> None:
 
 
 async def many(database: Path, sessions: int = 30, events: int = 100) -> list[str]:
-    """Fill a database so that its events lie on many pages, all of them in the main file."""
+    """Fill a database so that its events are on many pages, all of them in the main file."""
     async with opened(database) as service:
         return [
             await store(
@@ -928,7 +928,7 @@ async def many(database: Path, sessions: int = 30, events: int = 100) -> list[st
 
 
 def leaves(database: Path, marker: bytes) -> list[int]:
-    """Return where the leaves of tables begin that hold *marker*."""
+    """Return the offsets of the leaf pages of tables that contain *marker*."""
     content = database.read_bytes()
     return [
         at
@@ -938,19 +938,19 @@ def leaves(database: Path, marker: bytes) -> list[int]:
 
 
 def cells(database: Path, at: int) -> int:
-    """Return how many rows a leaf holds: its header says so."""
+    """Return how many rows a leaf page holds, according to its header."""
     return int.from_bytes(database.read_bytes()[at + 3 : at + 5], "big")
 
 
 def damage(database: Path, at: int, size: int = PAGE_BYTES) -> str:
-    """Overwrite one page with garbage and return the digest of what that leaves."""
+    """Overwrite one page with garbage and return the digest of the file."""
     garbage = b"\xff" + random.Random(7).randbytes(size - 1)
     content = database.read_bytes()
     database.write_bytes(content[:at] + garbage + content[at + size :])
     return digest(database)
 
 
-def aside(database: Path) -> list[Path]:
+def quarantined(database: Path) -> list[Path]:
     found = database.parent.glob("*.corrupt-*")
     return sorted(
         path for path in found if not path.name.endswith(("-wal", "-shm", "-lock", "-write.lock"))
@@ -979,13 +979,13 @@ def read_elsewhere(database: Path, *ids: str, readers: int = 1) -> list[str]:
 
 
 async def read_all(service: LocalSessionService, ids: list[str]) -> list[str]:
-    """Return every event's text of the sessions that are left, each a whole chain."""
+    """Return the content of every event of the sessions that are left, which have no gaps."""
     left = {session.id for session in (await service.list_sessions(limit=1_000)).sessions}
     return [words for id in ids if id in left for words in await contents(service, id)]
 
 
 @pytest.mark.parametrize("which", ["first", "within a session", "between two sessions", "last"])
-async def test_a_damaged_database_is_set_aside_and_what_can_be_read_is_kept(
+async def test_a_damaged_database_is_quarantined_and_readable_rows_are_kept(
     database: Path, which: str
 ) -> None:
     ids = await many(database)
@@ -998,9 +998,11 @@ async def test_a_damaged_database_is_set_aside_and_what_can_be_read_is_kept(
     on_it = cells(database, at)
     damaged = damage(database, at)
     (error,) = read_elsewhere(database, *ids)
-    (kept,) = aside(database)
+    (kept,) = quarantined(database)
     assert digest(kept) == damaged
-    assert error.startswith(f"StorageCorrupt: {database} was damaged. It was set aside as {kept};")
+    assert error.startswith(
+        f"StorageCorrupt: {database} was damaged. It was quarantined as {kept};"
+    )
     assert set(modes(database.parent).values()) == {0o600}
     async with opened(database) as service:
         words = await read_all(service, ids)
@@ -1015,7 +1017,7 @@ async def test_a_damaged_schema_is_found_when_the_database_is_opened(database: P
     ids = await many(database, sessions=3)
     damaged = damage(database, 100, PAGE_BYTES - 100)  # the file still says that it is ours
     (error,) = read_elsewhere(database)
-    (kept,) = aside(database)
+    (kept,) = quarantined(database)
     assert "StorageCorrupt" in error
     assert str(kept) in error
     assert digest(kept) == damaged
@@ -1029,7 +1031,7 @@ async def test_a_damaged_page_of_sessions_costs_no_events(database: Path, which:
     ids = await many(database)
     damage(database, leaves(database, b"/project/")[which])
     errors = read_elsewhere(database, *ids)
-    assert len(aside(database)) == 1
+    assert len(quarantined(database)) == 1
     assert errors[0].startswith("StorageCorrupt: ")
     async with opened(database) as service:
         left = (await service.list_sessions(limit=1_000)).sessions
@@ -1039,18 +1041,18 @@ async def test_a_damaged_page_of_sessions_costs_no_events(database: Path, which:
     )
 
 
-async def test_readers_that_meet_the_damage_at_once_set_it_aside_once(database: Path) -> None:
+async def test_concurrent_readers_quarantine_a_damaged_database_once(database: Path) -> None:
     ids = await many(database)
     damaged = damage(database, leaves(database, b"payload 15-50 ")[0])
     errors = read_elsewhere(database, ids[15], readers=4)
     assert all(error.startswith("Storage") for error in errors)
-    (kept,) = aside(database)
+    (kept,) = quarantined(database)
     assert digest(kept) == damaged
     async with opened(database) as service:
         assert len(await read_all(service, ids)) >= 2_900
 
 
-async def test_what_is_set_aside_twice_in_one_second_is_there_twice(
+async def test_two_quarantines_in_one_second_keep_both_files(
     database: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(time, "strftime", lambda *_: "20260101T000000")
@@ -1059,12 +1061,12 @@ async def test_what_is_set_aside_twice_in_one_second_is_there_twice(
     for number in (0, 1):
         damaged.add(damage(database, leaves(database, f"payload {number}-50 ".encode())[0]))
         async with opened(database) as service:
-            with pytest.raises(StorageCorrupt, match="set aside"):
+            with pytest.raises(StorageCorrupt, match="quarantined"):
                 await service.load_events(ids[number])
-    assert {digest(path) for path in aside(database)} == damaged
+    assert {digest(path) for path in quarantined(database)} == damaged
 
 
-async def test_a_row_that_breaks_a_rule_costs_no_row_behind_it(database: Path) -> None:
+async def test_a_row_that_violates_a_constraint_costs_no_other_row(database: Path) -> None:
     ids = await many(database, sessions=2)
     with closing(driver.connect(str(database))) as db:
         # As damage would: a null where the schema allows none.
@@ -1082,14 +1084,14 @@ async def test_a_row_that_breaks_a_rule_costs_no_row_behind_it(database: Path) -
         db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     damage(database, leaves(database, b"payload 1-50 ")[0])
     read_elsewhere(database, *ids)
-    assert len(aside(database)) == 1
+    assert len(quarantined(database)) == 1
     async with opened(database) as service:
         events = await chain(service, ids[0])
     assert [event.seq for event in events if event.corrupt] == [10]
     assert len(events) == 100
 
 
-async def test_a_salvage_without_room_loses_nothing(tiny_disk: Path) -> None:
+async def test_a_salvage_without_disk_space_loses_nothing(tiny_disk: Path) -> None:
     database = tiny_disk / "sessions.db"
     ids = await many(database, sessions=4)
     damage(database, leaves(database, b"payload 2-50 ")[0])
@@ -1121,12 +1123,12 @@ async def test_a_damaged_database_that_another_process_has_open_is_not_moved(
     (error,) = read_elsewhere(database, ids[0], ids[15])
     assert error.startswith("StorageCorrupt: ")
     assert "other editor windows have it open" in error
-    assert aside(database) == []
+    assert quarantined(database) == []
     assert digest(database) == damaged
     tell(holder, "close")
     end(holder)
     read_elsewhere(database, ids[15])
-    assert len(aside(database)) == 1
+    assert len(quarantined(database)) == 1
     async with opened(database) as service:
         assert len(await read_all(service, ids)) >= 2_900
 
@@ -1135,7 +1137,7 @@ def lock_of(database: Path) -> Path:
     return database.with_name(f"{database.name}-lock")
 
 
-SPOILED: dict[str, Callable[[bytes], bytes]] = {
+DAMAGED_HEADERS: dict[str, Callable[[bytes], bytes]] = {
     "zeros": lambda content: bytes(PAGE_BYTES) + content[PAGE_BYTES:],
     "garbage": lambda content: random.Random(7).randbytes(PAGE_BYTES) + content[PAGE_BYTES:],
     "one bit": lambda content: b"T" + content[1:],
@@ -1143,26 +1145,26 @@ SPOILED: dict[str, Callable[[bytes], bytes]] = {
 }
 
 
-@pytest.mark.parametrize("kind", SPOILED)
-async def test_a_file_whose_header_is_spoiled_is_ours_if_it_ever_was(
-    database: Path, kind: str
-) -> None:
+@pytest.mark.parametrize("kind", DAMAGED_HEADERS)
+async def test_a_marked_file_with_a_damaged_header_is_recovered(database: Path, kind: str) -> None:
     ids = await many(database, sessions=3)
-    spoiled = SPOILED[kind](database.read_bytes())
-    database.write_bytes(spoiled)
+    damaged = DAMAGED_HEADERS[kind](database.read_bytes())
+    database.write_bytes(damaged)
     (error,) = read_elsewhere(database)
-    (kept,) = aside(database)
+    (kept,) = quarantined(database)
     assert error.startswith("StorageCorrupt: ")
-    assert kept.read_bytes() == spoiled
+    assert kept.read_bytes() == damaged
     async with opened(database) as service:
         words = await read_all(service, ids)
-        assert len(words) == (300 if len(spoiled) > PAGE_BYTES else 0)
+        assert len(words) == (300 if len(damaged) > PAGE_BYTES else 0)
 
 
 @pytest.mark.parametrize("lock", ["absent", "of a file that was refused", "of something else"])
-async def test_a_spoiled_header_alone_makes_no_file_ours(database: Path, lock: str) -> None:
+async def test_an_unmarked_file_with_a_damaged_header_is_left_as_it_is(
+    database: Path, lock: str
+) -> None:
     await many(database, sessions=1)
-    spoiled = bytes(PAGE_BYTES) + database.read_bytes()[PAGE_BYTES:]
+    damaged = bytes(PAGE_BYTES) + database.read_bytes()[PAGE_BYTES:]
     if lock == "absent":
         lock_of(database).unlink()
     elif lock == "of something else":
@@ -1172,12 +1174,12 @@ async def test_a_spoiled_header_alone_makes_no_file_ours(database: Path, lock: s
         make_foreign(database, "CREATE TABLE t (x)")
         with pytest.raises(StorageUnavailable, match="another program's"):
             await LocalSessionService.open(database)
-    database.write_bytes(spoiled)
+    database.write_bytes(damaged)
     for _ in range(2):
         with pytest.raises(StorageCorrupt, match="was left as it is"):
             await LocalSessionService.open(database)
-    assert database.read_bytes() == spoiled
-    assert aside(database) == []
+    assert database.read_bytes() == damaged
+    assert quarantined(database) == []
 
 
 async def test_another_programs_database_in_the_place_of_ours_is_left_as_it_is(
@@ -1190,7 +1192,7 @@ async def test_another_programs_database_in_the_place_of_ours_is_left_as_it_is(
     with pytest.raises(StorageError, match="was left as it is"):
         await LocalSessionService.open(database)
     assert digest(database) == damaged
-    assert aside(database) == []
+    assert quarantined(database) == []
 
 
 async def test_an_empty_file_in_the_place_of_ours_is_a_new_database(database: Path) -> None:
@@ -1198,7 +1200,7 @@ async def test_an_empty_file_in_the_place_of_ours_is_a_new_database(database: Pa
     database.write_bytes(b"")
     async with opened(database) as service:
         assert await contents(service, await store(service, said("anew"))) == ["anew"]
-    assert aside(database) == []
+    assert quarantined(database) == []
 
 
 LOGGER = """
@@ -1213,7 +1215,7 @@ async def main(where, id):
 """
 
 
-async def test_what_only_the_log_holds_outlives_a_spoiled_first_page(database: Path) -> None:
+async def test_rows_in_the_log_survive_a_damaged_first_page(database: Path) -> None:
     (id,) = await many(database, sessions=1)
     writer = start(LOGGER, database, id)
     assert line(writer) == "stored"
@@ -1227,7 +1229,7 @@ async def test_what_only_the_log_holds_outlives_a_spoiled_first_page(database: P
         words = await contents(service, id)
     assert words[-1] == "in the log 3"
     assert len(words) == 104
-    (kept,) = aside(database)
+    (kept,) = quarantined(database)
     assert [digest(kept), digest(kept.with_name(f"{kept.name}-wal"))] == before
 
 
@@ -1244,7 +1246,7 @@ async def test_rows_are_found_without_a_first_page(database: Path, layout: str) 
         assert len(await read_all(service, ids)) == 300
 
 
-async def test_rows_behind_the_end_that_a_file_states_are_kept(database: Path) -> None:
+async def test_rows_beyond_the_page_count_of_the_header_are_kept(database: Path) -> None:
     ids = await many(database, sessions=3)
     content = bytearray(database.read_bytes())
     content[28:32] = (16).to_bytes(4, "big")
@@ -1255,7 +1257,7 @@ async def test_rows_behind_the_end_that_a_file_states_are_kept(database: Path) -
 
 
 def page_of(database: Path, table: str) -> int:
-    """Return where the root page of a table begins; many rows lie below it, none on it."""
+    """Return the offset of the root page of a table, which is an interior page."""
     sql = "SELECT rootpage FROM sqlite_master WHERE name = ?"
     at = (int(execute(database, sql, table)[0][0]) - 1) * PAGE_BYTES
     assert database.read_bytes()[at] == 0x05
@@ -1263,21 +1265,21 @@ def page_of(database: Path, table: str) -> int:
 
 
 @pytest.mark.parametrize("table", ["events", "sessions"])
-async def test_rows_outlive_the_page_that_leads_to_all_of_them(database: Path, table: str) -> None:
+async def test_rows_survive_the_loss_of_the_root_page(database: Path, table: str) -> None:
     ids = await many(database, sessions=40, events=30)
     async with opened(database) as service:
         await service.set_metadata(ids[7], "key", "kept")
         before = (await service.list_sessions(limit=1_000)).sessions
     damage(database, page_of(database, table))
     read_elsewhere(database, *ids)
-    assert len(aside(database)) == 1
+    assert len(quarantined(database)) == 1
     async with opened(database) as service:
         assert (await service.list_sessions(limit=1_000)).sessions == before
         assert len(await read_all(service, ids)) == 40 * 30
         assert await service.get_metadata(ids[7], "key") == "kept"
 
 
-async def test_what_only_the_log_holds_outlives_the_page_that_leads_to_it(database: Path) -> None:
+async def test_rows_in_the_log_survive_the_loss_of_the_root_page(database: Path) -> None:
     (id,) = await many(database, sessions=1)
     writer = start(LOGGER, database, id)
     assert line(writer) == "stored"
@@ -1285,7 +1287,7 @@ async def test_what_only_the_log_holds_outlives_the_page_that_leads_to_it(databa
     writer.wait()
     damage(database, page_of(database, "events"))
     read_elsewhere(database, id)
-    assert len(aside(database)) == 1
+    assert len(quarantined(database)) == 1
     async with opened(database) as service:
         words = await contents(service, id)
     assert (len(words), words[-1]) == (104, "in the log 3")
@@ -1304,7 +1306,7 @@ async def main(where, *ids):
 
 
 @pytest.mark.parametrize("log", ["emptied", "pending"])
-async def test_what_was_deleted_does_not_come_back(database: Path, log: str) -> None:
+async def test_deleted_sessions_do_not_come_back(database: Path, log: str) -> None:
     ids = await many(database)
     gone, left = ids[5:15], ids[:5] + ids[15:]
     if log == "pending":
@@ -1319,7 +1321,7 @@ async def test_what_was_deleted_does_not_come_back(database: Path, log: str) -> 
                 await service.delete(id)
     damage(database, page_of(database, "events"))
     read_elsewhere(database, *left)
-    assert len(aside(database)) == 1
+    assert len(quarantined(database)) == 1
     async with opened(database) as service:
         listed = (await service.list_sessions(archived=True, limit=1_000)).sessions
         assert {session.id for session in listed} == set(left)
@@ -1334,7 +1336,7 @@ HEADER = {
 }  # fmt: skip
 
 
-def spoil_header(database: Path, what: str) -> bytes:
+def damage_header(database: Path, what: str) -> bytes:
     at, value, size = HEADER[what]
     content = bytearray(database.read_bytes())
     content[at : at + size] = value.to_bytes(size, "big")
@@ -1343,45 +1345,46 @@ def spoil_header(database: Path, what: str) -> bytes:
 
 
 @pytest.mark.parametrize("what", HEADER)
-async def test_a_header_that_does_not_fit_our_tables_is_damage(database: Path, what: str) -> None:
+async def test_a_header_that_contradicts_the_tables_is_damage(database: Path, what: str) -> None:
     ids = await many(database, sessions=3)
-    spoiled = spoil_header(database, what)
+    damaged = damage_header(database, what)
     for _ in range(2):
         with contextlib.suppress(StorageCorrupt):
             async with opened(database) as service:
                 await add(service, ids[0], said("goes on"))
-    (kept,) = aside(database)
-    assert kept.read_bytes() == spoiled
+    (kept,) = quarantined(database)
+    assert kept.read_bytes() == damaged
     async with opened(database) as service:
         assert len(await read_all(service, ids)) == 301
     assert execute(database, "PRAGMA integrity_check")[0][0] == "ok"
 
 
 @pytest.mark.parametrize("what", HEADER)
-async def test_a_header_that_does_not_fit_is_found_when_it_is_looked_for(
-    database: Path, what: str
-) -> None:
+async def test_repair_finds_a_header_that_contradicts_the_tables(database: Path, what: str) -> None:
     ids = await many(database, sessions=1)
-    spoil_header(database, what)
-    assert "was set aside" in salvage.repair(str(database))
+    damage_header(database, what)
+    result = recovery.repair(str(database))
+    assert result.recovered
+    assert "was quarantined" in result.message
+    assert quarantined(database) == [Path(str(result.quarantined_as))]
     async with opened(database) as service:
         assert len(await read_all(service, ids)) == 100
 
 
 @pytest.mark.parametrize("what", ["whose it is", "nobody's"])
-async def test_tables_like_ours_alone_make_no_file_ours(database: Path, what: str) -> None:
+async def test_an_unmarked_file_with_our_tables_is_left_as_it_is(database: Path, what: str) -> None:
     await many(database, sessions=1)
     lock_of(database).unlink()
-    spoiled = spoil_header(database, what)
+    damaged = damage_header(database, what)
     for _ in range(2):
         with pytest.raises(StorageError):
             await LocalSessionService.open(database)
-    assert database.read_bytes() == spoiled
-    assert aside(database) == []
+    assert database.read_bytes() == damaged
+    assert quarantined(database) == []
 
 
 def io_error() -> Exception:
-    """Return what SQLite raises where it cannot read a page to its end."""
+    """Return SQLite's error for a page that it cannot read completely."""
     error: Exception = driver.Error[0]("disk I/O error")
     error.sqlite_errorcode = 10  # type: ignore[attr-defined]
     return error
@@ -1390,13 +1393,13 @@ def io_error() -> Exception:
 async def test_a_file_that_ends_within_a_page_is_damaged(database: Path) -> None:
     ids = await many(database, sessions=3)
     database.write_bytes(cut := database.read_bytes()[:-100])
-    assert salvage.may_be_damage(str(database), io_error())
+    assert recovery.may_be_damage(str(database), io_error())
     open_lock = OpenLock(str(database))
     open_lock.share()
-    outcome = salvage.set_aside(str(database), open_lock, io_error())
+    result = recovery.recover(str(database), open_lock, io_error())
     open_lock.close()
-    assert outcome.repaired
-    (kept,) = aside(database)
+    assert result.recovered
+    (kept,) = quarantined(database)
     assert kept.read_bytes() == cut
     async with opened(database) as service:
         chains = [(await service.load_events(id)).events for id in ids]
@@ -1404,7 +1407,7 @@ async def test_a_file_that_ends_within_a_page_is_damaged(database: Path) -> None
 
 
 @pytest.mark.parametrize("file", ["whole", "cut, with a log", "cut, and the disk fails"])
-async def test_an_error_of_the_disk_is_no_damage(
+async def test_an_io_error_of_the_disk_is_no_damage(
     database: Path, file: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await many(database, sessions=1)
@@ -1413,19 +1416,18 @@ async def test_an_error_of_the_disk_is_no_damage(
     if file == "cut, with a log":
         database.with_name("sessions.db-wal").write_bytes(b"something")
     if file == "cut, and the disk fails":
-        monkeypatch.setattr(salvage, "_is_readable", lambda where: False)
+        monkeypatch.setattr(policy, "_is_readable", lambda where: False)
     content = database.read_bytes()
     open_lock = OpenLock(str(database))
     open_lock.share()
-    outcome = salvage.set_aside(str(database), open_lock, io_error())
+    with pytest.raises(StorageUnavailable):
+        recovery.recover(str(database), open_lock, io_error())
     open_lock.close()
-    assert not outcome.repaired
-    assert isinstance(outcome.error, StorageUnavailable)
     assert database.read_bytes() == content
-    assert aside(database) == []
+    assert quarantined(database) == []
 
 
-async def test_a_key_out_of_its_order_hides_no_event_for_ever(database: Path) -> None:
+async def test_events_behind_a_key_out_of_order_are_recovered(database: Path) -> None:
     ids = await many(database, sessions=3)
     content = bytearray(database.read_bytes())
     at = leaves(database, b"payload 1-50 ")[0]
@@ -1435,15 +1437,13 @@ async def test_a_key_out_of_its_order_hides_no_event_for_ever(database: Path) ->
     content[cell + 2] = 0xFF
     database.write_bytes(content)
     read_elsewhere(database, *ids)
-    assert len(aside(database)) == 1
+    assert len(quarantined(database)) == 1
     async with opened(database) as service:
         assert len(await read_all(service, ids)) == 299
 
 
 @pytest.mark.parametrize("call", ["get_session", "load_events", "archive", "delete"])
-async def test_a_session_that_only_the_index_has_lost_is_found_again(
-    database: Path, call: str
-) -> None:
+async def test_a_session_that_its_index_lacks_is_recovered(database: Path, call: str) -> None:
     async with opened(database) as service:
         id = await store(service, said("kept"))
     content = bytearray(database.read_bytes())
@@ -1456,44 +1456,44 @@ async def test_a_session_that_only_the_index_has_lost_is_found_again(
     content[content.index(id.encode(), at)] ^= 1
     database.write_bytes(content)
     async with opened(database) as service:
-        with pytest.raises(StorageCorrupt, match="was set aside"):
+        with pytest.raises(StorageCorrupt, match="was quarantined"):
             await getattr(service, call)(id)
         await getattr(service, call)(id)
-    assert len(aside(database)) == 1
+    assert len(quarantined(database)) == 1
 
 
 @contextmanager
-def another_window(database: Path) -> Iterator[None]:
-    """Have the database open: then nobody else may repair it."""
+def another_process(database: Path) -> Iterator[None]:
+    """Hold the database open, as another process does: then nobody else may repair it."""
     open_lock = OpenLock(str(database))
     open_lock.share()
     yield
     open_lock.close()
 
 
-# What a review found
+# Recovery that fails
 
 
-async def test_damage_that_cannot_be_repaired_is_told_to_everyone(database: Path) -> None:
-    """To connect again fails too, and must not wait for the repair that it is part of."""
+async def test_damage_that_cannot_be_repaired_is_reported_to_every_request(database: Path) -> None:
+    """Reconnecting fails too, and must not wait for the recovery that it is part of."""
     async with opened(database) as service:
         id = await store(service)
         for _ in range(30):
             await add(service, id, said("x" * 3_000))
     async with opened(database) as service:
-        with another_window(database):
+        with another_process(database):
             database.write_bytes(b"\xff" * database.stat().st_size)
             for _ in range(2):
                 with pytest.raises(StorageError):
                     await asyncio.wait_for(service.load_events(id), 10)
 
 
-async def test_a_window_works_again_when_the_damaged_file_does(database: Path) -> None:
+async def test_a_window_works_again_once_the_file_is_undamaged(database: Path) -> None:
     async with opened(database) as service:
         id = await store(service, said("kept"))
     whole = database.read_bytes()
     async with opened(database) as service:
-        with another_window(database):
+        with another_process(database):
             database.write_bytes(b"\xff" * len(whole))
             with pytest.raises(StorageError):
                 await service.load_events(id)

@@ -50,10 +50,10 @@ class LocalStoreAdmin:
 
     def repair(self) -> str:
         """Quarantine a damaged file and salvage its rows; return what was done."""
-        from segue.store.sqlite.recovery import salvage  # loaded only to repair
+        from segue.store.sqlite import recovery  # loaded only to repair
 
         self._require()
-        return salvage.repair(self._path)
+        return recovery.repair(self._path).message
 
     def back_up(self, target: str | None = None) -> BackupResult:
         """Copy the database to *target*, or into `backups` beside it, and verify the copy."""

@@ -1,4 +1,4 @@
-"""A copy of a database, made while others write, and not called one before it was verified."""
+"""Copies of a database that is in use. A copy gets its name only after it was verified."""
 
 import contextlib
 import os
@@ -7,6 +7,7 @@ from pathlib import Path
 from segue.model.errors import StorageCorrupt, StorageUnavailable
 from segue.model.store_reports import BackupResult
 from segue.store.sqlite import driver, schema
+from segue.store.sqlite.check import find_damage
 from segue.store.sqlite.locks import OpenLock
 
 _ERRORS: tuple[type[Exception], ...] = (*driver.Error, OSError)
@@ -15,43 +16,54 @@ _ERRORS: tuple[type[Exception], ...] = (*driver.Error, OSError)
 def back_up(where: str, target: str) -> BackupResult:
     """Copy the database at *where* to *target*, which must not exist yet, or raise a StorageError.
 
-    The copy is one moment of the original, whole and checked, readable by its owner alone, and on
-    disk when this returns. Other windows go on reading and writing meanwhile. Only what was there
-    at that moment is in it: a conversation that is deleted later stays in the copy.
+    The copy is one snapshot of the original, verified, readable by its owner alone, and on disk
+    when this returns. Other windows can read and write meanwhile. A conversation that is deleted
+    later stays in the copy.
     """
-    if os.path.lexists(target):
-        raise StorageUnavailable(f"{target} exists already. It was left as it is.")
-    draft = f"{target}.draft-{os.getpid()}"
-    presence = OpenLock(where)
     try:
-        Path(target).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        presence.share()
-        _copy(where, draft)
-        backup = _verified(draft, target)
-        os.rename(draft, target)
-        _sync(Path(target).parent)
+        return _back_up(where, target)
     except _ERRORS as error:
         raise driver.translate(error, where) from error
-    finally:
-        presence.close()
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(draft)
-    return backup
 
 
 def before_migration(where: str, version: int) -> None:
-    """Keep the database at *where* as its schema *version* left it, unless that is kept already."""
+    """Check the database at *where*, of schema *version*, and keep a copy unless there is one.
+
+    Damage is raised as SQLite's own error: only then can the caller recover the database.
+    """
+    # A copy of a damaged file can be whole, and the migration would write to the file.
+    if damage := find_damage(where):
+        raise damage
     target = f"{where}.schema-{version}"
     if os.path.lexists(target):
         return
     try:
-        back_up(where, target)
+        _back_up(where, target)
     except StorageUnavailable:
-        if not os.path.lexists(target):  # it does when another window was first
+        if not os.path.lexists(target):  # it exists when another window was first
             raise
     with contextlib.closing(driver.connect_to_read(target)) as db:
         if schema.version_of(db) != version:
             os.unlink(target)  # another window has migrated meanwhile, after its own backup
+
+
+def _back_up(where: str, target: str) -> BackupResult:
+    if os.path.lexists(target):
+        raise StorageUnavailable(f"{target} exists already. It was left as it is.")
+    draft = f"{target}.draft-{os.getpid()}"
+    open_lock = OpenLock(where)
+    try:
+        Path(target).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        open_lock.share()
+        _copy(where, draft)
+        backup = _verified(draft, target)
+        os.rename(draft, target)
+        _sync(Path(target).parent)
+    finally:
+        open_lock.close()
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(draft)
+    return backup
 
 
 def _copy(where: str, draft: str) -> None:

@@ -48,6 +48,28 @@ def check_database(path: str) -> CheckReport:
     return attrs.evolve(_with_problems(report, *damage), schema_version=version, sizes=sizes)
 
 
+def find_damage(path: str) -> Exception | None:
+    """Return SQLite's error for the first damage in any page of the database, or None.
+
+    Raises a StorageError if the database cannot be checked.
+    """
+    from segue.store.sqlite.recovery import policy  # loaded before a migration or a repair only
+
+    if policy.is_header_impossible(path):
+        return driver.corruption("its header has values that SQLite never writes")
+    if policy.is_cut_within_page(path):
+        return driver.corruption("it ends within a page")  # SQLite reads zeros there, mostly
+    try:
+        with contextlib.closing(driver.connect_to_read(path)) as db:
+            schema.check_owner(db, path)
+            (verdict,) = db.execute("PRAGMA integrity_check(1)").fetchone()
+    except driver.Error as error:
+        if driver.is_corruption(error):
+            return error
+        raise driver.translate(error, path) from error
+    return None if verdict == "ok" else driver.corruption(verdict)
+
+
 def database_sizes(path: str) -> StoreSizes:
     """Return what the database at *path* holds; the counts are None if they cannot be read."""
     if not os.path.exists(path):

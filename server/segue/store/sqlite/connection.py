@@ -14,7 +14,7 @@ from typing import Any, Protocol, TypeVar
 
 import aiosqlite
 
-from segue.model.errors import StorageError, StorageUnavailable
+from segue.model.errors import StorageCorrupt, StorageError, StorageUnavailable
 from segue.store.sqlite import driver, files
 from segue.store.sqlite.driver import Connection
 from segue.store.sqlite.locks import OpenLock, WriteLock
@@ -262,7 +262,7 @@ class DatabaseConnection:
         try:
             return await result
         except driver.Error as error:
-            raise await self._translate(error, connection) from error
+            raise await self._recover(error, connection) from error
 
     async def _connected(self) -> aiosqlite.Connection:
         """Return the connection: the first, or one after damage that could not be repaired then.
@@ -275,7 +275,7 @@ class DatabaseConnection:
             async with self._connecting:
                 return self._connection or await self._attach()
         except _ERRORS as error:
-            raise await self._translate(error, None) from error
+            raise await self._recover(error, None) from error
 
     async def _attach(self) -> aiosqlite.Connection:
         connection = aiosqlite.Connection(self._open, 64)
@@ -293,21 +293,35 @@ class DatabaseConnection:
         if connection is not None:
             await connection.close()
 
-    async def _translate(
+    def _translate(self, error: Exception) -> StorageError:
+        return error if isinstance(error, StorageError) else driver.translate(error, self._path)
+
+    async def _recover(
         self, error: Exception, connection: aiosqlite.Connection | None
     ) -> StorageError:
-        if isinstance(error, StorageError):
-            return error
-        from segue.store.sqlite.recovery import salvage  # loaded in trouble only
+        """Return what to raise for *error*; if it is damage, recover the database first."""
+        if isinstance(error, StorageError) or self._open_lock is None:
+            return self._translate(error)
+        from segue.store.sqlite import recovery  # loaded in trouble only
 
-        if self._open_lock is None or not salvage.may_be_damage(self._path, error):
-            return driver.translate(error, self._path)
+        if not recovery.may_be_damage(self._path, error):
+            return self._translate(error)
         async with self._connecting:
             if self._connection is not connection:
                 return StorageUnavailable(f"{self._path} was damaged and is repaired. Try again.")
             await self._disconnect()
-            outcome = await asyncio.to_thread(salvage.set_aside, self._path, self._open_lock, error)
-            if connection is not None or outcome.repaired:
-                with contextlib.suppress(*_ERRORS):
-                    await self._attach()  # not _connected: it would repair again, and wait for us
-            return outcome.error
+            try:
+                result = await asyncio.to_thread(
+                    recovery.recover, self._path, self._open_lock, error
+                )
+            except StorageError as failure:
+                if connection is not None:
+                    await self._reattach()
+                return failure
+            await self._reattach()
+            return StorageCorrupt(result.message)
+
+    async def _reattach(self) -> None:
+        # Not _connected: that would recover the database again, and wait for this recovery.
+        with contextlib.suppress(*_ERRORS):
+            await self._attach()

@@ -1,20 +1,23 @@
-"""What the rows say, as the contract has it, whatever damage has made of one.
+"""Reads sessions and events: rows become the records of `segue.model`.
 
-Damage that SQLite does not notice puts a value of another type, or out of all bounds, into a row:
-it comes back as something that can be shown, and never fails the reading.
+Values that corruption made impossible are replaced, see `row_values`. Damage that SQLite itself
+does not notice, and that would hide records, is raised as SQLite's own error.
 """
 
 from collections.abc import Sequence
 from typing import Any
+
+import attrs
 
 from segue.model import json_text
 from segue.model.errors import SessionNotFound
 from segue.model.records import MAX_PAGE_BYTES, EventPage, Session, StoredEvent
 from segue.store.sqlite import driver
 from segue.store.sqlite.driver import Connection
-from segue.store.sqlite.row_values import LAST_SEQ, Row, coerced, unpack, validated
+from segue.store.sqlite.row_values import Row, coerced, unpack, validated
+from segue.store.sqlite.schema import MAX_SEQ
 
-# LIMIT +?: SQLite plans a statement anew whenever the number behind a bare LIMIT is bound.
+# LIMIT +?: SQLite plans a statement again whenever the number behind a bare LIMIT is bound.
 _EVENTS_UP = """
 SELECT key, id, invocation, created_at, type, data FROM events
 WHERE key > ? AND key < ? ORDER BY key LIMIT +?
@@ -25,13 +28,15 @@ WHERE key > ? AND key < ? ORDER BY key DESC LIMIT +?
 """
 
 _EVENT = {(int, id, int, int, str, str) for id in (bytes, str)}
-"""The types of what an event's row holds."""
+"""The types of an undamaged event's values, in the order of the queries above."""
+
+_SESSION_FIELDS = tuple(field.name for field in attrs.fields(Session))
 
 # -- sessions ----------------------------------------------------------------------------------
 
 
 def find_session(db: Connection, session_id: str) -> Row | None:
-    """Return the row of a session, if there is one."""
+    """Return the row of a session, or None."""
     sql = "SELECT * FROM session_records WHERE id = ?"
     row = db.execute(sql, (session_id,)).fetchone()
     return None if row is None else coerced(row)
@@ -47,31 +52,21 @@ def get_session(db: Connection, session_id: str) -> Row:
 
 
 def raise_if_index_lost(db: Connection, session_id: str) -> None:
-    """Raise if the session is there, and only the index has lost it."""
-    # One statement: another window may store it meanwhile.
+    """Raise damage if the table has a session that its index lacks."""
+    # In one statement, because another window may store the session meanwhile.
     sql = (
         "SELECT 1 FROM sessions NOT INDEXED WHERE id = :id "
         "AND NOT EXISTS (SELECT 1 FROM sessions WHERE id = :id)"
     )
     if db.execute(sql, {"id": session_id}).fetchone() is not None:
-        raise driver.corruption("the index of the sessions lacks one")
+        raise driver.corruption("the index of sessions lacks a session")
 
 
 def session(row: Row) -> Session:
-    """Return what a row of `session_records` says that is sound."""
-    return Session(
-        id=row["id"],
-        directory=row["directory"],
-        git_root=row["git_root"],
-        title=row["title"],
-        server_session_id=row["server_session_id"],
-        head=head(row),
-        event_count=row["event_count"],
-        created_at=row["created_at"],
-        updated_at=row["updated_at"],
-        archived_at=row["archived_at"],
-        forked_from=row["forked_from"],
-    )
+    """Return the record of a valid row of `session_records`."""
+    values = {name: row[name] for name in _SESSION_FIELDS}
+    values["head"] = head(row)
+    return Session(**values)
 
 
 def head(row: Row) -> str | None:
@@ -85,13 +80,13 @@ def head(row: Row) -> str | None:
 def page(
     db: Connection, session: Row, *, after: int | None, before: int | None, limit: int
 ) -> EventPage:
-    """Return a page of a session's events, as `SessionService.load_events` promises."""
+    """Return a page of a session's events; see `SessionService.load_events`."""
     first, count = session["number"] << 32, session["event_count"]
     if after is not None:
-        low, high = min(max(after, 0), LAST_SEQ), LAST_SEQ
+        low, high = min(max(after, 0), MAX_SEQ), MAX_SEQ
         sql, step = _EVENTS_UP, 1
     else:
-        low, high = 0, LAST_SEQ if before is None else min(before, LAST_SEQ)
+        low, high = 0, MAX_SEQ if before is None else min(before, MAX_SEQ)
         sql, step = _EVENTS_DOWN, -1
     rows: list[Any] = []
     size = 0
@@ -110,35 +105,36 @@ def page(
 
 
 def _check_chain(seqs: list[int], has_more: bool, expected: Sequence[int]) -> None:
-    """Raise unless *seqs* are the expected ones, or the first of more.
+    """Raise damage unless *seqs* are the expected ones, or the first of them and more follow.
 
-    A key that damage has put out of its order hides what lies behind it, and SQLite is content.
+    A damaged key that is out of order hides the rows behind it, and SQLite does not notice.
     """
     if seqs != list(expected[: len(seqs)]) or has_more != (len(seqs) < len(expected)):
         raise driver.corruption("events are missing from the middle or the end of a session")
 
 
 def _events(db: Connection, rows: Sequence[Any], first: int) -> list[StoredEvent]:
-    """Return the events of rows that follow each other: each names the one before it."""
+    """Return the events of consecutive rows: each has the one before it as its parent."""
     names: dict[int, str] = {}
     parent = _parent(db, rows[0]["key"]) if rows else None
     events = []
     for row in rows:
-        # By their places, which is quicker than to look for a row's columns by name.
-        is_whole = tuple(map(type, row)) in _EVENT
-        key, stored_id, invocation, at, kind, text = row if is_whole else coerced(row).values()
+        # By position, which is quicker than by name.
+        is_valid = tuple(map(type, row)) in _EVENT
+        values = row if is_valid else coerced(row).values()
+        key, stored_id, invocation, created_at, type_name, encoded = values
         if invocation not in names:
             names[invocation] = _invocation(db, invocation)
         id = unpack(stored_id)
-        data, corrupt = json_text.decode(text)
+        data, corrupt = json_text.decode(encoded)
         events.append(
             StoredEvent(
                 id=id,
                 seq=key - first,
                 parent_id=parent,
                 invocation_id=names[invocation],
-                created_at=at,
-                type=kind,
+                created_at=created_at,
+                type=type_name,
                 data=data,
                 corrupt=corrupt,
             )

@@ -1,9 +1,17 @@
-"""The database's migrations: an append-only list, each one transaction with its own record."""
+"""The schema of the database: its migrations, and the table of its columns.
+
+To add a column, append a migration to MIGRATIONS and a line to COLUMNS. If clients shall see it,
+the migration replaces the view `session_records`, and the record in `model.records` gets a field of
+the same name: rows are inserted and converted by the names of the columns.
+"""
 
 import contextlib
 import functools
 import itertools
+from types import NoneType
 from typing import Literal
+
+import attrs
 
 from segue.model.errors import StorageUnavailable
 from segue.store.sqlite import driver
@@ -30,7 +38,7 @@ M001_INITIAL = (
         archived_at INTEGER
     ) STRICT
     """,
-    # Resuming is one probe of one of these two, however many sessions a directory has.
+    # Resuming searches one of these two, however many sessions a directory has.
     """
     CREATE INDEX resumable_by_directory ON sessions (directory, updated_at)
     WHERE archived_at IS NULL AND model_visible = 1
@@ -40,7 +48,7 @@ M001_INITIAL = (
     WHERE archived_at IS NULL AND model_visible = 1
     """,
     "CREATE INDEX sessions_by_update ON sessions (updated_at)",
-    # Without the time, which every append would have to move here too: a list is sorted instead.
+    # Without the time, which every append would have to update here too: a list is sorted instead.
     "CREATE INDEX sessions_by_directory ON sessions (directory)",
     "CREATE INDEX sessions_by_git_common_dir ON sessions (git_common_dir)",
     """
@@ -111,15 +119,120 @@ M002_COMPATIBILITY = (
 )
 
 MIGRATIONS: tuple[tuple[str, ...], ...] = (M001_INITIAL, M002_COMPATIBILITY)
-"""Append only. A database's `user_version` counts those that it has had."""
+"""Append only. A database's `user_version` is how many of them it has had."""
+
+
+MAX_SEQ = 0xFFFF_FFFF
+"""The seq of the last event that a session has space for: the low half of `events.key`."""
+
+_MAX_SESSION = 0x7FFF_FFFF
+_MAX_INTEGER = (1 << 63) - 1
+_MAX_TIME = 253_402_300_799_999
+"""The end of the year 9999, in milliseconds since 1970: ISO 8601 has no later time."""
+
+_LOST = "(lost)"
+
+
+@attrs.frozen
+class Column:
+    """What a column holds, and what replaces a value that damage made impossible or took away.
+
+    An `id` is text, or a UUID as its 16 bytes. Integers go from 0 to `maximum`. `stand_in` is what
+    a salvaged row gets where its own value is lost; a row is lost with a value that has none,
+    unless the column is optional. A column that a later migration adds has its DEFAULT as its
+    `stand_in`: rows that were stored before lack the value.
+    """
+
+    name: str
+    kind: Literal["integer", "text", "id"]
+    optional: bool = False
+    maximum: int = _MAX_INTEGER
+    stand_in: int | str | None = None
+    is_rowid: bool = False
+    """Whether it is the table's INTEGER PRIMARY KEY, which SQLite stores as the row's key."""
+    since: int = 1
+    """The number of the migration that adds it."""
+
+    def accepts_type(self, type: type) -> bool:
+        """Return whether values of this Python type can be in the column."""
+        if type is NoneType:
+            return self.optional
+        if self.kind == "integer":
+            return type is int
+        return type is str or (type is bytes and self.kind == "id")
+
+    def accepts(self, value: object) -> bool:
+        """Return whether the column can hold *value*."""
+        in_range = not isinstance(value, int) or 0 <= value <= self.maximum
+        return in_range and self.accepts_type(type(value))
+
+    def salvaged(self, value: object) -> object:
+        """Return *value*, or the stand-in if the column cannot hold it and has one."""
+        if self.accepts(value) or (self.stand_in is None and not self.optional):
+            return value
+        return self.stand_in
+
+
+COLUMNS: dict[str, tuple[Column, ...]] = {
+    "sessions": (
+        Column("number", "integer", maximum=_MAX_SESSION, is_rowid=True),
+        Column("id", "text"),
+        Column("directory", "text", stand_in=_LOST),
+        Column("git_root", "text", optional=True),
+        Column("git_common_dir", "text", optional=True),
+        Column("title", "text", optional=True),
+        Column("server_session_id", "text", optional=True),
+        Column("forked_from", "text", optional=True),
+        Column("event_count", "integer", maximum=MAX_SEQ, stand_in=0),
+        Column("model_visible", "integer", maximum=1, stand_in=1),
+        Column("created_at", "integer", maximum=_MAX_TIME, stand_in=0),
+        Column("updated_at", "integer", maximum=_MAX_TIME, stand_in=0),
+        Column("archived_at", "integer", optional=True, maximum=_MAX_TIME),
+    ),
+    "invocations": (
+        Column("number", "integer", is_rowid=True),
+        Column("id", "text"),
+        Column("session", "integer", maximum=_MAX_SESSION),
+    ),
+    "events": (
+        Column("key", "integer", is_rowid=True),
+        Column("id", "id"),
+        Column("invocation", "integer", stand_in=0),
+        Column("created_at", "integer", maximum=_MAX_TIME, stand_in=0),
+        Column("type", "text", stand_in=_LOST),
+        Column("data", "text", stand_in=_LOST),
+    ),
+    "metadata": (
+        Column("session", "integer", maximum=_MAX_SESSION),
+        Column("key", "text"),
+        Column("value", "text"),
+    ),
+}
+"""The columns of every table that holds users' data, in the order in which a row stores them."""
+
+COMPUTED = (
+    Column("head", "id", optional=True),
+    Column("seq", "integer", maximum=MAX_SEQ),
+)
+"""The columns of generated values and views, which no row stores."""
+
+
+def columns(table: str, version: int) -> tuple[Column, ...]:
+    """Return the columns of *table* after *version* migrations, in the order of their storage."""
+    return tuple(column for column in COLUMNS[table] if column.since <= version)
+
+
+def tables(version: int) -> list[str]:
+    """Return the tables of users' data that there are after *version* migrations."""
+    return [table for table in COLUMNS if columns(table, version)]
 
 
 def check_owner(db: Connection, where: str) -> None:
-    """Raise unless the database is empty or ours, and may be read. Changes nothing.
+    """Raise StorageUnavailable unless the database is empty or ours, and may be read.
 
-    What its header says amiss, and its tables better, is damage, and raised as SQLite's own.
+    Changes nothing. A header that contradicts the tables is damage: raised as SQLite's own error.
     """
-    # The tables first: a database that another window makes meanwhile has both, or neither.
+    # The tables first: a database that another window creates meanwhile has both, or neither.
     (tables,) = db.execute("SELECT count(*) FROM sqlite_master").fetchone()
     (application,) = db.execute("PRAGMA application_id").fetchone()
     _check_pages(db)
@@ -137,31 +250,32 @@ def check_owner(db: Connection, where: str) -> None:
 
 
 def _check_pages(db: Connection) -> None:
-    # SQLite would write where it believes its pointers to be, over the page of a table.
+    # With auto-vacuum on, page 2 is a pointer map, which SQLite would write over a table's page.
     (moves_pages,) = db.execute("PRAGMA auto_vacuum").fetchone()
     sql = "SELECT count(*) FROM sqlite_master WHERE rootpage = 2"
     if moves_pages and db.execute(sql).fetchone()[0]:
-        raise driver.corruption("its header tells of pages that are others")
+        raise driver.corruption("its header turns on auto-vacuum, which its pages do not have")
 
 
 def _check_header(db: Connection) -> None:
     with driver.read_snapshot(db):  # another window may migrate meanwhile
         (application,) = db.execute("PRAGMA application_id").fetchone()
-        told, version = tells_version(db), version_of(db)
-    # What a later version made of its tables is not known here.
-    if told and version <= len(MIGRATIONS) and (application, version) != (APPLICATION_ID, told):
-        raise driver.corruption("its header does not fit its tables")
+        by_tables, version = version_by_tables(db), version_of(db)
+    if not by_tables or version > len(MIGRATIONS):
+        return  # the tables of a later version are not known here
+    if (application, version) != (APPLICATION_ID, by_tables):
+        raise driver.corruption("its header does not match its tables")
 
 
-def tells_version(db: Connection) -> int:
-    """Return after how many migrations a database has the very tables of this one; 0: never."""
+def version_by_tables(db: Connection) -> int:
+    """Return after how many migrations a database is defined exactly as this one; 0 if never."""
     definitions = _definitions(db)
     versions = range(1, len(MIGRATIONS) + 1)
     return next((number for number in versions if _made_by(MIGRATIONS[:number]) == definitions), 0)
 
 
-def is_whole(db: Connection) -> bool:
-    """Tell whether all is defined as the migrations defined it that the database has had."""
+def is_intact(db: Connection) -> bool:
+    """Return whether everything that the database's migrations defined is there, unchanged."""
     version = version_of(db)
     return version > len(MIGRATIONS) or _made_by(MIGRATIONS[:version]) <= _definitions(db)
 
@@ -180,23 +294,27 @@ def _definitions(db: Connection) -> frozenset[tuple[str, str]]:
 
 
 def may_write(db: Connection) -> bool:
-    """Tell whether the database, if a later version made it, says that this one may write it."""
+    """Return whether this version may write the database, which may be a later version's."""
     return version_of(db) <= len(MIGRATIONS) or _compatible(db, "writer")
 
 
 def needs_migration(db: Connection) -> bool:
-    """Tell whether the database holds something, and a migration is to come."""
+    """Return whether the database is one of an older version. A new, empty one is not."""
     return 0 < version_of(db) < len(MIGRATIONS)
 
 
-def migrate(db: Connection) -> None:
-    """Bring the database up to date, one transaction for each migration, a new one in one."""
-    while version_of(db) < len(MIGRATIONS):
+def migrate(db: Connection, version: int | None = None) -> None:
+    """Bring the database up to *version*, or up to date.
+
+    Each migration is one transaction; a new database gets all of them in one.
+    """
+    wanted = len(MIGRATIONS) if version is None else version
+    while version_of(db) < wanted:
         with driver.transaction(db):
             # Read again under the lock: another window may have migrated meanwhile.
             version = version_of(db)
-            # A new database is made whole: half made, it would look like one to be migrated.
-            due = MIGRATIONS[version : version + 1] if version else MIGRATIONS
+            # In one transaction: a new database that has a part would look like an old one.
+            due = MIGRATIONS[version : version + 1] if version else MIGRATIONS[:wanted]
             for statement in itertools.chain.from_iterable(due):
                 db.execute(statement)
             db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
@@ -206,13 +324,13 @@ def migrate(db: Connection) -> None:
 def version_of(db: Connection) -> int:
     """Return how many migrations the database has had."""
     (version,) = db.execute("PRAGMA user_version").fetchone()
-    return int(version) & 0xFFFF_FFFF  # damage can make it negative, and no list ends there
+    return int(version) & 0xFFFF_FFFF  # damage can make it negative
 
 
 def _compatible(db: Connection, role: Literal["reader", "writer"]) -> bool:
-    """Tell whether a database of a later version lets this one be its *role*."""
+    """Return whether a database of a later version allows this version to be its *role*."""
     try:
         row = db.execute("SELECT reader, writer FROM compatibility").fetchone()
     except driver.Error:
-        return False  # from a time when it was kept otherwise
+        return False  # a later version may have replaced the table
     return row is not None and row[role] <= len(MIGRATIONS)

@@ -8,6 +8,8 @@ from datetime import timedelta
 from operator import itemgetter
 from typing import Any
 
+import attrs
+
 from segue.model import json_text
 from segue.model.events import Event
 from segue.model.records import (
@@ -22,7 +24,7 @@ from segue.model.records import (
     now,
 )
 from segue.model.validation import Fault, InvalidInputError
-from segue.store.sqlite import driver, queries, row_values
+from segue.store.sqlite import driver, queries, row_values, schema
 from segue.store.sqlite.append import SessionAppender
 from segue.store.sqlite.connection import DatabaseConnection, Transaction
 from segue.store.sqlite.driver import Connection
@@ -280,24 +282,23 @@ def _delete(db: Connection, session_id: str) -> None:
         queries.raise_if_index_lost(db, session_id)
 
 
+_GIVEN = tuple(
+    column.name
+    for column in schema.COLUMNS["sessions"]
+    if column.name in attrs.fields_dict(NewSession)
+)
+"""The columns whose values the caller of `create_session` gives."""
+
+_INSERT_SESSION = f"""
+INSERT INTO sessions ({", ".join(_GIVEN)}, created_at, updated_at)
+VALUES ({", ".join("?" * len(_GIVEN))}, ?, ?)
+RETURNING number
+"""  # noqa: S608  the names are those of an attrs class
+
+
 def _insert_session(db: Connection, new: NewSession, time: Timestamp) -> None:
-    (number,) = db.execute(
-        """
-        INSERT INTO sessions
-            (id, directory, git_root, git_common_dir, server_session_id, created_at, updated_at)
-        VALUES (?, ?, ?, ?, ?, ?, ?)
-        RETURNING number
-        """,
-        (
-            new.id,
-            new.directory,
-            new.git_root,
-            new.git_common_dir,
-            new.server_session_id,
-            time,
-            time,
-        ),
-    ).fetchone()
+    given = [getattr(new, name) for name in _GIVEN]
+    (number,) = db.execute(_INSERT_SESSION, (*given, time, time)).fetchone()
     metadata = {key: json_text.encode("$.value", value) for key, value in new.metadata.items()}
     _set_metadata(db, number, metadata)
 

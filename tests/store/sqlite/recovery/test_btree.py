@@ -1,4 +1,4 @@
-"""Rows are found by what lies on their pages, and SQLite reads them by the pages made above."""
+"""Leaf pages are found without interior pages, and SQLite reads them through new ones."""
 
 import random
 import sqlite3
@@ -11,9 +11,12 @@ from typing import Any
 import pytest
 
 from segue.store.sqlite.recovery import btree
-from segue.store.sqlite.recovery.btree import PAGE, Leaf, Shape
+from segue.store.sqlite.recovery.btree import PAGE, LeafPage, RowShape
 
-SHAPES = {"one": Shape(3, begins_with_key=True), "other": Shape(3, begins_with_key=False)}
+SHAPES = {
+    "one": {RowShape(3, begins_with_key=True)},
+    "other": {RowShape(3, begins_with_key=False)},
+}
 LARGE = "x" * 2_500
 """So large that a page holds one row."""
 
@@ -50,7 +53,7 @@ def fill(file: Path, rows: int = 700) -> None:
     )
 
 
-def keys(found: list[Leaf]) -> list[int]:
+def keys(found: list[LeafPage]) -> list[int]:
     return sorted(key for leaf in found for key in leaf.keys)
 
 
@@ -60,7 +63,7 @@ def all_rows(file: Path, table: str) -> list[tuple[Any, ...]]:
 
 def test_every_row_of_a_table_is_found_and_none_of_another(file: Path) -> None:
     fill(file)
-    found = btree.find(file.read_bytes(), SHAPES)
+    found = btree.find_leaf_pages(file.read_bytes(), SHAPES)
     for table, each in found.items():
         assert keys(each) == [row[0] for row in all_rows(file, table)]
     assert len(found["one"]) >= 700
@@ -77,8 +80,8 @@ def test_sqlite_reads_all_rows_by_pages_that_were_made_anew(file: Path, rows: in
             content[at : at + PAGE] = b"\xff" * PAGE
     numbers = btree.numbers_from(len(content) // PAGE + 1)
     execute(file, "PRAGMA writable_schema = ON")
-    for table, found in btree.find(bytes(content), SHAPES).items():
-        root, pages = btree.tree(found, numbers)
+    for table, found in btree.find_leaf_pages(bytes(content), SHAPES).items():
+        root, pages = btree.build_btree(found, numbers)
         for number, page in sorted(pages.items()):
             assert len(content) == (number - 1) * PAGE
             content += page
@@ -103,9 +106,11 @@ def test_rows_on_a_page_that_is_not_in_use_are_not_found(file: Path) -> None:
     fill(file)
     execute(file, "DELETE FROM one WHERE key >> 32 BETWEEN 100 AND 300")
     content = file.read_bytes()
-    assert keys(btree.find(content, SHAPES)["one"]) == [row[0] for row in all_rows(file, "one")]
+    assert keys(btree.find_leaf_pages(content, SHAPES)["one"]) == [
+        row[0] for row in all_rows(file, "one")
+    ]
     # They are there all the same: this SQLite was told not to overwrite them.
-    assert len(keys(btree.find(unlisted(content), SHAPES)["one"])) > 1_300
+    assert len(keys(btree.find_leaf_pages(unlisted(content), SHAPES)["one"])) > 1_300
 
 
 def spoiled_lists(content: bytes) -> Iterator[bytes]:
@@ -123,13 +128,13 @@ def test_a_damaged_list_of_unused_pages_takes_no_page_in_use_away(file: Path) ->
     execute(file, "DELETE FROM one WHERE key >> 32 BETWEEN 100 AND 300")
     content = file.read_bytes()
     for spoiled in spoiled_lists(content):
-        found = btree.find(spoiled, SHAPES)
-        assert found == btree.find(unlisted(content), SHAPES)
+        found = btree.find_leaf_pages(spoiled, SHAPES)
+        assert found == btree.find_leaf_pages(unlisted(content), SHAPES)
 
 
 def test_a_damaged_key_does_not_move_the_page_that_it_is_on(file: Path) -> None:
-    ordered = [Leaf(2, [1, 2, 3]), Leaf(3, [4, 1 << 60, 6]), Leaf(4, [0, 8, 9])]
-    root, pages = btree.tree(random.Random(7).sample(ordered, 3), iter((5,)))
+    ordered = [LeafPage(2, [1, 2, 3]), LeafPage(3, [4, 1 << 60, 6]), LeafPage(4, [0, 8, 9])]
+    root, pages = btree.build_btree(random.Random(7).sample(ordered, 3), iter((5,)))
     page = pages[root]
     places = [int.from_bytes(page[at : at + 2], "big") for at in (12, 14)]
     assert [page[place + 3] for place in places] + [page[11]] == [2, 3, 4]
@@ -157,9 +162,9 @@ def test_whatever_lies_on_a_page_can_be_looked_at(file: Path) -> None:
             at = chance.randrange(1, len(good) // PAGE) * PAGE
             content[at + chance.choice([chance.randrange(12), chance.randrange(PAGE)])] ^= 0xFF
         content += bytes([0x0D]) + chance.randbytes(PAGE - 1)
-        btree.find(bytes(content), SHAPES)
+        btree.find_leaf_pages(bytes(content), SHAPES)
     for size in (0, 1, 40, 100, PAGE, PAGE + 1):
-        btree.find(good[:size], SHAPES)
+        btree.find_leaf_pages(good[:size], SHAPES)
 
 
 @pytest.mark.parametrize("rows", [(PAGE - 8) // 6, 0xFFFF])
@@ -167,5 +172,5 @@ def test_a_page_of_garbage_takes_no_long_look(file: Path, rows: int) -> None:
     fill(file, 1)
     garbage = bytes([0x0D, 0, 0, *rows.to_bytes(2, "big"), 0, 9, 0]) + b"\x09\x87" * 2_044
     began = time.process_time()
-    btree.find(file.read_bytes() + garbage * 10, SHAPES)
+    btree.find_leaf_pages(file.read_bytes() + garbage * 10, SHAPES)
     assert time.process_time() - began < 2

@@ -1,1 +1,100 @@
-"""Quarantines a damaged database and salvages its rows. Imported in trouble only."""
+"""Recovers a damaged database: the file is quarantined, every readable row is kept in use.
+
+`policy` decides whether the file is damaged and may be moved, `salvage` copies its rows, `btree`
+finds rows that damaged pages no longer lead to. Import this package only once there is an error: a
+start does not need it.
+"""
+
+import contextlib
+import os
+import shutil
+import time
+
+import attrs
+
+from segue.model.errors import StorageCorrupt
+from segue.store.sqlite import driver
+from segue.store.sqlite.check import find_damage
+from segue.store.sqlite.locks import OpenLock
+from segue.store.sqlite.recovery import policy
+from segue.store.sqlite.recovery.policy import may_be_damage as may_be_damage
+from segue.store.sqlite.recovery.salvage import salvage
+
+_ERRORS: tuple[type[Exception], ...] = (*driver.Error, OSError)
+
+
+@attrs.frozen
+class RecoveryResult:
+    """Whether a database was recovered, a message for the user, and the damaged file's new path."""
+
+    recovered: bool
+    message: str
+    quarantined_as: str | None = None
+
+
+def recover(where: str, open_lock: OpenLock, damage: Exception) -> RecoveryResult:
+    """Quarantine the damaged database at *where* and put what can be read of it in its place.
+
+    *damage* is the error that met the damage, *open_lock* this process's lock on the database.
+    Raises a StorageError and leaves the file as it is if it is not damaged, not Segue's or open in
+    another process, or if there is no space for what can be read.
+    """
+    if not (policy.is_ours(where, open_lock) and policy.is_damage(where, damage)):
+        raise driver.translate(damage, where)
+    if not open_lock.try_exclusive():
+        raise StorageCorrupt(
+            f"{where} is damaged, and other editor windows have it open. Close them all, then "
+            "open one again: what can be read will be saved."
+        )
+    folder = f"{where}.rescue"
+    try:
+        _create_folder(folder)
+        salvaged = salvage(where, folder)
+        quarantined_as = _quarantine(where)
+        os.rename(salvaged.path, where)
+    except _ERRORS as error:
+        raise driver.translate(error, where) from error
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        open_lock.share()
+    return RecoveryResult(
+        True,
+        f"{where} was damaged. It was quarantined as {quarantined_as}; {salvaged.events} events of "
+        f"{salvaged.sessions} sessions that could still be read are in {where}, which is in use "
+        "from now on.",
+        quarantined_as,
+    )
+
+
+def repair(where: str) -> RecoveryResult:
+    """Check every page of the database at *where*, and recover it if it is damaged.
+
+    Raises a StorageError if it cannot be checked, or is damaged and cannot be recovered.
+    """
+    open_lock = OpenLock(where)
+    try:
+        open_lock.share()
+        damage = find_damage(where)
+        if damage is None:
+            return RecoveryResult(False, f"{where} is whole. Nothing was changed.")
+        return recover(where, open_lock, damage)
+    finally:
+        open_lock.close()
+
+
+def _create_folder(folder: str) -> None:
+    shutil.rmtree(folder, ignore_errors=True)  # of a recovery that was killed
+    os.mkdir(folder, 0o700)
+
+
+def _quarantine(where: str) -> str:
+    """Rename the database and its log; return the new path, which was free."""
+    name = path = f"{where}.corrupt-{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}"
+    number = 1
+    while os.path.lexists(path):
+        number += 1
+        path = f"{name}-{number}"
+    for suffix in ("-wal", "-shm", ""):
+        with contextlib.suppress(FileNotFoundError):
+            os.rename(f"{where}{suffix}", f"{path}{suffix}")
+    return path

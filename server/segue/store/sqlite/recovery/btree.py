@@ -1,14 +1,14 @@
-"""The rows of a SQLite file, found without the pages that lead to them.
+"""Finds the rows of a SQLite file without the interior pages, and builds new interior pages.
 
-A table is a tree: its rows lie on the leaves, and the pages above say no more than where the leaves
-are. They can be made anew. The file format: https://sqlite.org/fileformat2.html
+A table is a b-tree: its rows are on the leaf pages, and the interior pages only say where the leaf
+pages are. File format: https://sqlite.org/fileformat2.html
 """
 
 import collections
 import contextlib
 import itertools
 import mmap
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 import attrs
 
@@ -17,16 +17,16 @@ PAGE = 4096
 
 _LEAF, _INTERIOR = 0x0D, 0x05
 _EMPTY_LEAF = bytes([_LEAF, 0, 0, 0, 0, *PAGE.to_bytes(2, "big"), 0]).ljust(PAGE, b"\0")
-_CHILDREN = 256
-"""How many pages one above them names: 15 bytes each, at the most."""
+_MAX_CHILDREN = 256
+"""Of an interior page: each takes 15 bytes at most."""
 
-_LOCKED_PAGE = (1 << 30) // PAGE + 1
-"""Which no row ever lies on: its bytes are what processes lock."""
+_LOCK_PAGE = (1 << 30) // PAGE + 1
+"""Never holds rows: processes lock its bytes."""
 
-_MOST_ROWS = (PAGE - 8) // 6
-"""Of at least four bytes each, and two that say where it is."""
+_MAX_ROWS = (PAGE - 8) // 6
+"""Of a leaf page: each takes four bytes at least, and two for its offset."""
 
-_LONGEST_HEAD = 128
+_MAX_RECORD_HEADER = 128
 _NULL = 0
 _KEYS = 1 << 63
 
@@ -34,50 +34,57 @@ Content = bytes | mmap.mmap
 
 
 @attrs.frozen
-class Shape:
-    """What tells a row of one table from those of the others."""
+class RowShape:
+    """What distinguishes a row of one table from those of others."""
 
     columns: int
     begins_with_key: bool
-    """Whether the first column is the key, and has nothing stored in its place."""
+    """Whether the first column is the INTEGER PRIMARY KEY: then a null is stored in its place."""
 
 
 @attrs.frozen
-class Leaf:
-    """A page that holds rows: its number, counted from 1, and their keys."""
+class LeafPage:
+    """A page that holds rows: its number, counted from 1, and the rows' keys."""
 
     number: int
     keys: list[int]
 
     @property
-    def middle(self) -> int:
-        """One of its keys that is sound, unless damage took half of them."""
+    def median_key(self) -> int:
+        """An undamaged key, unless half of the keys are damaged."""
         return sorted(self.keys)[len(self.keys) // 2]
 
 
-def find(content: Content, shapes: Mapping[str, Shape]) -> dict[str, list[Leaf]]:
-    """Return the leaves of each table in a file of this *content*: all that are in use.
+def find_leaf_pages(
+    content: Content, shapes: Mapping[str, Collection[RowShape]]
+) -> dict[str, list[LeafPage]]:
+    """Return the leaf pages of each table, in a file of this *content*: those that are in use.
 
-    What was deleted is on none of them: the store has SQLite overwrite it.
+    *shapes* are those that a table's rows can have: rows that were stored before a column was added
+    have fewer columns. Deleted rows are on none of the pages, as the store has SQLite overwrite
+    them.
     """
-    names = {shape: name for name, shape in shapes.items()}
-    found: dict[str, list[Leaf]] = {name: [] for name in shapes}
-    unused = _unused(content)
+    tables = {shape: table for table, each in shapes.items() for shape in each}
+    found: dict[str, list[LeafPage]] = {table: [] for table in shapes}
+    free = _free_pages(content)
     for number in range(2, len(content) // PAGE + 1):
-        if content[(number - 1) * PAGE] != _LEAF or number in unused:
+        if content[(number - 1) * PAGE] != _LEAF or number in free:
             continue
-        rows = list(_rows(_page(content, number)))
-        for shape, times in collections.Counter(shape for _, shape in rows).items():
-            keys = [key for key, shaped in rows if shaped == shape and key < _KEYS]
-            # More than half: a row that is damaged is of any shape.
-            if shape in names and keys and times > len(rows) // 2:
-                found[names[shape]].append(Leaf(number, keys))
+        rows = [(key, tables.get(shape)) for key, shape in _rows(_page(content, number))]
+        for table, count in collections.Counter(table for _, table in rows).items():
+            keys = [key for key, its_table in rows if its_table == table and key < _KEYS]
+            # More than half, because a damaged row can have any shape.
+            if table is not None and keys and count > len(rows) // 2:
+                found[table].append(LeafPage(number, keys))
     return found
 
 
-def tree(leaves: Iterable[Leaf], numbers: Iterator[int]) -> tuple[int, dict[int, bytes]]:
-    """Return the root of a tree over *leaves* and its new pages, which get their number so."""
-    ordered = sorted(leaves, key=lambda leaf: leaf.middle)
+def build_btree(leaves: Iterable[LeafPage], numbers: Iterator[int]) -> tuple[int, dict[int, bytes]]:
+    """Return the root of a new b-tree over *leaves*, and its new pages by their number.
+
+    The new pages are numbered with *numbers*.
+    """
+    ordered = sorted(leaves, key=lambda leaf: leaf.median_key)
     if not ordered:
         root = next(numbers)
         return root, {root: _EMPTY_LEAF}
@@ -85,45 +92,46 @@ def tree(leaves: Iterable[Leaf], numbers: Iterator[int]) -> tuple[int, dict[int,
     level = [(leaf.number, bound) for leaf, bound in zip(ordered, [*bounds, 0], strict=True)]
     pages: dict[int, bytes] = {}
     while len(level) > 1:
-        above = []
+        parents = []
         for children in _groups(level):
             number = next(numbers)
-            pages[number] = _interior(children)
-            above.append((number, children[-1][1]))
-        level = above
+            pages[number] = _interior_page(children)
+            parents.append((number, children[-1][1]))
+        level = parents
     return level[0][0], pages
 
 
 def numbers_from(first: int) -> Iterator[int]:
-    """Yield the numbers of pages that rows may lie on, from *first* on."""
+    """Yield the numbers of pages that can hold rows, from *first* on."""
     while True:
-        if first != _LOCKED_PAGE:
+        if first != _LOCK_PAGE:
             yield first
         first += 1
 
 
-def _bound(leaf: Leaf, following: Leaf) -> int:
-    """Return a key that no sound one of *leaf* is above, and each of *following* is."""
-    return min((key for key in following.keys if key > leaf.middle), default=leaf.middle + 1) - 1
+def _bound(leaf: LeafPage, following: LeafPage) -> int:
+    """Return a key that separates the undamaged keys of *leaf* from those of *following*."""
+    above = (key for key in following.keys if key > leaf.median_key)
+    return min(above, default=leaf.median_key + 1) - 1
 
 
 def _groups(level: list[tuple[int, int]]) -> Iterator[list[tuple[int, int]]]:
-    # Of like size: SQLite takes a page with a single one below it for a damaged one.
-    count = -(-len(level) // _CHILDREN)
-    for place in range(count):
-        yield level[place * len(level) // count : (place + 1) * len(level) // count]
+    # Of similar size: to SQLite an interior page with a single child is damaged.
+    count = -(-len(level) // _MAX_CHILDREN)
+    for index in range(count):
+        yield level[index * len(level) // count : (index + 1) * len(level) // count]
 
 
-def _interior(children: list[tuple[int, int]]) -> bytes:
-    """Return a page above *children*: their numbers, and up to which key each one goes."""
+def _interior_page(children: list[tuple[int, int]]) -> bytes:
+    """Return the parent page of *children*, given as their numbers and highest possible keys."""
     page = bytearray(PAGE)
-    pointers, begins = b"", PAGE
+    pointers, offset = b"", PAGE
     for number, bound in children[:-1]:
         cell = number.to_bytes(4, "big") + _varint(bound)
-        begins -= len(cell)
-        page[begins : begins + len(cell)] = cell
-        pointers += begins.to_bytes(2, "big")
-    counts = (len(children) - 1).to_bytes(2, "big") + begins.to_bytes(2, "big")
+        offset -= len(cell)
+        page[offset : offset + len(cell)] = cell
+        pointers += offset.to_bytes(2, "big")
+    counts = (len(children) - 1).to_bytes(2, "big") + offset.to_bytes(2, "big")
     head = bytes([_INTERIOR, 0, 0, *counts, 0]) + children[-1][0].to_bytes(4, "big") + pointers
     page[: len(head)] = head
     return bytes(page)
@@ -133,31 +141,31 @@ def _page(content: Content, number: int) -> bytes:
     return content[(number - 1) * PAGE : number * PAGE]
 
 
-def _rows(page: bytes) -> Iterator[tuple[int, Shape]]:
-    """Yield the key and the shape of each row on a leaf: those of a damaged row are any."""
+def _rows(page: bytes) -> Iterator[tuple[int, RowShape]]:
+    """Yield the key and the shape of each row on a leaf page; those of a damaged row are random."""
     count = _number(page, 3, 2)
-    if count > _MOST_ROWS:
+    if count > _MAX_ROWS:
         return
-    for at in range(8, 8 + 2 * count, 2):
+    for pointer in range(8, 8 + 2 * count, 2):
         with contextlib.suppress(IndexError):
-            _, at_key = _read_varint(page, _number(page, at, 2))
-            key, begins = _read_varint(page, at_key)
-            yield key, _shape(page, begins)
+            _, offset = _read_varint(page, _number(page, pointer, 2))
+            key, offset = _read_varint(page, offset)
+            yield key, _shape(page, offset)
 
 
-def _shape(page: bytes, begins: int) -> Shape:
-    """Return the shape of the row that begins there: with the types of its columns."""
-    size, at = _read_varint(page, begins)
-    end = begins + min(size, _LONGEST_HEAD)  # garbage would name thousands of columns
+def _shape(page: bytes, record: int) -> RowShape:
+    """Return the shape of the row whose record, which begins with its columns' types, is there."""
+    size, offset = _read_varint(page, record)
+    end = record + min(size, _MAX_RECORD_HEADER)  # garbage would have thousands of columns
     types = []
-    while at < end:
-        type, at = _read_varint(page, at)
+    while offset < end:
+        type, offset = _read_varint(page, offset)
         types.append(type)
-    return Shape(len(types), types[0] == _NULL)
+    return RowShape(len(types), types[0] == _NULL)
 
 
-def _unused(content: Content) -> set[int]:
-    """Return the pages on the list of unused ones, or none at all if that list is damaged."""
+def _free_pages(content: Content) -> set[int]:
+    """Return the pages on the free list, or no page at all if that list is damaged."""
     following, count = _number(content, 32, 4), _number(content, 36, 4)
     last = len(content) // PAGE
     found: list[int] = []
@@ -165,26 +173,26 @@ def _unused(content: Content) -> set[int]:
         if following > last:
             return set()
         trunk = _page(content, following)
-        named = min(_number(trunk, 4, 4), PAGE // 4 - 2)
-        found += [following, *(_number(trunk, at, 4) for at in range(8, 8 + 4 * named, 4))]
+        length = min(_number(trunk, 4, 4), PAGE // 4 - 2)
+        found += [following, *(_number(trunk, 8 + 4 * index, 4) for index in range(length))]
         following = _number(trunk, 0, 4)
-    unused = set(found)
-    sound = not following and len(unused) == len(found) == count
-    return unused if sound and max(unused, default=0) <= last else set()
+    free = set(found)
+    is_valid = not following and len(free) == len(found) == count
+    return free if is_valid and max(free, default=0) <= last else set()
 
 
-def _number(content: Content, at: int, size: int) -> int:
-    return int.from_bytes(content[at : at + size], "big")
+def _number(content: Content, offset: int, size: int) -> int:
+    return int.from_bytes(content[offset : offset + size], "big")
 
 
-def _read_varint(page: bytes, at: int) -> tuple[int, int]:
-    """Return a number and where it ends."""
+def _read_varint(page: bytes, offset: int) -> tuple[int, int]:
+    """Return a number and the offset of its end."""
     value = 0
-    for place in range(at, at + 8):
+    for place in range(offset, offset + 8):
         value = value << 7 | page[place] & 0x7F
         if page[place] < 0x80:
             return value, place + 1
-    return value << 8 | page[at + 8], at + 9
+    return value << 8 | page[offset + 8], offset + 9
 
 
 def _varint(value: int) -> bytes:
@@ -194,5 +202,5 @@ def _varint(value: int) -> bytes:
 
 
 def _varint_of(value: int, size: int, *, last: int) -> bytes:
-    places = range(7 * (size - 1), -1, -7)
-    return bytes(value >> place & 0x7F | (0x80 if place else last) for place in places)
+    shifts = range(7 * (size - 1), -1, -7)
+    return bytes(value >> shift & 0x7F | (0x80 if shift else last) for shift in shifts)
