@@ -8,7 +8,7 @@ from segue.model.json_text import same_json
 from segue.model.records import AppendResult, EventPosition, Timestamp
 from segue.store.sqlite import queries
 from segue.store.sqlite.driver import Connection
-from segue.store.sqlite.row_values import coerced, pack
+from segue.store.sqlite.row_values import coerced, pack, unpack
 
 _SESSION = """
 SELECT
@@ -58,7 +58,7 @@ class SessionAppender:
         self._session_id = session_id
         self._number: int = session["number"]
         self._is_archived = session["archived_at"] is not None
-        self._head = queries.head(session)
+        self._head = None if session["head"] is None else unpack(session["head"])
         self._stored_count: int = session["event_count"]
         self._invocations = {invocation_id: row["invocation"]}
         self._head_known_to: set[str] = set()

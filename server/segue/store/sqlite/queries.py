@@ -65,13 +65,8 @@ def raise_if_index_lost(db: Connection, session_id: str) -> None:
 def session(row: Row) -> Session:
     """Return the record of a valid row of `session_records`."""
     values = {name: row[name] for name in _SESSION_FIELDS}
-    values["head"] = head(row)
+    values["head"] = None if row["head"] is None else unpack(row["head"])
     return Session(**values)
-
-
-def head(row: Row) -> str | None:
-    """Return the id of a session's last event."""
-    return None if row["head"] is None else unpack(row["head"])
 
 
 # -- events ------------------------------------------------------------------------------------
