@@ -14,24 +14,24 @@ import sys
 from typing import Any
 
 from segue.store.sqlite import driver
-from tests.faults.programme import HERE, ROOT, Report, run_programme
+from tests.faults.runner import HERE, ROOT, Report, run_programme
 
 RESULTS = HERE / "RESULTS.json"
 PROGRAMMES = (
-    "killing_servers",
-    "killing_stores",
-    "losing_power",
+    "server_crash",
+    "store_crash",
+    "power_loss",
     "io_errors",
-    "filling_disks",
-    "crowding",
-    "model",
-    "fuzzing_frames",
-    "pressing",
-    "ending",
-    "torturing_values",
-    "turning_clocks",
-    "damaging",
-    "migrating",
+    "disk_full",
+    "contention",
+    "service_model",
+    "frame_fuzzing",
+    "backpressure",
+    "server_exit",
+    "json_roundtrip",
+    "clock_skew",
+    "corruption",
+    "migrations",
 )
 
 

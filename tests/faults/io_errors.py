@@ -19,10 +19,10 @@ from segue.model.records import NewSession
 from segue.store.sqlite.service import LocalSessionService
 from tests.factories import HERE, INVOCATION, contents
 from tests.faults import ledger
-from tests.faults.disk import FULL, IO_ERRORS, OK, Disk, Operation
+from tests.faults.fault_vfs import FULL, IO_ERRORS, OK, Disk, Operation
 from tests.faults.ledger import Batch, Ledger
-from tests.faults.programme import Report, main
-from tests.faults.staging import make_folder
+from tests.faults.runner import Report, main
+from tests.faults.sandbox import make_folder
 
 T = TypeVar("T")
 KEPT, DOOMED = "kept", "doomed"

@@ -18,7 +18,7 @@ from segue.model.events import Event
 from segue.store.sqlite import driver
 from segue.store.sqlite.driver import Connection
 from tests.factories import said
-from tests.faults.programme import Report
+from tests.faults.runner import Report
 
 LOST = "an acknowledged event is lost"
 TWICE = "an event is stored twice"

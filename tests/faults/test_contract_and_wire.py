@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.programme import Guard, Report, run_programme, without
+from tests.faults.runner import Guard, Report, run_programme, without
 
 SEED = 7
 
@@ -23,7 +23,7 @@ def lacking(folder: Path, name: str, file: str, code: str, instead: str) -> Repo
 
 
 def test_the_contract_holds_against_its_model() -> None:
-    report = run_programme("model", seed=SEED)
+    report = run_programme("service_model", seed=SEED)
 
     assert report.broken == []
     counts = report.counts
@@ -37,7 +37,7 @@ def test_the_contract_holds_against_its_model() -> None:
 
 def test_control_of_the_model_without_the_comparison_of_the_head(tmp_path: Path) -> None:
     code, instead = "        if self._head not in known:\n", "        if False:\n"
-    report = lacking(tmp_path, "model", "storage/chain.py", code, instead)
+    report = lacking(tmp_path, "service_model", "storage/chain.py", code, instead)
 
     assert len(report.broken) == 1
     assert report.broken[0].startswith("local: ")
@@ -48,7 +48,7 @@ def test_control_of_the_model_without_the_comparison_of_the_head(tmp_path: Path)
 
 
 def test_frames_of_every_wrong_kind_do_no_harm() -> None:
-    report = run_programme("fuzzing_frames", seed=SEED)
+    report = run_programme("frame_fuzzing", seed=SEED)
 
     assert report.broken == []
     counts = report.counts
@@ -62,7 +62,7 @@ def test_frames_of_every_wrong_kind_do_no_harm() -> None:
 def test_control_of_frames_one_spelling_of_a_header(tmp_path: Path) -> None:
     report = lacking(
         tmp_path,
-        "fuzzing_frames",
+        "frame_fuzzing",
         "lsp/framing.py",
         r'(rb"content-length\s*:\s*(\d{1,10})\s*$", re.IGNORECASE)',
         r'(rb"Content-Length\s*:\s*(\d{1,10})\s*$")',
@@ -73,7 +73,7 @@ def test_control_of_frames_one_spelling_of_a_header(tmp_path: Path) -> None:
 def test_control_of_frames_deep_nesting(tmp_path: Path) -> None:
     report = lacking(
         tmp_path,
-        "fuzzing_frames",
+        "frame_fuzzing",
         "lsp/transport.py",
         "            except (ValueError, RecursionError) as error:",
         "            except ValueError as error:",
@@ -82,7 +82,7 @@ def test_control_of_frames_deep_nesting(tmp_path: Path) -> None:
     assert "every request is answered" in report.times
 
 
-# -- pressing ----------------------------------------------------------------------------------
+# -- backpressure ----------------------------------------------------------------------------------
 
 DEAF = "a client that reads nothing costs less than 150 MiB"
 UNREAD_END = "the end of stdin ends a server whose answers nobody reads"
@@ -90,7 +90,7 @@ UNREAD_END = "the end of stdin ends a server whose answers nobody reads"
 
 @pytest.fixture(scope="module")
 def pressed() -> Report:
-    return run_programme("pressing", seed=SEED)
+    return run_programme("backpressure", seed=SEED)
 
 
 def test_a_client_that_presses_harms_nobody_else(pressed: Report) -> None:
@@ -120,13 +120,13 @@ def test_the_end_of_stdin_ends_a_server_whose_answers_nobody_reads(pressed: Repo
 def test_control_of_pressing_answers_unread(
     tmp_path: Path, file: str, code: str, instead: str, promise: str
 ) -> None:
-    assert promise in lacking(tmp_path, "pressing", file, code, instead).times
+    assert promise in lacking(tmp_path, "backpressure", file, code, instead).times
 
 
 def test_control_of_pressing_a_cancel_without_an_answer(tmp_path: Path) -> None:
     report = lacking(
         tmp_path,
-        "pressing",
+        "backpressure",
         "lsp/transport.py",
         '            self._refuse(msg_id, JsonRpcRequestCancelled("Request Cancelled"))',
         "            pass",
@@ -138,7 +138,7 @@ def test_control_of_pressing_a_cancel_without_an_answer(tmp_path: Path) -> None:
 
 
 def test_every_value_comes_back_as_it_was() -> None:
-    report = run_programme("torturing_values", seed=SEED)
+    report = run_programme("json_roundtrip", seed=SEED)
 
     assert report.broken == []
     counts = report.counts
@@ -183,14 +183,14 @@ def test_every_value_comes_back_as_it_was() -> None:
 def test_control_of_values(
     tmp_path: Path, file: str, code: str, instead: str, promise: str
 ) -> None:
-    assert promise in lacking(tmp_path, "torturing_values", file, code, instead).times
+    assert promise in lacking(tmp_path, "json_roundtrip", file, code, instead).times
 
 
 # -- clocks ------------------------------------------------------------------------------------
 
 
 def test_no_clock_moves_an_event() -> None:
-    report = run_programme("turning_clocks", seed=SEED)
+    report = run_programme("clock_skew", seed=SEED)
 
     assert report.broken == []
     assert report.counts["appends"] == report.counts["jumps of the clock"] == 1_000
@@ -201,7 +201,7 @@ def test_no_clock_moves_an_event() -> None:
 def test_control_of_clocks_an_order_by_time(tmp_path: Path) -> None:
     report = lacking(
         tmp_path,
-        "turning_clocks",
+        "clock_skew",
         "storage/rows.py",
         "ORDER BY key LIMIT +?",
         "ORDER BY created_at LIMIT +?",

@@ -18,8 +18,8 @@ import pytest
 from segue.cli.client import Client
 from segue.model.workspace import locate_workspace
 from segue.store.sqlite import driver
-from tests.faults.programme import PACKAGE, Guard, without
-from tests.faults.staging import open_new, said
+from tests.faults.runner import PACKAGE, Guard, without
+from tests.faults.sandbox import open_new, said
 
 Json = dict[str, Any]
 StartClient = Callable[..., Client]

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults import crowding, filling_disks, io_errors, ledger, losing_power
-from tests.faults.programme import PACKAGE, Guard, Report, run_programme, without
+from tests.faults import contention, disk_full, io_errors, ledger, power_loss
+from tests.faults.runner import PACKAGE, Guard, Report, run_programme, without
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs fork, mount and one library")
 
@@ -88,7 +88,7 @@ def is_seen_broken(promise: str, name: str, guard: Guard, folder: Path) -> bool:
 
 
 def test_killing_servers_loses_nothing() -> None:
-    report = run_programme("killing_servers")
+    report = run_programme("server_crash")
 
     assert report.broken == []
     assert report.counts["kills"] == 20
@@ -106,11 +106,11 @@ def test_killing_servers_loses_nothing() -> None:
     ],
 )
 def test_control_of_killing_servers(guard: Guard, promise: str, tmp_path: Path) -> None:
-    assert is_seen_broken(promise, "killing_servers", guard, tmp_path)
+    assert is_seen_broken(promise, "server_crash", guard, tmp_path)
 
 
 def test_killing_stores_loses_nothing() -> None:
-    report = run_programme("killing_stores")
+    report = run_programme("store_crash")
 
     assert report.broken == []
     assert report.counts["kills"] == 200
@@ -127,26 +127,26 @@ def test_killing_stores_loses_nothing() -> None:
     ],
 )
 def test_control_of_killing_stores(guard: Guard, promise: str, tmp_path: Path) -> None:
-    assert is_seen_broken(promise, "killing_stores", guard, tmp_path)
+    assert is_seen_broken(promise, "store_crash", guard, tmp_path)
 
 
 # -- power, errors and room of the disk --------------------------------------------------------
 
 
 def test_losing_power_loses_nothing() -> None:
-    report = run_programme("losing_power")
+    report = run_programme("power_loss")
 
     assert report.broken == []
-    assert report.counts["states"] >= losing_power.STATES["short"]
+    assert report.counts["states"] >= power_loss.STATES["short"]
     assert report.counts["states that hold an acknowledged event"] > 1_000
 
 
 def test_control_of_losing_power_without_a_sync_at_commit(tmp_path: Path) -> None:
-    assert seen_broken("losing_power", SYNCED_AT_COMMIT, tmp_path) == {ledger.LOST}
+    assert seen_broken("power_loss", SYNCED_AT_COMMIT, tmp_path) == {ledger.LOST}
 
 
 def test_control_of_losing_power_without_a_sync(tmp_path: Path) -> None:
-    assert ledger.DAMAGED in seen_broken("losing_power", SYNCED_AT_ALL, tmp_path)
+    assert ledger.DAMAGED in seen_broken("power_loss", SYNCED_AT_ALL, tmp_path)
 
 
 def test_io_errors_break_nothing() -> None:
@@ -170,7 +170,7 @@ def test_control_of_io_errors(guard: Guard, promise: str, tmp_path: Path) -> Non
 
 def filled(seed: int | None = None, package: Path = PACKAGE) -> Report:
     """Fill disks, or skip the test where no small disk is to be had."""
-    report = run_programme("filling_disks", seed=seed, package=package)
+    report = run_programme("disk_full", seed=seed, package=package)
     if "skipped" in report.counts:
         pytest.skip(report.counts["skipped"])
     return report
@@ -180,7 +180,7 @@ def test_filling_disks_loses_nothing() -> None:
     report = filled()
 
     assert report.broken == []
-    assert report.counts["cycles"] == filling_disks.CYCLES["short"]
+    assert report.counts["cycles"] == disk_full.CYCLES["short"]
     assert report.counts["times that it was full"] >= report.counts["cycles"]
     assert report.counts["acknowledged"] > 20
 
@@ -196,14 +196,14 @@ def test_control_of_filling_disks(guard: Guard, tmp_path: Path) -> None:
     # With this seed, the first server finds no room for its log's index.
     report = filled(seed=1, package=without(guard, tmp_path))
 
-    assert filling_disks.UNTYPED in report.times
+    assert disk_full.UNTYPED in report.times
 
 
 # -- many at once ------------------------------------------------------------------------------
 
 
 def test_crowding_shows_nobody_a_busy_store() -> None:
-    report = run_programme("crowding")
+    report = run_programme("contention")
 
     assert report.broken == []
     assert report.counts["acknowledged"] == 16 * 100
@@ -215,10 +215,10 @@ def test_crowding_shows_nobody_a_busy_store() -> None:
 @pytest.mark.parametrize(
     ("guard", "promise"),
     [
-        pytest.param(LOCKED_BEFORE_READING, crowding.UNOPENED, id="BEGIN without IMMEDIATE"),
-        pytest.param(MIGRATED_UNDER_THE_LOCK, crowding.UNOPENED, id="migrated twice"),
-        pytest.param(LIMITED_LOG, crowding.UNBOUNDED, id="no limit of the log"),
+        pytest.param(LOCKED_BEFORE_READING, contention.UNOPENED, id="BEGIN without IMMEDIATE"),
+        pytest.param(MIGRATED_UNDER_THE_LOCK, contention.UNOPENED, id="migrated twice"),
+        pytest.param(LIMITED_LOG, contention.UNBOUNDED, id="no limit of the log"),
     ],
 )
 def test_control_of_crowding(guard: Guard, promise: str, tmp_path: Path) -> None:
-    assert promise in seen_broken("crowding", guard, tmp_path)
+    assert promise in seen_broken("contention", guard, tmp_path)

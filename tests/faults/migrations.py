@@ -25,8 +25,8 @@ from segue.store.sqlite import driver, schema
 from segue.store.sqlite.connection import Database
 from segue.store.sqlite.driver import Connection
 from segue.store.sqlite.service import LocalSessionService
-from tests.faults.programme import Report, Size, main
-from tests.faults.staging import database_in, quiet, stage
+from tests.faults.runner import Report, Size, main
+from tests.faults.sandbox import database_in, quiet, stage
 
 INSTRUCTIONS: dict[Size, int] = {"short": 40, "long": 3_000}
 """How many more kills there are, in the middle of statements."""

@@ -29,9 +29,9 @@ from segue.model.records import NewSession
 from segue.store.service import SessionService
 from segue.store.sqlite import driver
 from segue.store.sqlite.service import LocalSessionService
-from tests.faults.pages import Layout, layout
-from tests.faults.programme import Report, Size, main
-from tests.faults.staging import database_in, quiet, stage
+from tests.faults.page_layout import Layout, layout
+from tests.faults.runner import Report, Size, main
+from tests.faults.sandbox import database_in, quiet, stage
 
 DAMAGES: dict[Size, int] = {"short": 60, "long": 1_000}
 OVER_STDIO_EVERY = 20

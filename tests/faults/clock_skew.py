@@ -18,8 +18,8 @@ from segue.model.workspace import Workspace
 from segue.sessions.window import OpenResult, Window
 from segue.store.service import SessionService
 from segue.store.sqlite.service import LocalSessionService
-from tests.faults.programme import Report, Size, main
-from tests.faults.staging import stage, turn_clock
+from tests.faults.runner import Report, Size, main
+from tests.faults.sandbox import stage, turn_clock
 
 STEPS: dict[Size, int] = {"short": 1_000, "long": 30_000}
 HOUR = 3_600_000

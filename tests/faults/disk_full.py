@@ -14,7 +14,7 @@ from pathlib import Path
 from segue.cli.client import Client, RequestError
 from tests.faults import ledger
 from tests.faults.ledger import Batch, Ledger
-from tests.faults.programme import Report, Size, main
+from tests.faults.runner import Report, Size, main
 
 CYCLES: dict[Size, int] = {"short": 20, "long": 500}
 CYCLES_OF_A_SERVER = 5

@@ -21,7 +21,7 @@ from segue.store.sqlite.service import LocalSessionService
 from tests.factories import HERE, INVOCATION
 from tests.faults import ledger
 from tests.faults.ledger import Batch, Ledger
-from tests.faults.programme import Report, Size, main
+from tests.faults.runner import Report, Size, main
 
 KILLS: dict[Size, int] = {"short": 200, "long": 10_000}
 AT_ONCE = 2

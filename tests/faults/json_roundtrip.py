@@ -20,8 +20,8 @@ from segue.model.records import NewSession
 from segue.model.validation import InvalidInputError
 from segue.store.service import SessionService
 from segue.store.sqlite.service import LocalSessionService
-from tests.faults.programme import Report, Size, main
-from tests.faults.staging import Json, database_in, open_new, stage
+from tests.faults.runner import Report, Size, main
+from tests.faults.sandbox import Json, database_in, open_new, stage
 
 VALUES: dict[Size, int] = {"short": 3_000, "long": 100_000}
 OVER_STDIO = 0.2

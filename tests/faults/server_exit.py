@@ -15,8 +15,8 @@ from typing import Any
 
 from segue.cli.client import Client
 from segue.store.sqlite.service import LocalSessionService
-from tests.faults.programme import Report, Size, main
-from tests.faults.staging import (
+from tests.faults.runner import Report, Size, main
+from tests.faults.sandbox import (
     SERVER,
     database_in,
     framed,

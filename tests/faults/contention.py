@@ -23,7 +23,7 @@ from segue.store.sqlite.service import LocalSessionService
 from tests.factories import HERE, INVOCATION
 from tests.faults import ledger
 from tests.faults.ledger import Ledger
-from tests.faults.programme import Report, Size, main
+from tests.faults.runner import Report, Size, main
 
 PROCESSES = 16
 SESSIONS = ("one", "two", "three", "four")

@@ -19,9 +19,9 @@ from segue.model.records import NewSession
 from segue.store.sqlite.service import LocalSessionService
 from tests.factories import HERE, INVOCATION
 from tests.faults import ledger
-from tests.faults.disk import OK, Disk, Operation
+from tests.faults.fault_vfs import OK, Disk, Operation
 from tests.faults.ledger import Ledger
-from tests.faults.programme import Report, Size, main
+from tests.faults.runner import Report, Size, main
 
 STATES: dict[Size, int] = {"short": 2_000, "long": 100_000}
 CUTS = 2

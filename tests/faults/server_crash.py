@@ -13,7 +13,7 @@ from pathlib import Path
 from segue.cli.client import Client, RequestError, ServerGoneError
 from tests.faults import ledger
 from tests.faults.ledger import Batch, Ledger
-from tests.faults.programme import Report, Size, main
+from tests.faults.runner import Report, Size, main
 
 KILLS: dict[Size, int] = {"short": 20, "long": 2_000}
 WINDOWS = 2

@@ -21,8 +21,8 @@ from segue.lsp.framing.reader import BadFrame, FrameParser
 from segue.lsp.server import SessionServer
 from segue.sessions.window import Window
 from segue.store.sqlite.service import LocalSessionService
-from tests.faults.programme import Report, Size, main
-from tests.faults.staging import CountingClient, Json, framed, quiet, request, stage
+from tests.faults.runner import Report, Size, main
+from tests.faults.sandbox import CountingClient, Json, framed, quiet, request, stage
 
 IN_PROCESS: dict[Size, int] = {"short": 20_000, "long": 1_000_000}
 OVER_STDIO: dict[Size, int] = {"short": 300, "long": 20_000}

@@ -13,8 +13,8 @@ from random import Random
 from typing import Any
 
 from segue.cli.client import Client
-from tests.faults.programme import Report, Size, main
-from tests.faults.staging import (
+from tests.faults.runner import Report, Size, main
+from tests.faults.sandbox import (
     CountingClient,
     Json,
     framed,

@@ -11,9 +11,9 @@ from random import Random
 
 import pytest
 
-from tests.faults import damaging
-from tests.faults.damaging import PAGE, FindResult, Good
-from tests.faults.programme import Guard, Report, run_programme, without, without_all
+from tests.faults import corruption
+from tests.faults.corruption import PAGE, FindResult, Good
+from tests.faults.runner import Guard, Report, run_programme, without, without_all
 
 SEED = 7
 
@@ -28,7 +28,7 @@ def lacking(folder: Path, name: str, file: str, code: str, instead: str) -> Repo
 
 
 def test_every_end_comes_in_time_and_costs_nothing() -> None:
-    report = run_programme("ending", seed=SEED)
+    report = run_programme("server_exit", seed=SEED)
 
     assert report.broken == []
     assert report.counts["ends"] == 7
@@ -58,14 +58,14 @@ def test_every_end_comes_in_time_and_costs_nothing() -> None:
     ids=["the end of the work", "the watch on the editor", "a wait that is none"],
 )
 def test_control_of_ending(tmp_path: Path, code: str, instead: str, promise: str) -> None:
-    assert promise in lacking(tmp_path, "ending", "lsp/lifetime.py", code, instead).times
+    assert promise in lacking(tmp_path, "server_exit", "lsp/lifetime.py", code, instead).times
 
 
-# -- migrating ---------------------------------------------------------------------------------
+# -- migrations ---------------------------------------------------------------------------------
 
 
 def test_a_migration_is_there_wholly_or_not_at_all() -> None:
-    report = run_programme("migrating", seed=SEED)
+    report = run_programme("migrations", seed=SEED)
 
     assert report.broken == []
     counts = report.counts
@@ -95,17 +95,17 @@ def test_a_migration_is_there_wholly_or_not_at_all() -> None:
     ids=["transaction", "later version"],
 )
 def test_control_of_migrating(tmp_path: Path, code: str, instead: str, promise: str) -> None:
-    assert promise in lacking(tmp_path, "migrating", "storage/schema.py", code, instead).times
+    assert promise in lacking(tmp_path, "migrations", "storage/schema.py", code, instead).times
 
 
 # -- damage ------------------------------------------------------------------------------------
 
-KEPT = damaging.kept_of_each(damaging.OUTSIDE, "set aside")
+KEPT = corruption.kept_of_each(corruption.OUTSIDE, "set aside")
 
 
 @pytest.fixture(scope="module")
 def damaged() -> Report:
-    return run_programme("damaging", seed=SEED)
+    return run_programme("corruption", seed=SEED)
 
 
 def test_damage_is_met_and_what_is_none_is_not(damaged: Report) -> None:
@@ -115,7 +115,7 @@ def test_damage_is_met_and_what_is_none_is_not(damaged: Report) -> None:
     assert damaged.counts["set aside"] > 15
     assert damaged.counts["not noticed"] > 5
     assert damaged.counts["rows outside, set aside"] > 10_000
-    assert damaged.counts[f"{damaging.BEHIND}, set aside"] >= 6_000
+    assert damaged.counts[f"{corruption.BEHIND}, set aside"] >= 6_000
     assert damaged.counts["servers that answered initialize"] == 3
     for trouble in ("busy", "I/O error", "permission denied", "full"):
         assert damaged.counts[f"no damage: {trouble}"].startswith("Storage")
@@ -124,7 +124,7 @@ def test_damage_is_met_and_what_is_none_is_not(damaged: Report) -> None:
 def test_control_of_damage_trouble_that_is_none(tmp_path: Path) -> None:
     report = lacking(
         tmp_path,
-        "damaging",
+        "corruption",
         "storage/library.py",
         "    return _code(error) in (_library.SQLITE_CORRUPT, _library.SQLITE_NOTADB)",
         "    return _code(error) != _library.SQLITE_CONSTRAINT",
@@ -135,7 +135,7 @@ def test_control_of_damage_trouble_that_is_none(tmp_path: Path) -> None:
 def test_control_of_damage_what_lies_behind_it(tmp_path: Path) -> None:
     report = lacking(
         tmp_path,
-        "damaging",
+        "corruption",
         "storage/salvage.py",
         "            start = _past_damage(db, table, key, start, at)",
         "            start = None",
@@ -184,17 +184,17 @@ AIMED = {
 @pytest.fixture(scope="module")
 def unguarded(tmp_path_factory: pytest.TempPathFactory) -> Report:
     package = without_all(AIMED.values(), tmp_path_factory.mktemp("unguarded"))
-    return run_programme("damaging", seed=SEED, package=package)
+    return run_programme("corruption", seed=SEED, package=package)
 
 
 @pytest.mark.parametrize("kind", AIMED)
 def test_control_of_damage_that_is_aimed(unguarded: Report, kind: str) -> None:
-    assert damaging.aimed(kind) in unguarded.times
+    assert corruption.aimed(kind) in unguarded.times
 
 
 @pytest.fixture
 def good(tmp_path: Path) -> Good:
-    return asyncio.run(damaging.make_good(tmp_path))
+    return asyncio.run(corruption.make_good(tmp_path))
 
 
 def salvaged(tmp_path: Path, content: bytes) -> FindResult:
@@ -203,7 +203,7 @@ def salvaged(tmp_path: Path, content: bytes) -> FindResult:
     database.parent.mkdir(mode=0o700)
     database.write_bytes(content)
     shutil.copy(tmp_path / "good" / "sessions.db-lock", database.parent)
-    return damaging.read_apart(database)
+    return corruption.read_apart(database)
 
 
 def page_of(good: Good, name: str) -> int:

@@ -36,8 +36,8 @@ from segue.model.records import LAST_SEEN, AppendResult, EventPage, NewSession, 
 from segue.store import service
 from segue.store.service import SessionService
 from segue.store.sqlite.service import LocalSessionService
-from tests.faults.programme import Report, main
-from tests.faults.staging import make_folder, stage, turn_clock
+from tests.faults.runner import Report, main
+from tests.faults.sandbox import make_folder, stage, turn_clock
 
 T = TypeVar("T")
 SIZES = {"short": (100, 30), "long": (5_000, 50)}
