@@ -1,6 +1,7 @@
-"""A client that presses: storms of cancels, and questions whose answers it does not read.
+"""A client that overloads the server: floods of cancellations, and responses that it does not read.
 
-What it does harms only itself: everything is answered once it reads, and memory has a limit.
+Only that client may suffer: the server's memory is bounded, other windows go on, and every response
+arrives once the client reads.
 """
 
 import contextlib
@@ -19,184 +20,192 @@ from tests.faults.sandbox import (
     Json,
     framed,
     open_new,
-    quiet,
     request,
-    said,
-    stage,
+    sandbox,
+    silent_stderr,
     status_of,
+    user_message,
 )
 
 CANCELS: dict[Size, int] = {"short": 5_000, "long": 100_000}
-CANCELS_EACH_SECOND = 20_000
+MIN_CANCELS_PER_SECOND = 20_000
 ROUNDS: dict[Size, int] = {"short": 1, "long": 10}
-PATIENCE_S = 5.0
-MOST_KIB = 150 * 1024
+TIMEOUT_S = 5.0
+MAX_KIB = 150 * 1024
 PAGE_EVENTS = 4
-UNREAD = 12
-"""So many answers of four megabytes fill the pipe and what the server keeps back."""
+FEW_UNREAD = 12
+"""As many responses of four megabytes as fill the pipe and the server's buffer."""
 
-CROWD: dict[Size, int] = {"short": 60, "long": 300}
-"""So many fill more memory than a server may take, if it works them all off at once."""
+MANY_UNREAD: dict[Size, int] = {"short": 60, "long": 300}
+"""As many as take more than MAX_KIB, if the server handled them all at once."""
+
+FLOOD_IN_TIME = "a flood of cancellations is handled in time"
+FLOOD_EXIT = "the server exits with 0 after a flood of cancellations"
+FLOOD_RESPONSES = "every request in a flood of cancellations gets one response"
+FLOOD_STORED = "a cancelled append loses its response, not its events"
+MEMORY = f"a client that reads nothing costs less than {MAX_KIB // 1024} MiB"
+ALL_RESPONSES = "a client that reads late gets every response once"
+OTHER_WINDOWS = "other windows go on"
+UNREAD_EXIT = "the end of stdin ends a server whose responses nobody reads"
 
 
-class DeafClient(CountingClient):
-    """A client that reads nothing until it is told to."""
+class PausedClient(CountingClient):
+    """A client that reads nothing before `reads` is set."""
 
     def __init__(self, folder: Path) -> None:
-        self.listens = threading.Event()
+        self.reads = threading.Event()
         super().__init__(folder)
 
     def _messages(self) -> Iterator[Json]:
-        self.listens.wait()
+        self.reads.wait()
         return super()._messages()
 
 
-def storm(report: Report, chance: Random, folder: Path) -> None:
-    """Cancel what never was, what is under way and what is done, with requests in between."""
+def cancel_flood(report: Report, chance: Random, folder: Path) -> None:
+    """Cancel unknown, running and finished requests, with new requests in between."""
     client = CountingClient(folder)
     client.initialize()
     session = open_new(client)
-    data, asked = _storm(chance, session, CANCELS[report.size])
+    data, requested = _flood(chance, session, CANCELS[report.size])
     began = time.monotonic()
     client.write_bytes(data)
-    client.answer(asked[-1])
+    client.answer(requested[-1])
     took = time.monotonic() - began
     code = client.close_stdin()
-    report.count("cancels", CANCELS[report.size])
-    report.count("requests in the storm", len(asked))
-    report.counts["cancels each second"] = int(CANCELS[report.size] / took)
-    limit = max(1.0, CANCELS[report.size] / CANCELS_EACH_SECOND)
-    report.expect(took < limit, "a storm of cancels passes in time", f"{took:.1f} s of {limit} s")
-    report.expect(code == 0, "a server ends well after a storm", f"exit code {code}")
-    wrong = {each: n for each in asked if (n := client.arrived[str(each)]) != 1}
-    report.expect(not wrong, "every request of a storm is answered once", f"{wrong}"[:200])
-    _check_stored(report, folder, session, asked[:-1])
+    report.count("cancellations", CANCELS[report.size])
+    report.count("requests in the flood", len(requested))
+    report.counts["cancellations per second"] = int(CANCELS[report.size] / took)
+    limit = max(1.0, CANCELS[report.size] / MIN_CANCELS_PER_SECOND)
+    report.expect(took < limit, FLOOD_IN_TIME, f"{took:.1f} s of {limit} s")
+    report.expect(code == 0, FLOOD_EXIT, f"exit code {code}")
+    wrong = {each: n for each in requested if (n := client.responses[str(each)]) != 1}
+    report.expect(not wrong, FLOOD_RESPONSES, f"{wrong}"[:200])
+    _check_stored(report, folder, session, requested[:-1])
 
 
-def _storm(chance: Random, session: str, cancels: int) -> tuple[bytes, list[int]]:
-    asked, messages = [], []
+def _flood(chance: Random, session: str, cancels: int) -> tuple[bytes, list[int]]:
+    requested, messages = [], []
     msg_id = 1_000_000
     for number in range(cancels):
         if number % 25 == 0:
             msg_id += 1
-            params = {"sessionId": session, "events": [said("x", str(msg_id))]}
+            params = {"sessionId": session, "events": [user_message("x", str(msg_id))]}
             messages.append(framed(request(msg_id, "session/append", params)))
-            asked.append(msg_id)
+            requested.append(msg_id)
         target = chance.choice([msg_id, msg_id, -number, f"{number}", msg_id - 5, None])
         cancel = {"jsonrpc": "2.0", "method": "$/cancelRequest", "params": {"id": target}}
         messages.append(framed(cancel))
     messages.append(framed(request(msg_id + 1, "session/list")))
-    return b"".join(messages), [*asked, msg_id + 1]
+    return b"".join(messages), [*requested, msg_id + 1]
 
 
-def _check_stored(report: Report, folder: Path, session: str, asked: list[int]) -> None:
-    with _served(folder) as client:
+def _check_stored(report: Report, folder: Path, session: str, sent: list[int]) -> None:
+    with _new_client(folder) as client:
         ids: list[str] = []
-        while len(ids) < len(asked):
+        while len(ids) < len(sent):
             params = {"sessionId": session, "after": len(ids), "limit": 1_000}
             page = client.request("session/events", params)["events"]
             if not page:
                 break
             ids += [event["id"] for event in page]
-    whole = ids == [str(each) for each in asked]
-    report.expect(whole, "a cancel loses the answer, never the work", f"{len(ids)} stored")
-    report.count("stored in the storm", len(ids))
+    complete = ids == [str(each) for each in sent]
+    report.expect(complete, FLOOD_STORED, f"{len(ids)} stored")
+    report.count("events stored in the flood", len(ids))
 
 
 @contextlib.contextmanager
-def _served(folder: Path) -> Iterator[Client]:
+def _new_client(folder: Path) -> Iterator[Client]:
     client = Client(folder)
     client.initialize()
     yield client
     client.close_stdin()
 
 
-def _fill(folder: Path) -> str:
-    with _served(folder) as client:
+def _store_large_events(folder: Path) -> str:
+    with _new_client(folder) as client:
         session = open_new(client)
-        events = [said(f"{n}" + "x" * 1_000_000) for n in range(PAGE_EVENTS)]
+        events = [user_message(f"{n}" + "x" * 1_000_000) for n in range(PAGE_EVENTS)]
         client.request("session/append", {"sessionId": session, "events": events})
     return session
 
 
-def _questions(session: str, answers: int) -> list[Json]:
+def _page_requests(session: str, count: int) -> list[Json]:
     params = {"sessionId": session, "before": PAGE_EVENTS + 1}
-    return [request(number, "session/events", params) for number in range(1, answers + 1)]
+    return [request(number, "session/events", params) for number in range(1, count + 1)]
 
 
-def unread(report: Report, folder: Path, session: str, answers: int) -> None:
-    """Ask for much more than is read; look at the server meanwhile; read it all in the end."""
-    client = DeafClient(folder)
+def read_late(report: Report, folder: Path, session: str, count: int) -> None:
+    """Request *count* large pages, measure the server's memory, and only then read them."""
+    client = PausedClient(folder)
     messages = [request(0, "initialize", {"capabilities": {}})]
     messages.append(request(-1, "session/open", {"sessionId": session, "tail": 0}))
-    messages += _questions(session, answers)
+    messages += _page_requests(session, count)
     client.write_bytes(b"".join(map(framed, messages)))
-    _append_meanwhile(report, folder)
+    _append_in_another_window(report, folder)
     peak = _settled_peak(client.process.pid)
-    report.counts[f"peak MiB, {answers} answers unread"] = peak // 1024
-    promise = f"a client that reads nothing costs less than {MOST_KIB // 1024} MiB"
-    report.expect(peak < MOST_KIB, promise, f"{peak // 1024} MiB with {answers} answers unread")
-    client.listens.set()
-    for number in range(1, answers + 1):
+    report.counts[f"peak MiB, {count} responses unread"] = peak // 1024
+    report.expect(peak < MAX_KIB, MEMORY, f"{peak // 1024} MiB with {count} responses unread")
+    client.reads.set()
+    for number in range(1, count + 1):
         client.answer(number)
     client.write(request("last", "session/list", {"limit": 1}))
     client.answer("last")
     client.close_stdin()
-    wrong = [n for n in range(1, answers + 1) if client.arrived[str(n)] != 1]
-    report.expect(not wrong, "who reads again has every answer once", f"{wrong[:5]}")
-    report.count("unread answers", answers)
+    wrong = [n for n in range(1, count + 1) if client.responses[str(n)] != 1]
+    report.expect(not wrong, ALL_RESPONSES, f"{wrong[:5]}")
+    report.count("responses read late", count)
 
 
-def _append_meanwhile(report: Report, folder: Path) -> None:
-    """Let another window work while the deaf one does not."""
-    with _served(folder) as client:
+def _append_in_another_window(report: Report, folder: Path) -> None:
+    with _new_client(folder) as client:
         session = open_new(client)
         began = time.monotonic()
         for number in range(20):
-            params = {"sessionId": session, "events": [said(f"meanwhile {number}")]}
+            params = {"sessionId": session, "events": [user_message(f"append {number}")]}
             client.request("session/append", params)
         took = time.monotonic() - began
     report.count("appends of other windows", 20)
-    report.expect(took < PATIENCE_S, "other windows go on", f"20 appends took {took:.1f} s")
+    report.expect(took < TIMEOUT_S, OTHER_WINDOWS, f"20 appends took {took:.1f} s")
 
 
 def _settled_peak(process_id: int) -> int:
-    """Return the most memory that a process took, in KiB, once it takes no more."""
-    peak, at = 0, time.monotonic()
-    while time.monotonic() - at < 1.0:
+    """Return the peak memory of a process, in KiB, once it has not risen for a second."""
+    peak, risen = 0, time.monotonic()
+    while time.monotonic() - risen < 1.0:
         now = status_of(process_id, "VmHWM")
         if now > peak:
-            peak, at = now, time.monotonic()
+            peak, risen = now, time.monotonic()
         time.sleep(0.1)
     return peak
 
 
-def ended_unread(report: Report, folder: Path, session: str) -> None:
-    """Close stdin while the server waits for us to read: it must not wait for ever."""
-    client: Any = DeafClient(folder)
-    messages = [request(0, "initialize", {"capabilities": {}}), *_questions(session, UNREAD)]
+def exit_unread(report: Report, folder: Path, session: str) -> None:
+    """Close stdin while the server waits for the client to read: it must exit all the same."""
+    client: Any = PausedClient(folder)
+    messages = [request(0, "initialize", {"capabilities": {}})]
+    messages += _page_requests(session, FEW_UNREAD)
     client.write_bytes(b"".join(map(framed, messages)))
     _settled_peak(client.process.pid)
     client.process.stdin.close()
     try:
-        client.process.wait(PATIENCE_S)
+        client.process.wait(TIMEOUT_S)
     except subprocess.TimeoutExpired:
-        report.expect(False, "the end of stdin ends a server whose answers nobody reads")
+        report.expect(False, UNREAD_EXIT)
     client.process.kill()
-    client.listens.set()
+    client.reads.set()
     client.process.wait()
-    report.count("ends with answers unread")
+    report.count("exits with responses unread")
 
 
 def run(report: Report, chance: Random) -> None:
-    """Press in every way."""
-    with stage() as folder, quiet():
-        storm(report, chance, folder)
-        session = _fill(folder)
+    """Flood a server with cancellations, then leave responses unread."""
+    with sandbox() as folder, silent_stderr():
+        cancel_flood(report, chance, folder)
+        session = _store_large_events(folder)
         for _ in range(ROUNDS[report.size]):
-            unread(report, folder, session, UNREAD)
-            unread(report, folder, session, CROWD[report.size])
-            ended_unread(report, folder, session)
+            read_late(report, folder, session, FEW_UNREAD)
+            read_late(report, folder, session, MANY_UNREAD[report.size])
+            exit_unread(report, folder, session)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""Let sixteen processes append to four sessions at once, and open new databases at once.
+"""Sixteen processes append to four sessions concurrently, and open new databases concurrently.
 
-And let one of them read for a long time while others write: its snapshot keeps the log from being
-emptied, but only as long as it is held.
+Then one process holds a read snapshot while others write: the WAL grows as long as the snapshot is
+held, and must shrink afterwards.
 """
 
 import asyncio
@@ -29,70 +29,73 @@ PROCESSES = 16
 SESSIONS = ("one", "two", "three", "four")
 APPENDS: dict[Size, int] = {"short": 100, "long": 1_000}
 NEW_DATABASES: dict[Size, int] = {"short": 5, "long": 100}
-READING_S: dict[Size, float] = {"short": 3, "long": 60}
-WRITERS_MEANWHILE = 2
+READ_S: dict[Size, float] = {"short": 3, "long": 60}
+WRITERS_DURING_READ = 2
 LARGE = 30_000
-PATIENCE_S = 20.0
-LONG_LOG = 24 * 1024 * 1024
-BOUND = 17 * 1024 * 1024
-"""The log's limit of 16 MiB, and room for one large append."""
+MAX_OVERTIME_S = 20.0
+LONG_WAL = 24 * 1024 * 1024
+MAX_WAL = 17 * 1024 * 1024
+"""The WAL's limit of 16 MiB, plus one large append."""
 
 P99_MS = 100
 
-SHOWN = "a client is shown that the store was busy"
-UNOPENED = "a new database cannot be opened by all at once"
-SCHEMAS = "a database that many opened at once has not the one schema"
-SHORT = "the log did not grow while it was read: nothing is shown"
-UNBOUNDED = "the log stays large when its reader is gone"
+BUSY = "a client gets an error because the store is busy"
+UNOPENED = "a new database cannot be opened by all processes at once"
+WRONG_SCHEMA = "a database that many processes opened at once has another schema"
+NOT_TESTED = "the WAL did not grow during the read, so nothing was tested"
+UNBOUNDED = "the WAL stays large after its reader is gone"
 
-Answer = dict[str, Any]
-Work = Callable[[int], Awaitable[Answer]]
-
-
-# -- many processes at once --------------------------------------------------------------------
+Result = dict[str, Any]
+Work = Callable[[int], Awaitable[Result]]
 
 
-def crowd(count: int, work: Work) -> list[Answer]:
-    """Let so many processes do *work*, all from one moment on; return what each answers."""
+# -- concurrent processes ----------------------------------------------------------------------
+
+
+def run_concurrently(count: int, work: Work) -> list[Result]:
+    """Run `work(0)` to `work(count - 1)` in processes that start together; return the results.
+
+    A result must be JSON. It is `{"error": …}` for work that raises a SegueError.
+    """
     wait, go = os.pipe()
     children = [_fork(functools.partial(work, number), wait, go) for number in range(count)]
     os.close(wait)
     os.close(go)
-    answers = []
-    for process, answer in children:
-        with open(answer, encoding="utf-8") as pipe:
-            answers.append(json.load(pipe))
+    results = []
+    for process, result in children:
+        with open(result, encoding="utf-8") as pipe:
+            results.append(json.load(pipe))
         os.waitpid(process, 0)
-    return answers
+    return results
 
 
-def _fork(work: Callable[[], Awaitable[Answer]], wait: int, go: int) -> tuple[int, int]:
+def _fork(work: Callable[[], Awaitable[Result]], wait: int, go: int) -> tuple[int, int]:
     out, into = os.pipe()
     if process := os.fork():
         os.close(into)
         return process, out
-    # Whatever happens, a child never goes on with its parent's work.
+    # A child must never return into its parent's code.
     try:
         os.close(go)
         os.read(wait, 1)
         with open(into, "w", encoding="utf-8") as pipe:
-            json.dump(asyncio.run(_answered(work)), pipe)
+            json.dump(asyncio.run(_result(work)), pipe)
     except BaseException:
         traceback.print_exc()
     finally:
         os._exit(0)
 
 
-async def _answered(work: Callable[[], Awaitable[Answer]]) -> Answer:
+async def _result(work: Callable[[], Awaitable[Result]]) -> Result:
     try:
         return await work()
     except SegueError as error:
-        return {"refused": f"{error.kind}: {error}"}
+        return {"error": f"{error.kind}: {error}"}
 
 
 @contextlib.asynccontextmanager
 async def opened(database: Path) -> Any:
-    """Open a service, and close it on every way out."""
+    """Yield a service that is closed at the end of the block."""
     service = await LocalSessionService.open(database)
     try:
         yield service
@@ -114,7 +117,7 @@ async def begin(service: LocalSessionService, session: str, size: int = 0) -> Le
 
 
 class Appending:
-    """Processes that append to few sessions, and begin again when another one was faster."""
+    """Processes that append to few sessions, and retry when another one was faster."""
 
     def __init__(self, report: Report, database: Path) -> None:
         self._report = report
@@ -122,34 +125,35 @@ class Appending:
         self._appends = APPENDS[report.size]
 
     def run(self) -> None:
-        """Let them all append, then look what was stored, and how long each had to wait."""
-        begun = asyncio.run(self._begin())
+        """Let all processes append, then check what was stored, and measure the latencies."""
+        first = asyncio.run(self._begin())
         began = time.monotonic()
-        answers = crowd(PROCESSES, self._append_all)
+        results = run_concurrently(PROCESSES, self._append_all)
         seconds = time.monotonic() - began
-        writers = [self._note(number, answer) for number, answer in enumerate(answers)]
+        writers = [self._record(number, result) for number, result in enumerate(results)]
         ledger.check_database(
             self._report,
             self._database,
             [
-                (session, [begun[place], *writers[place :: len(SESSIONS)]])
-                for place, session in enumerate(SESSIONS)
+                (session, [first[index], *writers[index :: len(SESSIONS)]])
+                for index, session in enumerate(SESSIONS)
             ],
         )
-        self._measure([each for answer in answers for each in answer.get("waited", [])], seconds)
+        latencies = [each for result in results for each in result.get("latencies", [])]
+        self._measure(latencies, seconds)
 
     async def _begin(self) -> list[Ledger]:
         async with opened(self._database) as service:
             return [await begin(service, session) for session in SESSIONS]
 
-    async def _append_all(self, number: int) -> Answer:
+    async def _append_all(self, number: int) -> Result:
         session = SESSIONS[number % len(SESSIONS)]
-        mine, waited, moved = Ledger(f"writer-{number}"), [], 0
+        mine, latencies, conflicts = Ledger(f"writer-{number}"), [], 0
         async with opened(self._database) as service:
             head = (await service.get_session(session)).head
             while len(mine.batches) < self._appends:
                 events = [ledger.event(name) for name in mine.send(1)]
-                while not mine.places.keys() >= {events[0].id}:
+                while not mine.acknowledged.keys() >= {events[0].id}:
                     began = time.perf_counter()
                     try:
                         appended = await service.append_events(
@@ -158,47 +162,49 @@ class Appending:
                         head = appended.head
                         mine.acknowledge((event.id, event.seq) for event in appended.events)
                     except HeadMoved as error:
-                        head, moved = error.head, moved + 1
-                    waited.append(time.perf_counter() - began)
-        return {"places": mine.places, "waited": waited, "moved": moved}
+                        head, conflicts = error.head, conflicts + 1
+                    latencies.append(time.perf_counter() - began)
+        return {"positions": mine.acknowledged, "latencies": latencies, "conflicts": conflicts}
 
-    def _note(self, number: int, answer: Answer) -> Ledger:
-        self._report.expect("refused" not in answer, SHOWN, answer.get("refused", ""))
+    def _record(self, number: int, result: Result) -> Ledger:
+        self._report.expect("error" not in result, BUSY, result.get("error", ""))
         mine = Ledger(f"writer-{number}")
         for _ in range(self._appends):
             mine.send(1)
-        mine.acknowledge(answer.get("places", {}).items())
-        self._report.count("acknowledged", len(mine.places))
-        self._report.count("heads that had moved", answer.get("moved", 0))
+        mine.acknowledge(result.get("positions", {}).items())
+        self._report.count("acknowledged", len(mine.acknowledged))
+        self._report.count("HeadMoved conflicts", result.get("conflicts", 0))
         return mine
 
-    def _measure(self, waited: list[float], seconds: float) -> None:
-        if waited:
-            waited.sort()
-            p50, p99 = (round(waited[len(waited) * part // 100] * 1_000, 1) for part in (50, 99))
-            most = round(waited[-1] * 1_000, 1)
-            self._report.counts["waited ms"] = {"p50": p50, "p99": p99, "max": most}
+    def _measure(self, latencies: list[float], seconds: float) -> None:
+        if latencies:
+            latencies.sort()
+            p50, p99 = (
+                round(latencies[len(latencies) * part // 100] * 1_000, 1) for part in (50, 99)
+            )
+            longest = round(latencies[-1] * 1_000, 1)
+            self._report.counts["latency, ms"] = {"p50": p50, "p99": p99, "max": longest}
             self._report.counts["p99 below 100 ms"] = p99 < P99_MS
-            self._report.counts["calls per second"] = round(len(waited) / seconds)
+            self._report.counts["calls per second"] = round(len(latencies) / seconds)
 
 
 # -- opening -----------------------------------------------------------------------------------
 
 
 def open_new(report: Report, database: Path) -> None:
-    """Let all of them open a database that is not there yet, and store a session in it."""
+    """Let all processes open a database that does not exist yet, and store a session in it."""
 
-    async def open_one(number: int) -> Answer:
+    async def open_one(number: int) -> Result:
         async with opened(database) as service:
-            return {"places": (await begin(service, f"session-{number}")).places}
+            return {"positions": (await begin(service, f"session-{number}")).acknowledged}
 
-    for answer in crowd(PROCESSES, open_one):
-        report.expect("refused" not in answer, UNOPENED, answer.get("refused", ""))
-        report.count("openings of a new database")
+    for result in run_concurrently(PROCESSES, open_one):
+        report.expect("error" not in result, UNOPENED, result.get("error", ""))
+        report.count("opens of a new database")
     with contextlib.closing(driver.connect(str(database))) as db:
         (sessions,) = db.execute("SELECT count(*) FROM sessions").fetchone()
-        report.expect(sessions == PROCESSES, SCHEMAS, f"{sessions} sessions")
-        report.expect(list(_schema(db)) == list(_expected_schema()), SCHEMAS)
+        report.expect(sessions == PROCESSES, WRONG_SCHEMA, f"{sessions} sessions")
+        report.expect(list(_schema(db)) == list(_expected_schema()), WRONG_SCHEMA)
     ledger.check_database(report, database, [])
 
 
@@ -216,53 +222,53 @@ def _schema(db: driver.Connection) -> Iterator[tuple[Any, ...]]:
     yield tuple(db.execute("PRAGMA user_version").fetchone())
 
 
-# -- reading for a long time -------------------------------------------------------------------
+# -- a long read -------------------------------------------------------------------------------
 
 
 def read_long(report: Report, database: Path) -> None:
-    """Hold a snapshot while others write, then look what becomes of the log."""
-    log = Path(f"{database}-wal")
-    until = time.monotonic() + READING_S[report.size]
+    """Hold a snapshot while others write, then check the size of the WAL."""
+    wal = Path(f"{database}-wal")
+    until = time.monotonic() + READ_S[report.size]
 
-    async def write(number: int) -> Answer:
+    async def write(number: int) -> Result:
         async with opened(database) as service:
-            mine = 0
-            while not _is_enough(log, until):
-                mine += 1
-                await begin(service, f"while-read-{number}-{mine}", LARGE)
-        return {"sessions": mine}
+            written = 0
+            while not _is_enough(wal, until):
+                written += 1
+                await begin(service, f"during-read-{number}-{written}", LARGE)
+        return {"sessions": written}
 
-    # Not `connect_to_read`: where nobody writes yet, that one locks nothing.
+    # Not `connect_to_read`: without a WAL that one takes no lock.
     reader = driver.connect(str(database))
     with contextlib.closing(reader):
         reader.execute("BEGIN")
         reader.execute("SELECT count(*) FROM events").fetchall()
-        for answer in crowd(WRITERS_MEANWHILE, write):
-            report.expect("refused" not in answer, SHOWN, answer.get("refused", ""))
-            report.count("appends while it was read", answer.get("sessions", 0))
-        report.counts["log while it was read"] = log.stat().st_size
-        report.expect(log.stat().st_size >= LONG_LOG, SHORT)
-        asyncio.run(_go_on(report, database, reader))
+        for result in run_concurrently(WRITERS_DURING_READ, write):
+            report.expect("error" not in result, BUSY, result.get("error", ""))
+            report.count("appends during the read", result.get("sessions", 0))
+        report.counts["WAL bytes during the read"] = wal.stat().st_size
+        report.expect(wal.stat().st_size >= LONG_WAL, NOT_TESTED)
+        asyncio.run(_append_after_read(report, database, reader))
 
 
-def _is_enough(log: Path, until: float) -> bool:
-    late = time.monotonic() - until
-    return late > PATIENCE_S or (late > 0 and log.stat().st_size > LONG_LOG)
+def _is_enough(wal: Path, until: float) -> bool:
+    overtime = time.monotonic() - until
+    return overtime > MAX_OVERTIME_S or (overtime > 0 and wal.stat().st_size > LONG_WAL)
 
 
-async def _go_on(report: Report, database: Path, reader: driver.Connection) -> None:
+async def _append_after_read(report: Report, database: Path, reader: driver.Connection) -> None:
     async with opened(database) as service:
         reader.execute("COMMIT")
         for number in range(3):
             await begin(service, f"after-{number}", LARGE)
         size = Path(f"{database}-wal").stat().st_size
-        report.counts["log afterwards"] = size
-        report.expect(size <= BOUND, UNBOUNDED, f"{size} bytes")
+        report.counts["WAL bytes after the read"] = size
+        report.expect(size <= MAX_WAL, UNBOUNDED, f"{size} bytes")
 
 
 def run(report: Report, rng: random.Random) -> None:
     """Append, open and read, one after the other."""
-    with ledger.on_disk() as folder:
+    with ledger.folder_on_disk() as folder:
         Appending(report, folder / "sessions.db").run()
         for number in range(NEW_DATABASES[report.size]):
             if not report.broken:

@@ -31,7 +31,7 @@ from segue.store.sqlite import driver
 from segue.store.sqlite.service import LocalSessionService
 from tests.faults.page_layout import Layout, layout
 from tests.faults.runner import Report, Size, main
-from tests.faults.sandbox import database_in, quiet, stage
+from tests.faults.sandbox import database_in, sandbox, silent_stderr
 
 DAMAGES: dict[Size, int] = {"short": 60, "long": 1_000}
 OVER_STDIO_EVERY = 20
@@ -345,7 +345,7 @@ def read_apart(database: Path) -> FindResult:
     theirs.close()
     try:
         if ours.poll(PATIENCE_S):
-            return ours.recv()  # type: ignore[no-any-return]
+            return ours.recv()  # type: ignore[no-any-return]  # what _tell sent
         return FindResult(crash=f"nothing after {PATIENCE_S} seconds")
     except EOFError:
         return FindResult(crash=f"exit code {reader.exitcode}")
@@ -377,7 +377,7 @@ async def _read(service: SessionService, found: FindResult) -> None:
 def _text(data: Any) -> str:
     # As the store has it, so that the digests are of the same text.
     if isinstance(data, dict):
-        return Event.new("any", data).text
+        return Event.new("any", data).json_text
     return data if isinstance(data, str) else json.dumps(data)
 
 
@@ -449,9 +449,9 @@ def aim_at_all(report: Report, good: Good, chance: Random, folder: Path) -> None
         AIMED[kind](chance, content)
         database = database_in(folder)
         victim = Victim(report, good, database, bytes(content))
-        before = sum(report.times.values())
+        before = sum(report.violations.values())
         victim.judge(read_apart(database), kind)
-        met = sum(report.times.values()) == before
+        met = sum(report.violations.values()) == before
         report.expect(met, aimed(kind), f"number {number}")
         report.count("aimed damages")
 
@@ -500,8 +500,8 @@ def full(database: Path) -> Iterator[None]:
     """Let every new connection be told that the disk is full."""
     connect = driver.connect
 
-    def with_no_more_pages(where: str) -> driver.Connection:
-        db = connect(where)
+    def with_no_more_pages(path: str) -> driver.Connection:
+        db = connect(path)
         db.execute("PRAGMA max_page_count = 1")
         return db
 
@@ -553,7 +553,7 @@ def no_damage(report: Report, folder: Path) -> None:
 
 def run(report: Report, chance: Random) -> None:
     """Do all the damage, then all that is none."""
-    with stage() as folder, quiet():
+    with sandbox() as folder, silent_stderr():
         good = asyncio.run(make_good(folder))
         damage_all(report, good, chance, folder)
         aim_at_all(report, good, chance, folder)

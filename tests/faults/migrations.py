@@ -21,12 +21,12 @@ from segue.cli.client import Client, RequestError
 from segue.model.errors import StorageError, StorageUnavailable
 from segue.model.events import Event
 from segue.model.records import NewSession
-from segue.store.sqlite import driver, schema
-from segue.store.sqlite.connection import Database
+from segue.store.sqlite import driver, files, schema
 from segue.store.sqlite.driver import Connection
+from segue.store.sqlite.locks import OpenLock
 from segue.store.sqlite.service import LocalSessionService
 from tests.faults.runner import Report, Size, main
-from tests.faults.sandbox import database_in, quiet, stage
+from tests.faults.sandbox import database_in, sandbox, silent_stderr
 
 INSTRUCTIONS: dict[Size, int] = {"short": 40, "long": 3_000}
 """How many more kills there are, in the middle of statements."""
@@ -144,14 +144,14 @@ def _die_of(database: Path, stop: Stop) -> None:
     """Open *database* with *stop* at work, as a window does; never return."""
     connect = driver.connect
 
-    def harmed(where: str) -> Connection:
-        db = connect(where)
+    def harmed(path: str) -> Connection:
+        db = connect(path)
         stop(db)
         return db
 
     driver.connect = harmed
     try:
-        Database(str(database))._open().close()
+        files.open_database(str(database), database.parent, OpenLock(str(database))).close()
     except BaseException:
         os._exit(1)
     os._exit(0)
@@ -223,7 +223,7 @@ def interrupt_all(report: Report, chance: Random, migrations: Migrations) -> Non
 
 
 def _bytes(folder: Path) -> dict[str, bytes]:
-    files = (each for each in folder.iterdir() if not each.name.endswith(("-lock", "-turn")))
+    files = (each for each in folder.iterdir() if not each.name.endswith(("-lock", "-write.lock")))
     return {each.name: each.read_bytes() for each in files}
 
 
@@ -238,7 +238,7 @@ def later_version(report: Report, folder: Path, pending: bool) -> None:
     if pending:
         kept = folder / "kept"
         shutil.copytree(
-            database.parent, kept, ignore=shutil.ignore_patterns("*-shm", "*-lock", "*-turn")
+            database.parent, kept, ignore=shutil.ignore_patterns("*-shm", "*-lock", "*-write.lock")
         )
         writer.close()
         shutil.rmtree(database.parent)
@@ -281,7 +281,7 @@ def run(report: Report, chance: Random) -> None:
     """Interrupt every migration, and meet the one that is not known yet."""
     real = schema.MIGRATIONS
     report.counts["real migrations"] = len(real)
-    with stage() as folder, quiet():
+    with sandbox() as folder, silent_stderr():
         interrupt_all(report, chance, Migrations(report, folder))
         schema.MIGRATIONS = real
         later_version(report, folder, pending=False)

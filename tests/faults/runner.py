@@ -1,11 +1,11 @@
-"""What every fault programme shares: two sizes, a seed, a report, and a Segue without a guard.
+"""Shared by the fault programmes: sizes, seeds, reports, and copies of Segue without a guard.
 
-A programme is a file of this folder that does one kind of harm to the real parts, and reports what
-it counted and which promises it saw broken. `python -m tests.faults.NAME --size long --seed 7`
-prints the report as one line of JSON, and exits with 1 if a promise was broken. The tests run the
-same command in its short size; the negative control of a programme is the same command once more,
-against a copy of the package from which one guard was taken: it must report the broken promise, or
-the programme proves nothing.
+A fault programme is a file of this folder that injects one kind of fault into the real components
+and reports what it counted and which promises were broken. `python -m tests.faults.NAME --size long
+--seed 7` prints the report as one line of JSON and exits with 1 if a promise was broken. The tests
+run the same command in its short size. The negative control of a programme runs it against a copy
+of the package from which one guard was removed: it must report the broken promise, otherwise the
+programme proves nothing.
 """
 
 import argparse
@@ -25,16 +25,17 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 PACKAGE = ROOT / "server" / "segue"
 
-ENOUGH = 100
+MAX_VIOLATIONS = 100
 
 Size = Literal["short", "long"]
 
 
 @dataclasses.dataclass(kw_only=True)
 class Report:
-    """What a programme counted, and each promise that it saw broken, in words.
+    """What a programme counted, and each promise that was broken.
 
-    `broken` has each promise once, with its first example; `times` has how often it was broken.
+    `broken` has each promise once, with its first example; `violations` counts how often each was
+    broken.
     """
 
     name: str
@@ -43,33 +44,41 @@ class Report:
     seconds: float = 0.0
     counts: dict[str, Any] = dataclasses.field(default_factory=dict)
     broken: list[str] = dataclasses.field(default_factory=list)
-    times: dict[str, int] = dataclasses.field(default_factory=dict)
+    violations: dict[str, int] = dataclasses.field(default_factory=dict)
 
     def expect(self, holds: bool, promise: str, example: str = "") -> None:
-        """Note that *promise* is broken, and where, unless it *holds*."""
+        """Record a violation of *promise*, with *example*, unless it *holds*."""
         if holds:
             return
-        if promise not in self.times:
+        if promise not in self.violations:
             self.broken.append(f"{promise}: {example}" if example else promise)
-        self.times[promise] = self.times.get(promise, 0) + 1
+        self.violations[promise] = self.violations.get(promise, 0) + 1
 
     @property
-    def hopeless(self) -> bool:
-        """Whether so much was broken that there is nothing to be learned from going on."""
-        return sum(self.times.values()) >= ENOUGH
+    def has_failed(self) -> bool:
+        """Whether so many promises were broken that going on shows nothing new."""
+        return sum(self.violations.values()) >= MAX_VIOLATIONS
 
-    def count(self, what: str, more: int = 1) -> None:
-        """Count *more* of *what*."""
-        self.counts[what] = self.counts.get(what, 0) + more
+    def count(self, label: str, more: int = 1) -> None:
+        """Add *more* to the count *label*."""
+        self.counts[label] = self.counts.get(label, 0) + more
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Guard:
-    """A piece of the package, and what stands in its place when the guard is taken away."""
+    """A piece of the package's source, and the text that replaces it to remove the guard."""
 
     file: str
+    """Relative to the package: `store/sqlite/driver.py`."""
+
     code: str
-    instead: str
+    """The anchor. It must occur exactly once in the file."""
+
+    replacement: str
+
+
+class LostAnchorError(Exception):
+    """The source text that a negative control replaces is not, or not once, in its file."""
 
 
 def main(run: Callable[[Report, random.Random], None]) -> None:
@@ -83,22 +92,27 @@ def main(run: Callable[[Report, random.Random], None]) -> None:
     began = time.monotonic()
     run(report, random.Random(seed))
     report.seconds = round(time.monotonic() - began, 1)
-    print(json.dumps(dataclasses.asdict(report)))  # noqa: T201
+    print(json.dumps(dataclasses.asdict(report)))  # noqa: T201  the report is the output
     sys.exit(1 if report.broken else 0)
 
 
 def run_programme(
     name: str, *, size: Size = "short", seed: int | None = None, package: Path = PACKAGE
 ) -> Report:
-    """Run the programme *name* in a process of its own, against the `segue` at *package*."""
+    """Run the programme *name* in a process of its own, with the `segue` at *package*."""
     command = [sys.executable, "-m", f"tests.faults.{name}", "--size", size]
     if seed is not None:
         command += ["--seed", str(seed)]
     environment = os.environ | {"PYTHONPATH": str(package.parent)}
     done = subprocess.run(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
     if done.returncode not in (0, 1) or not done.stdout.strip():
-        raise RuntimeError(f"{name} did not end by itself (exit code {done.returncode})")
+        raise RuntimeError(f"{name} printed no report (exit code {done.returncode})")
     return Report(**json.loads(done.stdout.splitlines()[-1]))
+
+
+def run_without(guard: Guard, name: str, folder: Path, *, seed: int | None = None) -> Report:
+    """Run the programme *name* against a copy of the package in *folder* that lacks *guard*."""
+    return run_programme(name, seed=seed, package=without(guard, folder))
 
 
 def without(guard: Guard, folder: Path) -> Path:
@@ -107,13 +121,25 @@ def without(guard: Guard, folder: Path) -> Path:
 
 
 def without_all(guards: Iterable[Guard], folder: Path) -> Path:
-    """Return a copy of the package in *folder* that lacks all *guards*."""
+    """Return a copy of the package in *folder* that lacks all *guards*.
+
+    Raises LostAnchorError, naming file and anchor of every guard that cannot be removed.
+    """
     package = folder / "segue"
     shutil.copytree(PACKAGE, package, ignore=shutil.ignore_patterns("__pycache__"))
-    for guard in guards:
-        file = package / guard.file
-        text = file.read_text(encoding="utf-8")
-        if text.count(guard.code) != 1:
-            raise ValueError(f"{guard.file} has no longer exactly one {guard.code!r}: name it anew")
-        file.write_text(text.replace(guard.code, guard.instead), encoding="utf-8")
+    lost = [fault for guard in guards if (fault := _remove(guard, package))]
+    if lost:
+        raise LostAnchorError("update the negative control's guard:\n" + "\n".join(lost))
     return package
+
+
+def _remove(guard: Guard, package: Path) -> str | None:
+    """Replace the guard's code; return what is wrong with its anchor, or None."""
+    path = package / guard.file
+    if not path.exists():
+        return f"segue/{guard.file} does not exist (anchor: {guard.code!r})"
+    source = path.read_text(encoding="utf-8")
+    if (found := source.count(guard.code)) != 1:
+        return f"segue/{guard.file} has the anchor {found} times instead of once: {guard.code!r}"
+    path.write_text(source.replace(guard.code, guard.replacement), encoding="utf-8")
+    return None

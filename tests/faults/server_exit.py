@@ -1,6 +1,6 @@
-"""End real servers in every way there is, in the middle of work, and look what is on disk after it.
+"""End real servers during work in every way that an editor or a system can, and check the store.
 
-Gone in five seconds; what was acknowledged is stored, and so is all that was sent before the end.
+The server must exit within five seconds, and everything that was sent before the end is stored.
 """
 
 import asyncio
@@ -19,22 +19,22 @@ from tests.faults.runner import Report, Size, main
 from tests.faults.sandbox import (
     SERVER,
     database_in,
+    exits_within,
     framed,
-    is_gone_within,
     open_new,
-    quiet,
     request,
-    said,
-    stage,
+    sandbox,
+    silent_stderr,
     status_of,
+    user_message,
 )
 
 ROUNDS: dict[Size, int] = {"short": 1, "long": 50}
-PROMISED_S = 5.0
+MAX_EXIT_S = 5.0
 APPENDS = 400
 IDLE_S = 2.0
-MOST_TICKS = 4
-"""Of a hundred in a second: what an idle server may use in IDLE_S."""
+MAX_IDLE_TICKS = 4
+"""The CPU time that an idle server may use in IDLE_S, in 1/100 s."""
 
 EDITOR = """
 import subprocess, sys
@@ -45,60 +45,57 @@ server.wait()
 """
 
 
-class Life:
-    """One server in the middle of work: appends were sent, and some of them are answered."""
+class BusyServer:
+    """One server during work: all appends were sent, and at least one is acknowledged."""
 
     def __init__(self, folder: Path, chance: Random) -> None:
-        self._note = folder / "server.pid"
-        self._note.unlink(missing_ok=True)
-        editor = [sys.executable, "-c", EDITOR, str(self._note), *SERVER]
-        # The editor's own pipe ends are here: whoever kills it, stdin is still held open.
+        pid_file = folder / "server.pid"
+        pid_file.unlink(missing_ok=True)
+        editor = [sys.executable, "-c", EDITOR, str(pid_file), *SERVER]
+        # The pipe's other end is in this process: stdin stays open when the editor is killed.
         self.client = Client(folder, command=editor)
         self.client.request("initialize", {"processId": self.client.process.pid})
-        self.server = int(self._note.read_text())
+        self.process_id = int(pid_file.read_text())
         self.session = open_new(self.client)
-        # In one piece: a server that is asked one by one has answered before the end begins.
+        # In one write, so that the server still has work to do when the end begins.
         self.client.write_bytes(b"".join(map(self._append, range(APPENDS))))
         self._first = f"{chance.randrange(APPENDS // 4)}"
         self.client.answer(self._first)
 
     def _append(self, number: int) -> bytes:
-        params = {"sessionId": self.session, "events": [said("x", str(number))]}
+        params = {"sessionId": self.session, "events": [user_message("x", str(number))]}
         return framed(request(str(number), "session/append", params))
 
     def acknowledged(self) -> list[str]:
-        names = map(str, range(APPENDS))
-        return [each for each in names if each == self._first or self.client.is_answered(each)]
-
-    def discard(self) -> None:
-        self.client.kill()
+        ids = map(str, range(APPENDS))
+        return [each for each in ids if each == self._first or self.client.is_answered(each)]
 
 
-def close_stdin(life: Life) -> None:
-    stdin: Any = life.client.process.stdin
+def close_stdin(server: BusyServer) -> None:
+    stdin: Any = server.client.process.stdin
     stdin.close()
 
 
-def kill_editor(life: Life) -> None:
-    life.client.process.kill()
-    life.client.process.wait()
+def kill_editor(server: BusyServer) -> None:
+    server.client.process.kill()
+    server.client.process.wait()
 
 
-def send_signal(number: int) -> Callable[[Life], None]:
-    def send(life: Life) -> None:
-        subprocess.run(["kill", f"-{number}", str(life.server)], check=True)
+def send_signal(number: int) -> Callable[[BusyServer], None]:
+    def send(server: BusyServer) -> None:
+        subprocess.run(["kill", f"-{number}", str(server.process_id)], check=True)
 
     return send
 
 
-def shut_down(life: Life) -> None:
-    life.client.send("shutdown")
-    life.client.notify("exit")
+def shut_down(server: BusyServer) -> None:
+    server.client.send("shutdown")
+    server.client.notify("exit")
 
 
-WAYS: dict[str, Callable[[Life], None]] = {
+CAUSES: dict[str, Callable[[BusyServer], None]] = {
     "end of stdin": close_stdin,
-    "exit": lambda life: life.client.notify("exit"),
+    "exit": lambda server: server.client.notify("exit"),
     "shutdown": shut_down,
     "SIGTERM": send_signal(signal.SIGTERM),
     "SIGHUP": send_signal(signal.SIGHUP),
@@ -107,31 +104,38 @@ WAYS: dict[str, Callable[[Life], None]] = {
 }
 
 
-def end(report: Report, chance: Random, folder: Path, name: str) -> None:
-    """Live once, end in the way *name*, and compare what was said with what is stored."""
-    life = Life(folder, chance)
+IN_TIME = f"the server exits within {MAX_EXIT_S:.0f} s"
+ACKNOWLEDGED_STORED = "every acknowledged event is stored"
+IN_ORDER = "events are stored in the order in which they were sent"
+ALL_STORED = "everything that was sent before the end is stored"
+IDLE = "an idle server uses no CPU time"
+SLOWEST = "slowest exit, s"
+
+
+def end(report: Report, chance: Random, folder: Path, cause: str) -> None:
+    """Start a server, end it by *cause* during work, and compare what was sent and stored."""
+    server = BusyServer(folder, chance)
     began = time.monotonic()
-    WAYS[name](life)
-    gone = is_gone_within(life.server, PROMISED_S)
+    CAUSES[cause](server)
+    exited = exits_within(server.process_id, MAX_EXIT_S)
     took = time.monotonic() - began
-    report.expect(gone, f"gone in {PROMISED_S:.0f} s", name)
-    if not gone:
-        subprocess.run(["kill", "-9", str(life.server)], check=True)
-        is_gone_within(life.server, PROMISED_S)
-    life.discard()
-    stored = asyncio.run(_stored(database_in(folder), life.session))
-    acknowledged = life.acknowledged()
-    everything = [str(number) for number in range(APPENDS)]
+    report.expect(exited, IN_TIME, cause)
+    if not exited:
+        subprocess.run(["kill", "-9", str(server.process_id)], check=True)
+        exits_within(server.process_id, MAX_EXIT_S)
+    server.client.kill()
+    stored = asyncio.run(_stored(database_in(folder), server.session))
+    acknowledged = server.acknowledged()
+    sent = [str(number) for number in range(APPENDS)]
     lost = set(acknowledged) - set(stored)
-    report.expect(not lost, "what was acknowledged is stored", f"{name}: lost {sorted(lost)[:5]}")
-    report.expect(stored == everything[: len(stored)], "what is stored is what was sent", name)
-    short = f"{name}: {len(stored)} of {APPENDS}"
-    report.expect(stored == everything, "all that was sent before the end is stored", short)
-    report.count("ends")
-    report.count(f"ends by {name}")
+    report.expect(not lost, ACKNOWLEDGED_STORED, f"{cause}: lost {sorted(lost)[:5]}")
+    report.expect(stored == sent[: len(stored)], IN_ORDER, cause)
+    report.expect(stored == sent, ALL_STORED, f"{cause}: {len(stored)} of {APPENDS}")
+    report.count("exits")
+    report.count(f"exits by {cause}")
     report.count("acknowledged", len(acknowledged))
     report.count("stored", len(stored))
-    report.counts["longest end, s"] = round(max(took, report.counts.get("longest end, s", 0)), 2)
+    report.counts[SLOWEST] = round(max(took, report.counts.get(SLOWEST, 0)), 2)
 
 
 async def _stored(database: Path, session: str) -> list[str]:
@@ -144,18 +148,18 @@ async def _stored(database: Path, session: str) -> list[str]:
 
 
 def idle(report: Report, folder: Path) -> None:
-    """Measure what a server that has nothing to do uses."""
+    """Measure the CPU time and the wake-ups of a server without requests."""
     client = Client(folder)
     client.initialize()
     session = open_new(client)
-    client.request("session/append", {"sessionId": session, "events": [said("one")]})
+    client.request("session/append", {"sessionId": session, "events": [user_message("one")]})
     before = _ticks(client.process.pid), _wakeups(client.process.pid)
-    time.sleep(IDLE_S)  # the one wait that is the measurement: nothing may happen in it
+    time.sleep(IDLE_S)  # this wait is the measurement
     ticks = _ticks(client.process.pid) - before[0]
-    report.counts["idle ticks"] = ticks + report.counts.get("idle ticks", 0)
+    report.count("idle CPU ticks", ticks)
     report.counts["idle wake-ups"] = _wakeups(client.process.pid) - before[1]
     report.count("idle servers")
-    report.expect(ticks <= MOST_TICKS, "an idle server uses no processor", f"{ticks} ticks")
+    report.expect(ticks <= MAX_IDLE_TICKS, IDLE, f"{ticks} ticks")
     client.close_stdin()
 
 
@@ -169,11 +173,11 @@ def _wakeups(process_id: int) -> int:
 
 
 def run(report: Report, chance: Random) -> None:
-    """End servers in each way, and leave one alone."""
-    with stage() as folder, quiet():
+    """End a server by each cause, and leave one idle, in each round."""
+    with sandbox() as folder, silent_stderr():
         for _ in range(ROUNDS[report.size]):
-            for name in WAYS:
-                end(report, chance, folder, name)
+            for cause in CAUSES:
+                end(report, chance, folder, cause)
             idle(report, folder)
 
 

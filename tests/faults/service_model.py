@@ -1,7 +1,7 @@
-"""The SessionService contract against a dictionary: cancelled, crashed and reopened on the way.
+"""The SessionService contract compared with a model in memory, with cancellations and crashes.
 
-Hypothesis writes the histories. The machine knows nothing of SQLite: another implementation is one
-more line in STORES.
+Hypothesis generates the histories of calls. The state machine does not depend on SQLite: another
+implementation is one more line in STORES.
 """
 
 import asyncio
@@ -31,13 +31,13 @@ from segue.model.errors import (
     SessionArchived,
     SessionNotFound,
 )
-from segue.model.events import MODEL_VISIBLE, Event, title
-from segue.model.records import LAST_SEEN, AppendResult, EventPage, NewSession, Session
-from segue.store import service
+from segue.model.events import Event, is_model_visible, title
+from segue.model.records import AppendResult, EventPage, NewSession, Session, Timestamp
 from segue.store.service import SessionService
 from segue.store.sqlite.service import LocalSessionService
+from tests.factories import queued_together
 from tests.faults.runner import Report, main
-from tests.faults.sandbox import make_folder, stage, turn_clock
+from tests.faults.sandbox import make_folder, sandbox
 
 T = TypeVar("T")
 SIZES = {"short": (100, 30), "long": (5_000, 50)}
@@ -46,89 +46,107 @@ COUNTS: collections.Counter[str] = collections.Counter()
 
 @attrs.define
 class Clock:
-    """The time that the service under test goes by."""
+    """The clock of the service under test, in milliseconds."""
 
     now: int = 1_800_000_000_000
 
 
 class Store(Protocol):
-    """A place for one implementation of the contract, empty at first."""
+    """The storage of one implementation of the contract, empty at first."""
 
     async def open(self) -> SessionService:
         """Open a service on what is stored, as a new window does."""
 
     async def crash(self, service: SessionService) -> None:
-        """Let the process of *service* die: nothing of it is closed, nothing more is written."""
+        """Simulate the death of the process of *service*: nothing is closed, nothing is written."""
 
-    def discard(self) -> None:
-        """Remove what is left."""
+    async def run_together(
+        self, service: SessionService, calls: Sequence[Awaitable[Any]]
+    ) -> list[Any]:
+        """Run calls so that a store with group commit has them in one group, in their order.
+
+        Return the results. A call that raises has its exception in its place.
+        """
+
+    def remove(self) -> None:
+        """Remove everything that is stored."""
 
 
 class LocalStore:
-    """The SQLite implementation. A crash leaves the files as they are at that moment."""
+    """The SQLite implementation. A crash leaves the files as they are."""
 
     def __init__(self, clock: Clock) -> None:
-        self._folder = make_folder()
-        self._life = self._folder / "life-0"
-        self._lives = 0
-        turn_clock(lambda: clock.now)
+        self._root = make_folder()
+        self._crashes = 0
+        self._folder = self._root / "0"
+        self._clock = clock
 
     async def open(self) -> SessionService:
-        return await LocalSessionService.open(self._life / "sessions.db")
+        return await LocalSessionService.open(
+            self._folder / "sessions.db", clock=lambda: Timestamp(self._clock.now)
+        )
 
     async def crash(self, service: SessionService) -> None:
-        dead = self._life
-        self._lives += 1
-        self._life = self._folder / f"life-{self._lives}"
-        # The index of the log is memory that the dead process shared with nobody.
-        shutil.copytree(
-            dead, self._life, ignore=shutil.ignore_patterns("*-shm", "*-lock", "*-turn")
-        )
+        before = self._folder
+        self._crashes += 1
+        self._folder = self._root / f"{self._crashes}"
+        # The WAL's index and the locks do not survive the last process.
+        not_surviving = shutil.ignore_patterns("*-shm", "*-lock", "*-write.lock")
+        shutil.copytree(before, self._folder, ignore=not_surviving)
         await service.close()
-        shutil.rmtree(dead)
+        shutil.rmtree(before)
 
-    def discard(self) -> None:
-        shutil.rmtree(self._folder)
+    async def run_together(
+        self, service: SessionService, calls: Sequence[Awaitable[Any]]
+    ) -> list[Any]:
+        assert isinstance(service, LocalSessionService)
+        return await queued_together(service, *calls)
+
+    def remove(self) -> None:
+        shutil.rmtree(self._root)
 
 
 STORES: dict[str, Callable[[Clock], Store]] = {"local": LocalStore}
 
 
 @attrs.define
-class Stored:
-    """What the model knows of an event."""
+class ModelEvent:
+    """A stored event in the model."""
 
     event: Event
     invocation: str
-    at: int
+    created_at: int
 
 
 @attrs.define
-class Chat:
-    """What the model knows of a session."""
+class ModelSession:
+    """A stored session in the model."""
 
     new: NewSession
-    born: int
+    number: int
+    """The order of creation, which decides between equal times."""
     created_at: int
     updated_at: int
-    events: list[Stored] = attrs.field(factory=list)
+    events: list[ModelEvent] = attrs.field(factory=list)
     archived_at: int | None = None
     server_session_id: str | None = None
     metadata: dict[str, Any] = attrs.field(factory=dict)
+    head_known_to: set[str] = attrs.field(factory=set)
+    """The invocations that wrote the head or sent it again in the current group."""
 
     @property
     def head(self) -> str | None:
         return self.events[-1].event.id if self.events else None
 
     def seq(self, event_id: str) -> int | None:
-        ids = [stored.event.id for stored in self.events]
+        ids = [each.event.id for each in self.events]
         return ids.index(event_id) + 1 if event_id in ids else None
 
     def is_conversation(self) -> bool:
-        return any(stored.event.type in MODEL_VISIBLE for stored in self.events)
+        return any(is_model_visible(each.event.type) for each in self.events)
 
     def record(self) -> Session:
-        titles = [title(stored.event) for stored in self.events]
+        titles = [title(each.event) for each in self.events]
         return Session(
             id=self.new.id,
             directory=self.new.directory,
@@ -137,82 +155,95 @@ class Chat:
             server_session_id=self.server_session_id,
             head=self.head,
             event_count=len(self.events),
-            created_at=self.created_at,
-            updated_at=self.updated_at,
-            archived_at=self.archived_at,
+            created_at=Timestamp(self.created_at),
+            updated_at=Timestamp(self.updated_at),
+            archived_at=None if self.archived_at is None else Timestamp(self.archived_at),
         )
 
 
 @attrs.frozen
-class Batch:
-    """One append: what, after what, by whom, and the boundary that goes before it."""
+class Append:
+    """The arguments of one append."""
 
     events: Sequence[Event]
     parent_id: str | None
     invocation: str
     boundary: Event | None = None
+    accept_own_head: bool = False
 
 
-def append_to(chat: Chat, batch: Batch, now: int) -> tuple[int, list[str]]:
-    """Append to the model; return the duplicates and the placements' ids. Raises the contract's."""
-    fresh = _fresh(chat, batch.events)
-    duplicates = len(batch.events) - len(fresh)
-    if fresh:
-        if chat.archived_at is not None:
-            raise SessionArchived(chat.new.id)
-        _check_parent(chat, batch, fresh[0])
-        fresh = _with_boundary(chat, batch.boundary, fresh)
-        chat.events += [Stored(event, batch.invocation, now) for event in fresh]
-        chat.updated_at = now
-    return duplicates, [event.id for event in batch.events]
+def append_to(session: ModelSession, append: Append, now: int) -> tuple[int, list[str]]:
+    """Append in the model, with the contract's errors.
+
+    Return the number of duplicates and the ids of the given events.
+    """
+    new = _new_events(session, append.events)
+    duplicates = len(append.events) - len(new)
+    if new:
+        if session.archived_at is not None:
+            raise SessionArchived(session.new.id)
+        _check_parent(session, append, new[0])
+        new = _with_boundary(session, append.boundary, new)
+        session.events += [ModelEvent(event, append.invocation, now) for event in new]
+        session.updated_at = now
+        session.head_known_to.clear()
+    if new or session.head in [event.id for event in append.events]:
+        session.head_known_to.add(append.invocation)
+    return duplicates, [event.id for event in append.events]
 
 
-def _fresh(chat: Chat, events: Sequence[Event]) -> list[Event]:
-    known = {stored.event.id: stored.event for stored in chat.events}
+def _new_events(session: ModelSession, events: Sequence[Event]) -> list[Event]:
+    stored = {each.event.id: each.event for each in session.events}
     for event in events:
-        if event.id in known:
-            _check_same(event, known[event.id])
-    fresh: dict[str, Event] = {}
+        if event.id in stored:
+            _check_same(event, stored[event.id])
+    new: dict[str, Event] = {}
     for event in events:
-        if event.id not in known:
-            _check_same(event, fresh.setdefault(event.id, event))
-    return list(fresh.values())
+        if event.id not in stored:
+            _check_same(event, new.setdefault(event.id, event))
+    return list(new.values())
 
 
-def _check_same(event: Event, known: Event) -> None:
-    if (event.type, event.data) != (known.type, known.data):
+def _check_same(event: Event, stored: Event) -> None:
+    if (event.type, event.data) != (stored.type, stored.data):
         raise EventConflict(event.id)
 
 
-def _check_parent(chat: Chat, batch: Batch, first: Event) -> None:
-    place = batch.events.index(first)
-    parents = {batch.parent_id} | ({batch.events[place - 1].id} if place else set())
-    if chat.head not in parents:
-        raise HeadMoved(chat.head, len(chat.events))
+def _check_parent(session: ModelSession, append: Append, first: Event) -> None:
+    index = append.events.index(first)
+    parents = {append.parent_id} | ({append.events[index - 1].id} if index else set())
+    if session.head in parents or (append.accept_own_head and _knows_head(session, append)):
+        return
+    raise HeadMoved(session.head, len(session.events))
 
 
-def _with_boundary(chat: Chat, boundary: Event | None, fresh: list[Event]) -> list[Event]:
-    if boundary is None or boundary.id in [event.id for event in fresh]:
-        return fresh
-    if chat.seq(boundary.id) is None:
-        return [boundary, *fresh]
-    _check_same(boundary, chat.events[(chat.seq(boundary.id) or 0) - 1].event)
-    return fresh
+def _knows_head(session: ModelSession, append: Append) -> bool:
+    wrote_head = bool(session.events) and session.events[-1].invocation == append.invocation
+    return wrote_head or append.invocation in session.head_known_to
+
+
+def _with_boundary(session: ModelSession, boundary: Event | None, new: list[Event]) -> list[Event]:
+    if boundary is None or boundary.id in [event.id for event in new]:
+        return new
+    if (seq := session.seq(boundary.id)) is None:
+        return [boundary, *new]
+    _check_same(boundary, session.events[seq - 1].event)
+    return new
 
 
 IDS = [f"0198c0de-0000-7000-8000-{number:012x}" for number in range(3)]
 DIRECTORIES = ["/a", "/a/b", "/c"]
 ROOTS = [None, "/a", "/c"]
 TYPES = ["user_message", "text", "system_context", "x_unknown"]
-WORDS = ["", "Hello", "two\nlines", "\ud83d \x00"]
+CONTENTS = ["", "Hello", "two\nlines", "\ud83d \x00"]
 KEYS = ["one", "two"]
 
-chats = st.sampled_from(IDS)
+ids = st.sampled_from(IDS)
 invocations = st.sampled_from(["window-1", "window-2"])
 contents = st.builds(
     lambda type, content: (type, {"content": content}),
     st.sampled_from(TYPES),
-    st.sampled_from(WORDS),
+    st.sampled_from(CONTENTS),
 )
 few = st.lists(contents, min_size=1, max_size=4)
 values: st.SearchStrategy[Any] = st.one_of(
@@ -221,7 +252,7 @@ values: st.SearchStrategy[Any] = st.one_of(
 
 
 def machine(make: Callable[[Clock], Store]) -> type[RuleBasedStateMachine]:
-    """Return the state machine for the implementation that *make* makes a place for."""
+    """Return the state machine for the implementation whose storage *make* creates."""
 
     class Contract(SessionContract):
         make_store = staticmethod(make)
@@ -230,7 +261,7 @@ def machine(make: Callable[[Clock], Store]) -> type[RuleBasedStateMachine]:
 
 
 class SessionContract(RuleBasedStateMachine):
-    """Every rule does one thing to the service and to the model, and compares what came of it."""
+    """Every rule does the same to the service and to the model, and compares the outcomes."""
 
     make_store: Callable[[Clock], Store]
 
@@ -240,8 +271,9 @@ class SessionContract(RuleBasedStateMachine):
         self.store = type(self).make_store(self.clock)
         self.runner = asyncio.Runner()
         self.service = self.run(self.store.open())
-        self.model: dict[str, Chat] = {}
-        self.made = 0
+        self.model: dict[str, ModelSession] = {}
+        self.created = 0
+        """How many events and sessions were created: the source of their ids and numbers."""
         COUNTS["histories"] += 1
 
     def teardown(self) -> None:
@@ -250,7 +282,7 @@ class SessionContract(RuleBasedStateMachine):
                 self.compare_all()
             finally:
                 self.run(self.service.close())
-                self.store.discard()
+                self.store.remove()
 
     def run(self, work: Awaitable[T]) -> T:
         async def wait() -> T:
@@ -258,25 +290,26 @@ class SessionContract(RuleBasedStateMachine):
 
         return self.runner.run(wait())
 
-    # -- what each rule is made of ---------------------------------------------------------------
+    # -- shared by the rules ---------------------------------------------------------------------
 
     def new_events(self, given: Sequence[tuple[str, Any]]) -> list[Event]:
         events = []
         for type, data in given:
-            self.made += 1
-            # Every other id is no UUID: the two are stored in different ways.
-            id = f"{IDS[0][:24]}{self.made:012x}" if self.made % 2 else f"event {self.made}"
+            self.created += 1
+            # Every other id is no UUID: UUIDs and other ids are stored differently.
+            number = self.created
+            id = f"{IDS[0][:24]}{number:012x}" if number % 2 else f"event {number}"
             events.append(Event.new(type, data, id))
         return events
 
-    def chat(self, id: str) -> Chat:
+    def session(self, id: str) -> ModelSession:
         try:
             return self.model[id]
         except KeyError:
             raise SessionNotFound(id) from None
 
     def both(self, real: Awaitable[T], modelled: Callable[[], Any]) -> None:
-        """Do the same to the service and to the model: the same result, or the same error."""
+        """Call the service and the model: both must have the same result or the same error."""
         COUNTS["calls"] += 1
         expected = _outcome(modelled)
         got = _outcome(lambda: self.run(real))
@@ -284,21 +317,25 @@ class SessionContract(RuleBasedStateMachine):
             COUNTS[got.kind] += 1
         assert _comparable(got) == _comparable(expected), f"got {got!r}, not {expected!r}"
 
-    def append(self, id: str, batch: Batch) -> None:
-        real = self.service.append_events(
-            id,
-            batch.events,
-            parent_id=batch.parent_id,
-            invocation_id=batch.invocation,
-            boundary=batch.boundary,
-        )
-        self.both(real, lambda: self.modelled_append(id, batch))
+    def append(self, id: str, append: Append) -> None:
+        self.both(self.real_append(id, append), lambda: self.modelled_append(id, append))
         self.compare(id)
 
-    def modelled_append(self, id: str, batch: Batch) -> Any:
-        chat = self.chat(id)
-        duplicates, ids = append_to(chat, batch, self.clock.now)
-        return chat.head, len(chat.events), [(each, chat.seq(each)) for each in ids], duplicates
+    def real_append(self, id: str, append: Append) -> Awaitable[AppendResult]:
+        return self.service.append_events(
+            id,
+            append.events,
+            parent_id=append.parent_id,
+            invocation_id=append.invocation,
+            boundary=append.boundary,
+            accept_own_head=append.accept_own_head,
+        )
+
+    def modelled_append(self, id: str, append: Append) -> Any:
+        session = self.session(id)
+        duplicates, ids = append_to(session, append, self.clock.now)
+        positions = [(each, session.seq(each)) for each in ids]
+        return session.head, len(session.events), positions, duplicates
 
     def head(self, id: str) -> str | None:
         return self.model[id].head if id in self.model else None
@@ -311,7 +348,7 @@ class SessionContract(RuleBasedStateMachine):
         self.create(IDS[1], DIRECTORIES[1], ROOTS[1], more, "window-2", {})
 
     @rule(
-        id=chats,
+        id=ids,
         directory=st.sampled_from(DIRECTORIES),
         git_root=st.sampled_from(ROOTS),
         given=few,
@@ -328,108 +365,97 @@ class SessionContract(RuleBasedStateMachine):
         metadata: Any,
     ) -> None:
         new = NewSession(id=id, directory=directory, git_root=git_root, metadata=metadata)
-        batch = Batch(self.new_events(given), None, invocation)
+        first = Append(self.new_events(given), None, invocation)
 
         def create() -> Any:
             if id not in self.model:
                 now = self.clock.now
-                self.made += 1
-                self.model[id] = Chat(new, self.made, now, now, metadata=dict(metadata))
-            return self.modelled_append(id, batch)
+                self.created += 1
+                self.model[id] = ModelSession(new, self.created, now, now, metadata=dict(metadata))
+            return self.modelled_append(id, first)
 
-        real = self.service.create_session(new, batch.events, invocation_id=invocation)
+        real = self.service.create_session(new, first.events, invocation_id=invocation)
         self.both(real, create)
         self.compare(id)
 
-    @rule(id=chats, given=few, invocation=invocations)
+    @rule(id=ids, given=few, invocation=invocations)
     def append_to_the_head(self, id: str, given: Any, invocation: str) -> None:
-        self.append(id, Batch(self.new_events(given), self.head(id), invocation))
+        self.append(id, Append(self.new_events(given), self.head(id), invocation))
 
-    @rule(id=chats, given=few, boundary=contents)
-    def append_behind_a_boundary(self, id: str, given: Any, boundary: Any) -> None:
+    @rule(id=ids, given=few, boundary=contents)
+    def append_with_a_boundary(self, id: str, given: Any, boundary: Any) -> None:
         (note,) = self.new_events([boundary])
-        self.append(id, Batch(self.new_events(given), self.head(id), "window-2", note))
+        self.append(id, Append(self.new_events(given), self.head(id), "window-2", note))
 
-    @rule(id=chats, given=few, data=st.data())
+    @rule(id=ids, given=few, data=st.data())
     def append_to_another_parent(self, id: str, given: Any, data: st.DataObject) -> None:
         older = [each.event.id for each in self.model[id].events[:-1]] if id in self.model else []
-        parent = data.draw(st.sampled_from([None, "nobody", *older]))
-        self.append(id, Batch(self.new_events(given), parent, "window-1"))
+        parent = data.draw(st.sampled_from([None, "unknown", *older]))
+        self.append(id, Append(self.new_events(given), parent, "window-1"))
 
-    @rule(id=chats, data=st.data(), given=st.lists(contents, max_size=2))
-    def append_again(self, id: str, data: st.DataObject, given: Any) -> None:
-        """Try again, whole or in part, and perhaps with more behind it."""
-        known = [each.event for each in self.model[id].events] if id in self.model else []
-        first = data.draw(st.integers(0, len(known)))
-        batch = [*known[first:], *self.new_events(given)]
-        parent = data.draw(st.sampled_from([None, "nobody", self.head(id)]))
-        self.append(id, Batch(batch, parent, "window-1"))
+    @rule(id=ids, data=st.data(), given=st.lists(contents, max_size=2))
+    def retry_append(self, id: str, data: st.DataObject, given: Any) -> None:
+        """Resend stored events, all or the last ones, and perhaps new ones after them."""
+        stored = [each.event for each in self.model[id].events] if id in self.model else []
+        first = data.draw(st.integers(0, len(stored)))
+        events = [*stored[first:], *self.new_events(given)]
+        parent = data.draw(st.sampled_from([None, "unknown", self.head(id)]))
+        self.append(id, Append(events, parent, "window-1"))
 
-    @rule(id=chats, data=st.data(), content=contents, given=few)
+    @rule(id=ids, data=st.data(), content=contents, given=few)
     def append_a_mixture(self, id: str, data: st.DataObject, content: Any, given: Any) -> None:
-        """Send stored and new events, twice perhaps, or one whose content is another now."""
-        known = [each.event for each in self.model[id].events] if id in self.model else []
-        pool = [*known[-3:], *self.new_events(given)]
-        other = Event.new(content[0], content[1], data.draw(st.sampled_from(pool)).id)
-        batch = data.draw(st.lists(st.sampled_from([*pool, other]), min_size=1, max_size=5))
-        self.append(id, Batch(batch, self.head(id), "window-2"))
+        """Send stored and new events, perhaps repeated, or one whose content has changed."""
+        stored = [each.event for each in self.model[id].events] if id in self.model else []
+        pool = [*stored[-3:], *self.new_events(given)]
+        changed = Event.new(content[0], content[1], data.draw(st.sampled_from(pool)).id)
+        events = data.draw(st.lists(st.sampled_from([*pool, changed]), min_size=1, max_size=5))
+        self.append(id, Append(events, self.head(id), "window-2"))
 
-    @rule(id=chats, data=st.data(), boundary=st.none() | contents)
-    def append_batches(self, id: str, data: st.DataObject, boundary: Any) -> None:
-        """Append several batches in one commit; each may repeat, clash or name a wrong parent."""
-        known = [each.event for each in self.model[id].events] if id in self.model else []
+    @rule(id=ids, data=st.data(), boundary=st.none() | contents)
+    def append_together(self, id: str, data: st.DataObject, boundary: Any) -> None:
+        """Have several appends in flight; each may repeat, clash or name a wrong parent."""
+        stored = [each.event for each in self.model[id].events] if id in self.model else []
         note = self.new_events([boundary])[0] if boundary else None
-        batches, pool = [], known[-2:]
+        last_seen = data.draw(st.sampled_from([self.head(id), self.head(id), None]))
+        appends, pool = [], stored[-2:]
         for given in data.draw(st.lists(few, min_size=1, max_size=4)):
             pool = [*pool, *self.new_events(given)]
             clash = Event.new("text", {"content": "clash"}, data.draw(st.sampled_from(pool)).id)
             events = data.draw(st.lists(st.sampled_from([*pool, clash]), min_size=1, max_size=4))
-            parent = data.draw(st.sampled_from([LAST_SEEN, LAST_SEEN, None, "nobody"]))
-            batches.append(service.Batch(events=events, parent_id=parent))
-        seen = data.draw(st.sampled_from([self.head(id), self.head(id), None]))
-        real = self.service.append_batches(
-            id, batches, last_seen=seen, invocation_id="window-2", boundary=note
+            invocation = data.draw(st.sampled_from(["window-2", "window-2", "window-1"]))
+            parent = data.draw(st.sampled_from([last_seen, last_seen, None, "unknown"]))
+            own = parent == last_seen
+            appends.append(Append(events, parent, invocation, note, accept_own_head=own))
+        calls = [self.real_append(id, append) for append in appends]
+        self.both(
+            self.store.run_together(self.service, calls),
+            lambda: self.modelled_group(id, appends),
         )
-        self.both(real, lambda: self.modelled_batches(id, batches, seen, note))
         self.compare(id)
 
-    def modelled_batches(
-        self, id: str, batches: Sequence[service.Batch], seen: str | None, boundary: Event | None
-    ) -> list[Any]:
-        self.chat(id)
-        outcomes: list[Any] = []
-        for batch in batches:
-            parent = seen if batch.parent_id is LAST_SEEN else batch.parent_id
-            one = Batch(batch.events, parent, "window-2", boundary)
-            outcome = _outcome(partial(self.modelled_append, id, one))
-            outcomes.append(outcome)
-            if not isinstance(outcome, SegueError):
-                head, _, _, duplicates = outcome
-                if duplicates < len(batch.events) or head in [each.id for each in batch.events]:
-                    seen = head
-        return outcomes
+    def modelled_group(self, id: str, appends: Sequence[Append]) -> list[Any]:
+        if id in self.model:
+            self.model[id].head_known_to.clear()
+        return [_outcome(partial(self.modelled_append, id, append)) for append in appends]
 
-    @rule(id=chats, given=few, turns=st.integers(0, 6))
-    def append_and_cancel(self, id: str, given: Any, turns: int) -> None:
-        """All or nothing; which of the two, the chain itself has to say."""
-        batch = Batch(self.new_events(given), self.head(id), "window-1")
-        finished = self.run(self.cancelled_append(id, batch, turns))
+    @rule(id=ids, given=few, iterations=st.integers(0, 6))
+    def append_and_cancel(self, id: str, given: Any, iterations: int) -> None:
+        """Cancel an append: all of it is stored, or nothing. The event count shows which."""
+        append = Append(self.new_events(given), self.head(id), "window-1")
+        finished = self.run(self.cancelled_append(id, append, iterations))
         COUNTS["calls"] += 1
         if self.run(self.count(id)) > len(self.model[id].events if id in self.model else ()):
-            COUNTS["cancelled and kept"] += not finished
-            append_to(self.model[id], batch, self.clock.now)
+            COUNTS["cancelled, stored"] += not finished
+            append_to(self.model[id], append, self.clock.now)
         else:
-            assert not finished, "an append that was acknowledged is not there"
-            COUNTS["cancelled and nothing"] += 1
+            assert not finished, "an acknowledged append is not stored"
+            COUNTS["cancelled, not stored"] += 1
         self.compare(id)
 
-    async def cancelled_append(self, id: str, batch: Batch, turns: int) -> bool:
-        """Begin an append, cancel it some turns of the loop later; tell whether it was finished."""
-        real = self.service.append_events(
-            id, batch.events, parent_id=batch.parent_id, invocation_id=batch.invocation
-        )
-        task = asyncio.ensure_future(real)
-        for _ in range(turns):
+    async def cancelled_append(self, id: str, append: Append, iterations: int) -> bool:
+        """Cancel an append after some *iterations* of the loop; return whether it had finished."""
+        task = asyncio.ensure_future(self.real_append(id, append))
+        for _ in range(iterations):
             await asyncio.sleep(0)
         task.cancel()
         try:
@@ -444,41 +470,44 @@ class SessionContract(RuleBasedStateMachine):
         except SessionNotFound:
             return 0
 
-    @rule(id=chats)
+    @rule(id=ids)
     def archive(self, id: str) -> None:
         def archive() -> None:
-            chat = self.chat(id)
-            chat.archived_at = chat.archived_at or self.clock.now
+            session = self.session(id)
+            session.archived_at = session.archived_at or self.clock.now
 
         self.both(self.service.archive(id), archive)
 
-    @rule(id=chats)
+    @rule(id=ids)
     def unarchive(self, id: str) -> None:
-        self.both(self.service.unarchive(id), lambda: setattr(self.chat(id), "archived_at", None))
+        def unarchive() -> None:
+            self.session(id).archived_at = None
 
-    @rule(id=chats, sure=st.integers(0, 2))
-    def delete(self, id: str, sure: int) -> None:
-        if not sure:
+        self.both(self.service.unarchive(id), unarchive)
+
+    @rule(id=ids, skip=st.integers(0, 2))
+    def delete(self, id: str, skip: int) -> None:
+        if not skip:
             self.both(self.service.delete(id), lambda: self.model.pop(id, None) and None)
 
-    @rule(id=chats, value=st.text(max_size=3))
+    @rule(id=ids, value=st.text(max_size=3))
     def update_server_session_id(self, id: str, value: str) -> None:
         value = value.encode("utf-8", "replace").decode()
         self.both(
             self.service.update_server_session_id(id, value),
-            lambda: setattr(self.chat(id), "server_session_id", value),
+            lambda: setattr(self.session(id), "server_session_id", value),
         )
 
-    @rule(id=chats, key=st.sampled_from(KEYS), value=values)
+    @rule(id=ids, key=st.sampled_from(KEYS), value=values)
     def set_metadata(self, id: str, key: str, value: Any) -> None:
         def put() -> None:
-            kept = self.chat(id).metadata
-            kept[key] = value
+            metadata = self.session(id).metadata
+            metadata[key] = value
             if value is None:
-                del kept[key]
+                del metadata[key]
 
         self.both(self.service.set_metadata(id, key, value), put)
-        self.both(self.service.get_metadata(id, key), lambda: self.chat(id).metadata.get(key))
+        self.both(self.service.get_metadata(id, key), lambda: self.session(id).metadata.get(key))
 
     @rule(
         directory=st.sampled_from(DIRECTORIES),
@@ -488,16 +517,16 @@ class SessionContract(RuleBasedStateMachine):
     def find_resumable(self, directory: str, git_root: str | None, minutes: int) -> None:
         age = timedelta(minutes=minutes)
 
-        def fits(chat: Chat) -> bool:
-            here = chat.new.directory == directory or (
-                git_root is not None and chat.new.git_root == git_root
+        def is_resumable(session: ModelSession) -> bool:
+            here = session.new.directory == directory or (
+                git_root is not None and session.new.git_root == git_root
             )
-            young = self.clock.now - chat.updated_at < minutes * 60_000
-            return here and young and chat.archived_at is None and chat.is_conversation()
+            recent = self.clock.now - session.updated_at < minutes * 60_000
+            return here and recent and session.archived_at is None and session.is_conversation()
 
         self.both(
             self.service.find_resumable(directory, git_root, age),
-            lambda: [chat.record() for chat in self.newest() if fits(chat)][:6],
+            lambda: [each.record() for each in self.newest() if is_resumable(each)][:6],
         )
 
     @rule(
@@ -506,13 +535,13 @@ class SessionContract(RuleBasedStateMachine):
         limit=st.integers(1, 3),
     )
     def list_sessions(self, directory: str | None, archived: bool, limit: int) -> None:
-        def fits(chat: Chat) -> bool:
-            here = directory is None or chat.new.directory == directory
-            return here and (archived or chat.archived_at is None)
+        def is_listed(session: ModelSession) -> bool:
+            here = directory is None or session.new.directory == directory
+            return here and (archived or session.archived_at is None)
 
         self.both(
             self.listed(directory, archived, limit),
-            lambda: [chat.record() for chat in self.newest() if fits(chat)],
+            lambda: [each.record() for each in self.newest() if is_listed(each)],
         )
 
     async def listed(self, directory: str | None, archived: bool, limit: int) -> list[Session]:
@@ -526,24 +555,24 @@ class SessionContract(RuleBasedStateMachine):
             if (cursor := page.next_cursor) is None:
                 return found
 
-    def newest(self) -> list[Chat]:
-        return sorted(self.model.values(), key=lambda chat: (chat.updated_at, chat.born))[::-1]
+    def newest(self) -> list[ModelSession]:
+        return sorted(self.model.values(), key=lambda each: (each.updated_at, each.number))[::-1]
 
     @rule(
-        id=chats,
+        id=ids,
         side=st.sampled_from(["after", "before", ""]),
-        at=st.integers(0, 12),
+        seq=st.integers(0, 12),
         limit=st.integers(1, 5),
     )
-    def load_events(self, id: str, side: str, at: int, limit: int) -> None:
-        bounds: Any = {side: at} if side else {}
+    def load_events(self, id: str, side: str, seq: int, limit: int) -> None:
+        bounds: Any = {side: seq} if side else {}
 
         def page() -> Any:
             events = self.stored_events(id)
             low, high = bounds.get("after", 0), bounds.get("before", len(events) + 1)
-            within = [event for event in events if low < event[1] < high]
-            part = within[:limit] if side == "after" else within[-limit:]
-            return part, len(within) > limit
+            in_range = [event for event in events if low < event[1] < high]
+            part = in_range[:limit] if side == "after" else in_range[-limit:]
+            return part, len(in_range) > limit
 
         self.both(self.service.load_events(id, limit=limit, **bounds), page)
 
@@ -565,29 +594,29 @@ class SessionContract(RuleBasedStateMachine):
         COUNTS["crashed"] += 1
         self.compare_all()
 
-    # -- what must be true -----------------------------------------------------------------------
+    # -- comparisons -----------------------------------------------------------------------------
 
     def compare_all(self) -> None:
-        """Compare everything that the service holds with everything that the model holds."""
+        """Compare all sessions and events of the service with the model's."""
         stored = self.run(self.listed(None, True, 100))
-        assert [each.id for each in stored] == [chat.new.id for chat in self.newest()]
+        assert [each.id for each in stored] == [each.new.id for each in self.newest()]
         for id in IDS:
             self.compare(id)
 
     def compare(self, id: str) -> None:
         record = _outcome(lambda: self.run(self.service.get_session(id)))
-        assert _comparable(record) == _comparable(_outcome(lambda: self.chat(id).record()))
+        assert _comparable(record) == _comparable(_outcome(lambda: self.session(id).record()))
         if id in self.model:
             page = self.run(self.service.load_events(id, after=0, limit=1_000))
             assert _comparable(page) == (self.stored_events(id), False)
 
     def stored_events(self, id: str) -> list[Any]:
         events: list[Any] = []
-        for seq, stored in enumerate(self.chat(id).events, 1):
+        for seq, stored in enumerate(self.session(id).events, 1):
             parent = events[-1][0] if events else None
-            event = stored.event
+            event, time = stored.event, stored.created_at
             events.append(
-                (event.id, seq, parent, stored.invocation, stored.at, event.type, event.data, False)
+                (event.id, seq, parent, stored.invocation, time, event.type, event.data, False)
             )
         return events
 
@@ -600,13 +629,13 @@ def _outcome(work: Callable[[], T]) -> T | SegueError:
 
 
 def _comparable(outcome: Any) -> Any:
-    """Return what two outcomes are compared by: an error's kind and details, a record's fields."""
+    """Return what is compared of an outcome: an error's kind and details, a record's fields."""
     match outcome:
         case SegueError():
             return outcome.kind, outcome.details()
         case AppendResult():
-            placements = [(each.id, each.seq) for each in outcome.events]
-            return outcome.head, outcome.event_count, placements, outcome.duplicates
+            positions = [(each.id, each.seq) for each in outcome.events]
+            return outcome.head, outcome.event_count, positions, outcome.duplicates
         case EventPage():
             return [attrs.astuple(event) for event in outcome.events], outcome.has_more
         case list():
@@ -616,9 +645,9 @@ def _comparable(outcome: Any) -> Any:
 
 
 def run(report: Report, chance: Random) -> None:
-    """Write histories for every implementation until one breaks the contract."""
+    """Generate histories for every implementation until one breaks the contract."""
     examples, steps = SIZES[report.size]
-    how = settings(
+    options = settings(
         max_examples=examples,
         stateful_step_count=steps,
         database=None,
@@ -629,13 +658,13 @@ def run(report: Report, chance: Random) -> None:
         report_multiple_bugs=False,
     )
     for name, make in STORES.items():
-        with stage(), _told(report, name):
-            run_state_machine_as_test(seed(report.seed)(machine(make)), settings=how)
+        with sandbox(), _failures_in(report, name):
+            run_state_machine_as_test(seed(report.seed)(machine(make)), settings=options)
     report.counts = dict(COUNTS)
 
 
 @contextlib.contextmanager
-def _told(report: Report, name: str) -> Iterator[None]:
+def _failures_in(report: Report, name: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
