@@ -1,4 +1,4 @@
-"""What many tests need: events, sessions and workspaces, made with as few words as possible."""
+"""Factories of events, sessions and workspaces, and helpers to read and change a store."""
 
 import asyncio
 import re
@@ -21,12 +21,12 @@ HERE = "/home/someone/project"
 
 
 def said(content: str = "Hello", id: str | None = None) -> Event:
-    """Return what the person said."""
+    """Return a user message."""
     return Event.new("user_message", {"content": content}, id)
 
 
 def note(content: str = "A note") -> Event:
-    """Return an event that a model is never shown."""
+    """Return an event that is not visible to the model."""
     return Event.new("system_context", {"content": content})
 
 
@@ -36,15 +36,15 @@ def fresh(directory: str = HERE, **fields: Any) -> NewSession:
 
 
 def place(directory: str = HERE, git_root: str | None = None) -> Workspace:
-    """Return a workspace; its repository, if any, is no worktree."""
+    """Return a workspace. With *git_root*, that is the main worktree of its repository."""
     common = None if git_root is None else f"{git_root}/.git"
     return Workspace(directory=directory, git_root=git_root, git_common_dir=common)
 
 
 async def queued_together(service: LocalSessionService, *calls: Awaitable[Any]) -> list[Any]:
-    """Make all *calls* while the store is busy, so that they wait together; return their results.
+    """Make all *calls* while the store is busy, so that they are queued together.
 
-    A call that raises has its exception in its place.
+    Return the results. A call that raises has its exception in its place.
     """
     free = threading.Event()
     busy = asyncio.ensure_future(service._connection.read(lambda db: free.wait(10)))
@@ -59,7 +59,7 @@ async def queued_together(service: LocalSessionService, *calls: Awaitable[Any]) 
 
 @asynccontextmanager
 async def counted(service: LocalSessionService) -> AsyncIterator[list[str]]:
-    """Yield the statements that SQLite runs for *service* meanwhile, each as its first words."""
+    """Yield a list of the statements that *service* runs inside the block, shortened."""
     statements: list[str] = []
 
     def note(sql: str) -> None:
@@ -92,13 +92,13 @@ async def store(
 async def add(
     service: SessionService, session_id: str, *events: Event, invocation_id: str = INVOCATION
 ) -> None:
-    """Append to a session's present head."""
+    """Append *events* to the current head of a session."""
     head = (await service.get_session(session_id)).head
     await service.append_events(session_id, events, parent_id=head, invocation_id=invocation_id)
 
 
 async def chain(service: SessionService, session_id: str) -> Sequence[StoredEvent]:
-    """Return all events of a session, after checking that they are one chain without a gap."""
+    """Return all events of a session; assert that seqs, parents and the session's row agree."""
     events: list[StoredEvent] = []
     more = True
     while more:
@@ -115,17 +115,17 @@ async def chain(service: SessionService, session_id: str) -> Sequence[StoredEven
 
 
 async def contents(service: SessionService, session_id: str) -> list[str]:
-    """Return what the events of a session say, in their order."""
+    """Return the content of all events of a session."""
     return [event.data["content"] for event in await chain(service, session_id)]
 
 
 def execute(database: Path, sql: str, *values: Any) -> list[sqlite3.Row]:
-    """Run one statement on a database file, behind the back of its service."""
+    """Run one statement on a database file directly, without a service."""
     with closing(driver.connect(str(database))) as db:
         return list(db.execute(sql, values).fetchall())
 
 
 def make_older(database: Path, session_id: str, minutes: float) -> None:
-    """Move a stored session into the past."""
+    """Set the last update of a stored session back by *minutes*."""
     sql = "UPDATE sessions SET updated_at = updated_at - ? WHERE id = ?"
     execute(database, sql, int(minutes * 60_000), session_id)

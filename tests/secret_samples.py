@@ -1,6 +1,6 @@
-"""Secrets of every kind, and the texts that they leak into.
+"""Generated secrets of every kind, embedded in typical text.
 
-Written from the formats that the providers publish, never from the patterns of `segue.redact`.
+The formats are those that the providers publish, not the patterns of `segue.redaction`.
 """
 
 import base64
@@ -21,7 +21,7 @@ Random = random.Random
 
 
 class Leak(NamedTuple):
-    """A text that holds a secret."""
+    """A secret, and a text that contains it."""
 
     kind: str
     secret: str
@@ -29,11 +29,12 @@ class Leak(NamedTuple):
 
 
 def some(rng: Random, letters: str, count: int) -> str:
+    """Return *count* random *letters*."""
     return "".join(rng.choices(letters, k=count))
 
 
-def like(prefix: str, letters: str, count: int, suffix: str = "") -> Callable[[Random], str]:
-    """Return the maker of *prefix* followed by so many random *letters*."""
+def token(prefix: str, letters: str, count: int, suffix: str = "") -> Callable[[Random], str]:
+    """Return a generator of *prefix*, *count* random *letters* and *suffix*."""
     return lambda rng: prefix + some(rng, letters, count) + suffix
 
 
@@ -92,11 +93,11 @@ def terraform(rng: Random) -> str:
 
 
 def pem(kind: str, size: int) -> Callable[[Random], str]:
-    """Return the maker of an armoured private key of so many bytes."""
+    """Return a generator of PEM private keys of *size* bytes."""
 
     def make(rng: Random) -> str:
         body = base64.b64encode(rng.randbytes(size)).decode()
-        lines = [body[at : at + 64] for at in range(0, len(body), 64)]
+        lines = [body[start : start + 64] for start in range(0, len(body), 64)]
         return "\n".join([f"-----BEGIN {kind}-----", *lines, f"-----END {kind}-----"])
 
     return make
@@ -114,64 +115,64 @@ def pgp(rng: Random) -> str:
 
 
 TOKENS: dict[str, Callable[[Random], str]] = {
-    "OpenAI": like("sk-", ALNUM, 48),
+    "OpenAI": token("sk-", ALNUM, 48),
     "OpenAI project": openai_project,
-    "OpenAI service account": like("sk-svcacct-", URL64, 120),
-    "Anthropic": like("sk-ant-api03-", URL64, 93, "AA"),
-    "Anthropic OAuth": like("sk-ant-oat01-", URL64, 93, "AA"),
-    "OpenRouter": like("sk-or-v1-", HEX, 64),
-    "DeepSeek": like("sk-", HEX, 32),
-    "Google API": like("AIza", URL64, 35),
-    "Google OAuth": like("ya29.", URL64, 120),
-    "Google client": like("GOCSPX-", URL64, 28),
-    "Hugging Face": like("hf_", string.ascii_letters, 34),
-    "Groq": like("gsk_", ALNUM, 52),
-    "xAI": like("xai-", ALNUM, 80),
-    "Replicate": like("r8_", ALNUM, 37),
-    "Perplexity": like("pplx-", ALNUM, 48),
-    "NVIDIA": like("nvapi-", URL64, 64),
-    "GitHub personal": like("ghp_", ALNUM, 36),
-    "GitHub OAuth": like("gho_", ALNUM, 36),
-    "GitHub server": like("ghs_", ALNUM, 36),
-    "GitHub user": like("ghu_", ALNUM, 36),
-    "GitHub refresh": like("ghr_", ALNUM, 76),
+    "OpenAI service account": token("sk-svcacct-", URL64, 120),
+    "Anthropic": token("sk-ant-api03-", URL64, 93, "AA"),
+    "Anthropic OAuth": token("sk-ant-oat01-", URL64, 93, "AA"),
+    "OpenRouter": token("sk-or-v1-", HEX, 64),
+    "DeepSeek": token("sk-", HEX, 32),
+    "Google API": token("AIza", URL64, 35),
+    "Google OAuth": token("ya29.", URL64, 120),
+    "Google client": token("GOCSPX-", URL64, 28),
+    "Hugging Face": token("hf_", string.ascii_letters, 34),
+    "Groq": token("gsk_", ALNUM, 52),
+    "xAI": token("xai-", ALNUM, 80),
+    "Replicate": token("r8_", ALNUM, 37),
+    "Perplexity": token("pplx-", ALNUM, 48),
+    "NVIDIA": token("nvapi-", URL64, 64),
+    "GitHub personal": token("ghp_", ALNUM, 36),
+    "GitHub OAuth": token("gho_", ALNUM, 36),
+    "GitHub server": token("ghs_", ALNUM, 36),
+    "GitHub user": token("ghu_", ALNUM, 36),
+    "GitHub refresh": token("ghr_", ALNUM, 76),
     "GitHub fine-grained": fine_grained,
-    "GitLab": like("glpat-", URL64, 20),
+    "GitLab": token("glpat-", URL64, 20),
     "GitLab routable": gitlab_routable,
-    "npm": like("npm_", ALNUM, 36),
-    "PyPI": like("pypi-AgEI", URL64, 160),
-    "RubyGems": like("rubygems_", HEX, 48),
-    "Docker Hub": like("dckr_pat_", URL64, 27),
-    "AWS key id": like("AKIA", "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567", 16),
-    "AWS temporary key id": like("ASIA", "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567", 16),
+    "npm": token("npm_", ALNUM, 36),
+    "PyPI": token("pypi-AgEI", URL64, 160),
+    "RubyGems": token("rubygems_", HEX, 48),
+    "Docker Hub": token("dckr_pat_", URL64, 27),
+    "AWS key id": token("AKIA", "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567", 16),
+    "AWS temporary key id": token("ASIA", "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567", 16),
     "Azure Entra": entra,
-    "DigitalOcean": like("dop_v1_", HEX, 64),
-    "Heroku": like("HRKU-AA", URL64, 58),
-    "Databricks": like("dapi", HEX, 32),
-    "Supabase": like("sbp_", HEX, 40),
-    "PlanetScale": like("pscale_tkn_", URL64, 43),
-    "Vault": like("hvs.", URL64, 90),
+    "DigitalOcean": token("dop_v1_", HEX, 64),
+    "Heroku": token("HRKU-AA", URL64, 58),
+    "Databricks": token("dapi", HEX, 32),
+    "Supabase": token("sbp_", HEX, 40),
+    "PlanetScale": token("pscale_tkn_", URL64, 43),
+    "Vault": token("hvs.", URL64, 90),
     "Terraform": terraform,
     "Slack bot": slack_bot,
     "Slack app": slack_app,
     "Discord": discord,
     "Telegram": telegram,
-    "Stripe": like("sk_live_", ALNUM, 24),
-    "Stripe long": like("sk_live_", ALNUM, 99),
-    "Stripe restricted": like("rk_live_", ALNUM, 99),
-    "Stripe webhook": like("whsec_", ALNUM, 32),
-    "Square": like("sq0atp-", URL64, 22),
-    "Shopify": like("shpat_", HEX, 32),
+    "Stripe": token("sk_live_", ALNUM, 24),
+    "Stripe long": token("sk_live_", ALNUM, 99),
+    "Stripe restricted": token("rk_live_", ALNUM, 99),
+    "Stripe webhook": token("whsec_", ALNUM, 32),
+    "Square": token("sq0atp-", URL64, 22),
+    "Shopify": token("shpat_", HEX, 32),
     "SendGrid": sendgrid,
-    "Mailgun": like("key-", HEX, 32),
-    "Twilio": like("SK", HEX, 32),
-    "Linear": like("lin_api_", ALNUM, 40),
+    "Mailgun": token("key-", HEX, 32),
+    "Twilio": token("SK", HEX, 32),
+    "Linear": token("lin_api_", ALNUM, 40),
     "Notion": lambda rng: f"ntn_{some(rng, string.digits, 11)}{some(rng, ALNUM, 35)}",
-    "Notion, older": like("secret_", ALNUM, 43),
-    "Figma": like("figd_", URL64, 40),
+    "Notion, older": token("secret_", ALNUM, 43),
+    "Figma": token("figd_", URL64, 40),
     "Postman": lambda rng: f"PMAK-{some(rng, HEX, 24)}-{some(rng, HEX, 34)}",
     "Grafana": lambda rng: f"glsa_{some(rng, ALNUM, 32)}_{some(rng, HEX, 8)}",
-    "New Relic": like("NRAK-", UPPER, 27),
+    "New Relic": token("NRAK-", UPPER, 27),
     "JWT": jwt,
     "RSA key": pem("RSA PRIVATE KEY", 1190),
     "PKCS8 key": pem("PRIVATE KEY", 48),
@@ -180,38 +181,38 @@ TOKENS: dict[str, Callable[[Random], str]] = {
     "encrypted key": encrypted_pem,
     "PGP key": pgp,
 }
-"""The makers of what is known by its own shape."""
+"""Generators of secrets that are recognised by their own format."""
 
 AROUND: dict[str, tuple[Callable[[Random], str], str]] = {
-    "AWS secret": (like("", STD64, 40), "AWS_SECRET_ACCESS_KEY={}"),
-    "AWS secret in a profile": (like("", STD64, 40), "aws_secret_access_key = {}"),
-    "AWS secret in JSON": (like("", STD64, 40), '"SecretAccessKey": "{}"'),
-    "AWS session": (like("IQoJb3JpZ2lu", STD64, 300, "=="), "AWS_SESSION_TOKEN={}"),
-    "Azure Storage": (like("", STD64, 86, "=="), "AccountName=a;AccountKey={};EndpointSuffix=b"),
+    "AWS secret": (token("", STD64, 40), "AWS_SECRET_ACCESS_KEY={}"),
+    "AWS secret in a profile": (token("", STD64, 40), "aws_secret_access_key = {}"),
+    "AWS secret in JSON": (token("", STD64, 40), '"SecretAccessKey": "{}"'),
+    "AWS session": (token("IQoJb3JpZ2lu", STD64, 300, "=="), "AWS_SESSION_TOKEN={}"),
+    "Azure Storage": (token("", STD64, 86, "=="), "AccountName=a;AccountKey={};EndpointSuffix=b"),
     "Slack webhook": (
         lambda rng: f"T{some(rng, UPPER, 8)}/B{some(rng, UPPER, 8)}/{some(rng, ALNUM, 24)}",
         "https://hooks.slack.com/services/{}",
     ),
     "Discord webhook": (
-        like("", URL64, 68),
+        token("", URL64, 68),
         "https://discord.com/api/webhooks/1234567890123456789/{}",
     ),
-    "bearer": (like("", URL64, 40, "7"), "Authorization: Bearer {}"),
-    "bearer in lower case": (like("", HEX, 32, "7"), "authorization: bearer {}"),
+    "bearer": (token("", URL64, 40, "7"), "Authorization: Bearer {}"),
+    "bearer in lower case": (token("", HEX, 32, "7"), "authorization: bearer {}"),
     "basic": (
         lambda rng: base64.b64encode(f"user:{some(rng, ALNUM, 12)}".encode()).decode(),
         "Authorization: Basic {}",
     ),
-    "API key header": (like("", ALNUM, 32, "7"), "x-api-key: {}"),
-    "PostgreSQL": (like("", ALNUM + "!*-_", 12), "postgresql://app:{}@db.example.com:5432/app"),
-    "MongoDB": (like("", ALNUM, 16), "mongodb+srv://app:{}@cluster0.example.net/?w=1"),
-    "Redis": (like("", ALNUM, 24), "redis://:{}@localhost:6379/0"),
-    "git remote": (like("", ALNUM, 20), "https://someone:{}@git.example.com/a/b.git"),
-    "password variable": (like("", ALNUM + "!@#%^*", 15, "7"), "DB_PASSWORD={}"),
-    "token variable": (like("", ALNUM, 31, "7"), "MY_SERVICE_TOKEN={}"),
-    "secret in YAML": (like("", ALNUM, 31, "7"), 'CLIENT_SECRET: "{}"'),
+    "API key header": (token("", ALNUM, 32, "7"), "x-api-key: {}"),
+    "PostgreSQL": (token("", ALNUM + "!*-_", 12), "postgresql://app:{}@db.example.com:5432/app"),
+    "MongoDB": (token("", ALNUM, 16), "mongodb+srv://app:{}@cluster0.example.net/?w=1"),
+    "Redis": (token("", ALNUM, 24), "redis://:{}@localhost:6379/0"),
+    "git remote": (token("", ALNUM, 20), "https://someone:{}@git.example.com/a/b.git"),
+    "password variable": (token("", ALNUM + "!@#%^*", 15, "7"), "DB_PASSWORD={}"),
+    "token variable": (token("", ALNUM, 31, "7"), "MY_SERVICE_TOKEN={}"),
+    "secret in YAML": (token("", ALNUM, 31, "7"), 'CLIENT_SECRET: "{}"'),
 }
-"""The makers of what is known by where it stands, and where it does."""
+"""Generators of secrets that are recognised by their context, and that context."""
 
 KINDS = [*TOKENS, *AROUND]
 
@@ -237,7 +238,7 @@ NESTED = ("as it is", "JSON", "JSON in JSON")
 
 
 def leaks(seed: int, count: int) -> Iterator[Leak]:
-    """Yield so many texts that each hold a secret, of every kind in turn."""
+    """Yield *count* leaks, of all kinds in turn."""
     rng = Random(seed)
     for number in range(count):
         kind = KINDS[number % len(KINDS)]
@@ -254,6 +255,6 @@ def _embedded(rng: Random, kind: str, secret: str, around: str) -> Leak:
 
 
 def is_hidden(leak: Leak, masked: str) -> bool:
-    """Tell whether no half of the secret is left."""
+    """Return whether the middle half of the secret is not in *masked*."""
     quarter = len(leak.secret) // 4
     return leak.secret[quarter:-quarter] not in masked

@@ -1,18 +1,21 @@
-"""The defects of the system that this one descends from, each shown not to be ours."""
+"""The defects of the system that Segue descends from: each test shows that Segue lacks one.
+
+A test's docstring states the defect.
+"""
 
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from segue.model import events as model
+from segue.model import json_text
 from segue.model.errors import HeadMoved
 from segue.model.events import Event
+from segue.model.records import Timestamp
 from segue.model.workspace import resolve_workspace
 from segue.sessions.manager import SessionManager
 from segue.sessions.window import Window
 from segue.store.service import SessionService
-from segue.store.sqlite import service as local
 from segue.store.sqlite.service import LocalSessionService
 from tests.factories import (
     HERE,
@@ -67,7 +70,7 @@ async def test_x2_a_bad_or_unknown_event_never_blocks_a_resume(
     assert (await chain(service, id))[-1].data == {"content": "three"}
 
 
-async def test_x3_the_invocation_that_is_told_is_the_one_that_is_stored(
+async def test_x3_the_invocation_in_the_result_is_the_one_that_is_stored(
     window: Window, service: LocalSessionService
 ) -> None:
     """The manager's invocation id is not the UI's; after /new the UI keeps the old one."""
@@ -76,12 +79,12 @@ async def test_x3_the_invocation_that_is_told_is_the_one_that_is_stored(
     reset = await window.reset(opened.session.id)
     await window.append(reset.session.id, [said()])
     assert opened.invocation_id != reset.invocation_id
-    for told in (opened, reset):
-        (event,) = await chain(service, told.session.id)
-        assert event.invocation_id == told.invocation_id
+    for result in (opened, reset):
+        (event,) = await chain(service, result.session.id)
+        assert event.invocation_id == result.invocation_id
 
 
-async def test_x4_two_processes_never_fork_a_chain(
+async def test_x4_two_processes_never_fork_a_session(
     database: Path, service: LocalSessionService
 ) -> None:
     """Two processes resume one row: chain forks, load interleaves, head is last-write-wins."""
@@ -93,27 +96,28 @@ async def test_x4_two_processes_never_fork_a_chain(
     with pytest.raises(HeadMoved) as moved:
         await theirs.persist_events([said("theirs")])
     assert moved.value.head == (await service.get_session(id)).head
-    await theirs.look()
+    await theirs.snapshot()
     await theirs.persist_events([said("theirs")])
-    words = await contents(service, id)
-    assert [word for word in words if "Note" not in word] == ["one", "mine", "theirs"]
+    stored = await contents(service, id)
+    assert [content for content in stored if "Note" not in content] == ["one", "mine", "theirs"]
     await other.close()
 
 
 async def test_x5_a_clock_that_steps_back_reorders_nothing(
-    service: LocalSessionService, monkeypatch: pytest.MonkeyPatch
+    database: Path,
 ) -> None:
     """One-second stamps or a clock step back reorder events."""
     now = 1_800_000_000_000
-    monkeypatch.setattr(local, "now", lambda: now)
+    service = await LocalSessionService.open(database, clock=lambda: Timestamp(now))
     id = await store(service, said("0"))
     for number in range(1, 10):
         now -= 3_600_000 * (number % 2)
         await add(service, id, said(str(number)))
     assert await contents(service, id) == [str(number) for number in range(10)]
+    await service.close()
 
 
-async def test_x6_a_reset_stores_the_new_session_where_the_window_is(
+async def test_x6_a_reset_stores_the_new_session_in_the_current_directory(
     window: Window, service: LocalSessionService
 ) -> None:
     """/new after resume from a sibling dir stores the new session under the old directory."""
@@ -168,7 +172,7 @@ async def test_x10_the_prompt_is_on_disk_before_the_model_is_asked(
     assert tuple(row) == ("user_message", '{"content":"the prompt"}')
 
 
-async def test_x11_boundaries_do_not_pile_up_and_reading_extends_nothing(
+async def test_x11_boundaries_do_not_accumulate_and_reading_updates_nothing(
     service: LocalSessionService,
 ) -> None:
     """Boundary notes pile up per invocation; a keystroke bumps updated_at."""
@@ -195,14 +199,14 @@ async def test_x13_opening_a_long_session_reads_only_its_tail(
     """The whole session is loaded and cloned."""
     id = await store(service, *(said(str(number)) for number in range(5_000)))
     decoded = 0
-    decode = model.decode
+    decode = json_text.decode
 
-    def count(text: str) -> tuple[object, bool]:
+    def count(encoded: str) -> tuple[object, bool]:
         nonlocal decoded
         decoded += 1
-        return decode(text)
+        return decode(encoded)
 
-    monkeypatch.setattr(model, "decode", count)
+    monkeypatch.setattr(json_text, "decode", count)
     opened = await window.open(place(HERE), session_id=id, tail=20)
     assert [event.seq for event in opened.events] == list(range(4_981, 5_001))
     assert decoded == 20
@@ -210,11 +214,11 @@ async def test_x13_opening_a_long_session_reads_only_its_tail(
     assert decoded == 20
 
 
-async def test_x14_the_log_is_as_private_as_the_database_and_deleted_text_is_gone(
+async def test_x14_the_wal_is_as_private_as_the_database_and_deleted_data_is_gone(
     database: Path, service: LocalSessionService
 ) -> None:
     """-wal and -shm permissions, no secure delete."""
-    id = await store(service, said("a secret " * 1_000), note("kept by nobody"))
+    id = await store(service, said("a secret " * 1_000), note("a note"))
     files = {path.name: path for path in database.parent.iterdir()}
     assert {"sessions.db-wal", "sessions.db-shm"} <= files.keys()
     assert {path.stat().st_mode & 0o777 for path in files.values()} == {0o600}

@@ -1,8 +1,8 @@
-"""The whole programme in its long size: `python -m tests.faults [NAME …]`.
+"""Runs the fault programmes in their long size: `python -m tests.faults [NAME …]`.
 
-Runs every programme, or those that are named, one after the other, and writes what each counted
-into `tests/faults/RESULTS.json`: with its seed, so that it can be replayed, the commit, and the
-versions. The results of programmes that are not run now stay. Exits with 1 if a promise was broken.
+Runs those that are named, or all, one after the other, and writes each report into
+`tests/faults/RESULTS.json` with its seed, the commit and the versions. The results of programmes
+that are not run are kept. Exits with 1 if a promise was broken.
 """
 
 import dataclasses
@@ -14,24 +14,24 @@ import sys
 from typing import Any
 
 from segue.store.sqlite import driver
-from tests.faults.programme import HERE, ROOT, Report, run_programme
+from tests.faults.runner import HERE, ROOT, Report, run_programme
 
 RESULTS = HERE / "RESULTS.json"
 PROGRAMMES = (
-    "killing_servers",
-    "killing_stores",
-    "losing_power",
+    "server_crash",
+    "store_crash",
+    "power_loss",
     "io_errors",
-    "filling_disks",
-    "crowding",
-    "model",
-    "fuzzing_frames",
-    "pressing",
-    "ending",
-    "torturing_values",
-    "turning_clocks",
-    "damaging",
-    "migrating",
+    "disk_full",
+    "contention",
+    "service_model",
+    "frame_fuzzing",
+    "backpressure",
+    "server_exit",
+    "json_roundtrip",
+    "clock_skew",
+    "corruption",
+    "migrations",
 )
 
 
@@ -44,20 +44,20 @@ def main(names: list[str]) -> int:
 
 
 def run(name: str) -> Report:
-    """Run one programme in its long size, say what came of it, and keep that."""
-    print(f"{name} …", flush=True)  # noqa: T201
+    """Run one programme in its long size, print a summary and store its report."""
+    print(f"{name} …", flush=True)  # noqa: T201  the output of a command
     report = run_programme(name, size="long")
-    found = "; ".join(report.broken) or "nothing broken"
-    print(f"{name}: {report.seconds:.0f} s, seed {report.seed}: {found}", flush=True)  # noqa: T201
-    kept = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-    kept[name] = dataclasses.asdict(report) | setting()
-    ordered = {each: kept[each] for each in PROGRAMMES if each in kept}
+    found = "; ".join(report.broken) or "no promise broken"
+    print(f"{name}: {report.seconds:.0f} s, seed {report.seed}: {found}", flush=True)  # noqa: T201  as above
+    results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    results[name] = dataclasses.asdict(report) | environment()
+    ordered = {each: results[each] for each in PROGRAMMES if each in results}
     RESULTS.write_text(json.dumps(ordered, indent=2) + "\n")
     return report
 
 
-def setting() -> dict[str, Any]:
-    """Return what a report was made with."""
+def environment() -> dict[str, Any]:
+    """Return the commit, the versions and the system that a report was made with."""
     commit = ["git", "rev-parse", "--short", "HEAD"]
     done = subprocess.run(commit, cwd=ROOT, capture_output=True, text=True, check=True)
     return {

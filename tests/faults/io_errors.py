@@ -1,8 +1,8 @@
-"""Fail the first operation of the disk, then the second, and so on, until a run meets no error.
+"""Fail the first disk operation, then the second, and so on, until a run has no such operation.
 
-Once for an error that comes a single time, once for one that stays, once for a disk that is full.
-A run opens a store that was killed, appends, reads, deletes, closes and opens it again. When the
-disk is well again, the same process goes on, and everything is there.
+Each is tried three times: as a single I/O error, as one that persists, and as a full disk. A run
+opens a store whose process was killed, appends, reads, deletes, closes and opens it again. Once the
+disk works again, the same process must be able to go on, with no data lost.
 """
 
 import asyncio
@@ -19,73 +19,73 @@ from segue.model.records import NewSession
 from segue.store.sqlite.service import LocalSessionService
 from tests.factories import HERE, INVOCATION, contents
 from tests.faults import ledger
-from tests.faults.disk import FULL, IO_ERRORS, OK, Disk, Operation
+from tests.faults.fault_vfs import FULL, IO_ERRORS, OK, FaultVfs, Operation
 from tests.faults.ledger import Batch, Ledger
-from tests.faults.programme import Report, main
-from tests.faults.staging import make_folder
+from tests.faults.runner import Report, main
+from tests.faults.sandbox import make_folder
 
 T = TypeVar("T")
-KEPT, DOOMED = "kept", "doomed"
+KEPT, DELETED = "kept", "deleted"
 PAIRS = 5_000
-"""How many runs of the long size have two errors, anywhere."""
+"""How many runs of the long size have two errors at random operations."""
 
-UNTYPED = "an error of the disk has another type than it should have"
-ASIDE = "an error of the disk sets the database aside"
-STUCK = "the store does not go on when the disk is well again"
-MISREAD = "a read that succeeds has another result than what was acknowledged"
+WRONG_ERROR = "a disk error is raised as another error than expected"
+QUARANTINED = "a disk error quarantines the database"
+NOT_RECOVERED = "the store does not work after the disk has recovered"
+WRONG_READ = "a read that succeeds lacks acknowledged events"
 
 
 @attrs.define
-class Trouble:
-    """Which operations of a run fail, by their number, and how."""
+class Fault:
+    """Which operations of a run fail, by their number, and with which error."""
 
     kind: str
-    """What the service shall raise."""
+    """The kind of the error that the service should raise."""
 
-    at: frozenset[int] = frozenset()
+    numbers: frozenset[int] = frozenset()
     since: int | None = None
     seen: int = 0
-    met: int = 0
+    injected: int = 0
 
-    def hear(self, operation: Operation) -> int:
-        """Count the operation, and return its error if it is one of those that fail."""
+    def on_operation(self, operation: Operation) -> int:
+        """Count the operation, and return its error code if it is one of those that fail."""
         if self.kind == "StorageFull" and operation.name != "write":
             return OK
         number, self.seen = self.seen, self.seen + 1
-        if number not in self.at and (self.since is None or number < self.since):
+        if number not in self.numbers and (self.since is None or number < self.since):
             return OK
-        self.met += 1
+        self.injected += 1
         return FULL if self.kind == "StorageFull" else IO_ERRORS[operation.name]
 
 
 class Run:
-    """One process's work on a copy of the killed store, while the disk fails it."""
+    """The work of one process on a copy of the killed store, on a disk with a fault."""
 
-    def __init__(self, report: Report, database: Path, told: Ledger, trouble: Trouble) -> None:
+    def __init__(self, report: Report, database: Path, stored: Ledger, fault: Fault) -> None:
         self._report = report
         self._database = database
-        self._told = Ledger(told.writer, list(told.batches), dict(told.places))
-        self._trouble = trouble
+        self._ledger = Ledger(stored.writer, list(stored.batches), dict(stored.acknowledged))
+        self._fault = fault
         self._service: LocalSessionService | None = None
 
-    async def do(self, disk: Disk) -> None:
-        """Work while the disk fails, go on when it is well again, and look at what is stored."""
+    async def run(self, vfs: FaultVfs) -> None:
+        """Work while the disk fails, then while it works, and check what is stored."""
         try:
-            with disk.heard_by(self._trouble.hear):
+            with vfs.notifying(self._fault.on_operation):
                 await self._work()
-            await self._go_on()
+            await self._work_after_recovery()
         finally:
             await self._close()
-        where = f"{self._trouble}"
-        ledger.check_database(self._report, self._database, [(KEPT, [self._told])], where)
-        aside = [path.name for path in self._database.parent.glob("*.corrupt-*")]
-        self._report.expect(not aside, ASIDE, where)
+        where = f"{self._fault}"
+        ledger.check_database(self._report, self._database, [(KEPT, [self._ledger])], where)
+        quarantined = [path.name for path in self._database.parent.glob("*.corrupt-*")]
+        self._report.expect(not quarantined, QUARANTINED, where)
 
     async def _work(self) -> None:
         await self._try(self._append_new)
         await self._try(self._append_new)
         await self._try(self._read)
-        await self._try(lambda service: service.delete(DOOMED))
+        await self._try(lambda service: service.delete(DELETED))
         await self._try(self._append_new)
         await self._close()
         await self._try(self._append_new)
@@ -94,11 +94,11 @@ class Run:
         try:
             await work(await self._opened())
         except StorageError as error:
-            self._report.count("errors seen")
-            right = error.kind == self._trouble.kind and self._trouble.met > 0
-            self._report.expect(right, UNTYPED, f"{error.kind} {error} {self._trouble}")
+            self._report.count("errors raised")
+            expected = error.kind == self._fault.kind and self._fault.injected > 0
+            self._report.expect(expected, WRONG_ERROR, f"{error.kind} {error} {self._fault}")
         except Exception as error:
-            self._report.expect(False, UNTYPED, f"{error!r} {self._trouble}")
+            self._report.expect(False, WRONG_ERROR, f"{error!r} {self._fault}")
 
     async def _opened(self) -> LocalSessionService:
         if self._service is None:
@@ -111,81 +111,85 @@ class Run:
             await service.close()
 
     async def _append_new(self, service: LocalSessionService) -> None:
-        self._told.send(2)
-        for batch in self._told.unacknowledged():
-            await append(service, self._told, batch)
+        self._ledger.send(2)
+        for batch in self._ledger.unacknowledged():
+            await append(service, self._ledger, batch)
 
     async def _read(self, service: LocalSessionService) -> None:
         stored = await contents(service, KEPT)
-        self._report.expect(set(self._told.places) <= set(stored), MISREAD, f"{self._trouble}")
+        complete = set(self._ledger.acknowledged) <= set(stored)
+        self._report.expect(complete, WRONG_READ, f"{self._fault}")
 
-    async def _go_on(self) -> None:
+    async def _work_after_recovery(self) -> None:
         try:
             service = await self._opened()
             await self._append_new(service)
-            await service.delete(DOOMED)
+            await service.delete(DELETED)
         except Exception as error:
-            self._report.expect(False, STUCK, f"{error!r} {self._trouble}")
+            self._report.expect(False, NOT_RECOVERED, f"{error!r} {self._fault}")
 
 
-async def append(service: LocalSessionService, told: Ledger, batch: Batch) -> None:
-    """Append a batch behind those that were acknowledged, and note its answer."""
-    head = max(told.places, key=told.places.__getitem__)
+async def append(service: LocalSessionService, mine: Ledger, batch: Batch) -> None:
+    """Append a batch after the acknowledged ones, and record its result."""
+    head = max(mine.acknowledged, key=mine.acknowledged.__getitem__)
     appended = await service.append_events(
         KEPT, [ledger.event(name) for name in batch], parent_id=head, invocation_id=INVOCATION
     )
-    told.acknowledge((event.id, event.seq) for event in appended.events)
+    mine.acknowledge((event.id, event.seq) for event in appended.events)
 
 
 async def make_killed_store(folder: Path) -> Ledger:
-    """Put into *folder* what a store leaves that is killed, and return what it acknowledged."""
-    told = Ledger(KEPT)
+    """Put the files of a killed store into *folder*; return what it acknowledged."""
+    kept = Ledger(KEPT)
     service = await LocalSessionService.open(folder.parent / "alive" / "sessions.db")
-    for session, mine in ((KEPT, told), (DOOMED, Ledger(DOOMED))):
+    for session, mine in ((KEPT, kept), (DELETED, Ledger(DELETED))):
         events = [ledger.event(name) for name in mine.send(2)]
         new = NewSession(id=session, directory=HERE)
         appended = await service.create_session(new, events, invocation_id=INVOCATION)
         mine.acknowledge((event.id, event.seq) for event in appended.events)
     shutil.copytree(folder.parent / "alive", folder)
     await service.close()
-    return told
+    return kept
 
 
-def troubles(report: Report, rng: random.Random) -> Iterator[Trouble]:
-    """Yield every trouble, of each sort until one was met by nothing."""
-    sorts: list[Callable[[int], Trouble]] = [
-        lambda number: Trouble("StorageUnavailable", at=frozenset((number,))),
-        lambda number: Trouble("StorageUnavailable", since=number),
-        lambda number: Trouble("StorageFull", since=number),
+def faults(report: Report, rng: random.Random) -> Iterator[Fault]:
+    """Yield the faults of each sort, for operation 0, 1, 2, …, until a run has no such operation.
+
+    The consumer runs each fault before it asks for the next one.
+    """
+    sorts: list[Callable[[int], Fault]] = [
+        lambda number: Fault("StorageUnavailable", numbers=frozenset((number,))),
+        lambda number: Fault("StorageUnavailable", since=number),
+        lambda number: Fault("StorageFull", since=number),
     ]
     longest = 0
     for sort in sorts:
-        number, trouble = 0, sort(0)
-        yield trouble
-        while trouble.met:
+        number, fault = 0, sort(0)
+        yield fault
+        while fault.injected:
             number += 1
             longest = max(longest, number)
-            trouble = sort(number)
-            yield trouble
+            fault = sort(number)
+            yield fault
     for _ in range(PAIRS if report.size == "long" else 0):
         pair = frozenset((rng.randrange(longest), rng.randrange(longest)))
-        yield Trouble("StorageUnavailable", at=pair)
+        yield Fault("StorageUnavailable", numbers=pair)
 
 
 def run(report: Report, rng: random.Random) -> None:
-    """Let every operation of the work fail, in every way."""
-    folder, disk = make_folder(), Disk()
-    told = asyncio.run(make_killed_store(folder / "killed"))
-    with disk.installed():
-        for trouble in troubles(report, rng):
-            if report.hopeless:
+    """Fail every disk operation of the work, with every sort of fault."""
+    folder, vfs = make_folder(), FaultVfs()
+    stored = asyncio.run(make_killed_store(folder / "killed"))
+    with vfs.installed():
+        for fault in faults(report, rng):
+            if report.has_failed:
                 break
             shutil.copytree(folder / "killed", folder / "run")
             database = folder / "run" / "sessions.db"
-            asyncio.run(Run(report, database, told, trouble).do(disk))
+            asyncio.run(Run(report, database, stored, fault).run(vfs))
             shutil.rmtree(folder / "run")
             report.count("runs")
-            report.count("runs that met their trouble", int(trouble.met > 0))
+            report.count("runs with an injected error", int(fault.injected > 0))
     shutil.rmtree(folder)
 
 

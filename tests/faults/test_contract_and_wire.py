@@ -1,209 +1,222 @@
-"""The short sizes of five programmes, and each of them against a Segue that lacks one guard.
-
-A promise that is known to be broken has a test of its own, marked with what the bug is: when it is
-mended, that test says so by passing.
-"""
+"""Fault programmes for the contract, the wire, values and clocks, with their negative controls."""
 
 from pathlib import Path
 
 import pytest
 
-from tests.faults.programme import Guard, Report, run_programme, without
+from tests.faults import backpressure, clock_skew, frame_fuzzing, json_roundtrip
+from tests.faults.runner import Guard, Report, run_programme, run_without
 
 SEED = 7
 
 
-def lacking(folder: Path, name: str, file: str, code: str, instead: str) -> Report:
-    """Run a programme against a copy of the package that lacks a guard."""
-    guard = Guard(file=file, code=code, instead=instead)
-    return run_programme(name, seed=SEED, package=without(guard, folder))
+# -- service_model -----------------------------------------------------------------------------
 
 
-# -- the contract ------------------------------------------------------------------------------
-
-
-def test_the_contract_holds_against_its_model() -> None:
-    report = run_programme("model", seed=SEED)
+def test_the_service_behaves_like_its_model() -> None:
+    report = run_programme("service_model", seed=SEED)
 
     assert report.broken == []
     counts = report.counts
     assert counts["histories"] >= 100
     assert counts["calls"] > 1_000
     assert min(counts["crashed"], counts["reopened"]) > 50
-    assert counts["cancelled and kept"] + counts["cancelled and nothing"] > 20
+    assert counts["cancelled, stored"] + counts["cancelled, not stored"] > 20
     kinds = ("HeadMoved", "EventConflict", "SessionArchived", "SessionNotFound")
     assert min(counts[kind] for kind in kinds) > 0
 
 
-def test_control_of_the_model_without_the_comparison_of_the_head(tmp_path: Path) -> None:
-    code, instead = "        if self._head not in known:\n", "        if False:\n"
-    report = lacking(tmp_path, "model", "storage/chain.py", code, instead)
+def test_control_service_model_without_the_check_of_the_head(tmp_path: Path) -> None:
+    guard = Guard(
+        file="store/sqlite/append.py",
+        code="                raise HeadMoved(self._head, self._count)\n",
+        replacement="                pass\n",
+    )
+    report = run_without(guard, "service_model", tmp_path, seed=SEED)
 
     assert len(report.broken) == 1
     assert report.broken[0].startswith("local: ")
-    assert "state.begin_with_two_sessions" in report.broken[0], "it tells how"
+    assert "state.begin_with_two_sessions" in report.broken[0], "it has the steps"
 
 
-# -- frames ------------------------------------------------------------------------------------
+# -- frame_fuzzing -----------------------------------------------------------------------------
 
 
-def test_frames_of_every_wrong_kind_do_no_harm() -> None:
-    report = run_programme("fuzzing_frames", seed=SEED)
+def test_malformed_frames_do_no_harm() -> None:
+    report = run_programme("frame_fuzzing", seed=SEED)
 
     assert report.broken == []
     counts = report.counts
     assert counts["frames in process"] == 20_000
-    assert counts["sound requests in process"] > 10_000
-    assert counts["answers in process"] > 20_000
+    assert counts["valid requests in process"] > 10_000
+    assert counts["responses in process"] > 20_000
     assert counts["frames over stdio"] == 300
-    assert counts["answers over stdio"] > 250
+    assert counts["responses over stdio"] > 250
 
 
-def test_control_of_frames_one_spelling_of_a_header(tmp_path: Path) -> None:
-    report = lacking(
-        tmp_path,
-        "fuzzing_frames",
-        "lsp/framing.py",
-        r'(rb"content-length\s*:\s*(\d{1,10})\s*$", re.IGNORECASE)',
-        r'(rb"Content-Length\s*:\s*(\d{1,10})\s*$")',
+def test_control_frame_fuzzing_with_one_spelling_of_the_header(tmp_path: Path) -> None:
+    guard = Guard(
+        file="lsp/framing/reader.py",
+        code=r'(rb"content-length\s*:\s*(\d{1,10})\s*$", re.IGNORECASE)',
+        replacement=r'(rb"Content-Length\s*:\s*(\d{1,10})\s*$")',
     )
-    assert "no sound request is lost" in report.times
+    report = run_without(guard, "frame_fuzzing", tmp_path, seed=SEED)
+    assert frame_fuzzing.NO_LOSS in report.violations
 
 
-def test_control_of_frames_deep_nesting(tmp_path: Path) -> None:
-    report = lacking(
-        tmp_path,
-        "fuzzing_frames",
-        "lsp/transport.py",
-        "            except (ValueError, RecursionError) as error:",
-        "            except ValueError as error:",
+def test_control_frame_fuzzing_without_the_check_of_nesting(tmp_path: Path) -> None:
+    guard = Guard(
+        file="lsp/transport.py",
+        code="            except (ValueError, RecursionError) as error:",
+        replacement="            except ValueError as error:",
     )
-    assert "no frame crashes the protocol" in report.times
-    assert "every request is answered" in report.times
+    report = run_without(guard, "frame_fuzzing", tmp_path, seed=SEED)
+    assert frame_fuzzing.NO_CRASH in report.violations
+    assert frame_fuzzing.ALL_RESPONSES in report.violations
 
 
-# -- pressing ----------------------------------------------------------------------------------
-
-DEAF = "a client that reads nothing costs less than 150 MiB"
-UNREAD_END = "the end of stdin ends a server whose answers nobody reads"
+# -- backpressure ------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
-def pressed() -> Report:
-    return run_programme("pressing", seed=SEED)
+def overloaded() -> Report:
+    return run_programme("backpressure", seed=SEED)
 
 
-def test_a_client_that_presses_harms_nobody_else(pressed: Report) -> None:
-    assert pressed.broken == []
-    assert pressed.counts["cancels"] == 5_000
-    assert pressed.counts["stored in the storm"] == 200
-    assert pressed.counts["unread answers"] == 72
-    assert pressed.counts["appends of other windows"] == 40
+def test_a_client_that_overloads_the_server_harms_nobody_else(overloaded: Report) -> None:
+    assert overloaded.broken == []
+    assert overloaded.counts["cancellations"] == 5_000
+    assert overloaded.counts["events stored in the flood"] == 200
+    assert overloaded.counts["responses read late"] == 72
+    assert overloaded.counts["appends of other windows"] == 40
 
 
-def test_a_client_that_reads_nothing_costs_little(pressed: Report) -> None:
-    assert DEAF not in pressed.times
+def test_a_client_that_reads_nothing_costs_bounded_memory(overloaded: Report) -> None:
+    assert backpressure.MEMORY not in overloaded.violations
 
 
-def test_the_end_of_stdin_ends_a_server_whose_answers_nobody_reads(pressed: Report) -> None:
-    assert UNREAD_END not in pressed.times
+def test_the_end_of_stdin_ends_a_server_with_responses_unread(overloaded: Report) -> None:
+    assert backpressure.UNREAD_EXIT not in overloaded.violations
 
 
 @pytest.mark.parametrize(
-    ("file", "code", "instead", "promise"),
+    ("guard", "promise"),
     [
-        ("window.py", "            await window.ready()", "            pass", DEAF),
-        ("lsp/framing.py", "        if has_hung_up(self._fd):", "        if False:", UNREAD_END),
+        pytest.param(
+            Guard(
+                file="lsp/framing/writer.py",
+                code="        while self._is_full and not self._discarding:\n",
+                replacement="        while False:\n",
+            ),
+            backpressure.MEMORY,
+            id="no wait for capacity",
+        ),
+        pytest.param(
+            Guard(
+                file="lsp/framing/reader.py",
+                code="        if has_hung_up(self._fd):\n",
+                replacement="        if False:\n",
+            ),
+            backpressure.UNREAD_EXIT,
+            id="no check for a hang-up",
+        ),
+        pytest.param(
+            Guard(
+                file="lsp/transport.py",
+                code="            self._respond_error(msg_id, "
+                'JsonRpcRequestCancelled("Request Cancelled"))\n',
+                replacement="            pass\n",
+            ),
+            backpressure.FLOOD_RESPONSES,
+            id="no response to a cancelled request",
+        ),
     ],
-    ids=["room for an answer", "the look for the end"],
 )
-def test_control_of_pressing_answers_unread(
-    tmp_path: Path, file: str, code: str, instead: str, promise: str
-) -> None:
-    assert promise in lacking(tmp_path, "pressing", file, code, instead).times
+def test_control_backpressure(guard: Guard, promise: str, tmp_path: Path) -> None:
+    assert promise in run_without(guard, "backpressure", tmp_path, seed=SEED).violations
 
 
-def test_control_of_pressing_a_cancel_without_an_answer(tmp_path: Path) -> None:
-    report = lacking(
-        tmp_path,
-        "pressing",
-        "lsp/transport.py",
-        '            self._refuse(msg_id, JsonRpcRequestCancelled("Request Cancelled"))',
-        "            pass",
-    )
-    assert "every request of a storm is answered once" in report.times
+# -- json_roundtrip ----------------------------------------------------------------------------
 
 
-# -- values ------------------------------------------------------------------------------------
-
-
-def test_every_value_comes_back_as_it_was() -> None:
-    report = run_programme("torturing_values", seed=SEED)
+def test_every_value_comes_back_as_it_was_sent() -> None:
+    report = run_programme("json_roundtrip", seed=SEED)
 
     assert report.broken == []
     counts = report.counts
     assert counts["values through the service"] == 2_400
     assert counts["values over stdio"] == 600
-    assert counts["categories of code points"] == 30
-    assert counts["refused"] == 60
-    kinds = ("deep", "list", "long", "number", "object", "text")
+    assert counts["Unicode categories"] == 30
+    assert counts["rejected"] == 60
+    kinds = ("deep", "list", "long", "number", "object", "string")
     assert min(counts[f"kind: {kind}"] for kind in kinds) > 100
 
 
+STORED_ENCODER = "json.JSONEncoder(allow_nan=False, "
+
+
 @pytest.mark.parametrize(
-    ("file", "code", "instead", "promise"),
+    ("guard", "promise"),
     [
-        (
-            "events.py",
-            "json.JSONEncoder(allow_nan=False, ",
-            "json.JSONEncoder(allow_nan=False, ensure_ascii=False, ",
-            "no value is refused or fails",
+        pytest.param(
+            Guard(
+                file="model/json_text.py",
+                code=STORED_ENCODER,
+                replacement=f"{STORED_ENCODER}ensure_ascii=False, ",
+            ),
+            json_roundtrip.NO_ERROR,
+            id="no ASCII in the store",
         ),
-        (
-            "events.py",
-            "json.JSONEncoder(allow_nan=False, ",
-            "json.JSONEncoder(allow_nan=False, sort_keys=True, ",
-            "through the service: every value comes back as it was",
+        pytest.param(
+            Guard(
+                file="model/json_text.py",
+                code=STORED_ENCODER,
+                replacement=f"{STORED_ENCODER}sort_keys=True, ",
+            ),
+            json_roundtrip.unchanged("through the service"),
+            id="keys sorted",
         ),
-        (
-            "lsp/transport.py",
-            "_encoder.encode(data).encode()",
-            'json.dumps(data, ensure_ascii=False).encode("utf-8", "replace")',
-            "over stdio: every value comes back as it was",
+        pytest.param(
+            Guard(
+                file="lsp/transport.py",
+                code="_encoder.encode(data).encode()",
+                replacement='json.dumps(data, ensure_ascii=False).encode("utf-8", "replace")',
+            ),
+            json_roundtrip.unchanged("over stdio"),
+            id="no ASCII on the wire",
         ),
-        (
-            "events.py",
-            "> MAX_DEPTH and _depth(value) > MAX_DEPTH",
-            "> MAX_DEPTH and False",
-            "what JSON lacks is refused",
+        pytest.param(
+            Guard(
+                file="model/json_text.py",
+                code="> MAX_DEPTH and _depth(value) > MAX_DEPTH",
+                replacement="> MAX_DEPTH and False",
+            ),
+            json_roundtrip.REJECTED,
+            id="no limit of depth",
         ),
     ],
-    ids=["ASCII in the store", "order of keys", "ASCII on the wire", "depth"],
 )
-def test_control_of_values(
-    tmp_path: Path, file: str, code: str, instead: str, promise: str
-) -> None:
-    assert promise in lacking(tmp_path, "torturing_values", file, code, instead).times
+def test_control_json_roundtrip(guard: Guard, promise: str, tmp_path: Path) -> None:
+    assert promise in run_without(guard, "json_roundtrip", tmp_path, seed=SEED).violations
 
 
-# -- clocks ------------------------------------------------------------------------------------
+# -- clock_skew --------------------------------------------------------------------------------
 
 
-def test_no_clock_moves_an_event() -> None:
-    report = run_programme("turning_clocks", seed=SEED)
+def test_the_clock_does_not_change_the_order_of_events() -> None:
+    report = run_programme("clock_skew", seed=SEED)
 
     assert report.broken == []
-    assert report.counts["appends"] == report.counts["jumps of the clock"] == 1_000
-    assert report.counts["steps back in time within a chain"] > 100
-    assert report.counts["resumed from the future"] > 100
+    assert report.counts["appends"] == report.counts["clock jumps"] == 1_000
+    assert report.counts["backward time steps within a session"] > 100
+    assert report.counts["resumed with a last event in the future"] > 100
 
 
-def test_control_of_clocks_an_order_by_time(tmp_path: Path) -> None:
-    report = lacking(
-        tmp_path,
-        "turning_clocks",
-        "storage/rows.py",
-        "ORDER BY key LIMIT +?",
-        "ORDER BY created_at LIMIT +?",
+def test_control_clock_skew_with_events_ordered_by_time(tmp_path: Path) -> None:
+    guard = Guard(
+        file="store/sqlite/queries.py",
+        code="ORDER BY key LIMIT +?",
+        replacement="ORDER BY created_at LIMIT +?",
     )
-    assert "the order is the order of appending" in report.times
+    report = run_without(guard, "clock_skew", tmp_path, seed=SEED)
+    assert clock_skew.ORDER in report.violations

@@ -1,4 +1,4 @@
-"""What other users, a cloned repository and stored text can do: nothing. What deleting does."""
+"""Security: file modes, hostile repositories, terminal escapes, logs, sockets and deletion."""
 
 import contextlib
 import json
@@ -18,8 +18,8 @@ import pytest
 from segue.cli.client import Client
 from segue.model.workspace import locate_workspace
 from segue.store.sqlite import driver
-from tests.faults.programme import PACKAGE, Guard, without
-from tests.faults.staging import open_new, said
+from tests.faults.runner import PACKAGE, Guard, without
+from tests.faults.sandbox import open_new, user_message
 
 Json = dict[str, Any]
 StartClient = Callable[..., Client]
@@ -40,35 +40,35 @@ def run_segue(*arguments: str, **environment: str) -> subprocess.CompletedProces
     )
 
 
-# -- who may read it ---------------------------------------------------------------------------
+# -- file modes --------------------------------------------------------------------------------
 
 
-class Sampler(threading.Thread):
-    """Looks at the modes of a folder and its files, again and again, until it is told to stop."""
+class ModeSampler(threading.Thread):
+    """Records the modes of a folder and its files continuously until `stop`."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__()
-        self.seen: dict[str, set[int]] = {}
-        self.looks = 0
+        self.modes: dict[str, set[int]] = {}
+        self.samples = 0
         self._folder = folder
-        self._ended = threading.Event()
+        self._stopped = threading.Event()
 
     def run(self) -> None:
-        while not self._ended.wait(0.0005):
-            self.looks += 1
-            self._look(self._folder)
+        while not self._stopped.wait(0.0005):
+            self.samples += 1
+            self._record(self._folder)
             with contextlib.suppress(FileNotFoundError):
                 for path in self._folder.iterdir():
-                    self._look(path)
+                    self._record(path)
 
-    def _look(self, path: Path) -> None:
+    def _record(self, path: Path) -> None:
         with contextlib.suppress(FileNotFoundError):
-            self.seen.setdefault(path.name, set()).add(stat.S_IMODE(path.lstat().st_mode))
+            self.modes.setdefault(path.name, set()).add(stat.S_IMODE(path.lstat().st_mode))
 
-    def end(self) -> dict[str, set[int]]:
-        self._ended.set()
+    def stop(self) -> dict[str, set[int]]:
+        self._stopped.set()
         self.join()
-        return self.seen
+        return self.modes
 
 
 WRITER = """
@@ -89,95 +89,95 @@ for _ in range(3):
 
 
 def modes_while_writing(umask: str, database: Path, package: Path) -> dict[str, set[int]]:
-    sampler = Sampler(database.parent)
+    sampler = ModeSampler(database.parent)
     sampler.start()
     environment = os.environ | {"PYTHONPATH": str(package.parent)}
     subprocess.run([sys.executable, "-c", WRITER, umask], env=environment, check=True, timeout=60)
-    seen = sampler.end()
-    assert sampler.looks > 50
-    return seen
+    modes = sampler.stop()
+    assert sampler.samples > 50
+    return modes
 
 
-FILES = {f"sessions.db{suffix}" for suffix in ("", "-wal", "-shm", "-lock", "-turn")}
+FILES = {f"sessions.db{suffix}" for suffix in ("", "-wal", "-shm", "-lock", "-write.lock")}
 
 
 @pytest.mark.parametrize("umask", ["000", "022", "077"])
-def test_nobody_else_can_read_it_at_any_moment(umask: str, database: Path) -> None:
-    seen = modes_while_writing(umask, database, PACKAGE)
+def test_files_are_private_at_all_times(umask: str, database: Path) -> None:
+    modes = modes_while_writing(umask, database, PACKAGE)
 
-    assert seen.keys() >= FILES
-    assert seen.pop("data") == {0o700}
-    assert {name: modes for name, modes in seen.items() if modes != {0o600}} == {}
+    assert modes.keys() >= FILES
+    assert modes.pop("data") == {0o700}
+    assert {name: each for name, each in modes.items() if each != {0o600}} == {}
 
 
-def test_control_without_its_making_by_hand_others_can_read_it(
+def test_control_files_are_not_private_if_sqlite_creates_them(
     database: Path, tmp_path: Path
 ) -> None:
     guard = Guard(
-        file="storage/database.py", code="            _make_private(self._where)\n", instead=""
+        file="store/sqlite/files.py", code="        _create_private(path)\n", replacement=""
     )
-    seen = modes_while_writing("000", database, without(guard, tmp_path))
+    modes = modes_while_writing("000", database, without(guard, tmp_path))
 
-    assert seen["sessions.db"] != {0o600}
-
-
-# -- a hostile repository ----------------------------------------------------------------------
-
-TRAP = "import pathlib; pathlib.Path({!r}).write_text('sprung')\n"
+    assert modes["sessions.db"] != {0o600}
 
 
-def link_elsewhere(repository: Path, outside: Path) -> None:
+# -- hostile repositories ----------------------------------------------------------------------
+
+TRAP = "import pathlib; pathlib.Path({!r}).write_text('executed')\n"
+
+
+def git_link_outside(repository: Path, outside: Path) -> None:
     (repository / ".git").symlink_to(outside)
 
 
-def fifo(repository: Path, outside: Path) -> None:
+def git_fifo(repository: Path, outside: Path) -> None:
     os.mkfifo(repository / ".git")
 
 
-def vast(repository: Path, outside: Path) -> None:
+def git_huge(repository: Path, outside: Path) -> None:
     with (repository / ".git").open("wb") as file:
         file.truncate(1 << 30)
 
 
-def loop(repository: Path, outside: Path) -> None:
+def git_loop(repository: Path, outside: Path) -> None:
     (repository / ".git").symlink_to(repository / "git")
     (repository / "git").symlink_to(repository / ".git")
 
 
-def unreadable(repository: Path, outside: Path) -> None:
+def git_unreadable(repository: Path, outside: Path) -> None:
     (repository / ".git").write_text("gitdir: ../x")
     (repository / ".git").chmod(0)
 
 
-def points_outside(repository: Path, outside: Path) -> None:
+def gitdir_outside(repository: Path, outside: Path) -> None:
     (repository / ".git").write_text(f"gitdir: {outside}\n")
 
 
-def points_to_fifo(repository: Path, outside: Path) -> None:
+def gitdir_with_fifo(repository: Path, outside: Path) -> None:
     os.mkfifo(outside / "commondir")
     (repository / ".git").write_text(f"gitdir: {outside}\n")
 
 
-def points_to_device(repository: Path, outside: Path) -> None:
+def gitdir_with_device(repository: Path, outside: Path) -> None:
     (outside / "commondir").symlink_to("/dev/zero")
     (repository / ".git").write_text(f"gitdir: {outside}\n")
 
 
-def garbage(repository: Path, outside: Path) -> None:
+def gitdir_garbage(repository: Path, outside: Path) -> None:
     (repository / ".git").write_bytes(b"gitdir: \x00\xff\n" * 1_000)
 
 
 HOSTILE = [
-    link_elsewhere, fifo, vast, loop, unreadable, points_outside, points_to_fifo, points_to_device,
-    garbage,
+    git_link_outside, git_fifo, git_huge, git_loop, git_unreadable, gitdir_outside,
+    gitdir_with_fifo, gitdir_with_device, gitdir_garbage,
 ]  # fmt: skip
 
 
 @pytest.fixture
 def hostile(tmp_path: Path) -> Path:
-    """Return a workspace full of files that would do harm if they were read or run."""
+    """Return a workspace whose files would do harm if they were read or executed."""
     workspace = tmp_path / "cloned"
-    trap = TRAP.format(str(tmp_path / "sprung"))
+    trap = TRAP.format(str(tmp_path / "executed"))
     elsewhere = tmp_path / "elsewhere.db"
     files = {
         ".env": f"SEGUE_DATABASE={elsewhere}\nPYTHONPATH={workspace}\n",
@@ -190,18 +190,18 @@ def hostile(tmp_path: Path) -> Path:
     modules = ["sqlite3", "json", "segue/__init__", "segue/__main__", "sitecustomize", "pygls",
                "usercustomize", "aiosqlite", "pysqlite3/__init__", "attrs"]  # fmt: skip
     files |= {f"{module}.py": trap for module in modules}
-    for name, text in files.items():
+    for name, content in files.items():
         (workspace / name).parent.mkdir(parents=True, exist_ok=True)
-        (workspace / name).write_text(text)
+        (workspace / name).write_text(content)
     return workspace
 
 
 SEGUE = [str(Path(sys.executable).with_name("segue")), "lsp"]
-"""As an editor starts it: `python -m segue` would import from the folder that it runs in."""
+"""As an editor starts it: `python -m segue` would import from the current directory."""
 
 
 @pytest.mark.parametrize("make", HOSTILE, ids=lambda make: make.__name__)
-def test_a_hostile_git_is_neither_followed_nor_waited_for(
+def test_a_hostile_git_file_is_neither_followed_nor_waited_for(
     make: Callable[[Path, Path], None], hostile: Path, tmp_path: Path, start: StartClient
 ) -> None:
     outside = tmp_path / "outside"
@@ -215,16 +215,16 @@ def test_a_hostile_git_is_neither_followed_nor_waited_for(
 
     assert opened["session"]["directory"] == os.path.realpath(hostile)
     assert opened["session"]["gitRoot"] in (None, os.path.realpath(hostile))
-    assert append(client, opened["session"]["sessionId"], said("one"))["eventCount"] == 1
+    assert append(client, opened["session"]["sessionId"], user_message("one"))["eventCount"] == 1
     assert list(outside.iterdir()) in ([], [outside / "commondir"])
 
 
-def test_nothing_in_the_workspace_is_read_or_run(
+def test_nothing_in_the_workspace_is_read_or_executed(
     hostile: Path, tmp_path: Path, database: Path
 ) -> None:
     client = Client(hostile, command=SEGUE)
     client.initialize(rootUri=hostile.as_uri())
-    append(client, open_new(client), said("one"))
+    append(client, open_new(client), user_message("one"))
     assert client.shutdown() == 0
     listed = subprocess.run(
         [SEGUE[0], "list", "--json"], cwd=hostile, capture_output=True, check=True, timeout=60
@@ -232,32 +232,32 @@ def test_nothing_in_the_workspace_is_read_or_run(
 
     assert len(json.loads(listed.stdout)["sessions"]) == 1
     assert database.exists()
-    assert not (tmp_path / "sprung").exists()
+    assert not (tmp_path / "executed").exists()
     assert not (tmp_path / "elsewhere.db").exists()
 
 
-def test_control_a_git_file_without_a_limit_is_read_whole(
+def test_control_without_a_size_limit_the_git_file_is_read_whole(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The 1 GB `.git` costs nothing because only its beginning is read."""
+    """A `.git` of 1 GB costs nothing because only its beginning is read."""
     from segue.model import workspace
 
-    vast(tmp_path, tmp_path)
+    git_huge(tmp_path, tmp_path)
     began = time.monotonic()
     locate_workspace(str(tmp_path))
-    guarded = time.monotonic() - began
+    with_limit = time.monotonic() - began
     monkeypatch.setattr(workspace, "_LONGEST_GIT_FILE", 1 << 26)
     began = time.monotonic()
     locate_workspace(str(tmp_path))
 
-    assert time.monotonic() - began > 5 * guarded
+    assert time.monotonic() - began > 5 * with_limit
 
 
-# -- stored text on a terminal -----------------------------------------------------------------
+# -- terminal escapes --------------------------------------------------------------------------
 
 
 def payloads() -> list[str]:
-    """Return some two hundred texts that would steer a terminal that is sent them."""
+    """Return some two hundred strings that would control a terminal that prints them."""
     controls = [chr(code) for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) not in "\n\t"]
     bidi = [
         chr(c) for c in (0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A))
@@ -294,18 +294,17 @@ def payloads() -> list[str]:
     return [*controls, *bidi, *escapes, *eight_bit, *tricks, *embedded]
 
 
-def steering(output: bytes) -> list[str]:
-    """Return what in a command's output could steer a terminal."""
-    text = output.decode("utf-8", "replace")
+def control_characters(output: bytes) -> list[str]:
+    """Return the characters of a command's output that could control a terminal."""
     return re.findall(
         "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u180e\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff"
         "\ufff9-\ufffb\U000e0000-\U000e007f\xad]",
-        text,
+        output.decode("utf-8", "replace"),
     )
 
 
-def placements(payload: str) -> list[Json]:
-    """Return *payload* wherever the command line shows what events say; in pieces, too."""
+def events_with(payload: str) -> list[Json]:
+    """Return events with *payload*, whole and in parts, wherever the command line shows data."""
     half = len(payload) // 2
     return [
         {"type": "user_message", "data": {"content": payload}},
@@ -322,8 +321,8 @@ def placements(payload: str) -> list[Json]:
 
 
 @pytest.fixture
-def poisoned(start: StartClient, tmp_path: Path) -> list[str]:
-    """Return the ids of sessions that hold every payload everywhere, in steering folders too."""
+def hostile_sessions(start: StartClient, tmp_path: Path) -> list[str]:
+    """Return the ids of sessions with every payload, some in a folder whose name is one."""
     folder = tmp_path / "a\x1b]52;c;ZXZpbA==\x07\u202eb\rc\nd"
     folder.mkdir()
     client = start()
@@ -331,7 +330,7 @@ def poisoned(start: StartClient, tmp_path: Path) -> list[str]:
     for number, payload in enumerate(payloads()):
         where = {"workspace": str(folder)} if number % 10 == 0 else {}
         session = client.request("session/open", {"mode": "new"} | where)["session"]["sessionId"]
-        append(client, session, *placements(payload))
+        append(client, session, *events_with(payload))
         ids.append(session)
     assert client.shutdown() == 0
     return ids
@@ -339,15 +338,14 @@ def poisoned(start: StartClient, tmp_path: Path) -> list[str]:
 
 SHOW_ALL = """
 import sys
-from segue.cli import segue, Composition
-from segue.__main__ import open_service, serve
+from segue.cli import segue
+from segue.startup.compose import make_application
 for id in sys.argv[1:]:
-    composition = Composition(serve=serve, open_service=open_service)
-    segue(["show", id], obj=composition, standalone_mode=False)
+    segue(["show", id], obj=make_application(), standalone_mode=False)
 """
 
 
-def shown(ids: list[str], package: Path = PACKAGE) -> bytes:
+def show_all(ids: list[str], package: Path = PACKAGE) -> bytes:
     done = subprocess.run(
         [sys.executable, "-c", SHOW_ALL, *ids],
         env=os.environ | {"PYTHONPATH": str(package.parent)},
@@ -358,127 +356,136 @@ def shown(ids: list[str], package: Path = PACKAGE) -> bytes:
     return done.stdout
 
 
-def test_no_stored_text_steers_a_terminal(
-    poisoned: list[str], tmp_path: Path, database: Path
+def test_no_stored_data_controls_a_terminal(
+    hostile_sessions: list[str], tmp_path: Path, database: Path
 ) -> None:
-    assert len(poisoned) > 190
-    told = shown(poisoned)
-    assert told.count(b"\n") > 6 * len(poisoned)
-    assert steering(told) == []
+    assert len(hostile_sessions) > 190
+    output = show_all(hostile_sessions)
+    assert output.count(b"\n") > 6 * len(hostile_sessions)
+    assert control_characters(output) == []
     for command in (["list"], ["list", "--limit", "1000", "--archived"], ["list", "--json"]):
         listed = run_segue(*command)
         assert listed.returncode == 0
-        assert steering(listed.stdout + listed.stderr) == []
-    place = tmp_path / "d\x1b[2J\u202e" / "sessions.db"
-    place.parent.mkdir()
-    database.rename(place)
+        assert control_characters(listed.stdout + listed.stderr) == []
+    moved = tmp_path / "d\x1b[2J\u202e" / "sessions.db"
+    moved.parent.mkdir()
+    database.rename(moved)
     for name in ("doctor", "list"):
-        looked = run_segue(name, SEGUE_DATABASE=str(place))
-        assert steering(looked.stdout + looked.stderr) == []
-    place.write_bytes(b"\x1b]52;c;ZXZpbA==\x07" * 100)
+        done = run_segue(name, SEGUE_DATABASE=str(moved))
+        assert control_characters(done.stdout + done.stderr) == []
+    moved.write_bytes(b"\x1b]52;c;ZXZpbA==\x07" * 100)
     for name in ("doctor", "list"):
-        looked = run_segue(name, SEGUE_DATABASE=str(place))
-        assert looked.returncode == 1
-        assert steering(looked.stdout + looked.stderr) == []
+        done = run_segue(name, SEGUE_DATABASE=str(moved))
+        assert done.returncode == 1
+        assert control_characters(done.stdout + done.stderr) == []
 
 
-def test_control_without_the_spelling_out_stored_text_steers(
-    poisoned: list[str], tmp_path: Path
+def test_control_unescaped_data_controls_a_terminal(
+    hostile_sessions: list[str], tmp_path: Path
 ) -> None:
     guard = Guard(
         file="cli/printing.py",
         code="    category = unicodedata.category(char)\n",
-        # What has no UTF-8 can be shown in no way, and would end the command.
-        instead="    return '\\ud800' <= char <= '\\udfff'\n"
+        # A lone surrogate has no UTF-8 and would end the command.
+        replacement="    return '\\ud800' <= char <= '\\udfff'\n"
         "    category = unicodedata.category(char)\n",
     )
     assert {"\x1b", "\x9b", "\u202e", "\r", "\b"} <= set(
-        steering(shown(poisoned, without(guard, tmp_path)))
+        control_characters(show_all(hostile_sessions, without(guard, tmp_path)))
     )
 
 
-# -- what is said in errors and logs -----------------------------------------------------------
+# -- errors and logs ---------------------------------------------------------------------------
 
 
-class Talk:
-    """A client that provokes errors of every kind, and what it was answered."""
+class ErrorClient:
+    """A client that causes errors and collects them."""
 
     def __init__(self, client: Client) -> None:
         self.client = client
         self.kinds: set[str] = set()
-        self.answers: list[str] = []
+        self.errors: list[str] = []
 
-    def ask(self, method: str, params: Json) -> None:
-        answer = self.client.answer(self.client.send(method, params))
-        error = answer.get("error")
+    def fail(self, method: str, params: Json) -> None:
+        """Send a request that must fail."""
+        error = self.client.answer(self.client.send(method, params)).get("error")
         assert error is not None, (method, params)
         self.kinds.add((error.get("data") or {}).get("kind") or str(error["code"]))
-        self.answers.append(json.dumps(error))
+        self.errors.append(json.dumps(error))
 
 
-def provoke(start: StartClient, database: Path) -> Talk:
-    """Make every kind of error that a client can, each with a canary in what it says."""
-    talk, other = Talk(start(SEGUE_LOG="debug")), start(SEGUE_LOG="debug")
-    canary = said(CANARY, "1")
-    session = open_new(talk.client)
+def cause_errors(start: StartClient, database: Path) -> ErrorClient:
+    """Cause every kind of error that a client can, each by a request that holds the canary."""
+    failing, other = ErrorClient(start(SEGUE_LOG="debug")), start(SEGUE_LOG="debug")
+    canary = user_message(CANARY, "1")
+    session = open_new(failing.client)
     here: Json = {"sessionId": session}
-    talk.ask("session/append", here | {"parentId": CANARY, "events": [canary]})
-    append(talk.client, session, canary)
+    failing.fail("session/append", here | {"parentId": CANARY, "events": [canary]})
+    append(failing.client, session, canary)
     other.request("session/open", here)
-    append(other, session, said(f"{CANARY} elsewhere"))
-    talk.ask("session/append", here | {"events": [said(f"{CANARY} late")]})
-    talk.ask("session/append", here | {"events": [said(f"{CANARY} other", "1")]})
-    talk.ask("session/append", here | {"events": [{"type": "text", "data": {"content": [CANARY]}}]})
-    talk.ask("session/append", here | {"events": [{"type": "x", "data": {CANARY: float("nan")}}]})
-    talk.ask("session/append", {"sessionId": CANARY[:6], "events": [canary]})
-    talk.ask("session/events", {"sessionId": "none"})
-    talk.ask("session/setMetadata", here | {"key": "k", "value": [CANARY, float("inf")]})
-    talk.ask("session/unknown", {"text": CANARY})
-    talk.ask("initialize", {"clientInfo": CANARY})
-    talk.ask("session/open", {"mode": "resume", "continueMinutes": 0})
-    talk.client.request("session/archive", here)
-    talk.ask("session/append", here | {"parentId": None, "events": [said(CANARY, "new")]})
+    append(other, session, user_message(f"{CANARY} elsewhere"))
+    failing.fail("session/append", here | {"events": [user_message(f"{CANARY} late")]})
+    failing.fail("session/append", here | {"events": [user_message(f"{CANARY} other", "1")]})
+    failing.fail(
+        "session/append", here | {"events": [{"type": "text", "data": {"content": [CANARY]}}]}
+    )
+    failing.fail(
+        "session/append", here | {"events": [{"type": "x", "data": {CANARY: float("nan")}}]}
+    )
+    failing.fail("session/append", {"sessionId": CANARY[:6], "events": [canary]})
+    failing.fail("session/events", {"sessionId": "none"})
+    failing.fail("session/setMetadata", here | {"key": "k", "value": [CANARY, float("inf")]})
+    failing.fail("session/unknown", {"text": CANARY})
+    failing.fail("initialize", {"clientInfo": CANARY})
+    failing.fail("session/open", {"mode": "resume", "continueMinutes": 0})
+    failing.client.request("session/archive", here)
+    failing.fail(
+        "session/append", here | {"parentId": None, "events": [user_message(CANARY, "new")]}
+    )
     with contextlib.closing(driver.connect(str(database))) as db:
         db.execute(
             "CREATE TRIGGER broken BEFORE INSERT ON events WHEN NEW.data LIKE '%canary%' "
             "BEGIN SELECT RAISE(ABORT, 'broken'); END"
         )
-        talk.ask("session/append", {"sessionId": open_new(talk.client), "events": [said(CANARY)]})
+        failing.fail(
+            "session/append",
+            {"sessionId": open_new(failing.client), "events": [user_message(CANARY)]},
+        )
         db.execute("DROP TRIGGER broken")
     for body in (b'{"%b', b'["%b"]', b'{"id":null,"%b":1}', b'\xff"%b"'):
         frame = body % CANARY.encode()
-        talk.client.write_bytes(b"Content-Length: %d\r\n\r\n%b" % (len(frame), frame))
-        talk.answers.append(json.dumps(talk.client.answer(None)))
-    talk.client.write_bytes(f"X-Canary {CANARY}\r\n\r\n".encode())
-    talk.answers.append(json.dumps(talk.client.answer(None)))
-    talk.client.notify("workspace/didChangeWorkspaceFolders", {"event": {"added": CANARY}})
-    for client in (talk.client, other):
+        failing.client.write_bytes(b"Content-Length: %d\r\n\r\n%b" % (len(frame), frame))
+        failing.errors.append(json.dumps(failing.client.answer(None)))
+    failing.client.write_bytes(f"X-Canary {CANARY}\r\n\r\n".encode())
+    failing.errors.append(json.dumps(failing.client.answer(None)))
+    failing.client.notify("workspace/didChangeWorkspaceFolders", {"event": {"added": CANARY}})
+    for client in (failing.client, other):
         assert client.shutdown() == 0
-    return talk
+    return failing
 
 
-def test_no_error_and_no_log_line_tells_what_was_said(
+def test_no_error_and_no_log_line_holds_conversation_content(
     start: StartClient, database: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    talk = provoke(start, database)
+    failing = cause_errors(start, database)
 
-    assert talk.kinds >= {
+    assert failing.kinds >= {
         "HeadMoved", "SessionNotOpen", "SessionNotFound", "EventConflict", "SessionArchived",
         "NothingToResume", "StorageUnavailable", "-32602", "-32601", "-32600",
     }  # fmt: skip
-    assert [answer for answer in talk.answers if CANARY in answer or "Traceback" in answer] == []
+    assert [each for each in failing.errors if CANARY in each or "Traceback" in each] == []
     logged = capfd.readouterr().err
-    assert "DEBUG" in logged, "it said much"
+    assert "DEBUG" in logged
     assert CANARY not in logged
 
 
-def test_control_errors_that_repeat_what_they_were_given_are_found(
+def test_control_errors_that_quote_their_input_are_found(
     tmp_path: Path, database: Path, repository: Path
 ) -> None:
     guard = Guard(
-        file="strict.py",
+        file="model/validation.py",
         code="got {JSON_NAMES.get(type(value), type(value).__name__)}",
-        instead="got {value!r}",
+        replacement="got {value!r}",
     )
     environment = {"PYTHONPATH": str(without(guard, tmp_path).parent)}
 
@@ -487,12 +494,12 @@ def test_control_errors_that_repeat_what_they_were_given_are_found(
         client.initialize(rootUri=repository.as_uri())
         return client
 
-    talk = provoke(start_client, database)
+    failing = cause_errors(start_client, database)
 
-    assert any(CANARY in answer for answer in talk.answers)
+    assert any(CANARY in error for error in failing.errors)
 
 
-def test_who_asks_for_errors_only_is_told_errors_only(
+def test_the_log_level_error_logs_errors_only(
     start: StartClient, capfd: pytest.CaptureFixture[str]
 ) -> None:
     client = start(SEGUE_LOG="error")
@@ -502,7 +509,7 @@ def test_who_asks_for_errors_only_is_told_errors_only(
     assert capfd.readouterr().err == ""
 
 
-# -- no socket ---------------------------------------------------------------------------------
+# -- sockets -----------------------------------------------------------------------------------
 
 
 def sockets_of(process_id: int) -> set[str]:
@@ -513,8 +520,8 @@ def sockets_of(process_id: int) -> set[str]:
     return {found[1] for link in links if (found := re.fullmatch(r"socket:\[(\d+)\]", link))}
 
 
-def listening(process_id: int) -> list[str]:
-    """Return the sockets of a process that somebody could connect, or send, to."""
+def open_to_others(process_id: int) -> list[str]:
+    """Return the sockets of a process that another process could connect or send to."""
     own = sockets_of(process_id)
     found = []
     for table in ("tcp", "tcp6", "udp", "udp6", "raw", "raw6"):
@@ -532,13 +539,13 @@ def listening(process_id: int) -> list[str]:
 @needs_linux
 def test_no_socket_listens_at_any_time(start: StartClient) -> None:
     client = start(SEGUE_LOG="debug")
-    assert listening(client.process.pid) == []
+    assert open_to_others(client.process.pid) == []
     session = open_new(client)
     for number in range(50):
-        append(client, session, said("x"))
-        assert listening(client.process.pid) == [], number
+        append(client, session, user_message("x"))
+        assert open_to_others(client.process.pid) == [], number
     client.request("session/delete", {"sessionId": session})
-    assert listening(client.process.pid) == []
+    assert open_to_others(client.process.pid) == []
 
 
 @needs_linux
@@ -552,24 +559,23 @@ def test_control_a_socket_that_listens_is_found() -> None:
     assert process.stdout is not None
     process.stdout.readline()
 
-    assert len(listening(process.pid)) == 1
+    assert len(open_to_others(process.pid)) == 1
     process.communicate(b"\n")
 
 
-# -- what is deleted ---------------------------------------------------------------------------
+# -- deletion ----------------------------------------------------------------------------------
 
 
-def holding(folder: Path) -> list[str]:
-    """Return the names of the files that still hold the canary."""
+def files_with_canary(folder: Path) -> list[str]:
     return sorted(each.name for each in folder.iterdir() if CANARY.encode() in each.read_bytes())
 
 
-def confide(client: Client) -> str:
-    """Store the canary in every place of a session that text can be in; return the session."""
+def store_canary(client: Client) -> str:
+    """Store a session with the canary in every field that can hold it; return the session's id."""
     session = open_new(client)
     call = {"id": CANARY, "name": CANARY, "input": {CANARY: [CANARY] * 50}}
     for number in range(12):
-        append(client, session, said(f"{CANARY} {'x' * 10 ** (number % 6)} {CANARY}"))
+        append(client, session, user_message(f"{CANARY} {'x' * 10 ** (number % 6)} {CANARY}"))
         append(client, session, {"id": f"{CANARY} {number}", "type": "tool_call", "data": call})
         append(client, session, {"type": f"x_{CANARY}", "data": {CANARY: CANARY}})
         client.request(
@@ -581,42 +587,42 @@ def confide(client: Client) -> str:
     return session
 
 
-def test_what_is_deleted_is_in_no_file(start: StartClient, database: Path) -> None:
+def test_deleted_data_is_in_no_file(start: StartClient, database: Path) -> None:
     client, other = start(), start()
     kept = open_new(other)
-    append(other, kept, said("kept"))
-    session = confide(client)
-    assert "sessions.db-wal" in holding(database.parent)
+    append(other, kept, user_message("kept"))
+    session = store_canary(client)
+    assert "sessions.db-wal" in files_with_canary(database.parent)
 
     client.request("session/delete", {"sessionId": session})
 
-    assert holding(database.parent) == []
+    assert files_with_canary(database.parent) == []
     assert client.shutdown() == other.shutdown() == 0
-    assert holding(database.parent) == []
+    assert files_with_canary(database.parent) == []
     assert {each.name for each in database.parent.iterdir()} == {
         "sessions.db",
         "sessions.db-lock",
-        "sessions.db-turn",
+        "sessions.db-write.lock",
     }
 
 
-def test_metadata_that_is_replaced_or_removed_goes_with_its_session(
+def test_replaced_and_removed_metadata_is_deleted_with_its_session(
     start: StartClient, database: Path
 ) -> None:
     client = start()
     session = open_new(client)
-    append(client, session, said("one"))
+    append(client, session, user_message("one"))
     for value in (CANARY, "other", f"{CANARY} again", None):
         params = {"sessionId": session, "key": "key", "value": value}
         client.request("session/setMetadata", params)
     client.request("session/delete", {"sessionId": session})
 
-    assert holding(database.parent) == []
+    assert files_with_canary(database.parent) == []
 
 
 @contextlib.contextmanager
 def snapshot(database: Path) -> Iterator[None]:
-    """Be a reader in the middle of a long look at what was there before."""
+    """Hold a read snapshot of the database inside the block."""
     with contextlib.closing(driver.connect(str(database))) as db:
         db.execute("BEGIN")
         db.execute("SELECT count(*) FROM events").fetchone()
@@ -624,44 +630,44 @@ def snapshot(database: Path) -> Iterator[None]:
         db.execute("ROLLBACK")
 
 
-def test_while_a_reader_looks_on_it_is_kept_for_him_and_goes_with_the_next_deletion(
+def test_data_that_a_snapshot_needs_is_deleted_once_the_snapshot_is_gone(
     start: StartClient, database: Path
 ) -> None:
-    """What a snapshot still needs cannot be taken from under it: the deletion is done, late."""
+    """The WAL that a snapshot reads cannot be truncated: the next deletion completes the first."""
     client = start()
-    session = confide(client)
+    session = store_canary(client)
     with snapshot(database):
         began = time.monotonic()
         client.request("session/delete", {"sessionId": session})
         assert time.monotonic() - began < driver.BUSY_TIMEOUT_S + 5
-        assert holding(database.parent) != [], "the reader's snapshot is made of it"
+        assert files_with_canary(database.parent) != [], "the snapshot needs it"
     client.request("session/delete", {"sessionId": session})
 
-    assert holding(database.parent) == []
+    assert files_with_canary(database.parent) == []
 
 
 @pytest.mark.parametrize(
     "guard",
     [
         Guard(
-            file="storage/library.py",
+            file="store/sqlite/driver.py",
             code='            "PRAGMA secure_delete = ON",\n',
-            instead='            "PRAGMA secure_delete = OFF",\n',
+            replacement='            "PRAGMA secure_delete = OFF",\n',
         ),
         Guard(
-            file="storage/local.py",
-            code="        await self._database.checkpoint_truncate()\n",
-            instead="",
+            file="store/sqlite/service.py",
+            code="        await self._connection.checkpoint_truncate()\n",
+            replacement="",
         ),
     ],
     ids=["secure_delete", "checkpoint"],
 )
-def test_control_without_its_guard_what_is_deleted_is_still_there(
+def test_control_deleted_data_is_found_without_its_guard(
     guard: Guard, tmp_path: Path, database: Path, start: StartClient
 ) -> None:
     package = without(guard, tmp_path)
     client = start(PYTHONPATH=str(package.parent))
-    session = confide(client)
+    session = store_canary(client)
     client.request("session/delete", {"sessionId": session})
 
-    assert holding(database.parent) != []
+    assert files_with_canary(database.parent) != []

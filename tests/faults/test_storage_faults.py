@@ -1,224 +1,236 @@
-"""The programmes that harm the store, in their short size, and each without one of its guards."""
+"""Fault programmes for the store and its disk, with their negative controls."""
 
 import sys
 from pathlib import Path
 
 import pytest
 
-from tests.faults import crowding, filling_disks, io_errors, ledger, losing_power
-from tests.faults.programme import PACKAGE, Guard, Report, run_programme, without
+from tests.faults import contention, disk_full, io_errors, ledger, power_loss
+from tests.faults.runner import PACKAGE, Guard, Report, run_programme, run_without, without
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs fork, mount and one library")
 
-DURABLE = "PRAGMA synchronous = FULL"
-COMMITTED_FIRST = Guard(
-    file="storage/database.py",
-    code="        done = await self.read(whole)\n",
-    instead="""
-        def foretold(db: Connection) -> T:
-            db.execute("BEGIN IMMEDIATE")
-            try:
-                return work(db)
-            finally:
-                db.execute("ROLLBACK")
-
-        answer = await self.read(foretold)
-        self._writing = asyncio.ensure_future(self.read(whole))
-        await asyncio.sleep(0)
-        return answer
-        done = await self.read(whole)
+SYNCHRONOUS_FULL = "PRAGMA synchronous = FULL"
+COMMIT_BEFORE_RESULT = Guard(
+    file="store/sqlite/connection.py",
+    code="        outcomes = self._run(connection._conn, writes)\n",
+    replacement="""
+        db = connection._conn
+        db.execute("BEGIN IMMEDIATE")
+        try:
+            transaction = Transaction(db)
+            outcomes = [transaction.run(write) for write in writes]
+        finally:
+            db.execute("ROLLBACK")
+        self._loop.call_soon_threadsafe(self._resolve, writes, outcomes)
+        outcomes = self._run(db, writes)
 """,
 )
-LOOKED_UP_FIRST = Guard(
-    file="storage/chain.py",
+LOOKUP_OF_IDS = Guard(
+    file="store/sqlite/append.py",
     code="seqs = self._stored_seqs(events)",
-    instead="seqs: dict[str, int] = {}",
+    replacement="seqs: dict[str, int] = {}",
 )
-IDS_OF_THE_CLIENT = Guard(
-    file="events.py", code="id=envelope.id or new_id(),", instead="id=new_id(),"
+CLIENT_IDS = Guard(
+    file="model/events.py", code="id=envelope.id or new_id(),", replacement="id=new_id(),"
 )
 ONE_TRANSACTION = Guard(
-    file="storage/database.py",
-    code="with self._in_turn(), library.transaction(db):",
-    instead="with self._in_turn():",
+    file="store/sqlite/connection.py",
+    code="with self._holding_write_lock(), driver.transaction(db):",
+    replacement="with self._holding_write_lock():",
 )
-SYNCED_AT_COMMIT = Guard(
-    file="storage/library.py", code=DURABLE, instead="PRAGMA synchronous = NORMAL"
+SYNC_AT_COMMIT = Guard(
+    file="store/sqlite/driver.py",
+    code=SYNCHRONOUS_FULL,
+    replacement="PRAGMA synchronous = NORMAL",
 )
-SYNCED_AT_ALL = Guard(file="storage/library.py", code=DURABLE, instead="PRAGMA synchronous = OFF")
-CUT_OFF = '    """Tell whether the file ends where no page does, and no log holds that page."""\n'
-ONLY_DAMAGE_IS_DAMAGE = Guard(
-    file="storage/salvage.py", code=CUT_OFF, instead=f"{CUT_OFF}    return True\n"
+ANY_SYNC = Guard(
+    file="store/sqlite/driver.py", code=SYNCHRONOUS_FULL, replacement="PRAGMA synchronous = OFF"
 )
-FULL_HAS_A_NAME = Guard(
-    file="storage/library.py",
+IS_TRUNCATED = "def _is_cut_within_a_page(where: str) -> bool:\n"
+IO_ERROR_IS_NO_CORRUPTION = Guard(
+    file="store/sqlite/recovery/salvage.py",
+    code=IS_TRUNCATED,
+    replacement=f"{IS_TRUNCATED}    return True\n",
+)
+STORAGE_FULL = Guard(
+    file="store/sqlite/driver.py",
     code="_library.SQLITE_FULL:\n            return StorageFull",
-    instead="-1:\n            return StorageFull",
+    replacement="-1:\n            return StorageFull",
 )
-FULL_UNDER_ITS_INDEX = Guard(
-    file="storage/library.py",
-    code="if code == _library.SQLITE_IOERR and _is_full(where):",
-    instead="if False:",
+STORAGE_FULL_BY_IO_ERROR = Guard(
+    file="store/sqlite/driver.py",
+    code="if code == _library.SQLITE_IOERR and _is_full(path):",
+    replacement="if False:",
 )
-LOCKED_BEFORE_READING = Guard(
-    file="storage/library.py", code='db.execute("BEGIN IMMEDIATE")', instead='db.execute("BEGIN")'
+BEGIN_IMMEDIATE = Guard(
+    file="store/sqlite/driver.py",
+    code='db.execute("BEGIN IMMEDIATE")',
+    replacement='db.execute("BEGIN")',
 )
-MIGRATED_UNDER_THE_LOCK = Guard(
-    file="storage/schema.py",
+VERSION_READ_UNDER_LOCK = Guard(
+    file="store/sqlite/schema.py",
     code="due = MIGRATIONS[version : version + 1] if version else MIGRATIONS",
-    instead="due = MIGRATIONS",
+    replacement="due = MIGRATIONS",
 )
-LIMITED_LOG = Guard(
-    file="storage/library.py", code='"PRAGMA journal_size_limit = 16777216",', instead=""
+WAL_SIZE_LIMIT = Guard(
+    file="store/sqlite/driver.py",
+    code='"PRAGMA journal_size_limit = 16777216",',
+    replacement="",
 )
 
 
-def seen_broken(name: str, guard: Guard, folder: Path, seed: int | None = None) -> set[str]:
-    """Return the promises that a Segue without *guard* is seen to break."""
-    return set(run_programme(name, package=without(guard, folder), seed=seed).times)
+def violations_without(
+    guard: Guard, name: str, folder: Path, seed: int | None = None
+) -> dict[str, int]:
+    """Return the promises that a Segue without *guard* breaks."""
+    return run_without(guard, name, folder, seed=seed).violations
 
 
-def is_seen_broken(promise: str, name: str, guard: Guard, folder: Path) -> bool:
-    """Tell whether a Segue without *guard* is seen to break *promise*; a kill needs some luck."""
+def breaks(promise: str, name: str, guard: Guard, folder: Path) -> bool:
+    """Return whether a Segue without *guard* breaks *promise* in one of five random runs."""
     package = without(guard, folder)
-    return any(promise in run_programme(name, package=package).times for _ in range(5))
+    return any(promise in run_programme(name, package=package).violations for _ in range(5))
 
 
-# -- kill -9 -----------------------------------------------------------------------------------
+# -- server_crash and store_crash --------------------------------------------------------------
 
 
-def test_killing_servers_loses_nothing() -> None:
-    report = run_programme("killing_servers")
+def test_server_crashes_lose_nothing() -> None:
+    report = run_programme("server_crash")
 
     assert report.broken == []
     assert report.counts["kills"] == 20
-    assert report.counts["kills in the middle"] > 5
-    assert report.counts["found stored at a retry"] > 0
+    assert report.counts["kills with appends in flight"] > 5
+    assert report.counts["duplicates on retry"] > 0
     assert report.counts["acknowledged"] > 500
 
 
 @pytest.mark.parametrize(
     ("guard", "promise"),
     [
-        pytest.param(COMMITTED_FIRST, ledger.LOST, id="answered from memory"),
-        pytest.param(LOOKED_UP_FIRST, ledger.REFUSED, id="ids not looked up"),
-        pytest.param(IDS_OF_THE_CLIENT, ledger.TWICE, id="ids of the server's own"),
+        pytest.param(COMMIT_BEFORE_RESULT, ledger.LOST, id="result before the commit"),
+        pytest.param(LOOKUP_OF_IDS, ledger.RETRY_REFUSED, id="ids not looked up"),
+        pytest.param(CLIENT_IDS, ledger.DUPLICATED, id="ids of the client ignored"),
     ],
 )
-def test_control_of_killing_servers(guard: Guard, promise: str, tmp_path: Path) -> None:
-    assert is_seen_broken(promise, "killing_servers", guard, tmp_path)
+def test_control_server_crash(guard: Guard, promise: str, tmp_path: Path) -> None:
+    assert breaks(promise, "server_crash", guard, tmp_path)
 
 
-def test_killing_stores_loses_nothing() -> None:
-    report = run_programme("killing_stores")
+def test_store_crashes_lose_nothing() -> None:
+    report = run_programme("store_crash")
 
     assert report.broken == []
     assert report.counts["kills"] == 200
-    assert report.counts["found stored at a retry"] > 10
+    assert report.counts["duplicates on retry"] > 10
     assert report.counts["acknowledged"] > 500
 
 
 @pytest.mark.parametrize(
     ("guard", "promise"),
     [
-        pytest.param(COMMITTED_FIRST, ledger.LOST, id="answered from memory"),
-        pytest.param(LOOKED_UP_FIRST, ledger.REFUSED, id="ids not looked up"),
-        pytest.param(ONE_TRANSACTION, ledger.UNCHAINED, id="not one transaction"),
+        pytest.param(COMMIT_BEFORE_RESULT, ledger.LOST, id="result before the commit"),
+        pytest.param(LOOKUP_OF_IDS, ledger.RETRY_REFUSED, id="ids not looked up"),
+        pytest.param(ONE_TRANSACTION, ledger.GAP, id="no transaction"),
     ],
 )
-def test_control_of_killing_stores(guard: Guard, promise: str, tmp_path: Path) -> None:
-    assert is_seen_broken(promise, "killing_stores", guard, tmp_path)
+def test_control_store_crash(guard: Guard, promise: str, tmp_path: Path) -> None:
+    assert breaks(promise, "store_crash", guard, tmp_path)
 
 
-# -- power, errors and room of the disk --------------------------------------------------------
+# -- power_loss, io_errors and disk_full -------------------------------------------------------
 
 
-def test_losing_power_loses_nothing() -> None:
-    report = run_programme("losing_power")
+def test_power_losses_lose_nothing() -> None:
+    report = run_programme("power_loss")
 
     assert report.broken == []
-    assert report.counts["states"] >= losing_power.STATES["short"]
-    assert report.counts["states that hold an acknowledged event"] > 1_000
+    assert report.counts["disk states"] >= power_loss.STATES["short"]
+    assert report.counts["disk states with an acknowledged event"] > 1_000
 
 
-def test_control_of_losing_power_without_a_sync_at_commit(tmp_path: Path) -> None:
-    assert seen_broken("losing_power", SYNCED_AT_COMMIT, tmp_path) == {ledger.LOST}
+def test_control_power_loss_without_a_sync_at_commit(tmp_path: Path) -> None:
+    assert violations_without(SYNC_AT_COMMIT, "power_loss", tmp_path).keys() == {ledger.LOST}
 
 
-def test_control_of_losing_power_without_a_sync(tmp_path: Path) -> None:
-    assert ledger.DAMAGED in seen_broken("losing_power", SYNCED_AT_ALL, tmp_path)
+def test_control_power_loss_without_any_sync(tmp_path: Path) -> None:
+    assert ledger.CORRUPT in violations_without(ANY_SYNC, "power_loss", tmp_path)
 
 
-def test_io_errors_break_nothing() -> None:
+def test_io_errors_lose_nothing() -> None:
     report = run_programme("io_errors")
 
     assert report.broken == []
-    assert report.counts["runs that met their trouble"] > 400
-    assert report.counts["errors seen"] > 400
+    assert report.counts["runs with an injected error"] > 400
+    assert report.counts["errors raised"] > 400
 
 
 @pytest.mark.parametrize(
     ("guard", "promise"),
     [
-        pytest.param(ONLY_DAMAGE_IS_DAMAGE, io_errors.ASIDE, id="taken for damage"),
-        pytest.param(ONE_TRANSACTION, ledger.TORN, id="not one transaction"),
+        pytest.param(
+            IO_ERROR_IS_NO_CORRUPTION, io_errors.QUARANTINED, id="I/O errors taken for corruption"
+        ),
+        pytest.param(ONE_TRANSACTION, ledger.PARTIAL_BATCH, id="no transaction"),
     ],
 )
-def test_control_of_io_errors(guard: Guard, promise: str, tmp_path: Path) -> None:
-    assert promise in seen_broken("io_errors", guard, tmp_path)
+def test_control_io_errors(guard: Guard, promise: str, tmp_path: Path) -> None:
+    assert promise in violations_without(guard, "io_errors", tmp_path)
 
 
-def filled(seed: int | None = None, package: Path = PACKAGE) -> Report:
-    """Fill disks, or skip the test where no small disk is to be had."""
-    report = run_programme("filling_disks", seed=seed, package=package)
+def run_disk_full(seed: int | None = None, package: Path = PACKAGE) -> Report:
+    """Run `disk_full`, or skip the test where no small disk can be mounted."""
+    report = run_programme("disk_full", seed=seed, package=package)
     if "skipped" in report.counts:
         pytest.skip(report.counts["skipped"])
     return report
 
 
-def test_filling_disks_loses_nothing() -> None:
-    report = filled()
+def test_full_disks_lose_nothing() -> None:
+    report = run_disk_full()
 
     assert report.broken == []
-    assert report.counts["cycles"] == filling_disks.CYCLES["short"]
-    assert report.counts["times that it was full"] >= report.counts["cycles"]
+    assert report.counts["cycles"] == disk_full.CYCLES["short"]
+    assert report.counts["errors on a full disk"] >= report.counts["cycles"]
     assert report.counts["acknowledged"] > 20
 
 
 @pytest.mark.parametrize(
     "guard",
     [
-        pytest.param(FULL_HAS_A_NAME, id="full has no name"),
-        pytest.param(FULL_UNDER_ITS_INDEX, id="full is an I/O error"),
+        pytest.param(STORAGE_FULL, id="SQLITE_FULL not translated"),
+        pytest.param(STORAGE_FULL_BY_IO_ERROR, id="I/O error of the WAL's index not translated"),
     ],
 )
-def test_control_of_filling_disks(guard: Guard, tmp_path: Path) -> None:
-    # With this seed, the first server finds no room for its log's index.
-    report = filled(seed=1, package=without(guard, tmp_path))
+def test_control_disk_full(guard: Guard, tmp_path: Path) -> None:
+    # With this seed, the first server finds no space for the WAL's index.
+    report = run_disk_full(seed=1, package=without(guard, tmp_path))
 
-    assert filling_disks.UNTYPED in report.times
-
-
-# -- many at once ------------------------------------------------------------------------------
+    assert disk_full.WRONG_ERROR in report.violations
 
 
-def test_crowding_shows_nobody_a_busy_store() -> None:
-    report = run_programme("crowding")
+# -- contention --------------------------------------------------------------------------------
+
+
+def test_contention_is_never_shown_to_a_client() -> None:
+    report = run_programme("contention")
 
     assert report.broken == []
     assert report.counts["acknowledged"] == 16 * 100
-    assert report.counts["heads that had moved"] > 0
-    assert report.counts["openings of a new database"] == 16 * 5
-    assert report.counts["log while it was read"] > report.counts["log afterwards"]
+    assert report.counts["HeadMoved conflicts"] > 0
+    assert report.counts["opens of a new database"] == 16 * 5
+    counts = report.counts
+    assert counts["WAL bytes during the read"] > counts["WAL bytes after the read"]
 
 
 @pytest.mark.parametrize(
     ("guard", "promise"),
     [
-        pytest.param(LOCKED_BEFORE_READING, crowding.UNOPENED, id="BEGIN without IMMEDIATE"),
-        pytest.param(MIGRATED_UNDER_THE_LOCK, crowding.UNOPENED, id="migrated twice"),
-        pytest.param(LIMITED_LOG, crowding.UNBOUNDED, id="no limit of the log"),
+        pytest.param(BEGIN_IMMEDIATE, contention.UNOPENED, id="BEGIN without IMMEDIATE"),
+        pytest.param(VERSION_READ_UNDER_LOCK, contention.UNOPENED, id="migrated twice"),
+        pytest.param(WAL_SIZE_LIMIT, contention.UNBOUNDED, id="no size limit of the WAL"),
     ],
 )
-def test_control_of_crowding(guard: Guard, promise: str, tmp_path: Path) -> None:
-    assert promise in seen_broken("crowding", guard, tmp_path)
+def test_control_contention(guard: Guard, promise: str, tmp_path: Path) -> None:
+    assert promise in violations_without(guard, "contention", tmp_path)

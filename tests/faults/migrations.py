@@ -25,8 +25,8 @@ from segue.store.sqlite import driver, files, schema
 from segue.store.sqlite.driver import Connection
 from segue.store.sqlite.locks import OpenLock
 from segue.store.sqlite.service import LocalSessionService
-from tests.faults.programme import Report, Size, main
-from tests.faults.staging import database_in, quiet, stage
+from tests.faults.runner import Report, Size, main
+from tests.faults.sandbox import database_in, sandbox, silent_stderr
 
 INSTRUCTIONS: dict[Size, int] = {"short": 40, "long": 3_000}
 """How many more kills there are, in the middle of statements."""
@@ -144,8 +144,8 @@ def _die_of(database: Path, stop: Stop) -> None:
     """Open *database* as a window does, with *stop* applied to every connection; never return."""
     connect = driver.connect
 
-    def harmed(where: str) -> Connection:
-        db = connect(where)
+    def harmed(path: str) -> Connection:
+        db = connect(path)
         stop(db)
         return db
 
@@ -281,7 +281,7 @@ def run(report: Report, chance: Random) -> None:
     """Interrupt every migration, then open databases of a later version."""
     real = schema.MIGRATIONS
     report.counts["real migrations"] = len(real)
-    with stage() as folder, quiet():
+    with sandbox() as folder, silent_stderr():
         interrupt_all(report, chance, Migrations(report, folder))
         schema.MIGRATIONS = real
         later_version(report, folder, pending=False)

@@ -32,9 +32,9 @@ from segue.model.records import NewSession
 from segue.store.service import SessionService
 from segue.store.sqlite import driver, schema
 from segue.store.sqlite.service import LocalSessionService
-from tests.faults.pages import Layout, layout
-from tests.faults.programme import Report, Size, main
-from tests.faults.staging import database_in, quiet, stage
+from tests.faults.page_layout import Layout, layout
+from tests.faults.runner import Report, Size, main
+from tests.faults.sandbox import database_in, sandbox, silent_stderr
 from tests.schema_versions import COLUMNS, MIGRATIONS, VERSIONS, store_at_version
 
 DAMAGES: dict[Size, int] = {"short": 60, "long": 1_000}
@@ -350,7 +350,7 @@ def read_apart(database: Path) -> FindResult:
     theirs.close()
     try:
         if ours.poll(PATIENCE_S):
-            return ours.recv()  # type: ignore[no-any-return]
+            return ours.recv()  # type: ignore[no-any-return]  # what _tell sent
         return FindResult(crash=f"nothing after {PATIENCE_S} seconds")
     except EOFError:
         return FindResult(crash=f"exit code {reader.exitcode}")
@@ -481,9 +481,9 @@ def aim_at_all(report: Report, good: Good, chance: Random, folder: Path) -> None
         AIMED[kind](chance, content)
         database = database_in(folder)
         victim = Victim(report, good, database, bytes(content))
-        before = sum(report.times.values())
+        before = sum(report.violations.values())
         victim.judge(read_apart(database), kind)
-        met = sum(report.times.values()) == before
+        met = sum(report.violations.values()) == before
         report.expect(met, aimed(kind), f"number {number}")
         report.count("aimed damages")
 
@@ -532,8 +532,8 @@ def full(database: Path) -> Iterator[None]:
     """Make every new connection report a full disk."""
     connect = driver.connect
 
-    def with_no_more_pages(where: str) -> driver.Connection:
-        db = connect(where)
+    def with_no_more_pages(path: str) -> driver.Connection:
+        db = connect(path)
         db.execute("PRAGMA max_page_count = 1")
         return db
 
@@ -585,7 +585,7 @@ def no_damage(report: Report, folder: Path) -> None:
 
 def run(report: Report, chance: Random) -> None:
     """Do all the damage, and cause the errors that are no damage."""
-    with stage() as folder, quiet():
+    with sandbox() as folder, silent_stderr():
         good = asyncio.run(make_good(folder))
         damage_all(report, good, chance, folder)
         aim_at_all(report, good, chance, folder)

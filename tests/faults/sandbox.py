@@ -1,4 +1,4 @@
-"""Where the programmes of this folder play: a home of their own, and clients that count."""
+"""An environment of its own for each fault programme, and helpers to drive real servers in it."""
 
 import collections
 import contextlib
@@ -8,35 +8,27 @@ import select
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from segue.cli.client import Client
-from segue.sessions import manager
-from segue.store.sqlite import service as local
 
 Json = dict[str, Any]
 SERVER = (sys.executable, "-m", "segue", "lsp")
 
 
 def make_folder() -> Path:
-    """Make a new folder: in memory, where there is one, for no programme here cuts the power."""
+    """Return a new folder, in memory where possible: nothing that uses it needs a real disk."""
     memory = Path("/dev/shm")
     usable = memory.is_dir() and os.access(memory, os.W_OK)
     name = tempfile.mkdtemp(prefix="segue-faults-", dir=memory if usable else None)
     return Path(os.path.realpath(name))
 
 
-def turn_clock(now: Callable[[], int]) -> None:
-    """Let the store and the manager of this process go by another clock."""
-    for module in (local, manager):
-        vars(module)["now"] = now
-
-
 @contextlib.contextmanager
-def stage() -> Iterator[Path]:
-    """Yield a folder in which all settings and sessions of this process and its children lie."""
+def sandbox() -> Iterator[Path]:
+    """Yield a folder that holds all settings and sessions of this process and its children."""
     folder = make_folder()
     own = {key: str(folder / key.lower()) for key in ("XDG_CONFIG_HOME", "XDG_DATA_HOME")}
     own["SEGUE_DATABASE"] = str(database_in(folder))
@@ -53,8 +45,8 @@ def stage() -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Let nobody hear what this process and its children say on stderr."""
+def silent_stderr() -> Iterator[None]:
+    """Discard the stderr of this process and its children."""
     sys.stderr.flush()
     before, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, 2)
@@ -67,20 +59,20 @@ def quiet() -> Iterator[None]:
 
 
 def database_in(folder: Path) -> Path:
-    """Return where the servers of a stage keep their sessions."""
+    """Return the path of the database that the servers of a sandbox use."""
     return folder / "data" / "sessions.db"
 
 
 class CountingClient(Client):
-    """A client that knows how often each id was answered."""
+    """A client that counts the responses to each id, under its JSON."""
 
     def __init__(self, *args: Any, **named: Any) -> None:
-        self.arrived: collections.Counter[str] = collections.Counter()
+        self.responses: collections.Counter[str] = collections.Counter()
         super().__init__(*args, **named)
 
     def _messages(self) -> Iterator[Json]:
         for message in super()._messages():
-            self.arrived[json.dumps(message.get("id"))] += 1
+            self.responses[json.dumps(message.get("id"))] += 1
             yield message
 
 
@@ -95,8 +87,8 @@ def request(msg_id: Any, method: str, params: Any = None) -> Json:
     return {"jsonrpc": "2.0", "id": msg_id, "method": method, "params": params}
 
 
-def said(content: str, id: str | None = None) -> Json:
-    """Return what a person said, as it travels."""
+def user_message(content: str, id: str | None = None) -> Json:
+    """Return a user message as a client sends it."""
     return {"id": id, "type": "user_message", "data": {"content": content}}
 
 
@@ -105,8 +97,8 @@ def open_new(client: Client) -> str:
     return str(client.request("session/open", {"mode": "new"})["session"]["sessionId"])
 
 
-def is_gone_within(process_id: int, seconds: float) -> bool:
-    """Wait until a process, no child of ours perhaps, has ended; tell whether it has."""
+def exits_within(process_id: int, seconds: float) -> bool:
+    """Wait until a process, not necessarily a child of this one, has exited; return whether so."""
     try:
         descriptor = os.pidfd_open(process_id)
     except ProcessLookupError:

@@ -1,9 +1,9 @@
-"""Stands between the product's own SQLite and the disk: hears every operation, and may fail it.
+"""A wrapper of SQLite's VFS that reports every disk operation to a listener, which may fail it.
 
-SQLite reaches a disk through a table of C functions, its VFS. Here that of the very library that
-the store has loaded is wrapped, by ctypes: no other build of SQLite, no other code of the store. (A
-VFS in Python, as apsw has, belongs to apsw's own SQLite; and it raises also the errors that SQLite
-itself decides to ignore, such as those of a checkpoint behind a commit.)
+SQLite reaches the disk through a table of C functions, its VFS. ctypes wraps the VFS of the library
+that the store has loaded, so the store runs unmodified on the SQLite that it ships with. (A VFS in
+Python, as apsw has, belongs to apsw's own SQLite, and it also raises errors that SQLite ignores,
+such as those of a checkpoint after a commit.)
 """
 
 import contextlib
@@ -33,23 +33,23 @@ IO_ERRORS: dict[Name, int] = {
     "lock": 10 | 15 << 8,
     "index": 10 | 21 << 8,
 }
-"""What SQLite is told when the system says EIO, as os_unix.c tells it."""
+"""The result codes for EIO, as os_unix.c returns them."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Operation:
-    """One thing that SQLite asks of the disk."""
+    """One disk operation of SQLite."""
 
     name: Name
     file: str
-    at: int = 0
-    """Where it writes; the new size of a truncation; how a file is opened."""
+    argument: int = 0
+    """The offset of a read or write, the new size of a truncation, the flags of an open or sync."""
 
     data: bytes = b""
 
 
 Listener = Callable[[Operation], int]
-"""Hears an operation before it happens; what is not OK happens not, and is SQLite's error code."""
+"""Called before an operation. A result other than OK is SQLite's error code, and cancels it."""
 
 
 class _Methods(Structure):
@@ -86,12 +86,12 @@ class _Vfs(Structure):
     ]
 
 
-class Disk:
-    """A VFS that asks a listener first. Connections opened while it is installed go by it."""
+class FaultVfs:
+    """A VFS that calls a listener first. Connections opened while it is installed use it."""
 
     def __init__(self) -> None:
         self.listener: Listener = lambda operation: OK
-        self._library = _linked()
+        self._library = _load_library()
         self._base: Any = self._library.sqlite3_vfs_find(None)
         self._files: dict[int, str] = {}
         self._tables: dict[int, tuple[_Methods, _Methods]] = {}
@@ -102,7 +102,7 @@ class Disk:
 
     @contextlib.contextmanager
     def installed(self) -> Iterator[None]:
-        """Be the way to the disk for every connection that is opened meanwhile."""
+        """Make this the default VFS inside the block."""
         self._library.sqlite3_vfs_register(byref(self._vfs), 1)
         try:
             yield
@@ -111,79 +111,81 @@ class Disk:
             self._library.sqlite3_vfs_register(self._base, 1)
 
     @contextlib.contextmanager
-    def heard_by(self, listener: Listener) -> Iterator[None]:
-        """Let *listener* hear every operation meanwhile."""
+    def notifying(self, listener: Listener) -> Iterator[None]:
+        """Call *listener* before every operation inside the block."""
         self.listener, before = listener, self.listener
         try:
             yield
         finally:
             self.listener = before
 
-    def _hear(self, name: Name, file: str, at: int = 0, data: bytes = b"") -> int:
-        return self.listener(Operation(name, os.path.basename(file), at, data))
+    def _notify(self, name: Name, file: str, argument: int = 0, data: bytes = b"") -> int:
+        return self.listener(Operation(name, os.path.basename(file), argument, data))
 
     def _open(self, _: int, path: int, file: int, flags: int, out: int) -> int:
         name = ctypes.string_at(path).decode() if path else ""
-        if code := self._hear("open", name, flags):
+        if code := self._notify("open", name, flags):
             _File.from_address(file).methods = None
             return code
         code = int(self._base.contents.open(self._base, path, file, flags, out))
         if code == OK:
             self._files[file] = name
-            self._take_over(_File.from_address(file))
+            self._wrap_methods(_File.from_address(file))
         return code
 
     def _delete(self, _: int, path: bytes, sync: int) -> int:
-        code = self._hear("delete", path.decode(), sync)
+        code = self._notify("delete", path.decode(), sync)
         return code or int(self._base.contents.delete(self._base, path, sync))
 
-    def _take_over(self, file: _File) -> None:
+    def _wrap_methods(self, file: _File) -> None:
         address = ctypes.addressof(file.methods.contents)
         if address not in self._tables:
-            theirs = _Methods.from_address(address)
-            ours = _Methods.from_buffer_copy(theirs)
+            original = _Methods.from_address(address)
+            wrapped = _Methods.from_buffer_copy(original)
             for name in ("close", "read", "write", "truncate", "sync", "size", "lock", "index"):
-                call = functools.partial(getattr(self, f"_{name}"), getattr(theirs, name))
-                _wrap(ours, name, call)
-            self._tables[address] = theirs, ours
+                call = functools.partial(getattr(self, f"_{name}"), getattr(original, name))
+                _wrap(wrapped, name, call)
+            self._tables[address] = original, wrapped
         file.methods = ctypes.pointer(self._tables[address][1])
 
     def _close(self, base: Any, file: int) -> int:
         self._files.pop(file, None)
         return int(base(file))
 
-    def _read(self, base: Any, file: int, into: int, size: int, at: int) -> int:
-        return self._hear("read", self._files[file], at) or int(base(file, into, size, at))
+    def _read(self, base: Any, file: int, into: int, size: int, offset: int) -> int:
+        return self._notify("read", self._files[file], offset) or int(
+            base(file, into, size, offset)
+        )
 
-    def _write(self, base: Any, file: int, data: int, size: int, at: int) -> int:
-        code = self._hear("write", self._files[file], at, ctypes.string_at(data, size))
-        return code or int(base(file, data, size, at))
+    def _write(self, base: Any, file: int, data: int, size: int, offset: int) -> int:
+        code = self._notify("write", self._files[file], offset, ctypes.string_at(data, size))
+        return code or int(base(file, data, size, offset))
 
     def _truncate(self, base: Any, file: int, size: int) -> int:
-        return self._hear("truncate", self._files[file], size) or int(base(file, size))
+        return self._notify("truncate", self._files[file], size) or int(base(file, size))
 
     def _sync(self, base: Any, file: int, flags: int) -> int:
-        return self._hear("sync", self._files[file], flags) or int(base(file, flags))
+        return self._notify("sync", self._files[file], flags) or int(base(file, flags))
 
     def _size(self, base: Any, file: int, out: int) -> int:
-        return self._hear("size", self._files[file]) or int(base(file, out))
+        return self._notify("size", self._files[file]) or int(base(file, out))
 
     def _lock(self, base: Any, file: int, level: int) -> int:
-        return self._hear("lock", self._files[file], level) or int(base(file, level))
+        return self._notify("lock", self._files[file], level) or int(base(file, level))
 
     def _index(self, base: Any, file: int, page: int, size: int, extend: int, out: int) -> int:
-        code = self._hear("index", self._files[file], page)
+        code = self._notify("index", self._files[file], page)
         return code or int(base(file, page, size, extend, out))
 
 
 def _wrap(table: Structure, name: str, call: Callable[..., int]) -> None:
-    """Put *call* in the place of the function *name*, as a C function of the same type."""
-    types = dict(table._fields_)  # type: ignore[arg-type]
+    """Replace the function *name* by *call*, as a C function of the same type."""
+    types = dict(table._fields_)  # type: ignore[arg-type]  # typeshed allows bit fields of three items
     setattr(table, name, types[name](call))
 
 
-def _linked() -> Any:
-    """Return the SQLite that the store has loaded, as a library of C functions."""
+def _load_library() -> Any:
+    """Return the SQLite library that the store has loaded."""
     extension = importlib.import_module(
         "_sqlite3" if driver.NAME == "sqlite3" else "pysqlite3._sqlite3"
     )

@@ -1,7 +1,7 @@
-"""Frames of every wrong kind, against the reader and the protocol in process, and over real stdio.
+"""Malformed frames, for the parser and the protocol in process, and for real servers over stdio.
 
-What may be lost is known: after bytes that were no frame, the frame that they run into. Everything
-else that asks is answered exactly once, what cannot be a request is told so, and nothing hangs.
+Only the frame directly after malformed bytes may be lost. Every other request gets exactly one
+response, everything that is no valid message gets an error, and nothing hangs.
 """
 
 import asyncio
@@ -19,18 +19,31 @@ import attrs
 from segue.cli.client import ServerGoneError
 from segue.lsp.framing.reader import BadFrame, FrameParser
 from segue.lsp.server import SessionServer
+from segue.lsp.transport import SessionProtocol
 from segue.sessions.window import Window
 from segue.store.sqlite.service import LocalSessionService
-from tests.faults.programme import Report, Size, main
-from tests.faults.staging import CountingClient, Json, framed, quiet, request, stage
+from tests.faults.runner import Report, Size, main
+from tests.faults.sandbox import CountingClient, Json, framed, request, sandbox, silent_stderr
 
 IN_PROCESS: dict[Size, int] = {"short": 20_000, "long": 1_000_000}
 OVER_STDIO: dict[Size, int] = {"short": 300, "long": 20_000}
-EPISODE = 250
-AT_ONCE = 40
-PATIENCE_S = 2.0
+PIECES_PER_SERVER = 250
+PIECES_PER_READ = 40
+MAX_HANDLING_S = 2.0
 NULL = "null"
-Answers = collections.Counter[str]
+Responses = collections.Counter[str]
+"""How many responses each id has or must have, by the JSON of the id."""
+
+NO_CRASH = "no frame crashes the protocol"
+NO_HANG = "the protocol does not hang"
+FAST = f"nothing takes {MAX_HANDLING_S:.0f} seconds"
+NO_LOSS = "no valid request is lost"
+STILL_SERVING = "the protocol serves after all malformed frames"
+ALL_RESPONSES = "every request gets a response"
+NO_DUPLICATES = "no request gets two responses"
+SERVER_SERVES = "the server serves to its end"
+SERVER_EXIT = "no frame crashes the server"
+SERVER_NO_HANG = "the server does not hang"
 
 METHODS = [
     "session/open", "session/append", "session/events", "session/list", "session/findResumable",
@@ -47,30 +60,32 @@ HUGE = [10**6, 67_108_865, 9_999_999_999]
 
 @attrs.frozen
 class Piece:
-    """Bytes to send; `asks`: the id of a request in sound bytes, as JSON."""
+    """Bytes to send."""
 
     data: bytes
-    asks: str | None = None
-    ends: bool = False
-    """Nothing behind it can be read: it says that what follows belongs to it."""
+    request_id: str | None = None
+    """The id, as JSON, of a valid request in a well-formed frame."""
+
+    is_last: bool = False
+    """Whether nothing after it can be read, because it claims all following bytes."""
 
 
 class Generator:
-    """Makes frames, sound and unsound, from one source of chance."""
+    """Generates frames, well-formed and malformed."""
 
     def __init__(self, chance: Random) -> None:
         self._chance = chance
         self._ids = 0
 
     def pieces(self, count: int) -> Iterator[Piece]:
-        """Yield *count* pieces; behind an unsound one stands what it may take with it."""
+        """Yield *count* pieces; a malformed one contains the frame that may be lost with it."""
         for _ in range(count):
             if self._chance.random() < 0.6:
-                yield self._sound()
+                yield self._well_formed()
             else:
-                yield self._unsound()
+                yield self._malformed()
 
-    def _sound(self) -> Piece:
+    def _well_formed(self) -> Piece:
         message = self._request()
         body = self._body(message)
         return Piece(self._header(len(body)) + body, json.dumps(message["id"]))
@@ -105,7 +120,7 @@ class Generator:
             lambda n: f"\ud83d {n} \x00 é ‮",
         ]
         made = self._chance.choice(kinds)(self._ids)
-        # Half a surrogate pair has no UTF-8: those travel as escapes, or as a question mark.
+        # A lone surrogate has no UTF-8: it is sent as an escape or as a question mark.
         return made if isinstance(made, int) else made.encode("utf-8", "replace").decode()
 
     def _params(self) -> Json:
@@ -136,10 +151,10 @@ class Generator:
             case _:
                 return [self._value(depth - 1) for _ in range(chance.randrange(4))]
 
-    def _unsound(self) -> Piece:
+    def _malformed(self) -> Piece:
         kinds = (
-            self._flipped, self._no_message, self._no_message, self._cut_short, self._bad_header,
-            self._wrong_length, self._deep, self._no_json, self._cancel, self._twice, self._huge,
+            self._flipped, self._no_message, self._no_message, self._truncated, self._bad_header,
+            self._wrong_length, self._deep, self._no_json, self._cancel, self._doubled, self._huge,
         )  # fmt: skip
         return self._chance.choice(kinds)()
 
@@ -183,7 +198,7 @@ class Generator:
         return Piece(b"Content-Length: %d\r\n\r\n%b" % (len(body), body))
 
     def _deep(self) -> Piece:
-        # Not near the interpreter's own limit, where it depends on who asks.
+        # Not near the interpreter's own limit, where the outcome depends on the caller's depth.
         levels = self._chance.choice([100, 255, 256, 257, 300, 200_000])
         message = request(self._id(), "session/setMetadata", {"value": 0})
         body = json.dumps(message).replace('"value": 0', '"value": ' + "[" * levels + "]" * levels)
@@ -198,10 +213,10 @@ class Generator:
         )
         return Piece(framed({"jsonrpc": "2.0", "method": "$/cancelRequest", "params": params}))
 
-    def _twice(self) -> Piece:
+    def _doubled(self) -> Piece:
         return Piece(framed(self._request()) * 2)
 
-    def _cut_short(self) -> Piece:
+    def _truncated(self) -> Piece:
         data = framed(self._request())
         return self._resynchronised(data[: self._chance.randrange(1, len(data))])
 
@@ -225,27 +240,27 @@ class Generator:
         if self._chance.random() < 0.9:
             return self._bad_header()
         length = self._chance.choice(HUGE)
-        return Piece(b"Content-Length: %d\r\n\r\n" % length, ends=True)
+        return Piece(b"Content-Length: %d\r\n\r\n" % length, is_last=True)
 
     def _resynchronised(self, data: bytes) -> Piece:
-        """Return *data* with as much blank space behind it as it can claim for itself."""
+        """Return *data* followed by as much blank space as its Content-Length can claim."""
         # The longest claim: a body of a thousand bytes whose first digit was flipped to a nine.
         filler = b"\n\n" + b" " * 10_000 + b"\r\n"
-        return Piece(data + filler + framed("the frame that garbage may take"))
+        return Piece(data + filler + framed("the frame that may be lost"))
 
 
-def answers_to(data: bytes) -> Answers:
-    """Return how often each id has to be answered when *data* has been read."""
-    expected: Answers = collections.Counter()
+def responses_to(data: bytes) -> Responses:
+    """Return how many responses each id must get after *data* was read."""
+    expected: Responses = collections.Counter()
     for frame in FrameParser().feed(data):
-        asks = NULL if isinstance(frame, BadFrame) else _asks(frame)
-        if asks is not None:
-            expected[asks] += 1
+        response_id = NULL if isinstance(frame, BadFrame) else _response_id(frame)
+        if response_id is not None:
+            expected[response_id] += 1
     return expected
 
 
-def _asks(body: bytes) -> str | None:
-    """Return the id that a body has to be answered with, as JSON; None if it asks nothing."""
+def _response_id(body: bytes) -> str | None:
+    """Return the id, as JSON, of the response to a body; None if it gets none."""
     try:
         message = json.loads(body.decode())
     except (ValueError, RecursionError):
@@ -256,50 +271,54 @@ def _asks(body: bytes) -> str | None:
         return None
     if "id" in message:
         return json.dumps(message["id"]) if type(message["id"]) in (int, str) else NULL
-    sound = message.get("jsonrpc") == "2.0" and isinstance(message.get("method"), str)
-    return None if sound else NULL
+    valid = message.get("jsonrpc") == "2.0" and isinstance(message.get("method"), str)
+    return None if valid else NULL
 
 
-class Wire:
-    """Stands for both descriptors: hands frames to the protocol while it reads, keeps answers."""
+class FakePipes:
+    """Replaces the reader and the writer: keeps whether to read, and counts the responses."""
 
     over_high_water_mark = False
+    is_discarding = False
 
     def __init__(self) -> None:
-        self.answered: Answers = collections.Counter()
+        self.responses: Responses = collections.Counter()
         self.reading = asyncio.Event()
-
-    def start(self) -> None:
         self.reading.set()
 
-    resume = start
+    def resume(self) -> None:
+        self.reading.set()
 
     def pause(self) -> None:
         self.reading.clear()
 
     def write(self, body: bytes, *, more: bool = False) -> None:
-        self.answered[json.dumps(json.loads(body)["id"])] += 1
+        self.responses[json.dumps(json.loads(body)["id"])] += 1
 
 
-class Episode:
+class Conversation:
     """One server in process, from `initialize` to its end."""
 
     def __init__(self, report: Report) -> None:
         self._report = report
-        self._wire = Wire()
+        self._pipes: Any = FakePipes()
         self._parser = FrameParser()
         self._window = Window(lambda: LocalSessionService.open(":memory:"), 60)
-        server = SessionServer(self._window, None)
+        server = SessionServer(self._window, self._make_protocol)
         self._protocol = server.protocol
-        self._protocol.connect(self._wire, self._wire)  # type: ignore[arg-type]
         self._received = bytearray()
 
-    async def play(self, pieces: list[Piece]) -> None:
+    def _make_protocol(self, server: SessionServer) -> SessionProtocol:
+        return SessionProtocol(
+            server, self._pipes, self._pipes, database=None, watch_process=lambda *_: None
+        )
+
+    async def run(self, pieces: list[Piece]) -> None:
         await self._send(framed(request("first", "initialize", {"capabilities": {}})))
-        for first in range(0, len(pieces), AT_ONCE):
-            together = pieces[first : first + AT_ONCE]
+        for first in range(0, len(pieces), PIECES_PER_READ):
+            together = pieces[first : first + PIECES_PER_READ]
             await self._send(b"".join(piece.data for piece in together))
-        ended = any(piece.ends for piece in pieces)
+        ended = any(piece.is_last for piece in pieces)
         if not ended:
             await self._send(framed(request("last", "session/list")))
         await self._window.close()
@@ -309,80 +328,76 @@ class Episode:
         self._received += data
         began = time.monotonic()
         try:
-            await asyncio.wait_for(self._feed(data), PATIENCE_S * 2)
+            await asyncio.wait_for(self._feed(data), MAX_HANDLING_S * 2)
         except TimeoutError:
-            self._report.expect(False, "the protocol does not hang")
+            self._report.expect(False, NO_HANG)
         except Exception as error:
-            self._report.expect(False, "no frame crashes the protocol", repr(error))
+            self._report.expect(False, NO_CRASH, repr(error))
         took = time.monotonic() - began
-        self._report.expect(took < PATIENCE_S, "nothing takes two seconds", f"{took:.1f} s")
+        self._report.expect(took < MAX_HANDLING_S, FAST, f"{took:.1f} s")
 
     async def _feed(self, data: bytes) -> None:
-        await self._wire.reading.wait()
+        await self._pipes.reading.wait()
         self._protocol.receive(list(self._parser.feed(data)))
-        await self._protocol.drain(PATIENCE_S)
+        await self._protocol.drain(MAX_HANDLING_S)
         await asyncio.sleep(0)
 
     def _compare(self, pieces: list[Piece], ended: bool) -> None:
-        expected = answers_to(bytes(self._received))
-        compare(self._report, expected, self._wire.answered)
-        must = {piece.asks for piece in pieces if piece.asks is not None}
-        lost = must - set(self._wire.answered)
-        self._report.expect(not lost, "no sound request is lost", f"{sorted(lost)[:3]}")
+        expected, responses = responses_to(bytes(self._received)), self._pipes.responses
+        compare(self._report, expected, responses)
+        valid = {piece.request_id for piece in pieces if piece.request_id is not None}
+        lost = valid - set(responses)
+        self._report.expect(not lost, NO_LOSS, f"{sorted(lost)[:3]}")
         if not ended:
-            served = self._wire.answered['"last"'] == 1
-            self._report.expect(served, "the protocol serves after all that")
-        self._report.count("answers in process", self._wire.answered.total())
-        self._report.count("sound requests in process", len(must))
+            self._report.expect(responses['"last"'] == 1, STILL_SERVING)
+        self._report.count("responses in process", responses.total())
+        self._report.count("valid requests in process", len(valid))
 
 
-def compare(report: Report, expected: Answers, got: Answers) -> None:
-    """Note what was answered too often, or not often enough."""
-    report.expect(
-        not expected - got, "every request is answered", f"{list((expected - got).items())[:3]}"
-    )
-    report.expect(
-        not got - expected, "nothing is answered twice", f"{list((got - expected).items())[:3]}"
-    )
+def compare(report: Report, expected: Responses, got: Responses) -> None:
+    """Report missing and surplus responses."""
+    missing, surplus = expected - got, got - expected
+    report.expect(not missing, ALL_RESPONSES, f"{list(missing.items())[:3]}")
+    report.expect(not surplus, NO_DUPLICATES, f"{list(surplus.items())[:3]}")
 
 
-def episodes(generator: Generator, count: int) -> Iterator[list[Piece]]:
-    """Yield *count* pieces in lists that each one server can read to its end."""
-    episode: list[Piece] = []
+def conversations(generator: Generator, count: int) -> Iterator[list[Piece]]:
+    """Yield *count* pieces in lists, each for one server."""
+    pieces: list[Piece] = []
     for piece in generator.pieces(count):
-        episode.append(piece)
-        if piece.ends or len(episode) == EPISODE:
-            yield episode
-            episode = []
-    if episode:
-        yield episode
+        pieces.append(piece)
+        if piece.is_last or len(pieces) == PIECES_PER_SERVER:
+            yield pieces
+            pieces = []
+    if pieces:
+        yield pieces
 
 
 async def in_process(report: Report, chance: Random) -> None:
-    """Fuzz the reader and the protocol of this process."""
-    for pieces in episodes(Generator(chance), IN_PROCESS[report.size]):
+    """Fuzz the parser and the protocol of this process."""
+    for pieces in conversations(Generator(chance), IN_PROCESS[report.size]):
         report.count("frames in process", len(pieces))
-        report.count("episodes in process")
-        await Episode(report).play(pieces)
+        report.count("servers in process")
+        await Conversation(report).run(pieces)
 
 
 def over_stdio(report: Report, chance: Random) -> None:
-    """Fuzz real servers, each by a client that waits for nothing before it has said everything."""
-    with stage() as folder, quiet():
-        for pieces in episodes(Generator(chance), OVER_STDIO[report.size]):
+    """Fuzz real servers. The client sends everything before it waits for a response."""
+    with sandbox() as folder, silent_stderr():
+        for pieces in conversations(Generator(chance), OVER_STDIO[report.size]):
             report.count("frames over stdio", len(pieces))
-            report.count("servers")
+            report.count("servers over stdio")
             client = CountingClient(folder)
             try:
                 _one_server(report, client, pieces)
             except (ServerGoneError, TimeoutError, subprocess.TimeoutExpired) as error:
-                report.expect(False, "the server serves to its end", repr(error))
+                report.expect(False, SERVER_SERVES, repr(error))
                 client.kill()
 
 
 def _one_server(report: Report, client: CountingClient, pieces: list[Piece]) -> None:
     data = b"".join(piece.data for piece in pieces)
-    ended = any(piece.ends for piece in pieces)
+    ended = any(piece.is_last for piece in pieces)
     client.initialize()
     client.write_bytes(data)
     began = time.monotonic()
@@ -391,19 +406,19 @@ def _one_server(report: Report, client: CountingClient, pieces: list[Piece]) -> 
         client.answer("last")
     code = client.close_stdin()
     took = time.monotonic() - began
-    report.expect(code == 0, "no frame crashes the server", f"exit code {code}")
-    patience = PATIENCE_S + len(pieces) / 100
-    report.expect(took < patience, "the server does not hang", f"{took:.1f} s")
-    asked = collections.Counter({"1": 1}) + answers_to(data)
+    report.expect(code == 0, SERVER_EXIT, f"exit code {code}")
+    limit = MAX_HANDLING_S + len(pieces) / 100
+    report.expect(took < limit, SERVER_NO_HANG, f"{took:.1f} s")
+    expected = collections.Counter({"1": 1}) + responses_to(data)
     if not ended:
-        asked['"last"'] += 1
-    compare(report, asked, client.arrived)
-    report.count("answers over stdio", client.arrived.total())
+        expected['"last"'] += 1
+    compare(report, expected, client.responses)
+    report.count("responses over stdio", client.responses.total())
 
 
 def run(report: Report, chance: Random) -> None:
     """Fuzz in process, then over stdio."""
-    # pygls names each unknown method in the log, which is right, and here the greater part.
+    # pygls logs each unknown method, and most methods here are unknown.
     logging.getLogger("pygls").setLevel(logging.ERROR)
     asyncio.run(in_process(report, chance))
     over_stdio(report, chance)

@@ -1,8 +1,7 @@
-"""JSON values made to be spoiled, there and back: through the service, and a share over stdio.
+"""Store unusual JSON values and read them back: through the service, and a share over stdio.
 
-What is read back equals what was sent, as JSON: compared as ASCII text, which tells 1 from 1.0 and
-from true, -0.0 from 0.0, one order of keys from another, and half a surrogate pair from a question
-mark.
+A value must come back as it was sent. Values are compared as ASCII JSON, which distinguishes 1 from
+1.0 and true, -0.0 from 0.0, orders of keys, and a lone surrogate from a question mark.
 """
 
 import asyncio
@@ -20,17 +19,23 @@ from segue.model.records import NewSession
 from segue.model.validation import InvalidInputError
 from segue.store.service import SessionService
 from segue.store.sqlite.service import LocalSessionService
-from tests.faults.programme import Report, Size, main
-from tests.faults.staging import Json, database_in, open_new, stage
+from tests.faults.runner import Report, Size, main
+from tests.faults.sandbox import Json, database_in, open_new, sandbox
 
 VALUES: dict[Size, int] = {"short": 3_000, "long": 100_000}
-OVER_STDIO = 0.2
-REFUSED: dict[Size, int] = {"short": 60, "long": 2_000}
-TOGETHER = 25
-WRAPPING = 1
-"""How many levels deep an event's `data` holds the value."""
+SHARE_OVER_STDIO = 0.2
+INVALID_VALUES: dict[Size, int] = {"short": 60, "long": 2_000}
+VALUES_PER_SESSION = 25
+DATA_DEPTH = 1
+"""At how many levels an event's `data` holds the value."""
 
-FORBIDDEN = [float("nan"), float("inf"), -float("inf"), 10**4_300, -(10**4_300)]
+NO_ERROR = "no valid value raises an error"
+NO_ERROR_STDIO = "no valid value raises an error over stdio"
+RETRY = "a retry of any value is recognised as a duplicate"
+REJECTED = "an invalid value is rejected"
+REJECTED_BY_NAME = "an invalid value is rejected with InvalidInputError"
+
+NOT_JSON = [float("nan"), float("inf"), -float("inf"), 10**4_300, -(10**4_300)]
 
 
 def _by_category() -> dict[str, list[int]]:
@@ -41,7 +46,7 @@ def _by_category() -> dict[str, list[int]]:
 
 
 CATEGORIES = _by_category()
-PECULIAR = [
+STRINGS = [
     "", "\x00", "\ud83d", "\ude00", "\ude00\ud83d", "\ud83d\ude00", "a\ud800b", "e\u0301",
     "\u00e9", "\u202eabc\u202c", "\u2066\u2069", "\ufeff", "\ufffe", "\uffff", "\U0010ffff",
     "\u2028\u2029", "\r\n", "\\u0000", "\\", '"', "\x7f\x80\x9f", "\u200d\u200c", "\ufdd0",
@@ -60,8 +65,8 @@ NUMBERS = [
 ]  # fmt: skip
 
 
-class Torturer:
-    """Makes values, and knows what it has made them of."""
+class ValueGenerator:
+    """Generates JSON values, and counts their kinds and the Unicode categories in them."""
 
     def __init__(self, chance: Random) -> None:
         self._chance = chance
@@ -69,27 +74,35 @@ class Torturer:
         self.kinds: collections.Counter[str] = collections.Counter()
 
     def value(self) -> Any:
-        made: Callable[[], Any] = self._chance.choice(
-            [self._text, self._text, self._number, self._object, self._list, self._deep, self._long]
+        make: Callable[[], Any] = self._chance.choice(
+            [
+                self._string,
+                self._string,
+                self._number,
+                self._object,
+                self._list,
+                self._deep,
+                self._long,
+            ]
         )
-        self.kinds[made.__name__.strip("_")] += 1
-        return made()
+        self.kinds[make.__name__.strip("_")] += 1
+        return make()
 
-    def forbidden(self) -> Any:
-        """Return a value that JSON or the store has no place for."""
+    def invalid_value(self) -> Any:
+        """Return a value that JSON cannot express, or that nests too deeply."""
         if self._chance.random() < 0.5:
-            return self._nested(self._chance.choice([1, "x"]), MAX_DEPTH - WRAPPING + 1)
-        return self._nested(self._chance.choice(FORBIDDEN), self._chance.randrange(5))
+            return self._nested(self._chance.choice([1, "x"]), MAX_DEPTH - DATA_DEPTH + 1)
+        return self._nested(self._chance.choice(NOT_JSON), self._chance.randrange(5))
 
-    def _text(self) -> str:
+    def _string(self) -> str:
         if self._chance.random() < 0.3:
-            return "".join(self._chance.choices(PECULIAR, k=self._chance.randrange(1, 4)))
+            return "".join(self._chance.choices(STRINGS, k=self._chance.randrange(1, 4)))
         names = self._chance.choices(list(CATEGORIES), k=self._chance.randrange(1, 12))
         self.categories.update(names)
         return "".join(chr(self._chance.choice(CATEGORIES[name])) for name in names)
 
     def _long(self) -> str:
-        return self._text() * self._chance.choice([10, 100, 1_000])
+        return self._string() * self._chance.choice([10, 100, 1_000])
 
     def _number(self) -> int | float:
         match self._chance.randrange(4):
@@ -115,11 +128,11 @@ class Torturer:
             case 1 | 2:
                 return self._number()
             case _:
-                return self._text()
+                return self._string()
 
     def _object(self) -> Json:
         keys = self._chance.sample(KEYS, self._chance.randrange(1, 10))
-        keys += [self._text() for _ in range(self._chance.randrange(3))]
+        keys += [self._string() for _ in range(self._chance.randrange(3))]
         self._chance.shuffle(keys)
         return {key: self._leaf() for key in keys}
 
@@ -130,8 +143,7 @@ class Torturer:
         ]
 
     def _deep(self) -> Any:
-        # The value itself may be one level: a list or an object in the middle.
-        return self._nested(self._text(), self._chance.randrange(200, MAX_DEPTH - WRAPPING + 1))
+        return self._nested(self._string(), self._chance.randrange(200, MAX_DEPTH - DATA_DEPTH + 1))
 
     def _nested(self, value: Any, levels: int) -> Any:
         for _ in range(levels):
@@ -139,49 +151,49 @@ class Torturer:
         return value
 
 
-def as_text(value: Any) -> str:
-    """Return what two values are compared by."""
-    return json.dumps(value)
-
-
-def placed(chance: Random, value: Any) -> tuple[str, Json]:
-    """Return a type and the data that holds *value*, where such a type may hold it."""
+def event_with(chance: Random, value: Any) -> tuple[str, Json]:
+    """Return the type and the data of an event that holds *value*."""
     if isinstance(value, str) and chance.random() < 0.5:
         return chance.choice(["user_message", "text", "system_context"]), {"content": value}
     if chance.random() < 0.4:
         return "tool_call", {"id": "1", "name": "n", "input": value}
-    return "x_tortured", {"value": value}
+    return "x_roundtrip", {"value": value}
 
 
-def compare(report: Report, way: str, sent: list[Json], got: list[Any]) -> None:
-    """Note each value that did not come back as it went."""
-    report.expect(len(sent) == len(got), f"{way}: as many come back as were sent")
+def unchanged(route: str) -> str:
+    """Return the promise for values that travel by *route*."""
+    return f"{route}: every value comes back as it was sent"
+
+
+def compare(report: Report, route: str, sent: list[Json], got: list[Any]) -> None:
+    """Report each value that came back changed."""
+    report.expect(len(sent) == len(got), f"{route}: no value is missing")
     for one, other in zip(sent, got, strict=False):
-        same = as_text(one) == as_text(other)
-        example = f"sent {as_text(one)[:200]}, got {as_text(other)[:200]}"
-        report.expect(same, f"{way}: every value comes back as it was", example)
-    report.count(f"values {way}", len(got))
+        before, after = json.dumps(one), json.dumps(other)
+        example = f"sent {before[:200]}, got {after[:200]}"
+        report.expect(before == after, unchanged(route), example)
+    report.count(f"values {route}", len(got))
 
 
 async def through_service(report: Report, chance: Random, service: SessionService) -> None:
-    """Store batches of values as events, and some as metadata, and read them again."""
-    torturer = Torturer(chance)
-    count = int(VALUES[report.size] * (1 - OVER_STDIO))
-    for _ in range(count // TOGETHER):
-        values = [torturer.value() for _ in range(TOGETHER)]
+    """Store batches of values as events, and some as metadata, and read them back."""
+    generator = ValueGenerator(chance)
+    count = int(VALUES[report.size] * (1 - SHARE_OVER_STDIO))
+    for _ in range(count // VALUES_PER_SESSION):
+        values = [generator.value() for _ in range(VALUES_PER_SESSION)]
         try:
             await _one_session(report, chance, service, values)
         except Exception as error:
-            report.expect(False, "no value is refused or fails", repr(error)[:300])
-    await _refuse(report, torturer, service)
-    report.counts["categories of code points"] = len(torturer.categories)
-    report.counts |= {f"kind: {kind}": n for kind, n in sorted(torturer.kinds.items())}
+            report.expect(False, NO_ERROR, repr(error)[:300])
+    await _reject_invalid(report, generator)
+    report.counts["Unicode categories"] = len(generator.categories)
+    report.counts |= {f"kind: {kind}": n for kind, n in sorted(generator.kinds.items())}
 
 
 async def _one_session(
     report: Report, chance: Random, service: SessionService, values: list[Any]
 ) -> None:
-    sent = [placed(chance, value) for value in values]
+    sent = [event_with(chance, value) for value in values]
     events = [Event.new(type, data) for type, data in sent]
     new = NewSession(id=new_id(), directory="/", metadata={"kept": values[0]})
     await service.create_session(new, events, invocation_id="1")
@@ -191,31 +203,31 @@ async def _one_session(
     await service.set_metadata(new.id, "key", values[-1])
     kept = [await service.get_metadata(new.id, key) for key in ("kept", "key")]
     compare(report, "as metadata", [values[0], values[-1]], kept)
-    # What is a duplicate is decided by the value: a retry of all that must be none but duplicates.
+    # A retry compares the values: all of them must be recognised as duplicates.
     again = await service.append_events(new.id, events, parent_id=None, invocation_id="1")
-    report.expect(again.duplicates == len(events), "a retry of any value is known as one")
+    report.expect(again.duplicates == len(events), RETRY)
 
 
-async def _refuse(report: Report, torturer: Torturer, service: SessionService) -> None:
-    for _ in range(REFUSED[report.size]):
-        value = torturer.forbidden()
+async def _reject_invalid(report: Report, generator: ValueGenerator) -> None:
+    for _ in range(INVALID_VALUES[report.size]):
+        value = generator.invalid_value()
         try:
-            Event.new("x_tortured", {"value": value})
+            Event.new("x_roundtrip", {"value": value})
         except InvalidInputError:
-            report.count("refused")
+            report.count("rejected")
         except Exception as error:
-            report.expect(False, "what JSON lacks is refused by name", repr(error)[:200])
+            report.expect(False, REJECTED_BY_NAME, repr(error)[:200])
         else:
-            report.expect(False, "what JSON lacks is refused")
+            report.expect(False, REJECTED)
 
 
 def over_stdio(report: Report, chance: Random, client: Client) -> None:
-    """Send values to a real server, in escapes or as UTF-8, and read them again."""
-    torturer = Torturer(chance)
+    """Send values to a real server, escaped or as UTF-8, and read them back."""
+    generator = ValueGenerator(chance)
     client.initialize()
-    for _ in range(int(VALUES[report.size] * OVER_STDIO) // TOGETHER):
+    for _ in range(int(VALUES[report.size] * SHARE_OVER_STDIO) // VALUES_PER_SESSION):
         session = open_new(client)
-        sent = [placed(chance, torturer.value()) for _ in range(TOGETHER)]
+        sent = [event_with(chance, generator.value()) for _ in range(VALUES_PER_SESSION)]
         _append(chance, client, session, [{"type": type, "data": data} for type, data in sent])
         page = client.request("session/events", {"sessionId": session, "after": 0})
         got = [event["data"] for event in page["events"]]
@@ -227,15 +239,14 @@ def _append(chance: Random, client: Client, session: str, events: list[Json]) ->
     message = {"jsonrpc": "2.0", "id": session, "method": "session/append", "params": params}
     body = json.dumps(message).encode()
     if chance.random() < 0.5:
-        # As UTF-8, but for what has none; no other escape ends in what looks like half a pair.
-        text = json.dumps(message, ensure_ascii=False)
-        body = text.encode("utf-8", "backslashreplace")
+        # As UTF-8. A lone surrogate has none; `backslashreplace` escapes it as JSON does.
+        body = json.dumps(message, ensure_ascii=False).encode("utf-8", "backslashreplace")
     client.write_bytes(b"Content-Length: %d\r\n\r\n%b" % (len(body), body))
     client.result(session)
 
 
-async def _in_process(report: Report, chance: Random, where: str) -> None:
-    service = await LocalSessionService.open(where)
+async def _in_process(report: Report, chance: Random, database: str) -> None:
+    service = await LocalSessionService.open(database)
     try:
         await through_service(report, chance, service)
     finally:
@@ -243,14 +254,14 @@ async def _in_process(report: Report, chance: Random, where: str) -> None:
 
 
 def run(report: Report, chance: Random) -> None:
-    """Torture both ways."""
-    with stage() as folder:
+    """Send values through the service, then over stdio."""
+    with sandbox() as folder:
         asyncio.run(_in_process(report, chance, str(database_in(folder))))
         client = Client(folder)
         try:
             over_stdio(report, chance, client)
         except Exception as error:
-            report.expect(False, "no value is refused or fails over stdio", repr(error)[:300])
+            report.expect(False, NO_ERROR_STDIO, repr(error)[:300])
         client.close_stdin()
 
 

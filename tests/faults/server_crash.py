@@ -1,7 +1,7 @@
-"""Kill the real server, again and again, in the middle of appends that a real client pipelines.
+"""Kill the real server repeatedly while a real client pipelines appends.
 
-The client then does what every client may do: it starts the server anew, opens its session by its
-id, and sends again, with the same ids, whatever was not acknowledged.
+The client then does what the protocol asks of it: it restarts the server, opens its session by id
+and resends, with the same ids, every append that was not acknowledged.
 """
 
 import contextlib
@@ -13,21 +13,21 @@ from pathlib import Path
 from segue.cli.client import Client, RequestError, ServerGoneError
 from tests.faults import ledger
 from tests.faults.ledger import Batch, Ledger
-from tests.faults.programme import Report, Size, main
+from tests.faults.runner import Report, Size, main
 
 KILLS: dict[Size, int] = {"short": 20, "long": 2_000}
 WINDOWS = 2
-KILLS_OF_A_SESSION = 5
+KILLS_PER_SESSION = 5
 PIPELINED = 20
-PAUSE_S = 0.001
-"""How far apart they are sent at most: those that come together share a commit."""
+MAX_PAUSE_S = 0.001
+"""The longest pause between two appends. Those that arrive together share a commit."""
 
-LATEST_S = 0.003
-"""How long after the last one is sent a kill may come: some appends take this long."""
+MAX_KILL_DELAY_S = 0.003
+"""The longest time from the last append to the kill: about what a slow append takes."""
 
 
 class Window:
-    """An editor window whose server is killed, and whose person never stops talking."""
+    """An editor window that appends all the time and whose server is killed."""
 
     def __init__(self, report: Report, database: Path, rng: random.Random) -> None:
         self._report = report
@@ -36,40 +36,41 @@ class Window:
         self._ledger = Ledger("window")
         self._session = ""
 
-    def live(self, kills: int) -> None:
-        """Be killed so many times, and be there once more at the end of each session."""
+    def run(self, kills: int) -> None:
+        """Start and kill *kills* servers; complete and check each session after a few of them."""
         while kills and not self._report.broken:
             self._ledger, self._session = Ledger("window"), ""
-            lives = min(kills, KILLS_OF_A_SESSION)
-            for _ in range(lives):
-                self._one_life()
-            self._last_life()
+            starts = min(kills, KILLS_PER_SESSION)
+            for _ in range(starts):
+                self._append_until_killed()
+            self._append_the_rest()
             sessions = [(self._session, [self._ledger])]
             ledger.check_database(self._report, self._database, sessions)
-            kills -= lives
+            kills -= starts
 
-    def _one_life(self) -> None:
+    def _append_until_killed(self) -> None:
         client = self._started()
         for _ in range(PIPELINED):
             self._ledger.send(self._rng.randint(1, 3))
         due = self._ledger.unacknowledged()
         sent = self._send(client, due[: self._rng.randint(1, len(due))])
-        time.sleep(self._rng.uniform(0, LATEST_S))
+        time.sleep(self._rng.uniform(0, MAX_KILL_DELAY_S))
         client.kill()
         self._report.count("kills")
         for msg_id, batch in sent:
             with contextlib.suppress(ServerGoneError):
-                self._note(client, msg_id, batch)
+                self._record_response(client, msg_id, batch)
         left = set(self._ledger.unacknowledged())
-        self._report.count("kills in the middle", int(any(batch in left for _, batch in sent)))
+        in_flight = any(batch in left for _, batch in sent)
+        self._report.count("kills with appends in flight", int(in_flight))
 
-    def _last_life(self) -> None:
+    def _append_the_rest(self) -> None:
         client = self._started()
         for msg_id, batch in self._send(client, self._ledger.unacknowledged()):
-            self._note(client, msg_id, batch)
+            self._record_response(client, msg_id, batch)
         client.shutdown()
         missing = self._ledger.unacknowledged()
-        self._report.expect(not missing, ledger.REFUSED, f"{missing[:3]} at last")
+        self._report.expect(not missing, ledger.RETRY_REFUSED, f"{missing[:3]} after the last kill")
 
     def _started(self) -> Client:
         client = Client(self._database.parent, {"SEGUE_DATABASE": str(self._database)})
@@ -85,8 +86,8 @@ class Window:
             except RequestError as error:
                 if error.kind != "SessionNotFound":
                     raise
-                # A session begins with its first event: before that was stored there is none.
-                self._report.expect(not self._ledger.places, ledger.LOST, str(error))
+                # A session is stored with its first event: until then it does not exist.
+                self._report.expect(not self._ledger.acknowledged, ledger.LOST, str(error))
         return self._open(client, mode="new")
 
     def _open(self, client: Client, **params: str) -> str:
@@ -96,32 +97,33 @@ class Window:
         sent = []
         for batch in due:
             sent.append((self._append(client, batch), batch))
-            time.sleep(self._rng.uniform(0, PAUSE_S))
+            time.sleep(self._rng.uniform(0, MAX_PAUSE_S))
         return sent
 
     def _append(self, client: Client, batch: Batch) -> int:
-        events = [ledger.wire(name) for name in batch]
+        events = [ledger.event_json(name) for name in batch]
         return client.send("session/append", {"sessionId": self._session, "events": events})
 
-    def _note(self, client: Client, msg_id: int, batch: Batch) -> None:
+    def _record_response(self, client: Client, msg_id: int, batch: Batch) -> None:
         try:
-            appended = client.result(msg_id)
+            result = client.result(msg_id)
         except RequestError as error:
-            self._report.expect(False, ledger.REFUSED, f"{batch}: {error.kind} {error.message}")
+            example = f"{batch}: {error.kind} {error.message}"
+            self._report.expect(False, ledger.RETRY_REFUSED, example)
             return
-        self._ledger.acknowledge((event["id"], event["seq"]) for event in appended["events"])
+        self._ledger.acknowledge((event["id"], event["seq"]) for event in result["events"])
         self._report.count("acknowledged", len(batch))
-        self._report.count("found stored at a retry", appended["duplicates"])
+        self._report.count("duplicates on retry", result["duplicates"])
 
 
 def run(report: Report, rng: random.Random) -> None:
-    """Kill the servers of two windows that share a database, and look at each of their sessions."""
-    with ledger.on_disk() as folder, ThreadPoolExecutor(WINDOWS) as pool:
+    """Kill the servers of two windows that share a database, and check each of their sessions."""
+    with ledger.folder_on_disk() as folder, ThreadPoolExecutor(WINDOWS) as pool:
         database = folder / "sessions.db"
         seeds = [rng.random() for _ in range(WINDOWS)]
         windows = [Window(report, database, random.Random(seed)) for seed in seeds]
         share = KILLS[report.size] // WINDOWS
-        list(pool.map(lambda window: window.live(share), windows))
+        list(pool.map(lambda window: window.run(share), windows))
 
 
 if __name__ == "__main__":

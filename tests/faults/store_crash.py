@@ -1,7 +1,7 @@
-"""Kill processes that append through LocalSessionService alone, thousands of times.
+"""Kill processes that append through LocalSessionService, thousands of times, without a server.
 
-They are forked from a process that has imported everything, and work two at a time on one database.
-Each first sends again what the one before it sent and saw no answer to.
+They are forked from a process that has imported everything, and two at a time share one database.
+Each begins with the appends of its predecessor that were not acknowledged.
 """
 
 import asyncio
@@ -21,20 +21,20 @@ from segue.store.sqlite.service import LocalSessionService
 from tests.factories import HERE, INVOCATION
 from tests.faults import ledger
 from tests.faults.ledger import Batch, Ledger
-from tests.faults.programme import Report, Size, main
+from tests.faults.runner import Report, Size, main
 
 KILLS: dict[Size, int] = {"short": 200, "long": 10_000}
-AT_ONCE = 2
-KILLS_OF_A_SESSION = 25
-LATEST_S = 0.03
-"""How long a process may go on after its first answer. A kill may also fall into its opening."""
+CONCURRENT = 2
+KILLS_PER_SESSION = 25
+MAX_KILL_DELAY_S = 0.03
+"""The longest time from a process's first result to its kill."""
 
 EARLY = 0.1
-"""How many of the kills do not wait for the first answer."""
+"""The share of kills that do not wait for the first result: they may hit the opening."""
 
 
 class Writer:
-    """The only writer of one session, in one process after the other."""
+    """The only writer of one session, in a sequence of processes."""
 
     def __init__(self, report: Report, database: Path, name: str, rng: random.Random) -> None:
         self.name = name
@@ -43,17 +43,17 @@ class Writer:
         self._database = database
         self._rng = rng
         self._process = 0
-        self._answers = 0
+        self._results = 0
 
     def begin(self) -> None:
         """Fork a process that appends until it is killed."""
-        self._answers, end = os.pipe()
-        # What is said is decided here: it is the same in every process that says it.
+        self._results, end = os.pipe()
+        # The batches are made in the parent, so that every process retries the same ones.
         while len(missing := self.ledger.unacknowledged()) < 100:
             self.ledger.send(self._rng.randint(1, 3))
         self._process = os.fork()
         if self._process == 0:
-            # Whatever happens, a child never goes on with its parent's work.
+            # A child must never return into its parent's code.
             try:
                 asyncio.run(append_all(self._database, self.name, missing, end))
                 signal.pause()
@@ -64,39 +64,39 @@ class Writer:
         os.close(end)
 
     def end(self) -> None:
-        """Kill the process at some moment, and note what it was answered until then."""
+        """Kill the process after a random time, and record the results that it got until then."""
         if self._rng.random() >= EARLY:
-            select.select([self._answers], [], [])
-        time.sleep(self._rng.uniform(0, LATEST_S))
+            select.select([self._results], [], [])
+        time.sleep(self._rng.uniform(0, MAX_KILL_DELAY_S))
         os.kill(self._process, signal.SIGKILL)
         _, status = os.waitpid(self._process, 0)
         self._report.count("kills", int(os.WIFSIGNALED(status)))
-        with open(self._answers, encoding="utf-8") as answers:
-            for line in answers:
-                self._note(json.loads(line))
+        with open(self._results, encoding="utf-8") as results:
+            for line in results:
+                self._record(json.loads(line))
 
-    def _note(self, answer: Any) -> None:
-        if "refused" in answer:
-            self._report.expect(False, ledger.REFUSED, answer["refused"])
+    def _record(self, result: Any) -> None:
+        if "error" in result:
+            self._report.expect(False, ledger.RETRY_REFUSED, result["error"])
             return
-        self.ledger.acknowledge(answer["places"])
-        self._report.count("acknowledged", len(answer["places"]))
-        self._report.count("found stored at a retry", answer["duplicates"])
+        self.ledger.acknowledge(result["positions"])
+        self._report.count("acknowledged", len(result["positions"]))
+        self._report.count("duplicates on retry", result["duplicates"])
 
 
-async def append_all(database: Path, session: str, batches: list[Batch], answers: int) -> None:
-    """Append *batches*, and write a line to *answers* for each answer."""
+async def append_all(database: Path, session: str, batches: list[Batch], results: int) -> None:
+    """Append *batches*, and write the result of each as a line to the descriptor *results*."""
     service = await LocalSessionService.open(database)
     for batch in batches:
         try:
-            answer = await append(service, session, batch)
+            result = await append(service, session, batch)
         except SegueError as error:
-            answer = {"refused": f"{batch}: {error.kind} {error}"}
-        os.write(answers, json.dumps(answer).encode() + b"\n")
+            result = {"error": f"{batch}: {error.kind} {error}"}
+        os.write(results, json.dumps(result).encode() + b"\n")
 
 
 async def append(service: LocalSessionService, session: str, batch: Batch) -> dict[str, Any]:
-    """Append a batch to whatever is the head, and return the answer as it is written down."""
+    """Append a batch to the current head; return its positions and the number of duplicates."""
     events = [ledger.event(name) for name in batch]
     try:
         head = (await service.get_session(session)).head
@@ -106,18 +106,18 @@ async def append(service: LocalSessionService, session: str, batch: Batch) -> di
     except SessionNotFound:
         new = NewSession(id=session, directory=HERE)
         appended = await service.create_session(new, events, invocation_id=INVOCATION)
-    places = [(event.id, event.seq) for event in appended.events]
-    return {"places": places, "duplicates": appended.duplicates}
+    positions = [(event.id, event.seq) for event in appended.events]
+    return {"positions": positions, "duplicates": appended.duplicates}
 
 
 def run(report: Report, rng: random.Random) -> None:
-    """Kill processes, two at a time, and look at the database after each of their sessions."""
-    with ledger.on_disk() as folder:
+    """Kill processes, two at a time, and check the database after each of their sessions."""
+    with ledger.folder_on_disk() as folder:
         database = folder / "sessions.db"
-        for generation in range(KILLS[report.size] // (AT_ONCE * KILLS_OF_A_SESSION)):
-            names = [f"{generation}-{lane}" for lane in range(AT_ONCE)]
+        for generation in range(KILLS[report.size] // (CONCURRENT * KILLS_PER_SESSION)):
+            names = [f"{generation}-{number}" for number in range(CONCURRENT)]
             writers = [Writer(report, database, name, rng) for name in names]
-            for _ in range(KILLS_OF_A_SESSION):
+            for _ in range(KILLS_PER_SESSION):
                 for writer in writers:
                     writer.begin()
                 for writer in writers:

@@ -1,0 +1,273 @@
+"""Fault programmes for exits, migrations and corruption, with their negative controls."""
+
+import asyncio
+import shutil
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from tests.faults import corruption, server_exit
+from tests.faults.corruption import PAGE, FindResult, Good
+from tests.faults.runner import Guard, Report, run_programme, run_without, without_all
+
+SEED = 7
+
+
+# -- server_exit -------------------------------------------------------------------------------
+
+
+def test_every_exit_is_in_time_and_loses_nothing() -> None:
+    report = run_programme("server_exit", seed=SEED)
+
+    assert report.broken == []
+    assert report.counts["exits"] == 7
+    assert report.counts["stored"] >= report.counts["acknowledged"] > 400
+    assert report.counts["idle servers"] == 1
+
+
+@pytest.mark.parametrize(
+    ("guard", "promise"),
+    [
+        pytest.param(
+            Guard(
+                file="lsp/lifecycle.py",
+                code="    drained = await protocol.drain(_READ_TIMEOUT_S)\n",
+                replacement="    os._exit(0)\n",
+            ),
+            server_exit.ALL_STORED,
+            id="no drain",
+        ),
+        pytest.param(
+            Guard(
+                file="lsp/transport.py",
+                code="            self._watch_process(client.process_id, self.shut_down)\n",
+                replacement="            pass\n",
+            ),
+            server_exit.IN_TIME,
+            id="no watch on the editor's process",
+        ),
+        pytest.param(
+            Guard(
+                file="lsp/lifecycle.py",
+                code="    await protocol.stopped.wait()\n",
+                replacement="    while not protocol.stopped.is_set():\n"
+                "        await asyncio.sleep(0)\n",
+            ),
+            server_exit.IDLE,
+            id="busy waiting",
+        ),
+    ],
+)
+def test_control_server_exit(guard: Guard, promise: str, tmp_path: Path) -> None:
+    assert promise in run_without(guard, "server_exit", tmp_path, seed=SEED).violations
+
+
+# -- migrations --------------------------------------------------------------------------------
+
+
+def test_an_interrupted_migration_is_complete_or_absent() -> None:
+    report = run_programme("migrations", seed=SEED)
+
+    assert report.broken == []
+    counts = report.counts
+    assert counts["statements of migration 1"] > 15
+    assert counts[f"statements of migration {counts['real migrations'] + 1}"] > 10
+    assert counts["found before it"] > 50
+    assert counts["found after it"] > 10
+    assert counts["interrupted"] > 60
+    assert counts["aborted"] > 15
+    assert counts["later versions refused"] == 4
+
+
+@pytest.mark.parametrize(
+    ("guard", "promise"),
+    [
+        pytest.param(
+            Guard(
+                file="store/sqlite/schema.py",
+                code="        with driver.transaction(db):\n",
+                replacement="        if True:\n",
+            ),
+            "a migration is there wholly or not at all",
+            id="no transaction",
+        ),
+        pytest.param(
+            Guard(
+                file="store/sqlite/schema.py",
+                code="    return row is not None and row[role] <= len(MIGRATIONS)\n",
+                replacement="    return True\n",
+            ),
+            "a later version is refused by name",
+            id="no check of the version",
+        ),
+    ],
+)
+def test_control_migrations(guard: Guard, promise: str, tmp_path: Path) -> None:
+    assert promise in run_without(guard, "migrations", tmp_path, seed=SEED).violations
+
+
+# -- corruption --------------------------------------------------------------------------------
+
+KEPT = corruption.kept_of_each(corruption.OUTSIDE, "set aside")
+
+
+@pytest.fixture(scope="module")
+def corrupted() -> Report:
+    return run_programme("corruption", seed=SEED)
+
+
+def test_corruption_is_repaired_and_nothing_else_is_taken_for_it(corrupted: Report) -> None:
+    assert corrupted.broken == []
+    assert corrupted.counts["damages"] == 60
+    assert corrupted.counts["aimed damages"] == 44
+    assert corrupted.counts["set aside"] > 15
+    assert corrupted.counts["not noticed"] > 5
+    assert corrupted.counts["rows outside, set aside"] > 10_000
+    assert corrupted.counts[f"{corruption.BEHIND}, set aside"] >= 6_000
+    assert corrupted.counts["servers that answered initialize"] == 3
+    for trouble in ("busy", "I/O error", "permission denied", "full"):
+        assert corrupted.counts[f"no damage: {trouble}"].startswith("Storage")
+
+
+def test_control_corruption_with_other_errors_taken_for_it(tmp_path: Path) -> None:
+    guard = Guard(
+        file="store/sqlite/driver.py",
+        code="    return _code(error) in (_library.SQLITE_CORRUPT, _library.SQLITE_NOTADB)",
+        replacement="    return _code(error) != _library.SQLITE_CONSTRAINT",
+    )
+    report = run_without(guard, "corruption", tmp_path, seed=SEED)
+    assert "only damage sets a database aside" in report.violations
+
+
+SALVAGE = "store/sqlite/recovery/salvage.py"
+
+
+def test_control_corruption_without_a_search_past_damaged_pages(tmp_path: Path) -> None:
+    guard = Guard(
+        file=SALVAGE,
+        code="            start = _past_damage(db, table, key, start, at)",
+        replacement="            start = None",
+    )
+    report = run_without(guard, "corruption", tmp_path, seed=SEED)
+    assert report.violations[KEPT] > 3
+
+
+AIMED = {
+    "a value emptied": Guard(
+        file="store/sqlite/queries.py",
+        code="row if is_whole else coerced(row).values()",
+        replacement="row",
+    ),
+    "a key mislaid": Guard(
+        file="store/sqlite/queries.py",
+        code="seqs != list(expected[: len(seqs)]) or has_more != (len(seqs) < len(expected))",
+        replacement="False",
+    ),
+    "an id misspelt in the index": Guard(
+        file="store/sqlite/queries.py",
+        code='    if db.execute(sql, {"id": session_id}).fetchone() is not None:\n',
+        replacement="    if False:\n",
+    ),
+    "cut within the last page": Guard(
+        file=SALVAGE,
+        code="        return os.path.getsize(where) % btree.PAGE != 0\n",
+        replacement="        return False\n",
+    ),
+    "the page above": Guard(
+        file=SALVAGE,
+        code="    return max(rebuilt, rescued, key=lambda attempt: attempt.rows)\n",
+        replacement="    return rescued\n",
+    ),
+    "format of the schema": Guard(
+        file=SALVAGE,
+        code='    return header[18:19] > b"\\2" or header[44:48] > b"\\0\\0\\0\\4"\n',
+        replacement="    return False\n",
+    ),
+    "whose it is": Guard(
+        file=SALVAGE,
+        code="        return mine or (presence.has_mark() and _has_our_tables(where))\n",
+        replacement="        return mine\n",
+    ),
+}
+"""The guard against each kind of aimed damage. They are independent of each other."""
+
+
+@pytest.fixture(scope="module")
+def unguarded(tmp_path_factory: pytest.TempPathFactory) -> Report:
+    package = without_all(AIMED.values(), tmp_path_factory.mktemp("unguarded"))
+    return run_programme("corruption", seed=SEED, package=package)
+
+
+@pytest.mark.parametrize("kind", AIMED)
+def test_control_corruption_that_is_aimed(unguarded: Report, kind: str) -> None:
+    assert corruption.aimed(kind) in unguarded.violations
+
+
+@pytest.fixture
+def good(tmp_path: Path) -> Good:
+    return asyncio.run(corruption.make_good(tmp_path))
+
+
+def read_corrupted(tmp_path: Path, content: bytes) -> FindResult:
+    """Return what a window reads from a database whose file now has *content*."""
+    database = tmp_path / "data" / "sessions.db"
+    database.parent.mkdir(mode=0o700)
+    database.write_bytes(content)
+    shutil.copy(tmp_path / "good" / "sessions.db-lock", database.parent)
+    return corruption.read_apart(database)
+
+
+def page_of(good: Good, name: str) -> int:
+    """Return the offset of the leaf page that holds an event."""
+    key = next(key for says, key in good.events.items() if says.startswith(f"{name} "))
+    return (min(good.layout.own[key]) - 1) * PAGE
+
+
+def test_a_row_that_is_not_utf_8_does_not_end_the_salvage(good: Good, tmp_path: Path) -> None:
+    content = bytearray(good.content)
+    content[content.index(b"payload 3-3 ")] = 0xFF
+    wiped = page_of(good, "payload 20-20")
+    content[wiped : wiped + PAGE] = b"\xff" * PAGE
+
+    found = read_corrupted(tmp_path, bytes(content))
+
+    assert found.crash == ""
+    assert len(found.says) > 0.95 * len(good.events)
+
+
+def test_the_rest_of_a_truncated_file_is_salvaged(good: Good, tmp_path: Path) -> None:
+    kept = len(good.content) * 2 // 3
+    found = read_corrupted(tmp_path, good.content[: kept - kept % PAGE])
+
+    assert len(found.says) > 0.5 * len(good.events)
+
+
+def test_descending_keys_do_not_make_the_salvage_loop(good: Good, tmp_path: Path) -> None:
+    content = bytearray(good.content)
+    wiped = page_of(good, "payload 20-40")
+    content[wiped : wiped + PAGE] = b"\xff" * PAGE
+    behind = min(key for key, own in good.layout.own.items() if wiped // PAGE + 1 in own)
+    leaf = (min(good.layout.own[behind - 1]) - 1) * PAGE
+    # Not the last cell: a library that reads one row ahead never returns that one.
+    pointer = leaf + 8 + 2 * (int.from_bytes(content[leaf + 3 : leaf + 5], "big") - 2)
+    cell = leaf + int.from_bytes(content[pointer : pointer + 2], "big")
+    # After the two bytes of its size: the number of the session, now one of the first.
+    content[cell + 2 : cell + 4] = b"\x80\x90"
+
+    found = read_corrupted(tmp_path, bytes(content))
+
+    assert found.crash == ""
+    lost = {says for says, key in good.events.items() if wiped // PAGE + 1 in good.layout.own[key]}
+    assert set(good.events) - set(found.says) == lost
+
+
+def test_a_database_with_a_corrupt_first_page_is_salvaged(good: Good, tmp_path: Path) -> None:
+    content = Random(SEED).randbytes(PAGE) + good.content[PAGE:]
+
+    found = read_corrupted(tmp_path, content)
+
+    assert found.crash == ""
+    (error,) = found.errors
+    assert "was set aside" in str(error)
+    assert sorted(found.says) == sorted(good.events)
