@@ -14,7 +14,7 @@ from typing import TypeVar
 
 import attrs
 
-from segue.model.errors import StorageError
+from segue.model.errors import HeadMoved, StorageError
 from segue.model.records import NewSession
 from segue.store.sqlite.service import LocalSessionService
 from tests.factories import HERE, INVOCATION, contents
@@ -83,10 +83,11 @@ class Run:
 
     async def _work(self) -> None:
         await self._try(self._append_new)
-        await self._try(self._append_new)
+        await self._try(self._append_together)
         await self._try(self._read)
         await self._try(lambda service: service.delete(DELETED))
         await self._try(self._append_new)
+        await self._try(self._append_together)
         await self._close()
         await self._try(self._append_new)
 
@@ -115,6 +116,23 @@ class Run:
         for batch in self._ledger.unacknowledged():
             await append(service, self._ledger, batch)
 
+    async def _append_together(self, service: LocalSessionService) -> None:
+        """Append batches that wait for one another's commit, and so share it."""
+        for size in (1, 2, 1):
+            self._ledger.send(size)
+        batches = self._ledger.unacknowledged()
+        heads = [_head(self._ledger), *(batch[-1] for batch in batches)]
+        appends = (
+            append(service, self._ledger, batch, head)
+            for batch, head in zip(batches, heads, strict=False)
+        )
+        outcomes = await asyncio.gather(*appends, return_exceptions=True)
+        errors = [each for each in outcomes if isinstance(each, BaseException)]
+        # The batches after one that failed find another head.
+        for error in errors:
+            if not isinstance(error, HeadMoved):
+                raise error
+
     async def _read(self, service: LocalSessionService) -> None:
         stored = await contents(service, KEPT)
         complete = set(self._ledger.acknowledged) <= set(stored)
@@ -129,9 +147,15 @@ class Run:
             self._report.expect(False, NOT_RECOVERED, f"{error!r} {self._fault}")
 
 
-async def append(service: LocalSessionService, mine: Ledger, batch: Batch) -> None:
-    """Append a batch after the acknowledged ones, and record its result."""
-    head = max(mine.acknowledged, key=mine.acknowledged.__getitem__)
+def _head(mine: Ledger) -> str:
+    return max(mine.acknowledged, key=mine.acknowledged.__getitem__)
+
+
+async def append(
+    service: LocalSessionService, mine: Ledger, batch: Batch, head: str | None = None
+) -> None:
+    """Append a batch behind *head*, or the acknowledged ones, and record its result."""
+    head = head or _head(mine)
     appended = await service.append_events(
         KEPT, [ledger.event(name) for name in batch], parent_id=head, invocation_id=INVOCATION
     )

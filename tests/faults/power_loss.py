@@ -29,6 +29,7 @@ STATES_PER_OPERATION = 2
 APPENDS = 26
 DELETE_EVERY = 8
 REOPEN_EVERY = 11
+TOGETHER_EVERY = 3
 LARGE = 12_000
 CHECKPOINT_PAGES = 25
 """Pages in the WAL before a checkpoint, instead of 1,000: a short run has many checkpoints."""
@@ -160,7 +161,7 @@ def _content(file: File, operations: list[Operation]) -> bytes:
 
 
 class Work:
-    """Two windows that take turns to append, and sometimes delete a session or close."""
+    """Two windows that append, one by one or several at once, and sometimes delete or close."""
 
     def __init__(self, database: Path, rng: random.Random) -> None:
         self.record: list[Operation | Change] = []
@@ -174,6 +175,8 @@ class Work:
         self._windows = [await self._opened() for _ in range(2)]
         for number in range(1, APPENDS + 1):
             await self._append(f"session-{number % 3}")
+            if number % TOGETHER_EVERY == 0:
+                await self._append_together()
             if number % DELETE_EVERY == 0:
                 await self._append(f"deleted-{number}")
                 await self._delete(f"deleted-{number}")
@@ -195,8 +198,14 @@ class Work:
         await service._connection.read(lambda db: db.execute(sql).fetchall())
         return service
 
-    async def _append(self, session: str) -> None:
+    async def _append_together(self) -> None:
+        """Append to several sessions at once: those that wait share a commit."""
         window = self._rng.choice(self._windows)
+        names = [f"session-{number}" for number in range(3)] + [f"new-{len(self.record)}"]
+        await asyncio.gather(*(self._append(name, window) for name in names))
+
+    async def _append(self, session: str, window: LocalSessionService | None = None) -> None:
+        window = window or self._rng.choice(self._windows)
         mine = self._acknowledged.ledgers.setdefault(session, Ledger(session))
         head = mine.batches[-1][-1] if mine.batches else None
         batch = mine.send(self._rng.randint(1, 3))
