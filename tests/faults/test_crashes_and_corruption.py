@@ -140,14 +140,15 @@ def test_control_corruption_with_other_errors_taken_for_it(tmp_path: Path) -> No
     assert "only damage sets a database aside" in report.violations
 
 
+POLICY = "store/sqlite/recovery/policy.py"
 SALVAGE = "store/sqlite/recovery/salvage.py"
 
 
 def test_control_corruption_without_a_search_past_damaged_pages(tmp_path: Path) -> None:
     guard = Guard(
         file=SALVAGE,
-        code="            start = _past_damage(db, table, key, start, at)",
-        replacement="            start = None",
+        code="                start = self._past_damage(start, key)\n",
+        replacement="                start = None\n",
     )
     report = run_without(guard, "corruption", tmp_path, seed=SEED)
     assert report.violations[KEPT] > 3
@@ -156,7 +157,7 @@ def test_control_corruption_without_a_search_past_damaged_pages(tmp_path: Path) 
 AIMED = {
     "a value emptied": Guard(
         file="store/sqlite/queries.py",
-        code="row if is_whole else coerced(row).values()",
+        code="row if is_valid else coerced(row).values()",
         replacement="row",
     ),
     "a key mislaid": Guard(
@@ -170,24 +171,25 @@ AIMED = {
         replacement="    if False:\n",
     ),
     "cut within the last page": Guard(
-        file=SALVAGE,
+        file=POLICY,
         code="        return os.path.getsize(where) % btree.PAGE != 0\n",
         replacement="        return False\n",
     ),
     "the page above": Guard(
         file=SALVAGE,
-        code="    return max(rebuilt, rescued, key=lambda attempt: attempt.rows)\n",
-        replacement="    return rescued\n",
+        code="    return rebuilt if direct is None or direct.rows < rebuilt.rows else direct\n",
+        replacement="    return rebuilt if direct is None else direct\n",
     ),
     "format of the schema": Guard(
-        file=SALVAGE,
+        file=POLICY,
         code='    return header[18:19] > b"\\2" or header[44:48] > b"\\0\\0\\0\\4"\n',
         replacement="    return False\n",
     ),
     "whose it is": Guard(
-        file=SALVAGE,
-        code="        return mine or (presence.has_mark() and _has_our_tables(where))\n",
-        replacement="        return mine\n",
+        file=POLICY,
+        code="        return has_our_id(header) or "
+        "(open_lock.has_mark() and _has_our_tables(where))\n",
+        replacement="        return has_our_id(header)\n",
     ),
 }
 """The guard against each kind of aimed damage. They are independent of each other."""
@@ -269,5 +271,5 @@ def test_a_database_with_a_corrupt_first_page_is_salvaged(good: Good, tmp_path: 
 
     assert found.crash == ""
     (error,) = found.errors
-    assert "was set aside" in str(error)
+    assert "was quarantined" in str(error)
     assert sorted(found.says) == sorted(good.events)

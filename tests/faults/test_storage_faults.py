@@ -47,9 +47,9 @@ SYNC_AT_COMMIT = Guard(
 ANY_SYNC = Guard(
     file="store/sqlite/driver.py", code=SYNCHRONOUS_FULL, replacement="PRAGMA synchronous = OFF"
 )
-IS_TRUNCATED = "def _is_cut_within_a_page(where: str) -> bool:\n"
+IS_TRUNCATED = "def is_cut_within_page(where: str) -> bool:\n"
 IO_ERROR_IS_NO_CORRUPTION = Guard(
-    file="store/sqlite/recovery/salvage.py",
+    file="store/sqlite/recovery/policy.py",
     code=IS_TRUNCATED,
     replacement=f"{IS_TRUNCATED}    return True\n",
 )
