@@ -334,7 +334,7 @@ def test_a_database_that_another_window_makes_during_the_check_is_ours(
 ) -> None:
     meddled = Meddled(str(tmp_path / "sessions.db"), at)
     with closing(meddled.db), closing(meddled.other):
-        schema.check_owner(meddled, "sessions.db")  # type: ignore[arg-type]
+        schema.check_owner(meddled, "sessions.db")  # type: ignore[arg-type]  # a stand-in
         assert meddled.at < 0
 
 
@@ -1386,7 +1386,7 @@ async def test_an_unmarked_file_with_our_tables_is_left_as_it_is(database: Path,
 def io_error() -> Exception:
     """Return SQLite's error for a page that it cannot read completely."""
     error: Exception = driver.Error[0]("disk I/O error")
-    error.sqlite_errorcode = 10  # type: ignore[attr-defined]
+    error.sqlite_errorcode = 10  # type: ignore[attr-defined]  # typed as read-only
     return error
 
 
