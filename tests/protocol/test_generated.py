@@ -60,6 +60,13 @@ def test_every_method_is_documented_with_its_params_and_result(method: str) -> N
         assert f"interface {name} " in section[1] or f"`{name}`" in section[1]
 
 
+def test_the_retriable_methods_are_documented() -> None:
+    paragraph = re.search(r"^Other requests (.*?)\n\n", PROTOCOL, re.M | re.S)
+    assert paragraph is not None
+    retriable = [name for name, method in METHODS.items() if method.retriable]
+    assert re.findall(r"`(session/\w+)`", paragraph[1]) == retriable
+
+
 def test_no_method_is_documented_that_does_not_exist() -> None:
     assert set(re.findall(r"^### (session/\w+)$", PROTOCOL, re.M)) == set(METHODS)
 
