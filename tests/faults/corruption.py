@@ -47,12 +47,13 @@ PATIENCE_S = 5.0
 ENOUGH, FEW = 0.99, 100
 """The share of the rows that must be kept; it is checked only where there are so many rows."""
 
-OUTSIDE, BEHIND = "rows outside", "rows behind a damaged page above"
-HOW = ("set aside", "not noticed")
-SET_ASIDE = re.compile(
-    r"(?P<where>.+) was damaged\. It was quarantined as (?P<aside>.+); (?P<events>\d+) events of "
-    r"(?P<sessions>\d+) sessions that could still be read are in (?P=where), "
-    r"which is in use from now on\."
+OUTSIDE, BEHIND = "rows on undamaged pages", "rows behind a damaged interior page"
+HOW = ("quarantined", "undetected")
+CORRUPT_OVER_STDIO = "damage is reported as StorageCorrupt over stdio"
+QUARANTINED = re.compile(
+    r"(?P<where>.+) was damaged\. It was quarantined as (?P<quarantined>.+); "
+    r"(?P<events>\d+) events of (?P<sessions>\d+) sessions that could still be read are in "
+    r"(?P=where), which is in use from now on\."
 )
 
 
@@ -63,18 +64,18 @@ class Good:
     database: Path
     content: bytes
     events: dict[str, int]
-    """Each event's summary (see `_says`), and its key in the table."""
+    """Each event's summary (see `_summary`), and its key in the table."""
     sessions: list[str]
     layout: Layout
 
 
 @attrs.define
-class FindResult:
+class ReadResult:
     """What a window found and which errors it got when it read everything."""
 
     errors: list[StorageError] = attrs.field(factory=list)
     crash: str = ""
-    says: list[str] = attrs.field(factory=list)
+    summaries: list[str] = attrs.field(factory=list)
     sessions: list[str] = attrs.field(factory=list)
 
 
@@ -102,12 +103,12 @@ def _event(session: int, seq: int) -> Event:
 def _inspected(database: Path, ids: list[str]) -> Good:
     with contextlib.closing(driver.connect_to_read(str(database))) as db:
         rows = db.execute("SELECT key, data FROM events").fetchall()
-    says = {_says(data): key for key, data in rows}
-    assert len(says) == SESSIONS * EVENTS
-    return Good(database, database.read_bytes(), says, ids, layout(database, "events"))
+    keys = {_summary(data): key for key, data in rows}
+    assert len(keys) == SESSIONS * EVENTS
+    return Good(database, database.read_bytes(), keys, ids, layout(database, "events"))
 
 
-def _says(text: str) -> str:
+def _summary(text: str) -> str:
     """Return an event's name and the digest of its data."""
     name = re.search(r"payload \d+-\d+", text)
     digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
@@ -133,7 +134,7 @@ def flip(chance: Random, content: bytearray) -> None:
         content[chance.randrange(len(content))] ^= chance.randrange(1, 256)
 
 
-def flip_in_structure(chance: Random, content: bytearray) -> None:
+def flip_in_page_header(chance: Random, content: bytearray) -> None:
     """Flip bytes of page headers: SQLite rarely misses that."""
     at = chance.randrange(len(content) // PAGE) * PAGE
     for _ in range(chance.choice([1, 2, 4])):
@@ -153,7 +154,7 @@ def cut(chance: Random, content: bytearray) -> None:
     del content[keep - keep % chance.choice([1, PAGE]) :]
 
 
-def spoil_first_page(chance: Random, content: bytearray) -> None:
+def damage_first_page(chance: Random, content: bytearray) -> None:
     """Damage the first page, which has the header and the schema."""
     if chance.random() < 0.5:
         content[:PAGE] = chance.choice([bytes(PAGE), chance.randbytes(PAGE)])
@@ -162,15 +163,15 @@ def spoil_first_page(chance: Random, content: bytearray) -> None:
 
 
 DAMAGE: dict[str, Damage] = {
-    "flipped": flip, "flipped in structure": flip_in_structure, "wiped": wipe, "cut": cut,
-    "first page": spoil_first_page,
+    "flipped": flip, "flipped in page headers": flip_in_page_header, "wiped": wipe, "cut": cut,
+    "first page": damage_first_page,
 }  # fmt: skip
 
 
 # -- targeted damage: what random damage rarely does --
 
 
-def empty_a_value(chance: Random, content: bytearray) -> None:
+def remove_a_value(chance: Random, content: bytearray) -> None:
     """Replace an event's data by a null, and shorten its row to match, which SQLite checks."""
     # A null for the key, a blob of 16 bytes, a byte, six bytes of time, a text of 12, a text.
     columns = rb"\x08\x00\x2c\x01\x05\x25([\x80-\xff][\x00-\x7f])"
@@ -180,14 +181,14 @@ def empty_a_value(chance: Random, content: bytearray) -> None:
         content[found.start(which) : found.end(which)] = bytes([0x80, value])
 
 
-def mislay_a_key(chance: Random, content: bytearray) -> None:
+def disorder_a_key(chance: Random, content: bytearray) -> None:
     """Change the key of an early event of a session: out of order, it hides those behind it."""
     early = re.compile(rb"([\x81-\xff])[\x80-\xff]{3}[\x0a-\x10]\x08\x00\x2c[\x01-\x09]\x05\x25")
     at = chance.choice(list(early.finditer(content))).start(1)
     content[at] = 0xFF
 
 
-def misspell_in_the_index(chance: Random, content: bytearray) -> None:
+def change_id_in_index(chance: Random, content: bytearray) -> None:
     """Change an id in the index of the sessions, and nowhere else."""
     pages = [at for at in range(0, len(content), PAGE) if content[at] == 0x0A]
     at = chance.choice([at for at in pages if b"session 1" in content[at : at + PAGE]])
@@ -199,7 +200,7 @@ def cut_within_the_last_page(chance: Random, content: bytearray) -> None:
     del content[-chance.randrange(1, PAGE) :]
 
 
-def spoil_above(chance: Random, content: bytearray) -> None:
+def damage_interior_page(chance: Random, content: bytearray) -> None:
     """Overwrite the interior page that leads to every event."""
     pages = range(PAGE, len(content), PAGE)
     at = max((at for at in pages if content[at] == 0x05), key=lambda at: content[at + 3 : at + 5])
@@ -209,26 +210,26 @@ def spoil_above(chance: Random, content: bytearray) -> None:
 def in_header(first: int, size: int) -> Damage:
     """Return damage to one byte of a number in the header."""
 
-    def spoil(chance: Random, content: bytearray) -> None:
+    def damage(chance: Random, content: bytearray) -> None:
         content[first + chance.randrange(size)] ^= chance.randrange(1, 256)
 
-    return spoil
+    return damage
 
 
-AIMED: dict[str, Damage] = {
-    "a value emptied": empty_a_value, "a key mislaid": mislay_a_key,
-    "an id misspelt in the index": misspell_in_the_index,
-    "cut within the last page": cut_within_the_last_page, "the page above": spoil_above,
-    "who may write": in_header(18, 1), "who may read": in_header(19, 1),
-    "format of the schema": in_header(44, 4), "version": in_header(60, 4),
-    "whose it is": in_header(68, 4), "the rest of the header": in_header(16, 56),
+TARGETED: dict[str, Damage] = {
+    "value removed": remove_a_value, "key out of order": disorder_a_key,
+    "id changed in the index": change_id_in_index,
+    "cut within the last page": cut_within_the_last_page, "interior page": damage_interior_page,
+    "write version": in_header(18, 1), "read version": in_header(19, 1),
+    "schema format": in_header(44, 4), "user version": in_header(60, 4),
+    "application id": in_header(68, 4), "rest of the header": in_header(16, 56),
 }  # fmt: skip
-AIMS: dict[Size, int] = {"short": 4, "long": 50}
+TARGETED_DAMAGES: dict[Size, int] = {"short": 4, "long": 50}
 
 
-def aimed(kind: str) -> str:
+def targeted(kind: str) -> str:
     """Return the promise about targeted damage."""
-    return f"aimed damage is met: {kind}"
+    return f"targeted damage is handled: {kind}"
 
 
 def hit_pages(good: bytes, bad: bytes) -> set[int]:
@@ -251,75 +252,77 @@ class Victim:
         database.write_bytes(content)
         shutil.copy(f"{good.database}-lock", f"{database}-lock")
 
-    def judge(self, found: FindResult, kind: str) -> None:
+    def judge(self, found: ReadResult, kind: str) -> None:
         """Compare what was found with what must be left."""
         report = self._report
         report.count(f"damaged: {kind}")
-        promise = "no damage fails in any other way than by a StorageError"
+        promise = "damage raises nothing but StorageError"
         report.expect(not found.crash, promise, found.crash)
         if found.crash:
             report.count("salvage failed")
         elif 1 in self._hit and self._is_disowned():
             self._judge_disowned(found)
         elif not found.errors:
-            report.count("not noticed")
-            self._judge_rows(found, "not noticed")
+            report.count("undetected")
+            self._judge_rows(found, "undetected")
         else:
-            report.count("set aside")
+            report.count("quarantined")
             self._judge_messages(found)
-            self._judge_rows(found, "set aside")
+            self._judge_rows(found, "quarantined")
 
     def _is_disowned(self) -> bool:
         return self._database.read_bytes() == self._content
 
-    def _judge_disowned(self, found: FindResult) -> None:
+    def _judge_disowned(self, found: ReadResult) -> None:
         """Check a file that was left as it is because of its damaged first page."""
-        self._report.count("first page hit, left as it is")
+        self._report.count("first page damaged, file left unchanged")
         self._report.expect(
-            bool(found.errors) or bool(found.says), "a file that is left is told of"
+            bool(found.errors) or bool(found.summaries), "a file that is left unchanged is reported"
         )
         self._report.expect(not found.errors, "a window opens a session, whatever is damaged",
                             f"pages {sorted(self._hit)}: {found.errors[:1]}")  # fmt: skip
 
-    def _judge_messages(self, found: FindResult) -> None:
-        told = [match for error in found.errors if (match := SET_ASIDE.fullmatch(str(error)))]
+    def _judge_messages(self, found: ReadResult) -> None:
+        reported = [match for error in found.errors if (match := QUARANTINED.fullmatch(str(error)))]
         example = "; ".join(map(str, found.errors))
-        self._report.expect(len(told) == 1, "damage is told once, with both paths", example)
+        self._report.expect(len(reported) == 1, "damage is reported once, with both paths", example)
         corrupt = all(isinstance(error, StorageCorrupt) for error in found.errors)
-        self._report.expect(corrupt, "damage is told as StorageCorrupt", example)
-        if not told:
+        self._report.expect(corrupt, "damage is reported as StorageCorrupt", example)
+        if not reported:
             return
-        self._report.expect(told[0]["where"] == str(self._database), "the path told is right")
-        aside = Path(told[0]["aside"])
-        kept = aside.exists() and aside.read_bytes() == self._content
-        self._report.expect(kept, "the damaged file is kept beside, unchanged", str(self._hit))
-        counts = (int(told[0]["sessions"]), int(told[0]["events"]))
-        real = (len(found.sessions), len(found.says))
-        self._report.expect(counts == real, "the counts told are right", f"{counts}, {real}")
+        self._report.expect(
+            reported[0]["where"] == str(self._database), "the reported path is right"
+        )
+        moved = Path(reported[0]["quarantined"])
+        kept = moved.exists() and moved.read_bytes() == self._content
+        self._report.expect(kept, "the quarantined file is unchanged", str(self._hit))
+        counts = (int(reported[0]["sessions"]), int(reported[0]["events"]))
+        real = (len(found.sessions), len(found.summaries))
+        self._report.expect(counts == real, "the reported counts are right", f"{counts}, {real}")
 
-    def _judge_rows(self, found: FindResult, how: str) -> None:
+    def _judge_rows(self, found: ReadResult, how: str) -> None:
         places = self._good.layout
         events = self._good.events
         own, above = places.own, places.above
-        outside = {says for says, key in events.items() if not own[key] & self._hit}
-        behind = {says for says in outside if above[events[says]] & self._hit}
-        if how == "not noticed" and self._hit - places.pages:
+        outside = {summary for summary, key in events.items() if not own[key] & self._hit}
+        behind = {summary for summary in outside if above[events[summary]] & self._hit}
+        if how == "undetected" and self._hit - places.pages:
             behind = outside  # a page of an index, or of the sessions, leads to any event
         for where, rows in ((OUTSIDE, outside - behind), (BEHIND, behind)):
-            kept = rows & set(found.says)
+            kept = rows & set(found.summaries)
             self._report.count(f"{where}, {how}", len(rows))
             self._report.count(f"{where}, {how}: kept", len(kept))
-            if len(rows) >= FEW and (where, how) != (BEHIND, "not noticed"):
+            if len(rows) >= FEW and (where, how) != (BEHIND, "undetected"):
                 share = len(kept) / len(rows)
                 example = f"{share:.1%} with pages {sorted(self._hit)[:5]} hit"
                 self._report.expect(share >= ENOUGH, kept_of_each(where, how), example)
-        strange = [says for says in found.says if says not in events]
+        strange = [summary for summary in found.summaries if summary not in events]
         self._report.count(f"rows altered, {how}", len(strange))
 
 
-async def read_all(database: Path) -> FindResult:
+async def read_all(database: Path) -> ReadResult:
     """Read everything, as a window does that retries after an error."""
-    found = FindResult()
+    found = ReadResult()
     for _ in range(4):
         try:
             service = await LocalSessionService.open(database)
@@ -342,29 +345,31 @@ async def read_all(database: Path) -> FindResult:
     return found
 
 
-def read_apart(database: Path) -> FindResult:
+def read_in_child(database: Path) -> ReadResult:
     """Read everything in another process, which is killed if it hangs."""
     ours, theirs = multiprocessing.Pipe(duplex=False)
-    reader = multiprocessing.get_context("fork").Process(target=_tell, args=(database, theirs))
+    reader = multiprocessing.get_context("fork").Process(
+        target=_send_result, args=(database, theirs)
+    )
     reader.start()
     theirs.close()
     try:
         if ours.poll(PATIENCE_S):
-            return ours.recv()  # type: ignore[no-any-return]  # what _tell sent
-        return FindResult(crash=f"nothing after {PATIENCE_S} seconds")
+            return ours.recv()  # type: ignore[no-any-return]  # what _send_result sent
+        return ReadResult(crash=f"nothing after {PATIENCE_S} seconds")
     except EOFError:
-        return FindResult(crash=f"exit code {reader.exitcode}")
+        return ReadResult(crash=f"exit code {reader.exitcode}")
     finally:
         reader.kill()
         reader.join()
 
 
-def _tell(database: Path, to: Any) -> None:
+def _send_result(database: Path, to: Any) -> None:
     to.send(asyncio.run(read_all(database)))
 
 
-async def _read(service: SessionService, found: FindResult) -> None:
-    found.says.clear()
+async def _read(service: SessionService, found: ReadResult) -> None:
+    found.summaries.clear()
     page = await service.list_sessions(archived=True, limit=1_000)
     found.sessions = [session.id for session in page.sessions]
     for id in found.sessions:
@@ -373,10 +378,10 @@ async def _read(service: SessionService, found: FindResult) -> None:
         after, more = 0, True
         while more:
             events = await service.load_events(id, after=after, limit=1_000)
-            found.says += [_says(_text(event.data)) for event in events.events]
+            found.summaries += [_summary(_text(event.data)) for event in events.events]
             more = events.has_more
             after = events.events[-1].seq if events.events else after
-    await _goes_on(service)
+    await _write_and_delete(service)
 
 
 def _text(data: Any) -> str:
@@ -386,7 +391,7 @@ def _text(data: Any) -> str:
     return data if isinstance(data, str) else json.dumps(data)
 
 
-async def _goes_on(service: SessionService) -> None:
+async def _write_and_delete(service: SessionService) -> None:
     """Store a session and delete it: both must work after a recovery."""
     new = NewSession(id="new", directory="/new")
     await service.create_session(new, [Event.new("text", {"content": "x"})], invocation_id="1")
@@ -407,10 +412,10 @@ def over_stdio(report: Report, folder: Path) -> None:
             errors.append(f"{error.kind}: {error.message}")
     else:
         report.expect(False, "a window opens a session, whatever is damaged", errors[-1])
-    for told in errors:
-        report.expect(told.startswith("StorageCorrupt"), "damage is told by its name", told)
+    for each in errors:
+        report.expect(each.startswith("StorageCorrupt"), CORRUPT_OVER_STDIO, each)
     code = client.shutdown()
-    report.expect(code == 0, "a server that met damage ends well", f"exit code {code}")
+    report.expect(code == 0, "a server exits with 0 after damage", f"exit code {code}")
 
 
 def _work(client: Client) -> None:
@@ -434,8 +439,8 @@ def damage_all(report: Report, good: Good, chance: Random, folder: Path) -> None
         if number % OVER_STDIO_EVERY == OVER_STDIO_EVERY - 1:
             over_stdio(report, folder)
         else:
-            victim.judge(read_apart(database), kind)
-        report.count("damages")
+            victim.judge(read_in_child(database), kind)
+        report.count("random damages")
 
 
 def sum_up(report: Report) -> None:
@@ -450,7 +455,7 @@ def sum_up(report: Report) -> None:
 def damage_every_version(report: Report, good: Good, chance: Random, folder: Path) -> None:
     """Damage files of every schema version, and open them with one more migration."""
     schema.MIGRATIONS, schema.COLUMNS = MIGRATIONS, COLUMNS
-    damages = list(DAMAGE.items()) * DAMAGES_OF_EACH_VERSION[report.size] + list(AIMED.items())
+    damages = list(DAMAGE.items()) * DAMAGES_OF_EACH_VERSION[report.size] + list(TARGETED.items())
     for version in VERSIONS:
         database = folder / f"version-{version}" / "sessions.db"
         store_at_version(good.database, database, version)
@@ -461,7 +466,7 @@ def damage_every_version(report: Report, good: Good, chance: Random, folder: Pat
             if version == 1:
                 _keep_version(content)
             database = database_in(folder)
-            Victim(report, older, database, bytes(content)).judge(read_apart(database), kind)
+            Victim(report, older, database, bytes(content)).judge(read_in_child(database), kind)
             report.count(f"damages of schema version {version}")
 
 
@@ -474,18 +479,18 @@ def _keep_version(content: bytearray) -> None:
         content[60:64] = (1).to_bytes(4, "big")
 
 
-def aim_at_all(report: Report, good: Good, chance: Random, folder: Path) -> None:
+def damage_targets(report: Report, good: Good, chance: Random, folder: Path) -> None:
     """Do each kind of targeted damage."""
-    for kind, number in itertools.product(AIMED, range(AIMS[report.size])):
+    for kind, number in itertools.product(TARGETED, range(TARGETED_DAMAGES[report.size])):
         content = bytearray(good.content)
-        AIMED[kind](chance, content)
+        TARGETED[kind](chance, content)
         database = database_in(folder)
         victim = Victim(report, good, database, bytes(content))
         before = sum(report.violations.values())
-        victim.judge(read_apart(database), kind)
+        victim.judge(read_in_child(database), kind)
         met = sum(report.violations.values()) == before
-        report.expect(met, aimed(kind), f"number {number}")
-        report.count("aimed damages")
+        report.expect(met, targeted(kind), f"number {number}")
+        report.count("targeted damages")
 
 
 # -- errors that are no damage -----------------------------------------------------------------
@@ -501,7 +506,7 @@ def locked(database: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def without_room(database: Path) -> Iterator[None]:
+def without_space(database: Path) -> Iterator[None]:
     """Limit the size of files to zero: to SQLite this is an I/O error."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, before[1]))
@@ -545,7 +550,7 @@ def full(database: Path) -> Iterator[None]:
 
 
 NO_DAMAGE: dict[str, Callable[[Path], contextlib.AbstractContextManager[None]]] = {
-    "busy": locked, "I/O error": without_room, "permission denied": as_somebody_else, "full": full,
+    "busy": locked, "I/O error": without_space, "permission denied": as_somebody_else, "full": full,
 }  # fmt: skip
 
 
@@ -575,12 +580,14 @@ def no_damage(report: Report, folder: Path) -> None:
         with trouble(database):
             kind = asyncio.run(_try_to_write(database))
         report.counts[f"no damage: {name}"] = kind
-        report.expect(kind not in ("no error", "StorageCorrupt"), f"{name} is told as such", kind)
+        promise = f"no damage: {name} is reported as another error"
+        report.expect(kind not in ("no error", "StorageCorrupt"), promise, kind)
         beside = [each.name for each in place.iterdir() if "corrupt" in each.name]
-        report.expect(not beside, "only damage sets a database aside", f"{name}: {beside}")
+        report.expect(not beside, "only damage quarantines a database", f"{name}: {beside}")
         again = asyncio.run(read_all(database))
-        whole = not again.errors and len(again.says) == SESSIONS * EVENTS
-        report.expect(whole, "what was no damage costs nothing", f"{name}: {again.errors[:1]}")
+        whole = not again.errors and len(again.summaries) == SESSIONS * EVENTS
+        promise = "an error that is no damage loses nothing"
+        report.expect(whole, promise, f"{name}: {again.errors[:1]}")
 
 
 def run(report: Report, chance: Random) -> None:
@@ -588,7 +595,7 @@ def run(report: Report, chance: Random) -> None:
     with sandbox() as folder, silent_stderr():
         good = asyncio.run(make_good(folder))
         damage_all(report, good, chance, folder)
-        aim_at_all(report, good, chance, folder)
+        damage_targets(report, good, chance, folder)
         no_damage(report, folder)
         damage_every_version(report, good, chance, folder)
         sum_up(report)

@@ -124,9 +124,9 @@ class Migrations:
         if not version:  # a new database has no rows, and no state before
             after, before = attrs.evolve(after, rows=found.rows), attrs.evolve(found, names=NOTHING)
         whole = found in (before, after)
-        report.expect(whole, "a migration is there wholly or not at all", example)
-        report.expect(found.sound, "an interrupted migration leaves a sound database", example)
-        report.count("found before it" if found.version == version else "found after it")
+        report.expect(whole, "a migration is applied completely or not at all", example)
+        report.expect(found.sound, "an interrupted migration leaves an undamaged database", example)
+        report.count("found not migrated" if found.version == version else "found migrated")
         report.count("interrupted" if status else "not interrupted")
         try:
             asyncio.run(_fill(self._victim, rows=0))
@@ -137,7 +137,7 @@ class Migrations:
         same = (finished.version, finished.names) == (after.version, after.names)
         report.expect(same, "the next window finishes the migration", f"{finished}")
         kept = not version or finished.rows == after.rows
-        report.expect(kept, "a migration costs no row", f"{finished.rows}")
+        report.expect(kept, "a migration loses no row", f"{finished.rows}")
 
 
 def _die_of(database: Path, stop: Stop) -> None:

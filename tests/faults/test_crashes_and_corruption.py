@@ -8,8 +8,9 @@ from random import Random
 import pytest
 
 from tests.faults import corruption, server_exit
-from tests.faults.corruption import PAGE, FindResult, Good
+from tests.faults.corruption import PAGE, Good, ReadResult
 from tests.faults.runner import Guard, Report, run_programme, run_without, without_all
+from tests.schema_versions import VERSIONS
 
 SEED = 7
 
@@ -73,8 +74,8 @@ def test_an_interrupted_migration_is_complete_or_absent() -> None:
     counts = report.counts
     assert counts["statements of migration 1"] > 15
     assert counts[f"statements of migration {counts['real migrations'] + 1}"] > 10
-    assert counts["found before it"] > 50
-    assert counts["found after it"] > 10
+    assert counts["found not migrated"] > 50
+    assert counts["found migrated"] > 10
     assert counts["interrupted"] > 60
     assert counts["aborted"] > 15
     assert counts["later versions refused"] == 4
@@ -89,7 +90,7 @@ def test_an_interrupted_migration_is_complete_or_absent() -> None:
                 code="        with driver.transaction(db):\n",
                 replacement="        if True:\n",
             ),
-            "a migration is there wholly or not at all",
+            "a migration is applied completely or not at all",
             id="no transaction",
         ),
         pytest.param(
@@ -109,7 +110,7 @@ def test_control_migrations(guard: Guard, promise: str, tmp_path: Path) -> None:
 
 # -- corruption --------------------------------------------------------------------------------
 
-KEPT = corruption.kept_of_each(corruption.OUTSIDE, "set aside")
+KEPT = corruption.kept_of_each(corruption.OUTSIDE, "quarantined")
 
 
 @pytest.fixture(scope="module")
@@ -119,13 +120,14 @@ def corrupted() -> Report:
 
 def test_corruption_is_repaired_and_nothing_else_is_taken_for_it(corrupted: Report) -> None:
     assert corrupted.broken == []
-    assert corrupted.counts["damages"] == 60
-    assert corrupted.counts["aimed damages"] == 44
-    assert corrupted.counts["set aside"] > 15
-    assert corrupted.counts["not noticed"] > 5
-    assert corrupted.counts["rows outside, set aside"] > 10_000
-    assert corrupted.counts[f"{corruption.BEHIND}, set aside"] >= 6_000
+    assert corrupted.counts["random damages"] == 60
+    assert corrupted.counts["targeted damages"] == 44
+    assert corrupted.counts["quarantined"] > 15
+    assert corrupted.counts["undetected"] > 5
+    assert corrupted.counts[f"{corruption.OUTSIDE}, quarantined"] > 10_000
+    assert corrupted.counts[f"{corruption.BEHIND}, quarantined"] >= 6_000
     assert corrupted.counts["servers that answered initialize"] == 3
+    assert all(corrupted.counts[f"damages of schema version {each}"] > 20 for each in VERSIONS)
     for trouble in ("busy", "I/O error", "permission denied", "full"):
         assert corrupted.counts[f"no damage: {trouble}"].startswith("Storage")
 
@@ -137,7 +139,7 @@ def test_control_corruption_with_other_errors_taken_for_it(tmp_path: Path) -> No
         replacement="    return _code(error) != _library.SQLITE_CONSTRAINT",
     )
     report = run_without(guard, "corruption", tmp_path, seed=SEED)
-    assert "only damage sets a database aside" in report.violations
+    assert "only damage quarantines a database" in report.violations
 
 
 POLICY = "store/sqlite/recovery/policy.py"
@@ -154,18 +156,18 @@ def test_control_corruption_without_a_search_past_damaged_pages(tmp_path: Path) 
     assert report.violations[KEPT] > 3
 
 
-AIMED = {
-    "a value emptied": Guard(
+TARGETED = {
+    "value removed": Guard(
         file="store/sqlite/queries.py",
         code="row if is_valid else coerced(row).values()",
         replacement="row",
     ),
-    "a key mislaid": Guard(
+    "key out of order": Guard(
         file="store/sqlite/queries.py",
         code="seqs != list(expected[: len(seqs)]) or has_more != (len(seqs) < len(expected))",
         replacement="False",
     ),
-    "an id misspelt in the index": Guard(
+    "id changed in the index": Guard(
         file="store/sqlite/queries.py",
         code='    if db.execute(sql, {"id": session_id}).fetchone() is not None:\n',
         replacement="    if False:\n",
@@ -175,35 +177,35 @@ AIMED = {
         code="        return os.path.getsize(where) % btree.PAGE != 0\n",
         replacement="        return False\n",
     ),
-    "the page above": Guard(
+    "interior page": Guard(
         file=SALVAGE,
         code="    return rebuilt if direct is None or direct.rows < rebuilt.rows else direct\n",
         replacement="    return rebuilt if direct is None else direct\n",
     ),
-    "format of the schema": Guard(
+    "schema format": Guard(
         file=POLICY,
         code='    return header[18:19] > b"\\2" or header[44:48] > b"\\0\\0\\0\\4"\n',
         replacement="    return False\n",
     ),
-    "whose it is": Guard(
+    "application id": Guard(
         file=POLICY,
         code="        return has_our_id(header) or "
         "(open_lock.has_mark() and _has_our_tables(where))\n",
         replacement="        return has_our_id(header)\n",
     ),
 }
-"""The guard against each kind of aimed damage. They are independent of each other."""
+"""The guard against each kind of targeted damage. They are independent of each other."""
 
 
 @pytest.fixture(scope="module")
 def unguarded(tmp_path_factory: pytest.TempPathFactory) -> Report:
-    package = without_all(AIMED.values(), tmp_path_factory.mktemp("unguarded"))
+    package = without_all(TARGETED.values(), tmp_path_factory.mktemp("unguarded"))
     return run_programme("corruption", seed=SEED, package=package)
 
 
-@pytest.mark.parametrize("kind", AIMED)
-def test_control_corruption_that_is_aimed(unguarded: Report, kind: str) -> None:
-    assert corruption.aimed(kind) in unguarded.violations
+@pytest.mark.parametrize("kind", TARGETED)
+def test_control_targeted_corruption(unguarded: Report, kind: str) -> None:
+    assert corruption.targeted(kind) in unguarded.violations
 
 
 @pytest.fixture
@@ -211,18 +213,18 @@ def good(tmp_path: Path) -> Good:
     return asyncio.run(corruption.make_good(tmp_path))
 
 
-def read_corrupted(tmp_path: Path, content: bytes) -> FindResult:
+def read_corrupted(tmp_path: Path, content: bytes) -> ReadResult:
     """Return what a window reads from a database whose file now has *content*."""
     database = tmp_path / "data" / "sessions.db"
     database.parent.mkdir(mode=0o700)
     database.write_bytes(content)
     shutil.copy(tmp_path / "good" / "sessions.db-lock", database.parent)
-    return corruption.read_apart(database)
+    return corruption.read_in_child(database)
 
 
 def page_of(good: Good, name: str) -> int:
     """Return the offset of the leaf page that holds an event."""
-    key = next(key for says, key in good.events.items() if says.startswith(f"{name} "))
+    key = next(key for each, key in good.events.items() if each.startswith(f"{name} "))
     return (min(good.layout.own[key]) - 1) * PAGE
 
 
@@ -235,14 +237,14 @@ def test_a_row_that_is_not_utf_8_does_not_end_the_salvage(good: Good, tmp_path: 
     found = read_corrupted(tmp_path, bytes(content))
 
     assert found.crash == ""
-    assert len(found.says) > 0.95 * len(good.events)
+    assert len(found.summaries) > 0.95 * len(good.events)
 
 
 def test_the_rest_of_a_truncated_file_is_salvaged(good: Good, tmp_path: Path) -> None:
     kept = len(good.content) * 2 // 3
     found = read_corrupted(tmp_path, good.content[: kept - kept % PAGE])
 
-    assert len(found.says) > 0.5 * len(good.events)
+    assert len(found.summaries) > 0.5 * len(good.events)
 
 
 def test_descending_keys_do_not_make_the_salvage_loop(good: Good, tmp_path: Path) -> None:
@@ -260,8 +262,8 @@ def test_descending_keys_do_not_make_the_salvage_loop(good: Good, tmp_path: Path
     found = read_corrupted(tmp_path, bytes(content))
 
     assert found.crash == ""
-    lost = {says for says, key in good.events.items() if wiped // PAGE + 1 in good.layout.own[key]}
-    assert set(good.events) - set(found.says) == lost
+    lost = {each for each, key in good.events.items() if wiped // PAGE + 1 in good.layout.own[key]}
+    assert set(good.events) - set(found.summaries) == lost
 
 
 def test_a_database_with_a_corrupt_first_page_is_salvaged(good: Good, tmp_path: Path) -> None:
@@ -272,4 +274,4 @@ def test_a_database_with_a_corrupt_first_page_is_salvaged(good: Good, tmp_path: 
     assert found.crash == ""
     (error,) = found.errors
     assert "was quarantined" in str(error)
-    assert sorted(found.says) == sorted(good.events)
+    assert sorted(found.summaries) == sorted(good.events)
