@@ -894,6 +894,24 @@ def test_an_internal_error_discloses_only_its_type(
     assert_nothing_leaked(stderr)
 
 
+def test_the_error_of_a_cancelled_request_is_not_logged(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    client = Client(tmp_path, {"SEGUE_LOG": "error"}, [sys.executable, "-c", BROKEN])
+    client.initialize()
+    session = open_new(client)
+    for _ in range(5):
+        begun = client.send("session/append", append_params(session, user_message(CANARY)))
+        client.notify("$/cancelRequest", {"id": begun})
+        assert client.answer(begun)["error"]["code"] in (CANCELLED, INTERNAL_ERROR)
+
+    assert_still_serves(client)
+    assert client.shutdown() == 0
+    stderr = capfd.readouterr().err
+    assert "never retrieved" not in stderr
+    assert_nothing_leaked(stderr)
+
+
 def test_an_invalid_database_file_fails_each_request_and_is_left_alone(
     start: StartClient, database: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

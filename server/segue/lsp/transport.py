@@ -267,6 +267,8 @@ class SessionProtocol(JsonRPCProtocol):
         self._in_flight.pop(future, None)
         if future in self._cancelled:
             self._cancelled.remove(future)
+            if not future.cancelled():
+                future.exception()  # asyncio logs one that nobody asks for, with its traceback
         else:
             self._request_futures.pop(msg_id, None)
             self._respond(msg_id, future)
