@@ -13,7 +13,8 @@ from segue.model.errors import StorageError, StorageUnavailable
 from segue.store.sqlite import driver, schema
 from segue.store.sqlite.backup import back_up, before_migration
 from segue.store.sqlite.service import LocalSessionService
-from tests.factories import add, contents, execute, said, store
+from tests.factories import add, chain, contents, execute, said, store
+from tests.store.sqlite.helpers import mode, opened
 
 
 @pytest.fixture
@@ -120,3 +121,26 @@ async def test_damage_is_raised_as_such_before_a_migration_and_nothing_is_kept(
         before_migration(str(database), len(schema.MIGRATIONS))
     assert driver.is_corruption(caught.value)
     assert not list(database.parent.glob("*.schema-*"))
+
+
+async def test_a_backup_is_kept_before_a_migration(
+    database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with opened(database) as service:
+        id = await store(service, said("one"))
+    version = len(schema.MIGRATIONS)
+    harm = ("UPDATE events SET data = '{}'",)
+    monkeypatch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, harm))
+    async with opened(database) as service:
+        assert [event.data for event in await chain(service, id)] == [{}]
+    monkeypatch.undo()
+    kept = Path(f"{database}.schema-{version}")
+    assert mode(kept) == 0o600
+    async with opened(kept) as service:
+        assert await contents(service, id) == ["one"]
+
+
+async def test_a_new_database_gets_no_backup(database: Path) -> None:
+    async with opened(database):
+        pass
+    assert [path.name for path in database.parent.iterdir() if "schema" in path.name] == []

@@ -1,14 +1,30 @@
-"""The table of columns agrees with what the migrations make, at every version."""
+"""The schema: its columns at every version, its owner, and its migrations."""
 
-from collections.abc import Iterator
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 
+from segue.model.errors import StorageError, StorageReadOnly, StorageUnavailable
 from segue.store.sqlite import driver, schema
 from segue.store.sqlite.driver import Connection
 from segue.store.sqlite.schema import MIGRATIONS, Column
+from segue.store.sqlite.service import LocalSessionService
+from tests.factories import add, contents, execute, said, store
+from tests.store.sqlite.helpers import (
+    digest,
+    make_foreign,
+    opened,
+    pragma,
+    schema_of,
+    workers,
+    write,
+)
 
 VERSIONS = range(1, len(MIGRATIONS) + 1)
 TYPES = {"TEXT": "text", "INTEGER": "integer", "ANY": "id"}
@@ -93,3 +109,222 @@ def test_a_column_accepts_values_of_its_kind_in_its_range(
     column: Column, good: list[Any], bad: list[Any]
 ) -> None:
     assert [value for value in good + bad if column.accepts(value)] == good
+
+
+# The tables
+
+
+async def test_the_database_says_whose_it_is(database: Path, service: LocalSessionService) -> None:
+    assert await pragma(service, "application_id") == schema.APPLICATION_ID
+    assert await pragma(service, "user_version") == len(schema.MIGRATIONS)
+    await service.close()
+    with database.open("rb") as file:
+        assert file.read(100)[68:72] == b"SEGU"
+
+
+async def test_every_table_is_strict(database: Path, service: LocalSessionService) -> None:
+    tables = execute(
+        database, "SELECT name, strict FROM pragma_table_list WHERE type = 'table' AND schema = ?",
+        "main",
+    )  # fmt: skip
+    strict = {row["name"]: row["strict"] for row in tables if row["name"] != "sqlite_schema"}
+    assert set(strict) == {"sessions", "invocations", "events", "metadata", "compatibility"}
+    assert set(strict.values()) == {1}
+
+
+async def test_the_schema_itself_refuses_a_gap(
+    database: Path, service: LocalSessionService
+) -> None:
+    id = await store(service, said("one"), said("two"))
+    sql = (
+        "INSERT INTO events (key, id, invocation, created_at, type, data) "
+        "SELECT max(key) + ?, 'new', invocation, 0, 'text', '{}' FROM events"
+    )
+    for step in (2, 1 << 33):
+        with pytest.raises(driver.Error, match="must follow the one before it"):
+            execute(database, sql, step)
+    with pytest.raises(driver.Error, match="UNIQUE"):
+        execute(database, sql, 0)
+    assert await contents(service, id) == ["one", "two"]
+
+
+async def test_to_delete_a_session_reads_no_event_of_another(database: Path) -> None:
+    async with opened(database):
+        pass
+    [reference] = execute(database, "PRAGMA foreign_key_list(events)")
+    assert (reference["table"], reference["from"]) == ("sessions", "session")
+
+
+# Files that are not ours
+
+
+NOT_OURS: dict[str, Callable[[Path], object]] = {
+    "five bytes": lambda path: path.write_bytes(b"hello"),
+    "a text": lambda path: path.write_bytes(b"Not a database at all.\n" * 1_000),
+    "another program's": lambda path: make_foreign(path, "CREATE TABLE t (x)"),
+    "another program's in WAL mode": lambda path: make_foreign(
+        path, "PRAGMA journal_mode = WAL", "CREATE TABLE t (x)"
+    ),
+    "another program's, still empty": lambda path: make_foreign(path, "PRAGMA application_id = 77"),
+    "a later version's": lambda path: make_foreign(
+        path,
+        f"PRAGMA application_id = {schema.APPLICATION_ID}",
+        "CREATE TABLE sessions (later)",
+        "PRAGMA user_version = 99",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", NOT_OURS)
+async def test_a_file_that_is_not_ours_is_left_as_it_is(database: Path, kind: str) -> None:
+    write(database, b"")
+    NOT_OURS[kind](database)
+    before = digest(database)
+    for _ in range(2):
+        with pytest.raises(StorageError, match="was left as it is") as error:
+            await LocalSessionService.open(database)
+        assert str(database) in str(error.value)
+        assert workers() == []
+    assert digest(database) == before
+    assert {path.name for path in database.parent.iterdir()} <= {
+        "sessions.db",
+        "sessions.db-lock",
+    }
+
+
+@pytest.mark.parametrize(("application", "version"), [(0, 0), (schema.APPLICATION_ID, 99)])
+async def test_the_pending_log_of_what_is_not_ours_is_left_as_it_is(
+    database: Path, application: int, version: int
+) -> None:
+    database.parent.mkdir()
+    writer = (
+        "import os, sqlite3, sys\n"
+        "db = sqlite3.connect(sys.argv[1], isolation_level=None)\n"
+        f"db.execute('PRAGMA application_id = {application}')\n"
+        f"db.execute('PRAGMA user_version = {version}')\n"
+        "db.execute('CREATE TABLE a (b)')\n"
+        "db.execute('PRAGMA journal_mode = WAL')\n"
+        "db.execute('INSERT INTO a VALUES (1)')\n"
+        "os._exit(0)\n"
+    )
+    subprocess.run([sys.executable, "-c", writer, database], check=True)
+    files = (database, database.with_name("sessions.db-wal"))
+    before = [digest(file) for file in files]
+    with pytest.raises(StorageError, match="was left as it is"):
+        await LocalSessionService.open(database)
+    assert [digest(file) for file in files] == before
+
+
+@attrs.frozen
+class Answer:
+    row: Any
+
+    def fetchone(self) -> Any:
+        return self.row
+
+
+class Meddled:
+    """A connection; another window makes the database behind its statement number *at*."""
+
+    def __init__(self, where: str, at: int) -> None:
+        self.db, self.other = driver.connect(where), driver.connect(where)
+        self.at = at
+
+    def execute(self, sql: str) -> Any:
+        row = self.db.execute(sql).fetchone()
+        if self.at == 0:
+            schema.migrate(self.other)
+        self.at -= 1
+        return Answer(row)
+
+
+@pytest.mark.parametrize("at", [0, 1, 2])
+def test_a_database_that_another_window_makes_during_the_check_is_ours(
+    tmp_path: Path, at: int
+) -> None:
+    meddled = Meddled(str(tmp_path / "sessions.db"), at)
+    with closing(meddled.db), closing(meddled.other):
+        schema.check_owner(meddled, "sessions.db")  # type: ignore[arg-type]  # a stand-in
+        assert meddled.at < 0
+
+
+# Migrations
+
+
+async def test_opening_again_changes_nothing(database: Path) -> None:
+    async with opened(database) as service:
+        id = await store(service, said("one"))
+    before = schema_of(database)
+    async with opened(database) as one, opened(database) as other:
+        assert await contents(one, id) == await contents(other, id) == ["one"]
+    assert schema_of(database) == before
+
+
+async def test_a_failed_migration_is_rolled_back(
+    database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with opened(database) as service:
+        id = await store(service, said("one"))
+    before = schema_of(database)
+    with monkeypatch.context() as patch:
+        broken = ("CREATE TABLE half (x)", "CREATE TABLE sessions (x)")
+        patch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, broken))
+        with pytest.raises(StorageError):
+            await LocalSessionService.open(database)
+    assert schema_of(database) == before
+    async with opened(database) as service:
+        assert await contents(service, id) == ["one"]
+
+
+async def test_a_later_migration_keeps_what_is_stored(
+    database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with opened(database) as service:
+        id = await store(service, said("one"))
+    later = ("ALTER TABLE sessions ADD COLUMN later TEXT",)
+    monkeypatch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, later))
+    async with opened(database) as service:
+        assert await contents(service, id) == ["one"]
+        assert await pragma(service, "user_version") == len(schema.MIGRATIONS)
+
+
+# Databases of later versions
+
+
+@pytest.mark.parametrize("says", ["reader = 99, writer = 99", None])
+async def test_a_later_versions_database_is_refused_unless_it_permits_reading(
+    database: Path, says: str | None
+) -> None:
+    async with opened(database) as service:
+        await store(service, said("one"))
+    execute(database, f"UPDATE compatibility SET {says}" if says else "DROP TABLE compatibility")
+    execute(database, "PRAGMA user_version = 99")
+    before = digest(database)
+    with pytest.raises(StorageUnavailable, match="later Segue"):
+        await LocalSessionService.open(database)
+    assert digest(database) == before
+
+
+async def test_a_later_versions_database_can_be_read_if_it_permits_that(database: Path) -> None:
+    async with opened(database) as service:
+        id = await store(service, said("one"))
+    execute(database, "UPDATE compatibility SET writer = 99")
+    execute(database, "PRAGMA user_version = 99")
+    before = digest(database)
+    async with opened(database) as service:
+        assert await contents(service, id) == ["one"]
+        with pytest.raises(StorageReadOnly, match="later Segue"):
+            await add(service, id, said("two"))
+        with pytest.raises(StorageReadOnly):
+            await store(service, said("another"))
+    assert digest(database) == before
+
+
+async def test_a_later_versions_database_can_be_written_if_it_permits_that(database: Path) -> None:
+    async with opened(database) as service:
+        id = await store(service, said("one"))
+    execute(database, "PRAGMA user_version = 99")
+    async with opened(database) as service:
+        await add(service, id, said("two"))
+        assert await contents(service, id) == ["one", "two"]
+        assert await pragma(service, "user_version") == 99

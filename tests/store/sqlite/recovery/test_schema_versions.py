@@ -3,8 +3,7 @@
 import asyncio
 import random
 import sqlite3
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,19 +13,10 @@ from segue.store.sqlite import driver, schema
 from segue.store.sqlite.service import LocalSessionService
 from tests.factories import add, chain, execute, said, store
 from tests.schema_versions import COLUMNS, MIGRATIONS, VERSIONS, store_at_version
+from tests.store.sqlite.helpers import PAGE_BYTES, opened, quarantined
 
-PAGE_BYTES = 4_096
 SESSIONS, EVENTS = 20, 40
 STORED = SESSIONS * EVENTS
-
-
-@asynccontextmanager
-async def opened(database: Path) -> AsyncIterator[LocalSessionService]:
-    service = await LocalSessionService.open(database)
-    try:
-        yield service
-    finally:
-        await service.close()
 
 
 async def fill(database: Path) -> None:
@@ -97,12 +87,6 @@ DAMAGE: dict[str, tuple[Callable[[bytearray], None], int]] = {
     "cut": (cut, STORED // 5),
 }
 """The damage, and how many events it may cost."""
-
-
-def quarantined(database: Path) -> list[Path]:
-    suffixes = ("-wal", "-shm", "-lock", "-write.lock")
-    found = database.parent.glob("*.corrupt-*")
-    return [path for path in found if not path.name.endswith(suffixes)]
 
 
 @pytest.mark.timeout(60)

@@ -1,0 +1,26 @@
+"""The linked SQLite."""
+
+import pytest
+
+from segue.store.sqlite import driver
+
+
+@pytest.mark.parametrize(
+    ("version", "safe"),
+    [
+        ("3.7.0", False),
+        ("3.40.1", False),
+        ("3.44.5", False),
+        ("3.44.6", True),
+        ("3.45.0", False),
+        ("3.50.6", False),
+        ("3.50.7", True),
+        ("3.51.0", False),
+        ("3.51.2", False),
+        ("3.51.3", True),
+        ("3.53.4", True),
+        ("4.0.0", True),
+    ],
+)
+def test_which_versions_of_sqlite_are_safe(version: str, safe: bool) -> None:
+    assert driver.is_safe(version) is safe

@@ -1,0 +1,130 @@
+"""The files of a database: their modes, their folder, and who creates them."""
+
+import asyncio
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from segue.model.errors import StorageError, StorageUnavailable
+from segue.store.sqlite import schema
+from segue.store.sqlite.service import LocalSessionService
+from tests.factories import contents, execute, said, store
+from tests.store.sqlite.helpers import end, line, mode, modes, opened, schema_of, start, tell, write
+
+# Modes
+
+
+@pytest.fixture(params=[0o000, 0o022, 0o077], ids=["000", "022", "077"])
+def umask(request: pytest.FixtureRequest) -> Iterator[None]:
+    before = os.umask(request.param)
+    yield
+    os.umask(before)
+
+
+@pytest.mark.usefixtures("umask")
+async def test_files_are_for_their_owner_alone_from_the_first_byte(database: Path) -> None:
+    async with opened(database) as service:
+        await store(service)
+        assert modes(database.parent) == {
+            "sessions.db": 0o600,
+            "sessions.db-wal": 0o600,
+            "sessions.db-shm": 0o600,
+            "sessions.db-lock": 0o600,
+            "sessions.db-write.lock": 0o600,
+        }
+        assert mode(database.parent) == 0o700
+
+
+def link(path: Path, target: Path) -> None:
+    for folder in (path.parent, target.parent):
+        folder.mkdir()
+    path.symlink_to(target)
+
+
+async def test_a_link_to_nowhere_makes_no_file_that_others_can_read(
+    database: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "elsewhere"
+    link(database, folder / "sessions.db")
+    with contextlib.suppress(StorageError):  # to refuse it is as good as to make it private
+        async with opened(database) as service:
+            await store(service)
+    assert set(modes(folder).values()) <= {0o600}
+
+
+# The folder
+
+
+async def test_a_folder_that_is_a_link_is_refused(database: Path, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    database.parent.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(StorageUnavailable, match="is a link"):
+        await LocalSessionService.open(database)
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+@pytest.mark.skipif(
+    os.name != "posix" or os.geteuid() != 0, reason="only root can give a folder away"
+)
+async def test_a_folder_of_another_user_is_refused(database: Path) -> None:
+    database.parent.mkdir()
+    os.chown(database.parent, 12_345, 12_345)
+    with pytest.raises(StorageUnavailable, match="belongs to another user"):
+        await LocalSessionService.open(database)
+    assert list(database.parent.iterdir()) == []
+
+
+async def test_a_folder_is_no_database(database: Path) -> None:
+    write(database / "kept", b"kept")
+    with pytest.raises(StorageUnavailable):
+        await LocalSessionService.open(database)
+    assert modes(database).keys() == {"kept"}
+
+
+async def test_a_file_in_the_place_of_the_folder_is_a_storage_error(tmp_path: Path) -> None:
+    (tmp_path / "data").write_text("kept")
+    with pytest.raises(StorageError):
+        await LocalSessionService.open(tmp_path / "data" / "sessions.db")
+    assert (tmp_path / "data").read_text() == "kept"
+
+
+# Creation
+
+
+async def test_an_empty_file_becomes_the_database(database: Path) -> None:
+    write(database, b"")
+    async with opened(database) as service:
+        assert await contents(service, await store(service, said("one"))) == ["one"]
+
+
+async def test_windows_that_open_a_new_database_at_once_make_one(database: Path) -> None:
+    services = await asyncio.gather(*(LocalSessionService.open(database) for _ in range(8)))
+    ids = [await store(service) for service in services]
+    assert {session.id for session in (await services[0].list_sessions()).sessions} == set(ids)
+    await asyncio.gather(*(service.close() for service in services))
+    (version,) = execute(database, "PRAGMA user_version")
+    assert version[0] == len(schema.MIGRATIONS)
+
+
+OPENER = """
+async def main():
+    for where in map(str.strip, sys.stdin):
+        service = await LocalSessionService.open(where)
+        print("opened", flush=True)
+        await service.close()
+"""
+
+
+def test_processes_that_first_open_a_database_at_once_all_succeed(tmp_path: Path) -> None:
+    processes = [start(OPENER) for _ in range(8)]
+    for number in range(20):
+        database = tmp_path / f"{number}" / "sessions.db"
+        for process in processes:
+            tell(process, str(database))
+        assert [line(process) for process in processes] == ["opened"] * 8
+        assert schema_of(database)
+    for process in processes:
+        end(process)
