@@ -1,18 +1,35 @@
 """The connection: durability, group commit, cancellation, checkpoints, processes."""
 
 import asyncio
+import contextlib
 import random
+import sqlite3
 import time
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from segue.model.errors import StorageUnavailable
 from segue.store.sqlite import driver
-from segue.store.sqlite.locks import OpenLock
+from segue.store.sqlite.connection import Transaction
+from segue.store.sqlite.locks import OpenLock, WriteLock
 from segue.store.sqlite.service import LocalSessionService
-from tests.factories import INVOCATION, add, chain, contents, execute, said, store
+from tests.factories import (
+    INVOCATION,
+    add,
+    chain,
+    contents,
+    counted,
+    execute,
+    queued_together,
+    said,
+    store,
+)
 from tests.store.sqlite.helpers import CANARY, end, line, opened, pragma, start, workers
+
+TRANSACTION = {"BEGIN IMMEDIATE", "COMMIT", "ROLLBACK"}
 
 
 async def test_the_connection_keeps_the_promises_of_the_store(service: LocalSessionService) -> None:
@@ -25,6 +42,164 @@ async def test_the_connection_keeps_the_promises_of_the_store(service: LocalSess
         "cell_size_check": 1,
     }
     assert {name: await pragma(service, name) for name in expected} == expected
+
+
+# Group commit
+
+
+def insert(key: str) -> Callable[[Transaction], str]:
+    """Return a write that stores *key*; to run it again after its commit is an error."""
+
+    def write(transaction: Transaction) -> str:
+        sql = "INSERT INTO metadata (session, key, value) SELECT number, ?, 'null' FROM sessions"
+        transaction.db.execute(sql, (key,))
+        return key
+
+    return write
+
+
+def stored_keys(database: Path) -> list[str]:
+    return [row["key"] for row in execute(database, "SELECT key FROM metadata ORDER BY key")]
+
+
+def fail_in_sqlite(transaction: Transaction) -> None:
+    insert("undone")(transaction)
+    transaction.db.execute("SELECT zeroblob(2000000000)")
+
+
+def end_transaction(transaction: Transaction) -> None:
+    """Fail before any change of its own, and let SQLite roll the whole transaction back."""
+    transaction.db.execute("INSERT OR ROLLBACK INTO metadata SELECT * FROM metadata")
+
+
+def fail_in_python(transaction: Transaction) -> None:
+    insert("undone")(transaction)
+    raise ValueError("after a change")
+
+
+def fail_at_commit(transaction: Transaction) -> None:
+    transaction.db.execute("PRAGMA defer_foreign_keys = ON")
+    transaction.db.execute("INSERT INTO metadata (session, key, value) VALUES (77, 'undone', '1')")
+
+
+@pytest.mark.parametrize(
+    ("fail", "error"),
+    [
+        (fail_in_sqlite, StorageUnavailable),
+        (end_transaction, StorageUnavailable),
+        (fail_in_python, ValueError),
+        (fail_at_commit, StorageUnavailable),
+    ],
+)
+async def test_a_group_rolled_back_for_one_write_stores_the_others(
+    database: Path,
+    service: LocalSessionService,
+    fail: Callable[[Transaction], None],
+    error: type[Exception],
+) -> None:
+    first, second = said("one"), said("two")
+    id = await store(service, first)
+    write = service._connection.write
+    async with counted(service) as statements:
+        before, appended, failed, after = await queued_together(
+            service,
+            write(insert("before")),
+            service.append_events(id, [second], parent_id=first.id, invocation_id=INVOCATION),
+            write(fail),
+            write(insert("later")),
+        )
+    assert (before, appended.head, after) == ("before", second.id, "later")
+    assert type(failed) is error
+    assert stored_keys(database) == ["before", "later"]
+    assert await contents(service, id) == ["one", "two"]
+    begun = statements.count("BEGIN IMMEDIATE")
+    assert begun == 1 + 4, "one transaction for the group, then one for each write"
+
+
+async def test_a_write_that_is_refused_before_a_change_leaves_one_commit(
+    database: Path, service: LocalSessionService
+) -> None:
+    await store(service)
+
+    def refuse(transaction: Transaction) -> None:
+        raise ValueError("before a change")
+
+    write = service._connection.write
+    async with counted(service) as statements:
+        before, refused, after = await queued_together(
+            service, write(insert("before")), write(refuse), write(insert("later"))
+        )
+    assert (before, after) == ("before", "later")
+    assert type(refused) is ValueError
+    assert stored_keys(database) == ["before", "later"]
+    assert [each for each in statements if each in TRANSACTION] == ["BEGIN IMMEDIATE", "COMMIT"]
+
+
+@pytest.mark.parametrize("holder", ["of the write lock", "of SQLite's lock"])
+async def test_a_group_that_cannot_lock_is_refused_once(
+    database: Path, monkeypatch: pytest.MonkeyPatch, holder: str
+) -> None:
+    monkeypatch.setattr(driver, "BUSY_TIMEOUT_S", 0.5)
+    async with opened(database) as service:
+        await store(service)
+        write = service._connection.write
+        with contextlib.ExitStack() as held:
+            if holder == "of the write lock":
+                lock = held.enter_context(closing(WriteLock(str(database))))
+                assert lock.acquire(0)
+            else:
+                other = held.enter_context(closing(driver.connect(str(database))))
+                other.execute("BEGIN IMMEDIATE")
+            began = time.monotonic()
+            outcomes = await queued_together(service, *(write(insert(key)) for key in "abcdefgh"))
+            elapsed_s = time.monotonic() - began
+        assert [type(outcome) for outcome in outcomes] == [StorageUnavailable] * 8
+        assert elapsed_s < 2, "to wait for each of the eight takes four seconds"
+        assert stored_keys(database) == []
+        assert await write(insert("later")) == "later"
+
+
+async def deny_commits(service: LocalSessionService, count: int) -> None:
+    """Let the next *count* commits fail."""
+    left = count
+
+    def authorize(action: int, operation: str | None, *_: object) -> int:
+        nonlocal left
+        if (action, operation) == (sqlite3.SQLITE_TRANSACTION, "COMMIT") and left:
+            left -= 1
+            return sqlite3.SQLITE_DENY
+        return sqlite3.SQLITE_OK
+
+    await service._connection.read(lambda db: db.set_authorizer(authorize))
+
+
+async def test_the_writes_of_a_group_whose_commit_fails_are_stored_one_by_one(
+    database: Path, service: LocalSessionService
+) -> None:
+    await store(service)
+    await deny_commits(service, 1)
+    async with counted(service) as statements:
+        writes = (service._connection.write(insert(key)) for key in "abc")
+        outcomes = await queued_together(service, *writes)
+    assert outcomes == ["a", "b", "c"]
+    assert stored_keys(database) == ["a", "b", "c"]
+    rest = 3 * ["BEGIN IMMEDIATE", "COMMIT"]
+    assert [each for each in statements if each in TRANSACTION] == [
+        "BEGIN IMMEDIATE", "ROLLBACK", *rest,
+    ]  # fmt: skip
+
+
+async def test_commits_that_all_fail_store_nothing(
+    database: Path, service: LocalSessionService
+) -> None:
+    await store(service)
+    await deny_commits(service, 4)
+    writes = (service._connection.write(insert(key)) for key in "abc")
+    outcomes = await queued_together(service, *writes)
+    assert [type(outcome) for outcome in outcomes] == [StorageUnavailable] * 3
+    assert stored_keys(database) == []
+    assert await service._connection.write(insert("later")) == "later"
+    assert stored_keys(database) == ["later"]
 
 
 # Checkpoints
