@@ -1,13 +1,27 @@
-"""Many appends in flight: what the contract promises to a caller that does not wait for results."""
+"""The contract suite of pipelined appends, which runs on every store of `stores.STORES`."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
+
+import pytest
 
 from segue.model.errors import SegueError
 from segue.model.events import Event
 from segue.model.records import AppendResult, EventPosition
 from segue.store.service import SessionService
 from tests.factories import INVOCATION, add, contents, note, said, store
+from tests.store.stores import STORES, FakeClock, StoreFactory
+
+
+@pytest.fixture(params=STORES.values(), ids=list(STORES))
+async def service(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[SessionService]:
+    """Return a new service of each store, one after the other."""
+    factory: StoreFactory = request.param
+    opened = await factory.open_service(tmp_path / "data", FakeClock())
+    yield opened
+    await opened.close()
 
 
 async def append(
