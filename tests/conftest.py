@@ -40,7 +40,7 @@ def repository(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def start(repository: Path) -> Iterator[StartClient]:
-    """Return a function that starts a server and its initialized client; all end with the test."""
+    """Return a function that starts a server and its initialized client, until the test ends."""
     clients: list[Client] = []
 
     def start_client(directory: Path = repository, **environment: str) -> Client:

@@ -1,7 +1,7 @@
-"""What a request costs, in counts that are the same on every machine: no timing.
+"""The costs of requests, in counts that are the same on every machine instead of times.
 
-What is faster today by fewer statements, hops and writes must not slide back unseen. A count that
-rises for a good reason is changed here, with the reason in the commit.
+The numbers of statements, thread hops, loop iterations and writes must not rise unnoticed. A count
+that rises for a good reason is changed here, with the reason in the commit.
 """
 
 import asyncio
@@ -34,7 +34,7 @@ ONE_APPEND = [
     "SELECT number, archived_at, event_count, head, ( SELECT invocations.number FROM invocations",
     "SELECT seq, type, data FROM events",
     "INSERT INTO events",
-    "INSERT INTO events",  # its trigger, which SQLite traces under the same words
+    "INSERT INTO events",  # its trigger: SQLite traces it as the same statement
     "UPDATE sessions",
     "COMMIT",
 ]
@@ -49,7 +49,7 @@ def window(service: LocalSessionService) -> Window:
 
 
 class Hops:
-    """Counts the calls that go to the database's thread and back."""
+    """Counts the thread hops: calls that are queued for the database's thread."""
 
     def __init__(self, service: LocalSessionService, monkeypatch: pytest.MonkeyPatch) -> None:
         self._count = 0
@@ -63,7 +63,7 @@ class Hops:
         monkeypatch.setattr(connection, "_enqueue", counting)
 
     async def of(self, request: Awaitable[Any]) -> int:
-        """Return how many one request takes."""
+        """Return the number of hops that *request* takes."""
         before = self._count
         await request
         return self._count - before
@@ -85,7 +85,7 @@ async def test_the_statements_of_an_append(service: LocalSessionService, window:
     assert statements == ONE_APPEND
 
 
-async def test_the_statements_of_appends_that_wait_together(
+async def test_the_statements_of_queued_appends(
     service: LocalSessionService, window: Window
 ) -> None:
     id = (await window.open(place())).session.id
@@ -96,7 +96,7 @@ async def test_the_statements_of_appends_that_wait_together(
     assert statements == [begin, row, *64 * append, update, commit]
 
 
-async def test_the_hops_of_each_request(
+async def test_the_thread_hops_of_each_request(
     service: LocalSessionService, window: Window, hops: Hops
 ) -> None:
     id = await store(service, said())
@@ -106,27 +106,29 @@ async def test_the_hops_of_each_request(
     assert await hops.of(window.list_sessions(place(), archived=False, cursor=None, limit=10)) == 1
     assert await hops.of(window.find_resumable(place())) == 1
     await window.close_session(id)
-    assert await hops.of(window.open(place())) == 2, "one to find it, one to read it"
+    assert await hops.of(window.open(place())) == 2, "one finds the session, one reads it"
     assert await hops.of(window.open(place(), mode="new")) == 0
     assert await hops.of(window.set_metadata(id, "key", 1)) == 1
     assert await hops.of(window.get_metadata(id, "key")) == 1
 
 
-async def test_no_append_moves_the_log(
+async def test_no_append_checkpoints(
     service: LocalSessionService, database: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     id = await store(service, said())
-    looks: list[int] = []
-    monkeypatch.setattr(driver, "checkpoint_passive", lambda db, longest: looks.append(longest))
+    checkpoints: list[int] = []
+    monkeypatch.setattr(
+        driver, "checkpoint_passive", lambda db, longest: checkpoints.append(longest)
+    )
     before = database.stat().st_mtime_ns
     for _ in range(300):
         await add(service, id, said("x" * 500))
     assert database.stat().st_mtime_ns == before, "a commit wrote to the database itself"
     await service.get_session(id)
-    assert len(looks) == 6, "it is looked at between the appends"
+    assert len(checkpoints) == 6, "the length of the log is checked every 50 appends"
 
 
-async def test_a_long_log_is_moved_between_two_appends(
+async def test_a_long_log_is_checkpointed_between_two_appends(
     service: LocalSessionService, database: Path
 ) -> None:
     id = await store(service, said())
@@ -160,19 +162,19 @@ async def test_no_statement_reads_a_whole_table_or_sorts(
     service: LocalSessionService, name: str
 ) -> None:
     details = await plan(service, STATEMENTS[name])
-    # In the order of an index all of a table may be read: as far as the page goes, and no further.
+    # A scan in the order of an index is bounded by the LIMIT of the page.
     whole = [f"SCAN {table}" for table in TABLES]
     assert not [detail for detail in details if detail in whole], details
-    if name != "_LIST_HERE":  # of one directory: its sessions are sorted each time
+    if name != "_LIST_HERE":  # it sorts the sessions of one directory
         assert not [detail for detail in details if "TEMP B-TREE" in detail], details
 
 
-async def test_no_statement_is_planned_twice(service: LocalSessionService) -> None:
+async def test_no_statement_is_prepared_twice(service: LocalSessionService) -> None:
     id = await store(service, said())
-    planned: list[str] = []
+    prepared: list[str] = []
 
     def note(action: int, *names: str | None) -> int:
-        planned.append(" ".join(filter(None, names)))
+        prepared.append(" ".join(filter(None, names)))
         return 0
 
     async def everything() -> None:
@@ -188,23 +190,23 @@ async def test_no_statement_is_planned_twice(service: LocalSessionService) -> No
 
     await service._connection.read(lambda db: db.set_authorizer(note))
     await everything()
-    assert planned, "SQLite asks whether a statement is allowed when it plans it"
-    planned.clear()
+    assert prepared, "SQLite calls the authorizer when it prepares a statement"
+    prepared.clear()
     await everything()
-    assert planned == []
+    assert prepared == []
 
 
 # -- the wire ----------------------------------------------------------------------------------
 
 
 class Wire:
-    """A server on two pipes in this process, and the rounds and writes that a response takes."""
+    """A server on two pipes in this process, and the loop iterations and writes of a response."""
 
     def __init__(self, window: Window, monkeypatch: pytest.MonkeyPatch) -> None:
         self._loop: Any = asyncio.get_running_loop()
         stdin, self._requests = os.pipe()
         self._responses, stdout = os.pipe()
-        self.rounds = 0
+        self.iterations = 0
         self.writes = 0
         self._ids = iter(range(1_000_000))
         self.reader, self.writer = FrameReader(stdin), FrameWriter(stdout)
@@ -225,29 +227,29 @@ class Wire:
     def _count(self, stdout: tuple[int | None, ...], monkeypatch: pytest.MonkeyPatch) -> None:
         run_once, write = self._loop._run_once, os.write
 
-        def counting_rounds() -> None:
-            self.rounds += 1
+        def counting_iterations() -> None:
+            self.iterations += 1
             run_once()
 
         def counting_writes(fd: int, data: bytes) -> int:
             self.writes += fd in stdout
             return write(fd, data)
 
-        monkeypatch.setattr(self._loop, "_run_once", counting_rounds)
+        monkeypatch.setattr(self._loop, "_run_once", counting_iterations)
         monkeypatch.setattr(os, "write", counting_writes)
 
     def send(self, *requests: tuple[str, Any]) -> None:
-        """Send requests in one piece, and count from here."""
+        """Send requests in one write, and reset the counts."""
         frames = []
         for method, params in requests:
             message = {"jsonrpc": "2.0", "id": next(self._ids), "method": method, "params": params}
             body = json.dumps(message).encode()
             frames.append(b"Content-Length: %d\r\n\r\n%b" % (len(body), body))
         os.write(self._requests, b"".join(frames))
-        self.rounds = self.writes = 0
+        self.iterations = self.writes = 0
 
     async def receive(self, count: int) -> list[Any]:
-        """Return so many responses: read by a thread, so that no round is spent on waiting."""
+        """Return *count* responses, read by a thread so that waiting takes no iteration."""
         return await asyncio.to_thread(self._read, count)
 
     def _read(self, count: int) -> list[Any]:
@@ -258,7 +260,7 @@ class Wire:
         return [json.loads(body) for body in found]
 
     def close(self) -> None:
-        """Close the server's ends and the client's."""
+        """Close both ends of the pipes."""
         self.reader.close()
         self.writer.close(1.0)
         for fd in self._descriptors:
@@ -312,16 +314,16 @@ class RecordingQueue(list[bytes]):
         self._queued.append(data)
 
 
-async def test_the_rounds_of_the_event_loop_for_an_append(wire: Wire, tmp_path: Path) -> None:
+async def test_the_event_loop_iterations_of_an_append(wire: Wire, tmp_path: Path) -> None:
     session = await open_session(wire, tmp_path)
-    rounds = []
+    iterations = []
     for _ in range(5):
         wire.send(append_request(session))
         await wire.receive(1)
-        rounds.append(wire.rounds)
-    # Read it; start its task; take the result of the database's thread; finish the task; respond,
-    # in the done callback through which pygls sends every result. Two are this test's own.
-    assert min(rounds) <= 7, rounds
+        iterations.append(wire.iterations)
+    # Read it, start its task, take the result of the database's thread, finish the task, respond
+    # (in the done callback through which pygls sends every result). Two belong to this test.
+    assert min(iterations) <= 7, iterations
 
 
 async def test_many_responses_at_once_take_few_writes(wire: Wire, tmp_path: Path) -> None:
@@ -330,4 +332,4 @@ async def test_many_responses_at_once_take_few_writes(wire: Wire, tmp_path: Path
     found = await wire.receive(64)
     assert [response["result"]["eventCount"] for response in found] == list(range(2, 66))
     size = sum(len(json.dumps(response)) for response in found)
-    assert wire.writes <= 3 + size // 4_096, "the first, and the others together"
+    assert wire.writes <= 3 + size // 4_096, "one for the first, few for the others together"

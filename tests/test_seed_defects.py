@@ -1,6 +1,6 @@
-"""The defects of the system that Segue descends from: each test shows that Segue lacks one.
+"""Regression tests for the defects of the system that Segue descends from.
 
-A test's docstring states the defect.
+A test's name states what Segue does, its docstring the defect.
 """
 
 import subprocess

@@ -1,3 +1,5 @@
+"""SessionManager: deferred sessions, idempotent persistence, resuming and resetting."""
+
 import asyncio
 from datetime import timedelta
 from pathlib import Path
@@ -25,7 +27,7 @@ from tests.factories import (
 
 
 class Failing:
-    """The real service, whose named methods fail once each."""
+    """A service of which each of the given methods fails once."""
 
     def __init__(self, service: SessionService, *methods: str) -> None:
         self._service = service
@@ -43,7 +45,7 @@ class Failing:
 
 
 class Recording:
-    """The real service, and which of its methods were called."""
+    """A service that records which of its methods were called."""
 
     def __init__(self, service: SessionService) -> None:
         self._service = service
@@ -56,14 +58,14 @@ class Recording:
 
 def failing(service: SessionService, *methods: str) -> SessionService:
     wrapper: Any = Failing(service, *methods)
-    return wrapper  # type: ignore[no-any-return]  # it stands in for one
+    return wrapper  # type: ignore[no-any-return]  # it has the interface of one
 
 
 async def stored_ids(service: SessionService) -> list[str]:
     return [session.id for session in (await service.list_sessions(archived=True)).sessions]
 
 
-# Beginning
+# Deferred sessions
 
 
 async def test_a_new_session_is_not_stored_before_its_first_event(
@@ -79,7 +81,7 @@ async def test_a_new_session_is_not_stored_before_its_first_event(
     assert await stored_ids(service) == []
 
 
-async def test_the_first_event_stores_the_session_with_all_that_was_kept_for_it(
+async def test_the_first_event_stores_the_session_with_its_deferred_metadata(
     service: LocalSessionService,
 ) -> None:
     workspace = place("/repo/src", "/repo")
@@ -101,7 +103,7 @@ async def test_the_first_event_stores_the_session_with_all_that_was_kept_for_it(
     assert [listed.id for listed in page.sessions] == [session.id]
 
 
-async def test_metadata_that_could_not_be_stored_is_refused_before_the_first_event_too(
+async def test_metadata_that_is_not_json_is_refused_before_the_first_event(
     service: LocalSessionService,
 ) -> None:
     manager = SessionManager.create_new(service, place())
@@ -111,7 +113,7 @@ async def test_metadata_that_could_not_be_stored_is_refused_before_the_first_eve
     assert await manager.get_metadata("key") is None
 
 
-async def test_what_is_kept_with_a_stored_session_is_kept_at_once(
+async def test_metadata_of_a_stored_session_is_stored_at_once(
     service: LocalSessionService,
 ) -> None:
     manager = await SessionManager.resume(service, await store(service), place())
@@ -125,7 +127,7 @@ async def test_what_is_kept_with_a_stored_session_is_kept_at_once(
 # Persisting
 
 
-async def test_the_whole_conversation_may_be_persisted_every_time(
+async def test_persisting_the_whole_conversation_every_time_is_idempotent(
     service: LocalSessionService,
 ) -> None:
     manager = SessionManager.create_new(service, place())
@@ -139,15 +141,15 @@ async def test_the_whole_conversation_may_be_persisted_every_time(
     assert await contents(service, manager.session_id) == ["0", "1", "2", "3", "4"]
 
 
-async def test_only_what_is_new_may_be_persisted_too(service: LocalSessionService) -> None:
+async def test_only_new_events_may_be_persisted(service: LocalSessionService) -> None:
     manager = SessionManager.create_new(service, place())
     for number in range(5):
         await manager.persist_events([said(str(number))])
     assert await contents(service, manager.session_id) == ["0", "1", "2", "3", "4"]
 
 
-@pytest.mark.parametrize("whole", [True, False], ids=["all again", "what failed again"])
-async def test_after_a_failure_the_next_call_goes_on_from_there(
+@pytest.mark.parametrize("whole", [True, False], ids=["all events", "failed events"])
+async def test_the_call_after_a_failure_stores_what_is_missing(
     service: LocalSessionService, whole: bool
 ) -> None:
     manager = SessionManager.create_new(failing(service, "append_events"), place())
@@ -174,7 +176,7 @@ async def test_after_a_failed_first_event_the_session_is_still_deferred(
     assert await manager.get_metadata("key") == 1
 
 
-async def test_calls_that_are_made_at_once_take_effect_in_their_order(
+async def test_concurrent_calls_take_effect_in_call_order(
     service: LocalSessionService,
 ) -> None:
     manager = SessionManager.create_new(service, place())
@@ -183,7 +185,7 @@ async def test_calls_that_are_made_at_once_take_effect_in_their_order(
     assert await contents(service, manager.session_id) == words
 
 
-async def test_a_refused_first_append_leaves_the_session_to_the_next(
+async def test_the_append_after_a_refused_first_one_creates_the_session(
     service: LocalSessionService,
 ) -> None:
     manager = SessionManager.create_new(service, place())
@@ -198,7 +200,7 @@ async def test_a_refused_first_append_leaves_the_session_to_the_next(
     assert await contents(service, manager.session_id) == ["yes", "and more"]
 
 
-async def test_a_known_parent_is_compared_with_the_head(service: LocalSessionService) -> None:
+async def test_a_given_parent_is_compared_with_the_head(service: LocalSessionService) -> None:
     manager = SessionManager.create_new(service, place())
     with pytest.raises(HeadMoved) as moved:
         await manager.persist_events([said()], parent_id="unknown")
@@ -211,7 +213,7 @@ async def test_a_known_parent_is_compared_with_the_head(service: LocalSessionSer
     assert await contents(service, manager.session_id) == ["one", "two"]
 
 
-async def test_another_windows_events_are_never_appended_to_unseen(
+async def test_an_append_behind_unseen_events_of_another_window_is_refused(
     service: LocalSessionService,
 ) -> None:
     manager = SessionManager.create_new(service, place())
@@ -251,12 +253,12 @@ async def test_resume_restores_the_parent_chain_under_a_new_invocation(
     ]
 
 
-async def test_a_session_that_is_unknown_cannot_be_resumed(service: LocalSessionService) -> None:
+async def test_an_unknown_session_cannot_be_resumed(service: LocalSessionService) -> None:
     with pytest.raises(SessionNotFound):
         await SessionManager.resume(service, "unknown", place())
 
 
-async def test_the_boundary_says_how_long_after_the_last_event_it_is(
+async def test_the_boundary_contains_the_time_since_the_last_event(
     database: Path, service: LocalSessionService
 ) -> None:
     id = await store(service)
@@ -267,7 +269,7 @@ async def test_the_boundary_says_how_long_after_the_last_event_it_is(
     assert manager.boundary.data["content"].endswith("its last event was 2 hours ago.]")
 
 
-async def test_the_boundary_is_stored_once_and_only_before_something_new(
+async def test_the_boundary_is_stored_once_and_only_before_a_new_event(
     service: LocalSessionService,
 ) -> None:
     one = said("one")
@@ -284,7 +286,7 @@ async def test_the_boundary_is_stored_once_and_only_before_something_new(
     assert await contents(service, id) == ["one", note, "two", "three"]
 
 
-async def test_the_boundary_waits_for_the_append_that_succeeds(
+async def test_the_boundary_is_kept_until_an_append_succeeds(
     service: LocalSessionService,
 ) -> None:
     id = await store(service, said("one"))
@@ -297,10 +299,10 @@ async def test_the_boundary_waits_for_the_append_that_succeeds(
     assert await contents(service, id) == ["one", note, "two"]
 
 
-async def test_a_conversation_that_holds_the_boundary_already_may_be_persisted(
+async def test_a_conversation_that_contains_the_boundary_may_be_persisted(
     service: LocalSessionService,
 ) -> None:
-    """Editors are handed the boundary at once; it is part of the conversation that they keep."""
+    """Editors get the boundary when they open the session, and keep it with its events."""
     one = said("one")
     id = await store(service, one)
     manager = await SessionManager.resume(service, id, place())
@@ -326,7 +328,7 @@ async def test_a_conversation_that_holds_the_boundary_already_may_be_persisted(
         (timedelta(hours=-1), "less than a second ago"),
     ],
 )
-def test_how_long_ago_in_words(age: timedelta, words: str) -> None:
+def test_ages_in_words(age: timedelta, words: str) -> None:
     then = now() - age // timedelta(milliseconds=1)
     assert ago(then) == words
     assert words in boundary_note(then)
@@ -335,7 +337,7 @@ def test_how_long_ago_in_words(age: timedelta, words: str) -> None:
 # Archiving and resetting
 
 
-async def test_archive_puts_the_stored_session_aside(service: LocalSessionService) -> None:
+async def test_archive_archives_the_stored_session(service: LocalSessionService) -> None:
     manager = SessionManager.create_new(service, place())
     await manager.persist_events([said()])
     await manager.archive()
@@ -365,7 +367,7 @@ async def test_reset_archives_the_old_session_and_defers_the_new_one(
     assert await contents(service, old) == ["old"]
 
 
-async def test_reset_of_a_session_that_was_never_stored_leaves_nothing_behind(
+async def test_reset_of_a_deferred_session_stores_nothing(
     service: LocalSessionService,
 ) -> None:
     manager = SessionManager.create_new(service, place())
@@ -375,7 +377,7 @@ async def test_reset_of_a_session_that_was_never_stored_leaves_nothing_behind(
     assert await stored_ids(service) == []
 
 
-async def test_if_archiving_fails_nothing_is_reset(service: LocalSessionService) -> None:
+async def test_a_reset_whose_archiving_fails_changes_nothing(service: LocalSessionService) -> None:
     manager = SessionManager.create_new(failing(service, "archive"), place())
     await manager.persist_events([said("one")])
     before = (manager.session_id, manager.invocation_id)
@@ -388,7 +390,9 @@ async def test_if_archiving_fails_nothing_is_reset(service: LocalSessionService)
     assert manager.session_id != before[0]
 
 
-async def test_looking_at_a_deferred_session_asks_no_store(service: LocalSessionService) -> None:
+async def test_a_snapshot_of_a_deferred_session_does_not_call_the_store(
+    service: LocalSessionService,
+) -> None:
     recording: Any = Recording(service)
     manager = SessionManager.create_new(recording, place("/repo/src", "/repo"))
     await manager.persist_server_session_id("remote-1")
@@ -400,7 +404,9 @@ async def test_looking_at_a_deferred_session_asks_no_store(service: LocalSession
     assert recording.calls == []
 
 
-async def test_a_session_and_its_first_event_are_one_call(service: LocalSessionService) -> None:
+async def test_a_session_and_its_first_events_are_stored_by_one_call(
+    service: LocalSessionService,
+) -> None:
     """Two calls would be two transactions: a crash between them leaves an empty session."""
     recording: Any = Recording(service)
     manager = SessionManager.create_new(recording, place())
@@ -410,10 +416,10 @@ async def test_a_session_and_its_first_event_are_one_call(service: LocalSessionS
     assert recording.calls == ["create_session"]
 
 
-async def test_a_mere_retry_sees_nothing_of_what_another_window_appended(
+async def test_a_retry_does_not_adopt_the_head_of_another_window(
     service: LocalSessionService,
 ) -> None:
-    """The head that a retry reports may be an event that nobody here was shown."""
+    """The head that a retry reports may be an event that this window has not loaded."""
     one = SessionManager.create_new(service, place())
     sent = said("a")
     await one.persist_events([sent])

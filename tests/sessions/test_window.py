@@ -1,3 +1,5 @@
+"""The sessions of one window: opening, order of requests, group commit and backpressure."""
+
 import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -39,7 +41,7 @@ def open_service_of(service: SessionService) -> Callable[[], Awaitable[SessionSe
 
 @pytest.fixture
 def open_window(service: LocalSessionService) -> OpenWindow:
-    """Open windows on the one store: `open_window()`, `open_window(continue_minutes=0)`."""
+    """Return a function that opens windows on one store: `open_window(continue_minutes=0)`."""
 
     def make(continue_minutes: float = 60) -> Window:
         return Window(open_service_of(service), continue_minutes)
@@ -52,10 +54,10 @@ def window(open_window: OpenWindow) -> Window:
     return open_window()
 
 
-# Which session an opening goes on with
+# Choosing the session
 
 
-async def test_a_window_resumes_what_another_left(
+async def test_a_window_resumes_the_session_of_another_window(
     window: Window, open_window: OpenWindow, service: LocalSessionService
 ) -> None:
     first = await window.open(place("/repo", "/repo"))
@@ -70,14 +72,14 @@ async def test_a_window_resumes_what_another_left(
     assert "git repository (/repo)" in second.reason
 
 
-async def test_auto_begins_anew_when_nothing_fits(window: Window) -> None:
+async def test_auto_creates_a_session_when_none_is_resumable(window: Window) -> None:
     opened = await window.open(place())
     assert (opened.resumed, opened.boundary, opened.last_event_at) == (False, None, None)
     assert (opened.session.head, opened.session.event_count, opened.events) == (None, 0, ())
     assert "No session of this workspace" in opened.reason
 
 
-async def test_resume_is_an_error_when_nothing_fits(
+async def test_resume_fails_when_no_session_is_resumable(
     window: Window, service: LocalSessionService
 ) -> None:
     await store(service, directory="/elsewhere")
@@ -92,7 +94,9 @@ async def test_new_never_resumes(window: Window, service: LocalSessionService) -
     assert len({id, first.session.id, second.session.id}) == 3
 
 
-async def test_what_else_fits_is_told(window: Window, service: LocalSessionService) -> None:
+async def test_other_resumable_sessions_are_alternatives(
+    window: Window, service: LocalSessionService
+) -> None:
     ids = [await store(service, said(str(number))) for number in range(4)]
     opened = await window.open(place())
     assert [opened.session.id, *(other.id for other in opened.alternatives)] == ids[::-1]
@@ -100,7 +104,7 @@ async def test_what_else_fits_is_told(window: Window, service: LocalSessionServi
 
 @pytest.mark.parametrize("minutes", [0, -1, -1e300])
 @pytest.mark.parametrize("given", ["by the window", "by the call"])
-async def test_without_minutes_nothing_is_resumed_by_itself(
+async def test_zero_or_fewer_minutes_disable_automatic_resume(
     open_window: OpenWindow, service: LocalSessionService, minutes: float, given: str
 ) -> None:
     id = await store(service)
@@ -118,7 +122,7 @@ async def test_without_minutes_nothing_is_resumed_by_itself(
     assert (opened.session.id, opened.resumed) == (id, True)
 
 
-async def test_minutes_of_the_call_come_before_the_windows(
+async def test_minutes_of_the_call_override_those_of_the_window(
     database: Path, window: Window, service: LocalSessionService
 ) -> None:
     id = await store(service)
@@ -130,7 +134,7 @@ async def test_minutes_of_the_call_come_before_the_windows(
         assert found.session.id == id
 
 
-async def test_asking_what_is_resumable_opens_nothing(
+async def test_finding_a_resumable_session_opens_nothing(
     window: Window, service: LocalSessionService
 ) -> None:
     id = await store(service)
@@ -145,7 +149,7 @@ async def test_asking_what_is_resumable_opens_nothing(
 
 
 @pytest.mark.parametrize("mode", ["auto", "resume"])
-async def test_opening_again_gives_back_the_same_invocation_and_boundary(
+async def test_opening_again_returns_the_same_invocation_and_boundary(
     window: Window, service: LocalSessionService, mode: Mode
 ) -> None:
     id = await store(service, said("one"))
@@ -160,7 +164,7 @@ async def test_opening_again_gives_back_the_same_invocation_and_boundary(
     assert len(await contents(service, id)) == 3
 
 
-async def test_auto_gives_back_the_new_session_that_is_still_empty(window: Window) -> None:
+async def test_auto_returns_the_new_session_that_is_still_empty(window: Window) -> None:
     first = await window.open(place())
     assert (await window.open(place())).invocation_id == first.invocation_id
     elsewhere = await window.open(place("/elsewhere"))
@@ -171,7 +175,7 @@ async def test_auto_gives_back_the_new_session_that_is_still_empty(window: Windo
     assert again.boundary is None
 
 
-async def test_reopening_ten_times_leaves_no_trace(
+async def test_reopening_ten_times_changes_nothing(
     open_window: OpenWindow, service: LocalSessionService
 ) -> None:
     id = await store(service, said("one"))
@@ -197,14 +201,14 @@ async def test_an_old_or_archived_session_can_be_opened_by_its_id(
     assert (await window.append(archived, [said("on")])).event_count == 3
 
 
-async def test_an_id_that_no_session_has_is_not_opened(window: Window) -> None:
+async def test_an_unknown_session_is_not_opened(window: Window) -> None:
     with pytest.raises(SessionNotFound):
         await window.open(place(), session_id="unknown")
     with pytest.raises(SessionNotOpen):
         await window.append("unknown", [said()])
 
 
-async def test_opening_shows_the_tail_that_was_asked_for(
+async def test_opening_returns_the_requested_tail(
     window: Window, service: LocalSessionService
 ) -> None:
     id = await store(service, *(said(str(number)) for number in range(10)))
@@ -229,14 +233,14 @@ async def test_of_two_windows_with_one_session_the_later_append_is_refused(
         await other.append(id, [said("from the other")])
     await other.open(place(), session_id=id)
     await other.append(id, [said("from the other")])
-    said_there = [words for words in await contents(service, id) if "Note" not in words]
-    assert said_there == ["one", "from one", "from the other"]
+    stored = [words for words in await contents(service, id) if "Note" not in words]
+    assert stored == ["one", "from one", "from the other"]
 
 
 # The order of requests
 
 
-async def test_an_append_behind_a_reset_of_its_session_is_refused(
+async def test_an_append_after_a_reset_of_its_session_is_refused(
     window: Window, service: LocalSessionService
 ) -> None:
     opened = await window.open(place())
@@ -253,7 +257,7 @@ async def test_an_append_behind_a_reset_of_its_session_is_refused(
     assert await contents(service, id) == ["before"]
 
 
-async def test_requests_take_effect_in_the_order_in_which_they_are_made(
+async def test_requests_take_effect_in_arrival_order(
     window: Window, service: LocalSessionService
 ) -> None:
     id = (await window.open(place())).session.id
@@ -264,7 +268,7 @@ async def test_requests_take_effect_in_the_order_in_which_they_are_made(
     assert (await service.get_session(id)).archived_at is not None
 
 
-async def test_appends_that_wait_together_are_stored_by_one_commit(
+async def test_queued_appends_share_one_commit(
     window: Window, service: LocalSessionService
 ) -> None:
     id = (await window.open(place())).session.id
@@ -276,7 +280,7 @@ async def test_appends_that_wait_together_are_stored_by_one_commit(
     assert await contents(service, id) == ["first", *words]
 
 
-async def test_appends_to_two_sessions_that_wait_together_share_a_commit(
+async def test_queued_appends_to_two_sessions_share_one_commit(
     window: Window, service: LocalSessionService
 ) -> None:
     ids = [(await window.open(place(), mode="new")).session.id for _ in range(2)]
@@ -290,61 +294,65 @@ async def test_appends_to_two_sessions_that_wait_together_share_a_commit(
         assert await contents(service, id) == ["first", *"abc"]
 
 
-async def test_each_append_of_many_has_its_own_answer(
+async def test_each_of_many_appends_has_its_own_result(
     window: Window, service: LocalSessionService
 ) -> None:
     id = (await window.open(place())).session.id
     first = said("0", id="0")
     await window.append(id, [first])
     batches = [[said("1", id="1")], [said("other", id="0")], [first], [], [said("2", id="2")]]
-    answers = await asyncio.gather(
+    results = await asyncio.gather(
         window.append(id, [said("before", id="before")]),
         *(window.append(id, batch) for batch in batches),
         window.append(id, [said("unseen")], parent_id="0"),
         window.append("not open", [said("elsewhere")]),
         return_exceptions=True,
     )
-    told = [each.event_count if isinstance(each, AppendResult) else type(each) for each in answers]
-    assert told == [2, 3, EventConflict, 3, 3, 4, HeadMoved, SessionNotOpen]
+    outcomes = [
+        each.event_count if isinstance(each, AppendResult) else type(each) for each in results
+    ]
+    assert outcomes == [2, 3, EventConflict, 3, 3, 4, HeadMoved, SessionNotOpen]
     assert await contents(service, id) == ["0", "before", "1", "2"]
 
 
-async def test_what_is_asked_between_appends_keeps_its_place(
+async def test_reads_between_appends_keep_their_order(
     window: Window, service: LocalSessionService
 ) -> None:
     id = (await window.open(place())).session.id
 
-    async def look() -> str:
+    async def read_contents() -> str:
         page = await window.events(id, after=0, before=None, limit=100)
         return "".join(event.data["content"] for event in page.events)
 
     appends = [window.append(id, [said(word)]) for word in "abcdef"]
-    found = await asyncio.gather(*appends[:3], look(), *appends[3:5], look(), appends[5])
+    found = await asyncio.gather(
+        *appends[:3], read_contents(), *appends[3:5], read_contents(), appends[5]
+    )
     assert (found[3], found[6]) == ("abc", "abcde")
 
 
-@pytest.mark.parametrize("turns", [0, 1, 2, 3, 5, 8, 13])
-@pytest.mark.parametrize("given_up", [1, 2])
-async def test_an_append_that_is_given_up_leaves_the_others(
-    window: Window, service: LocalSessionService, given_up: int, turns: int
+@pytest.mark.parametrize("iterations", [0, 1, 2, 3, 5, 8, 13])
+@pytest.mark.parametrize("cancelled", [1, 2])
+async def test_a_cancelled_append_leaves_the_others(
+    window: Window, service: LocalSessionService, cancelled: int, iterations: int
 ) -> None:
-    """The second leads those that wait with it."""
+    """The first append is committed alone; the second is the first of the next group."""
     id = (await window.open(place())).session.id
     await window.append(id, [said("0")])
     tasks = [asyncio.ensure_future(window.append(id, [said(word)])) for word in "abcd"]
-    for _ in range(turns):
+    for _ in range(iterations):
         await asyncio.sleep(0)
-    tasks[given_up].cancel()
+    tasks[cancelled].cancel()
     done = await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), 5)
-    others = [each for place, each in enumerate(done) if place != given_up]
+    others = [each for place, each in enumerate(done) if place != cancelled]
     assert [type(each) for each in others] == [AppendResult] * 3
     await window.append(id, [said("e")])
     stored = await contents(service, id)
-    assert set("0abcde") - {"abcd"[given_up]} <= set(stored)
+    assert set("0abcde") - {"abcd"[cancelled]} <= set(stored)
     assert len(stored) == len(set(stored))
 
 
-async def test_an_append_of_very_many_events_is_not_kept_waiting_by_more(
+async def test_appends_beyond_the_maximum_group_size_do_not_share_a_commit(
     window: Window, service: LocalSessionService
 ) -> None:
     id = (await window.open(place())).session.id
@@ -357,7 +365,7 @@ async def test_an_append_of_very_many_events_is_not_kept_waiting_by_more(
     assert statements.count("COMMIT") == 3
 
 
-async def test_a_reset_begins_where_the_window_is(
+async def test_a_reset_creates_its_session_in_the_workspace_of_the_window(
     window: Window, service: LocalSessionService
 ) -> None:
     id = await store(service, directory="/repo/docs", git_root="/repo")
@@ -373,7 +381,7 @@ async def test_a_reset_begins_where_the_window_is(
         await window.reset(id)
 
 
-# Leaving
+# Closing, deleting and archiving
 
 
 async def test_a_deleted_session_is_closed(window: Window, service: LocalSessionService) -> None:
@@ -398,7 +406,7 @@ async def test_a_closed_session_is_opened_under_a_new_invocation(
     assert (await window.open(place())).invocation_id != first.invocation_id
 
 
-async def test_what_is_kept_with_a_session_is_the_same_open_or_not(
+async def test_metadata_is_stored_whether_the_session_is_open_or_not(
     window: Window, open_window: OpenWindow, service: LocalSessionService
 ) -> None:
     deferred = (await window.open(place())).session.id
@@ -415,7 +423,7 @@ async def test_what_is_kept_with_a_session_is_the_same_open_or_not(
         await window.set_metadata("unknown", "key", 1)
 
 
-async def test_to_archive_an_empty_session_closes_it(window: Window) -> None:
+async def test_archiving_an_empty_session_closes_it(window: Window) -> None:
     id = (await window.open(place())).session.id
     assert (await window.events(id, after=None, before=None, limit=10)).events == ()
     await window.archive(id)
@@ -433,7 +441,7 @@ async def test_a_session_that_was_deleted_elsewhere_can_be_reset(
     assert (await window.reset(id)).session.event_count == 0
 
 
-async def test_the_list_of_a_workspace_holds_its_worktrees(
+async def test_the_list_of_a_workspace_includes_its_worktrees(
     window: Window, service: LocalSessionService
 ) -> None:
     one = await store(service, directory="/repo", git_common_dir="/repo/.git")
@@ -450,7 +458,7 @@ async def test_the_list_of_a_workspace_holds_its_worktrees(
     assert await listed(None, None) == {one, two, three}
 
 
-async def test_the_store_is_opened_when_it_is_first_needed_and_once(database: Path) -> None:
+async def test_the_store_is_opened_once_when_it_is_first_needed(database: Path) -> None:
     opened: list[LocalSessionService] = []
 
     async def open_service() -> SessionService:

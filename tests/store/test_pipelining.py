@@ -33,7 +33,7 @@ async def append(
     invocation_id: str = INVOCATION,
     boundary: Event | None = None,
 ) -> Any:
-    """Append *events* behind *parent_id* or the invocation's own; return an error as its name."""
+    """Append *events* after *parent_id* or an own head; return the result or the error's kind."""
     try:
         return await service.append_events(
             session_id,
@@ -82,7 +82,9 @@ async def test_an_append_that_is_refused_leaves_the_others(service: SessionServi
     assert elsewhere.id not in {one.head, two.head}
 
 
-async def test_a_parent_that_is_named_is_compared_strictly(service: SessionService) -> None:
+async def test_the_parent_must_be_the_head_unless_own_heads_are_accepted(
+    service: SessionService,
+) -> None:
     first = said("0")
     id = await store(service, first)
     results = await asyncio.gather(
@@ -95,7 +97,9 @@ async def test_a_parent_that_is_named_is_compared_strictly(service: SessionServi
     assert await contents(service, id) == ["0", "1"]
 
 
-async def test_an_append_knows_the_events_of_those_before_it(service: SessionService) -> None:
+async def test_an_append_recognizes_events_of_the_appends_before_it(
+    service: SessionService,
+) -> None:
     first, again = said("0"), said("1")
     id = await store(service, first)
     one, two = await append_all(service, id, [again], [again, said("2")], parent_id=first.id)
@@ -152,7 +156,7 @@ async def test_appends_to_an_unknown_session_are_refused_one_by_one(
     assert type(unknown).__name__ == "SessionNotFound"
 
 
-async def test_other_writes_keep_their_place_among_appends(service: SessionService) -> None:
+async def test_other_writes_keep_their_order_among_appends(service: SessionService) -> None:
     first = said("0")
     id, other = await store(service, first), await store(service)
     one, _, two, _, late = await asyncio.gather(

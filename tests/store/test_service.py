@@ -84,7 +84,7 @@ async def listed(service: SessionService, **filters: Any) -> list[str]:
 # Creating
 
 
-async def test_a_session_appears_with_its_first_events(
+async def test_a_session_is_created_with_its_first_events(
     service: SessionService, clock: FakeClock
 ) -> None:
     new = fresh(
@@ -123,7 +123,7 @@ async def test_a_session_appears_with_its_first_events(
     ] == [(event.type, event.data, "invocation-7", clock.now) for event in (first, second)]
 
 
-async def test_a_session_without_events_never_exists(service: SessionService) -> None:
+async def test_a_session_without_events_is_not_stored(service: SessionService) -> None:
     new = fresh()
     with contextlib.suppress(ValueError):  # a store may refuse it or store nothing
         await service.create_session(new, [], invocation_id=INVOCATION)
@@ -146,7 +146,7 @@ async def test_retrying_a_creation_returns_the_first_result(
     assert await contents(service, new.id) == ["one", "two"]
 
 
-async def test_creating_a_session_that_has_other_events_is_a_moved_head(
+async def test_creating_a_session_that_has_other_events_raises_head_moved(
     service: SessionService,
 ) -> None:
     new = fresh()
@@ -243,11 +243,11 @@ async def test_an_append_of_nothing_changes_nothing(
 async def test_retrying_an_append_writes_nothing(service: SessionService, clock: FakeClock) -> None:
     first, second = said("one"), said("two")
     id = await store(service, first)
-    answer = await append(service, id, second, parent_id=first.id)
+    appended = await append(service, id, second, parent_id=first.id)
     stored = await service.get_session(id)
     clock.now += MINUTE
     again = await append(service, id, second, parent_id=first.id)
-    assert again == attrs.evolve(answer, duplicates=1)
+    assert again == attrs.evolve(appended, duplicates=1)
     assert await service.get_session(id) == stored
     assert await contents(service, id) == ["one", "two"]
 
@@ -326,7 +326,7 @@ async def test_stored_events_between_new_ones_are_duplicates_and_keep_their_seq(
 async def test_a_mixed_batch_whose_stored_part_is_not_the_newest_is_refused(
     service: SessionService,
 ) -> None:
-    """The sender does not know what another window appended after the events that it repeats."""
+    """The sender has not seen what another window appended after the events that it repeats."""
     one, two = said("one"), said("two")
     id = await store(service, one, two)
     with pytest.raises(HeadMoved) as moved:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.store.sqlite.helpers import mounted, started
+from tests.store.sqlite.helpers import mounted, started_processes
 
 
 @pytest.fixture
@@ -15,9 +15,9 @@ def tiny_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.fixture(autouse=True)
-def no_process_outlives_its_test() -> Iterator[None]:
+def kill_processes() -> Iterator[None]:
     yield
-    for process in started:
+    for process in started_processes:
         process.kill()
         process.communicate()
-    started.clear()
+    started_processes.clear()

@@ -33,8 +33,8 @@ async def pragma(service: LocalSessionService, name: str) -> Any:
     return row[0]
 
 
-def workers() -> list[threading.Thread]:
-    """Return the threads of connections that are not closed."""
+def connection_threads() -> list[threading.Thread]:
+    """Return the threads of open connections."""
     return [thread for thread in threading.enumerate() if "connection_worker" in thread.name]
 
 
@@ -50,7 +50,7 @@ def modes(folder: Path) -> dict[str, int]:
     return {path.name: mode(path) for path in folder.iterdir()}
 
 
-def write(path: Path, content: bytes) -> None:
+def write_file(path: Path, content: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
 
@@ -62,7 +62,7 @@ def quarantined(database: Path) -> list[Path]:
     )
 
 
-def schema_of(database: Path) -> list[tuple[str, str]]:
+def schema_statements(database: Path) -> list[tuple[str, str]]:
     rows = execute(database, "SELECT name, sql FROM sqlite_master ORDER BY name")
     return [(row["name"], row["sql"]) for row in rows]
 
@@ -90,8 +90,8 @@ def remount_read_only(disk: Path) -> None:
     subprocess.run(["mount", "-o", "remount,bind,ro", disk], check=True)
 
 
-def fill(disk: Path, leave: int = 0) -> Path:
-    """Leave no byte free on *disk*, or *leave* of them."""
+def fill_disk(disk: Path, leave: int = 0) -> Path:
+    """Fill *disk* up to *leave* free bytes; return the file that does."""
     filler = disk / "filler"
     with filler.open("ab", buffering=0) as file:
         for size in (PAGE_BYTES, 1):
@@ -104,12 +104,12 @@ def fill(disk: Path, leave: int = 0) -> Path:
     return filler
 
 
-started: list[subprocess.Popen[str]] = []
+started_processes: list[subprocess.Popen[str]] = []
 
 
-def start(program: str, *arguments: object) -> subprocess.Popen[str]:
+def start_process(program: str, *arguments: object) -> subprocess.Popen[str]:
     """Start a process that runs `async def main(*arguments)` of *program*."""
-    text = (
+    source = (
         "import asyncio, sys\n"
         "from segue.model.errors import HeadMoved, StorageError\n"
         "from segue.model.events import Event\n"
@@ -118,28 +118,28 @@ def start(program: str, *arguments: object) -> subprocess.Popen[str]:
         "asyncio.run(main(*sys.argv[1:]))"
     )
     process = subprocess.Popen(
-        [sys.executable, "-W", "error", "-c", text, *map(str, arguments)],
+        [sys.executable, "-W", "error", "-c", source, *map(str, arguments)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
     )
-    started.append(process)
+    started_processes.append(process)
     return process
 
 
-def line(process: subprocess.Popen[str]) -> str:
+def read_line(process: subprocess.Popen[str]) -> str:
     assert process.stdout is not None
     return process.stdout.readline().strip()
 
 
-def tell(process: subprocess.Popen[str], text: str) -> None:
+def send_line(process: subprocess.Popen[str], content: str) -> None:
     assert process.stdin is not None
-    process.stdin.write(f"{text}\n")
+    process.stdin.write(f"{content}\n")
     process.stdin.flush()
 
 
-def end(process: subprocess.Popen[str]) -> str:
-    """Wait for a process that ends well within seconds, and return what it has still said."""
-    said_last, _ = process.communicate(timeout=30)
+def wait_for_exit(process: subprocess.Popen[str]) -> str:
+    """Wait for a process to exit with success, and return the rest of its output."""
+    output, _ = process.communicate(timeout=30)
     assert process.returncode == 0
-    return said_last
+    return output

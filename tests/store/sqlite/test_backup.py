@@ -1,4 +1,4 @@
-"""A backup is a verified snapshot of the store, or it does not exist."""
+"""Backups: each is a verified snapshot, and a failed one leaves no file."""
 
 import asyncio
 import os
@@ -73,7 +73,7 @@ async def test_a_backup_that_is_made_during_writes_is_a_snapshot(
     assert len(await contents(service, id)) == 200
 
 
-async def test_nothing_is_overwritten(
+async def test_a_backup_overwrites_no_file(
     database: Path, service: LocalSessionService, target: Path
 ) -> None:
     await store(service)
@@ -84,7 +84,7 @@ async def test_nothing_is_overwritten(
     assert target.read_text() == "precious"
 
 
-def break_a_page(database: Path) -> None:
+def damage_page(database: Path) -> None:
     with database.open("r+b") as file:
         file.seek(database.stat().st_size - 4096)
         file.write(b"\xff" * 4096)
@@ -94,29 +94,29 @@ def make_foreign(database: Path) -> None:
     execute(database, "PRAGMA application_id = 77")
 
 
-@pytest.mark.parametrize("harm", [break_a_page, make_foreign, Path.unlink])
-async def test_what_cannot_be_copied_whole_leaves_no_copy(
-    database: Path, target: Path, harm: Callable[[Path], None]
+@pytest.mark.parametrize("damage", [damage_page, make_foreign, Path.unlink])
+async def test_a_failed_backup_leaves_no_file(
+    database: Path, target: Path, damage: Callable[[Path], None]
 ) -> None:
     service = await LocalSessionService.open(database)
     for number in range(20):
         await store(service, said("x" * 2_000 + str(number)))
     await service.close()
-    harm(database)
+    damage(database)
     with pytest.raises(StorageError):
         back_up(str(database), str(target))
     assert list(target.parent.iterdir()) == []
 
 
-@pytest.mark.parametrize("harm", [break_a_page, lambda database: os.truncate(database, 20_000)])
-async def test_damage_is_raised_as_such_before_a_migration_and_nothing_is_kept(
-    database: Path, harm: Callable[[Path], None]
+@pytest.mark.parametrize("damage", [damage_page, lambda database: os.truncate(database, 20_000)])
+async def test_a_failed_backup_before_a_migration_raises_corruption_and_leaves_no_file(
+    database: Path, damage: Callable[[Path], None]
 ) -> None:
     service = await LocalSessionService.open(database)
     for number in range(20):
         await store(service, said("x" * 2_000 + str(number)))
     await service.close()
-    harm(database)
+    damage(database)
     with pytest.raises(driver.Error) as caught:
         before_migration(str(database), len(schema.MIGRATIONS))
     assert driver.is_corruption(caught.value)
@@ -129,8 +129,8 @@ async def test_a_backup_is_kept_before_a_migration(
     async with opened(database) as service:
         id = await store(service, said("one"))
     version = len(schema.MIGRATIONS)
-    harm = ("UPDATE events SET data = '{}'",)
-    monkeypatch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, harm))
+    damage = ("UPDATE events SET data = '{}'",)
+    monkeypatch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, damage))
     async with opened(database) as service:
         assert [event.data for event in await chain(service, id)] == [{}]
     monkeypatch.undo()

@@ -1,4 +1,4 @@
-"""A check names what is wrong with a database file, and changes nothing."""
+"""Checks of a database file: they list its problems and do not change it."""
 
 import contextlib
 import os

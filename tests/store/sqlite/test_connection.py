@@ -1,4 +1,4 @@
-"""The connection: durability, group commit, cancellation, checkpoints, processes."""
+"""Durability, group commit, checkpoints and cancellation of one connection, and of several."""
 
 import asyncio
 import contextlib
@@ -27,12 +27,22 @@ from tests.factories import (
     said,
     store,
 )
-from tests.store.sqlite.helpers import CANARY, end, line, opened, pragma, start, workers
+from tests.store.sqlite.helpers import (
+    CANARY,
+    connection_threads,
+    opened,
+    pragma,
+    read_line,
+    start_process,
+    wait_for_exit,
+)
 
 TRANSACTION = {"BEGIN IMMEDIATE", "COMMIT", "ROLLBACK"}
 
 
-async def test_the_connection_keeps_the_promises_of_the_store(service: LocalSessionService) -> None:
+async def test_the_connection_has_the_pragmas_for_durability_and_privacy(
+    service: LocalSessionService,
+) -> None:
     expected = {
         "journal_mode": "wal",
         "synchronous": 2,  # FULL
@@ -48,7 +58,7 @@ async def test_the_connection_keeps_the_promises_of_the_store(service: LocalSess
 
 
 def insert(key: str) -> Callable[[Transaction], str]:
-    """Return a write that stores *key*; to run it again after its commit is an error."""
+    """Return a write that stores *key*; run again after its commit, it raises an error."""
 
     def write(transaction: Transaction) -> str:
         sql = "INSERT INTO metadata (session, key, value) SELECT number, ?, 'null' FROM sessions"
@@ -68,7 +78,7 @@ def fail_in_sqlite(transaction: Transaction) -> None:
 
 
 def end_transaction(transaction: Transaction) -> None:
-    """Fail before any change of its own, and let SQLite roll the whole transaction back."""
+    """Fail without a change of its own, and make SQLite roll the whole transaction back."""
     transaction.db.execute("INSERT OR ROLLBACK INTO metadata SELECT * FROM metadata")
 
 
@@ -154,13 +164,13 @@ async def test_a_group_that_cannot_lock_is_refused_once(
             outcomes = await queued_together(service, *(write(insert(key)) for key in "abcdefgh"))
             elapsed_s = time.monotonic() - began
         assert [type(outcome) for outcome in outcomes] == [StorageUnavailable] * 8
-        assert elapsed_s < 2, "to wait for each of the eight takes four seconds"
+        assert elapsed_s < 2, "waiting once for each of the eight would take four seconds"
         assert stored_keys(database) == []
         assert await write(insert("later")) == "later"
 
 
 async def deny_commits(service: LocalSessionService, count: int) -> None:
-    """Let the next *count* commits fail."""
+    """Make the next *count* commits fail."""
     left = count
 
     def authorize(action: int, operation: str | None, *_: object) -> int:
@@ -205,7 +215,7 @@ async def test_commits_that_all_fail_store_nothing(
 # Checkpoints
 
 
-async def test_what_is_deleted_while_another_process_reads_is_gone_with_the_next_write(
+async def test_a_truncation_that_a_reader_blocks_is_retried_after_the_next_write(
     database: Path, service: LocalSessionService
 ) -> None:
     id = await store(service, said(CANARY))
@@ -225,13 +235,13 @@ async def test_what_is_deleted_while_another_process_reads_is_gone_with_the_next
 # Cancellation
 
 
-async def test_cancelled_appends_leave_no_open_transaction_and_no_half_batch(
+async def test_cancelled_appends_leave_no_open_transaction_and_no_partial_batch(
     database: Path, service: LocalSessionService
 ) -> None:
-    chance = random.Random(7)
+    rng = random.Random(7)
     loop = asyncio.get_running_loop()
     id = await store(service, said("first"))
-    answered: set[str] = set()
+    acknowledged: set[str] = set()
     cancelled = 0
     for number in range(300):
         batch = [said(f"{number}-{part}") for part in range(3)]
@@ -239,34 +249,34 @@ async def test_cancelled_appends_leave_no_open_transaction_and_no_half_batch(
         task = asyncio.ensure_future(
             service.append_events(id, batch, parent_id=head, invocation_id=INVOCATION)
         )
-        handle = loop.call_later(chance.random() * 0.003, task.cancel)
-        if chance.random() < 0.2:
+        handle = loop.call_later(rng.random() * 0.003, task.cancel)
+        if rng.random() < 0.2:
             task.cancel()
         try:
             await task
-            answered |= {event.id for event in batch}
+            acknowledged |= {event.id for event in batch}
         except asyncio.CancelledError:
             cancelled += 1
         handle.cancel()
     execute(database, "BEGIN IMMEDIATE")
     words = await contents(service, id)
-    assert answered <= {event.id for event in await chain(service, id)}
-    batches = [words[at : at + 3] for at in range(1, len(words), 3)]
+    assert acknowledged <= {event.id for event in await chain(service, id)}
+    batches = [words[index : index + 3] for index in range(1, len(words), 3)]
     assert batches == [[f"{one[0].split('-')[0]}-{part}" for part in range(3)] for one in batches]
     assert 0 < cancelled < 300
 
 
-async def test_an_opening_that_is_cancelled_leaves_nothing_open(database: Path) -> None:
-    for turns in range(6):
+async def test_a_cancelled_open_leaves_no_thread_and_no_lock(database: Path) -> None:
+    for iterations in range(6):
         task = asyncio.ensure_future(LocalSessionService.open(database))
-        for _ in range(turns):
+        for _ in range(iterations):
             await asyncio.sleep(0)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        for worker in workers():
+        for worker in connection_threads():
             await asyncio.to_thread(worker.join, 10)
-    assert workers() == []
+    assert connection_threads() == []
     open_lock = OpenLock(str(database))
     open_lock.share()
     assert open_lock.try_exclusive()
@@ -275,7 +285,7 @@ async def test_an_opening_that_is_cancelled_leaves_nothing_open(database: Path) 
         assert await contents(service, await store(service, said("one"))) == ["one"]
 
 
-# Processes
+# Several processes
 
 
 RIVAL = """
@@ -298,12 +308,12 @@ async def main(where, session_id):
 """
 
 
-async def test_processes_that_append_to_one_session_lose_nothing(
+async def test_concurrent_processes_that_append_to_one_session_lose_nothing(
     database: Path, service: LocalSessionService
 ) -> None:
     id = await store(service)
-    processes = [start(RIVAL, database, id) for _ in range(4)]
-    written = [end(process) for process in processes]
+    processes = [start_process(RIVAL, database, id) for _ in range(4)]
+    written = [wait_for_exit(process) for process in processes]
     order = [event.id for event in (await chain(service, id))[1:]]
     assert len(order) == 400
     for ids in map(str.split, written):
@@ -324,20 +334,20 @@ async def main(where, session_id):
 """
 
 
-async def test_what_was_answered_survives_the_death_of_its_writer(database: Path) -> None:
-    chance = random.Random(7)
+async def test_acknowledged_events_survive_a_killed_writer(database: Path) -> None:
+    rng = random.Random(7)
     async with opened(database) as service:
         id = await store(service)
-    answered: list[str] = []
+    acknowledged: list[str] = []
     for _ in range(20):
-        writer = start(WRITER, database, id)
-        answered += [line(writer) for _ in range(chance.randrange(1, 20))]
+        writer = start_process(WRITER, database, id)
+        acknowledged += [read_line(writer) for _ in range(rng.randrange(1, 20))]
         writer.kill()
         rest, _ = writer.communicate()
-        answered += [head for head in rest.split("\n")[:-1] if head]
+        acknowledged += [head for head in rest.split("\n")[:-1] if head]
     async with opened(database) as service:
         ids = [event.id for event in await chain(service, id)]
-        assert set(answered) <= set(ids)
+        assert set(acknowledged) <= set(ids)
         assert len(ids) % 3 == 1
         assert await pragma(service, "integrity_check") == "ok"
-    assert len(answered) >= 20
+    assert len(acknowledged) >= 20

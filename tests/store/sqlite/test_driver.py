@@ -1,4 +1,4 @@
-"""The linked SQLite."""
+"""The versions of SQLite that are safe to use."""
 
 import pytest
 
@@ -22,5 +22,7 @@ from segue.store.sqlite import driver
         ("4.0.0", True),
     ],
 )
-def test_which_versions_of_sqlite_are_safe(version: str, safe: bool) -> None:
+def test_versions_without_the_fix_of_the_wal_reset_race_are_unsafe(
+    version: str, safe: bool
+) -> None:
     assert driver.is_safe(version) is safe

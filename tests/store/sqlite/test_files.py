@@ -1,4 +1,4 @@
-"""The files of a database: their modes, their folder, and who creates them."""
+"""The files of a database: modes, the checks of the folder, and concurrent creation."""
 
 import asyncio
 import contextlib
@@ -12,7 +12,17 @@ from segue.model.errors import StorageError, StorageUnavailable
 from segue.store.sqlite import schema
 from segue.store.sqlite.service import LocalSessionService
 from tests.factories import contents, execute, said, store
-from tests.store.sqlite.helpers import end, line, mode, modes, opened, schema_of, start, tell, write
+from tests.store.sqlite.helpers import (
+    mode,
+    modes,
+    opened,
+    read_line,
+    schema_statements,
+    send_line,
+    start_process,
+    wait_for_exit,
+    write_file,
+)
 
 # Modes
 
@@ -25,7 +35,7 @@ def umask(request: pytest.FixtureRequest) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("umask")
-async def test_files_are_for_their_owner_alone_from_the_first_byte(database: Path) -> None:
+async def test_files_are_private_from_the_first_byte(database: Path) -> None:
     async with opened(database) as service:
         await store(service)
         assert modes(database.parent) == {
@@ -38,18 +48,18 @@ async def test_files_are_for_their_owner_alone_from_the_first_byte(database: Pat
         assert mode(database.parent) == 0o700
 
 
-def link(path: Path, target: Path) -> None:
+def make_dangling_symlink(path: Path, target: Path) -> None:
     for folder in (path.parent, target.parent):
         folder.mkdir()
     path.symlink_to(target)
 
 
-async def test_a_link_to_nowhere_makes_no_file_that_others_can_read(
+async def test_a_dangling_symlink_creates_no_file_that_others_can_read(
     database: Path, tmp_path: Path
 ) -> None:
     folder = tmp_path / "elsewhere"
-    link(database, folder / "sessions.db")
-    with contextlib.suppress(StorageError):  # to refuse it is as good as to make it private
+    make_dangling_symlink(database, folder / "sessions.db")
+    with contextlib.suppress(StorageError):  # refusing is as private as a file of mode 600
         async with opened(database) as service:
             await store(service)
     assert set(modes(folder).values()) <= {0o600}
@@ -58,7 +68,7 @@ async def test_a_link_to_nowhere_makes_no_file_that_others_can_read(
 # The folder
 
 
-async def test_a_folder_that_is_a_link_is_refused(database: Path, tmp_path: Path) -> None:
+async def test_a_folder_that_is_a_symlink_is_refused(database: Path, tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
     database.parent.symlink_to(tmp_path / "elsewhere")
     with pytest.raises(StorageUnavailable, match="is a link"):
@@ -77,14 +87,14 @@ async def test_a_folder_of_another_user_is_refused(database: Path) -> None:
     assert list(database.parent.iterdir()) == []
 
 
-async def test_a_folder_is_no_database(database: Path) -> None:
-    write(database / "kept", b"kept")
+async def test_a_folder_at_the_path_of_the_database_is_refused(database: Path) -> None:
+    write_file(database / "kept", b"kept")
     with pytest.raises(StorageUnavailable):
         await LocalSessionService.open(database)
     assert modes(database).keys() == {"kept"}
 
 
-async def test_a_file_in_the_place_of_the_folder_is_a_storage_error(tmp_path: Path) -> None:
+async def test_a_file_at_the_path_of_the_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "data").write_text("kept")
     with pytest.raises(StorageError):
         await LocalSessionService.open(tmp_path / "data" / "sessions.db")
@@ -95,12 +105,12 @@ async def test_a_file_in_the_place_of_the_folder_is_a_storage_error(tmp_path: Pa
 
 
 async def test_an_empty_file_becomes_the_database(database: Path) -> None:
-    write(database, b"")
+    write_file(database, b"")
     async with opened(database) as service:
         assert await contents(service, await store(service, said("one"))) == ["one"]
 
 
-async def test_windows_that_open_a_new_database_at_once_make_one(database: Path) -> None:
+async def test_concurrent_connections_create_one_database(database: Path) -> None:
     services = await asyncio.gather(*(LocalSessionService.open(database) for _ in range(8)))
     ids = [await store(service) for service in services]
     assert {session.id for session in (await services[0].list_sessions()).sessions} == set(ids)
@@ -118,13 +128,13 @@ async def main():
 """
 
 
-def test_processes_that_first_open_a_database_at_once_all_succeed(tmp_path: Path) -> None:
-    processes = [start(OPENER) for _ in range(8)]
+def test_concurrent_processes_that_create_a_database_all_succeed(tmp_path: Path) -> None:
+    processes = [start_process(OPENER) for _ in range(8)]
     for number in range(20):
         database = tmp_path / f"{number}" / "sessions.db"
         for process in processes:
-            tell(process, str(database))
-        assert [line(process) for process in processes] == ["opened"] * 8
-        assert schema_of(database)
+            send_line(process, str(database))
+        assert [read_line(process) for process in processes] == ["opened"] * 8
+        assert schema_statements(database)
     for process in processes:
-        end(process)
+        wait_for_exit(process)

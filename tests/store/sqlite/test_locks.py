@@ -1,4 +1,4 @@
-"""The locks that writers wait for."""
+"""Waiting for the write lock and for SQLite's own lock."""
 
 import threading
 from contextlib import closing
@@ -14,7 +14,7 @@ from tests.factories import add, contents, said, store
 from tests.store.sqlite.helpers import opened
 
 
-async def test_a_lock_that_is_never_given_back_is_told_and_sets_nothing_aside(
+async def test_a_database_lock_that_is_never_released_times_out_without_quarantine(
     database: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(driver, "BUSY_TIMEOUT_S", 0.05)
@@ -30,22 +30,22 @@ async def test_a_lock_that_is_never_given_back_is_told_and_sets_nothing_aside(
     assert not list(database.parent.glob("*.corrupt-*"))
 
 
-async def test_a_turn_that_is_never_given_back_is_told_and_loses_nothing(
+async def test_a_write_lock_that_is_never_released_times_out_and_loses_nothing(
     database: Path, service: LocalSessionService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(driver, "BUSY_TIMEOUT_S", 0.05)
     id = await store(service, said("one"))
-    stopped = WriteLock(str(database))
-    assert stopped.acquire(0)
+    held = WriteLock(str(database))
+    assert held.acquire(0)
     with pytest.raises(StorageUnavailable, match="locked"):
         await add(service, id, said("two"))
     assert await contents(service, id) == ["one"]
-    stopped.release()
+    held.release()
     for thread in threading.enumerate():
-        if thread.name == "turn":
+        if thread.name == "write-lock":
             thread.join()
-    assert stopped.acquire(0), "whoever gave up keeps nobody from it"
-    stopped.release()
+    assert held.acquire(0), "a wait that timed out does not keep the lock"
+    held.release()
     await add(service, id, said("three"))
-    stopped.close()
+    held.close()
     assert await contents(service, id) == ["one", "three"]

@@ -1,4 +1,4 @@
-"""Rows whose values are damaged or impossible."""
+"""Rows with values that cannot be decoded or that the schema forbids."""
 
 import contextlib
 import re
@@ -33,7 +33,7 @@ from tests.store.sqlite.helpers import opened
     ],
     ids=lambda value: str(value)[:14],
 )
-async def test_a_bad_row_comes_back_and_never_fails_its_page(
+async def test_an_invalid_row_is_returned_and_does_not_fail_its_page(
     database: Path,
     service: LocalSessionService,
     column: str,
@@ -49,7 +49,7 @@ async def test_a_bad_row_comes_back_and_never_fails_its_page(
     assert len(await chain(service, id)) == 4
 
 
-async def test_a_session_with_a_bad_title_is_still_listed(
+async def test_a_session_with_an_invalid_title_is_listed(
     database: Path, service: LocalSessionService
 ) -> None:
     id = await store(service)
@@ -129,6 +129,6 @@ async def test_a_session_with_an_impossible_value_can_be_read(
                 break
         assert cursor is None
         assert other in listed
-        for _ in range(2):  # of an event that is not there the store is told as of damage, once
+        for _ in range(2):  # a missing event is reported as damage once
             with contextlib.suppress(StorageCorrupt):
                 assert await contents(service, id) == ["one"]

@@ -1,4 +1,4 @@
-"""The schema: its columns at every version, its owner, and its migrations."""
+"""The schema: columns at every version, the check of the owner, and migrations."""
 
 import subprocess
 import sys
@@ -17,13 +17,13 @@ from segue.store.sqlite.schema import MIGRATIONS, Column
 from segue.store.sqlite.service import LocalSessionService
 from tests.factories import add, contents, execute, said, store
 from tests.store.sqlite.helpers import (
+    connection_threads,
     digest,
     make_foreign,
     opened,
     pragma,
-    schema_of,
-    workers,
-    write,
+    schema_statements,
+    write_file,
 )
 
 VERSIONS = range(1, len(MIGRATIONS) + 1)
@@ -58,7 +58,7 @@ def test_the_columns_are_those_that_the_migrations_make(version: int) -> None:
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_every_table_of_users_data_is_listed(version: int) -> None:
+def test_every_table_of_user_data_is_listed(version: int) -> None:
     with migrated(version) as db:
         made = {row[0] for row in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
     assert made - set(schema.tables(version)) <= {"compatibility"}
@@ -87,7 +87,7 @@ def test_columns_are_in_the_order_in_which_migrations_add_them() -> None:
 
 
 def test_rows_of_different_tables_have_different_shapes() -> None:
-    """Rows are told apart by their number of columns where nothing else is left to go by."""
+    """Salvage identifies the table of a row by its number of columns if all else is lost."""
     shapes = {
         (table, len(schema.columns(table, version)), schema.COLUMNS[table][0].is_rowid)
         for version in VERSIONS
@@ -114,7 +114,9 @@ def test_a_column_accepts_values_of_its_kind_in_its_range(
 # The tables
 
 
-async def test_the_database_says_whose_it_is(database: Path, service: LocalSessionService) -> None:
+async def test_the_database_has_the_application_id_and_schema_version(
+    database: Path, service: LocalSessionService
+) -> None:
     assert await pragma(service, "application_id") == schema.APPLICATION_ID
     assert await pragma(service, "user_version") == len(schema.MIGRATIONS)
     await service.close()
@@ -132,7 +134,7 @@ async def test_every_table_is_strict(database: Path, service: LocalSessionServic
     assert set(strict.values()) == {1}
 
 
-async def test_the_schema_itself_refuses_a_gap(
+async def test_the_schema_refuses_a_gap_between_events(
     database: Path, service: LocalSessionService
 ) -> None:
     id = await store(service, said("one"), said("two"))
@@ -148,25 +150,25 @@ async def test_the_schema_itself_refuses_a_gap(
     assert await contents(service, id) == ["one", "two"]
 
 
-async def test_to_delete_a_session_reads_no_event_of_another(database: Path) -> None:
+async def test_deleting_a_session_reads_no_event_of_another(database: Path) -> None:
     async with opened(database):
         pass
     [reference] = execute(database, "PRAGMA foreign_key_list(events)")
     assert (reference["table"], reference["from"]) == ("sessions", "session")
 
 
-# Files that are not ours
+# Foreign files
 
 
-NOT_OURS: dict[str, Callable[[Path], object]] = {
+FOREIGN: dict[str, Callable[[Path], object]] = {
     "five bytes": lambda path: path.write_bytes(b"hello"),
-    "a text": lambda path: path.write_bytes(b"Not a database at all.\n" * 1_000),
-    "another program's": lambda path: make_foreign(path, "CREATE TABLE t (x)"),
-    "another program's in WAL mode": lambda path: make_foreign(
+    "a text file": lambda path: path.write_bytes(b"Not a database at all.\n" * 1_000),
+    "a foreign database": lambda path: make_foreign(path, "CREATE TABLE t (x)"),
+    "a foreign database in WAL mode": lambda path: make_foreign(
         path, "PRAGMA journal_mode = WAL", "CREATE TABLE t (x)"
     ),
-    "another program's, still empty": lambda path: make_foreign(path, "PRAGMA application_id = 77"),
-    "a later version's": lambda path: make_foreign(
+    "an empty foreign database": lambda path: make_foreign(path, "PRAGMA application_id = 77"),
+    "a database of a later version": lambda path: make_foreign(
         path,
         f"PRAGMA application_id = {schema.APPLICATION_ID}",
         "CREATE TABLE sessions (later)",
@@ -175,16 +177,16 @@ NOT_OURS: dict[str, Callable[[Path], object]] = {
 }
 
 
-@pytest.mark.parametrize("kind", NOT_OURS)
-async def test_a_file_that_is_not_ours_is_left_as_it_is(database: Path, kind: str) -> None:
-    write(database, b"")
-    NOT_OURS[kind](database)
+@pytest.mark.parametrize("kind", FOREIGN)
+async def test_a_foreign_file_is_refused_and_unchanged(database: Path, kind: str) -> None:
+    write_file(database, b"")
+    FOREIGN[kind](database)
     before = digest(database)
     for _ in range(2):
         with pytest.raises(StorageError, match="was left as it is") as error:
             await LocalSessionService.open(database)
         assert str(database) in str(error.value)
-        assert workers() == []
+        assert connection_threads() == []
     assert digest(database) == before
     assert {path.name for path in database.parent.iterdir()} <= {
         "sessions.db",
@@ -193,7 +195,7 @@ async def test_a_file_that_is_not_ours_is_left_as_it_is(database: Path, kind: st
 
 
 @pytest.mark.parametrize(("application", "version"), [(0, 0), (schema.APPLICATION_ID, 99)])
-async def test_the_pending_log_of_what_is_not_ours_is_left_as_it_is(
+async def test_a_foreign_database_with_a_pending_log_is_unchanged(
     database: Path, application: int, version: int
 ) -> None:
     database.parent.mkdir()
@@ -216,48 +218,48 @@ async def test_the_pending_log_of_what_is_not_ours_is_left_as_it_is(
 
 
 @attrs.frozen
-class Answer:
+class FetchedRow:
     row: Any
 
     def fetchone(self) -> Any:
         return self.row
 
 
-class Meddled:
-    """A connection; another window makes the database behind its statement number *at*."""
+class RacingConnection:
+    """A connection; another one creates the database after its statement number *statement*."""
 
-    def __init__(self, where: str, at: int) -> None:
+    def __init__(self, where: str, statement: int) -> None:
         self.db, self.other = driver.connect(where), driver.connect(where)
-        self.at = at
+        self.statement = statement
 
     def execute(self, sql: str) -> Any:
         row = self.db.execute(sql).fetchone()
-        if self.at == 0:
+        if self.statement == 0:
             schema.migrate(self.other)
-        self.at -= 1
-        return Answer(row)
+        self.statement -= 1
+        return FetchedRow(row)
 
 
-@pytest.mark.parametrize("at", [0, 1, 2])
-def test_a_database_that_another_window_makes_during_the_check_is_ours(
-    tmp_path: Path, at: int
+@pytest.mark.parametrize("statement", [0, 1, 2])
+def test_a_database_that_is_created_during_the_owner_check_is_accepted(
+    tmp_path: Path, statement: int
 ) -> None:
-    meddled = Meddled(str(tmp_path / "sessions.db"), at)
-    with closing(meddled.db), closing(meddled.other):
-        schema.check_owner(meddled, "sessions.db")  # type: ignore[arg-type]  # a stand-in
-        assert meddled.at < 0
+    racing = RacingConnection(str(tmp_path / "sessions.db"), statement)
+    with closing(racing.db), closing(racing.other):
+        schema.check_owner(racing, "sessions.db")  # type: ignore[arg-type]  # `execute` is all it needs
+        assert racing.statement < 0
 
 
 # Migrations
 
 
-async def test_opening_again_changes_nothing(database: Path) -> None:
+async def test_reopening_does_not_change_the_schema(database: Path) -> None:
     async with opened(database) as service:
         id = await store(service, said("one"))
-    before = schema_of(database)
+    before = schema_statements(database)
     async with opened(database) as one, opened(database) as other:
         assert await contents(one, id) == await contents(other, id) == ["one"]
-    assert schema_of(database) == before
+    assert schema_statements(database) == before
 
 
 async def test_a_failed_migration_is_rolled_back(
@@ -265,18 +267,18 @@ async def test_a_failed_migration_is_rolled_back(
 ) -> None:
     async with opened(database) as service:
         id = await store(service, said("one"))
-    before = schema_of(database)
+    before = schema_statements(database)
     with monkeypatch.context() as patch:
         broken = ("CREATE TABLE half (x)", "CREATE TABLE sessions (x)")
         patch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, broken))
         with pytest.raises(StorageError):
             await LocalSessionService.open(database)
-    assert schema_of(database) == before
+    assert schema_statements(database) == before
     async with opened(database) as service:
         assert await contents(service, id) == ["one"]
 
 
-async def test_a_later_migration_keeps_what_is_stored(
+async def test_a_migration_keeps_stored_events(
     database: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with opened(database) as service:
@@ -291,13 +293,16 @@ async def test_a_later_migration_keeps_what_is_stored(
 # Databases of later versions
 
 
-@pytest.mark.parametrize("says", ["reader = 99, writer = 99", None])
-async def test_a_later_versions_database_is_refused_unless_it_permits_reading(
-    database: Path, says: str | None
+@pytest.mark.parametrize("assignments", ["reader = 99, writer = 99", None])
+async def test_a_database_of_a_later_version_is_refused_unless_it_permits_reading(
+    database: Path, assignments: str | None
 ) -> None:
     async with opened(database) as service:
         await store(service, said("one"))
-    execute(database, f"UPDATE compatibility SET {says}" if says else "DROP TABLE compatibility")
+    execute(
+        database,
+        f"UPDATE compatibility SET {assignments}" if assignments else "DROP TABLE compatibility",
+    )
     execute(database, "PRAGMA user_version = 99")
     before = digest(database)
     with pytest.raises(StorageUnavailable, match="later Segue"):
@@ -305,7 +310,7 @@ async def test_a_later_versions_database_is_refused_unless_it_permits_reading(
     assert digest(database) == before
 
 
-async def test_a_later_versions_database_can_be_read_if_it_permits_that(database: Path) -> None:
+async def test_a_database_of_a_later_version_is_read_if_it_permits_that(database: Path) -> None:
     async with opened(database) as service:
         id = await store(service, said("one"))
     execute(database, "UPDATE compatibility SET writer = 99")
@@ -320,7 +325,7 @@ async def test_a_later_versions_database_can_be_read_if_it_permits_that(database
     assert digest(database) == before
 
 
-async def test_a_later_versions_database_can_be_written_if_it_permits_that(database: Path) -> None:
+async def test_a_database_of_a_later_version_is_written_if_it_permits_that(database: Path) -> None:
     async with opened(database) as service:
         id = await store(service, said("one"))
     execute(database, "PRAGMA user_version = 99")

@@ -1,4 +1,4 @@
-"""The service on real disks, and deletion."""
+"""The service on full and read-only disks, and what a deletion leaves in its files."""
 
 import contextlib
 from pathlib import Path
@@ -8,23 +8,23 @@ import pytest
 from segue.model.errors import SessionNotFound, StorageFull, StorageReadOnly
 from segue.store.sqlite.service import LocalSessionService
 from tests.factories import add, contents, note, said, store
-from tests.store.sqlite.helpers import CANARY, digest, fill, mounted, opened, remount_read_only
+from tests.store.sqlite.helpers import CANARY, digest, fill_disk, mounted, opened, remount_read_only
 
 # Disks
 
 
-async def test_a_full_disk_is_said_to_be_full_and_costs_nothing_that_was_answered(
+async def test_a_full_disk_raises_storage_full_and_keeps_acknowledged_events(
     tiny_disk: Path,
 ) -> None:
     async with opened(tiny_disk / "sessions.db") as service:
         id = await store(service, said("0"))
-        filler = fill(tiny_disk)
-        answered = 1
+        filler = fill_disk(tiny_disk)
+        acknowledged = 1
         with contextlib.suppress(StorageFull):
-            while answered < 1_000:
-                await add(service, id, said(str(answered)), note("x" * 10_000))
-                answered += 1
-        assert answered < 1_000
+            while acknowledged < 1_000:
+                await add(service, id, said(str(acknowledged)), note("x" * 10_000))
+                acknowledged += 1
+        assert acknowledged < 1_000
         for _ in range(3):
             with pytest.raises(StorageFull):
                 await add(service, id, note("x" * 100_000))
@@ -32,12 +32,12 @@ async def test_a_full_disk_is_said_to_be_full_and_costs_nothing_that_was_answere
         assert page.events[0].data == {"content": "0"}
         filler.unlink()
         await add(service, id, said("after"))
-        said_words = [words for words in await contents(service, id) if len(words) < 100]
-        assert said_words == [*map(str, range(answered)), "after"]
+        short_contents = [words for words in await contents(service, id) if len(words) < 100]
+        assert short_contents == [*map(str, range(acknowledged)), "after"]
 
 
-async def test_a_new_database_on_a_full_disk_is_a_full_disk(tiny_disk: Path) -> None:
-    filler = fill(tiny_disk)
+async def test_creating_a_database_on_a_full_disk_raises_storage_full(tiny_disk: Path) -> None:
+    filler = fill_disk(tiny_disk)
     for _ in range(2):
         with pytest.raises(StorageFull):
             await LocalSessionService.open(tiny_disk / "sessions.db")
@@ -46,10 +46,10 @@ async def test_a_new_database_on_a_full_disk_is_a_full_disk(tiny_disk: Path) -> 
         assert await contents(service, await store(service, said("one"))) == ["one"]
 
 
-async def test_an_old_database_on_a_full_disk_is_a_full_disk(tiny_disk: Path) -> None:
+async def test_opening_a_database_on_a_full_disk_raises_storage_full(tiny_disk: Path) -> None:
     async with opened(tiny_disk / "sessions.db") as service:
         id = await store(service, said("one"))
-    filler = fill(tiny_disk)
+    filler = fill_disk(tiny_disk)
     with pytest.raises(StorageFull):
         async with opened(tiny_disk / "sessions.db") as service:
             await add(service, id, said("two"))
@@ -59,7 +59,7 @@ async def test_an_old_database_on_a_full_disk_is_a_full_disk(tiny_disk: Path) ->
         assert await contents(service, id) == ["one", "three"]
 
 
-async def test_a_read_only_disk_is_said_to_be_read_only(database: Path, tmp_path: Path) -> None:
+async def test_a_read_only_disk_raises_storage_read_only(database: Path, tmp_path: Path) -> None:
     async with opened(database) as service:
         id = await store(service)
     before = digest(database)
@@ -76,7 +76,7 @@ async def test_a_read_only_disk_is_said_to_be_read_only(database: Path, tmp_path
 # Deletion
 
 
-async def test_a_deleted_sessions_text_is_in_no_file(database: Path) -> None:
+async def test_the_content_of_a_deleted_session_is_in_no_file(database: Path) -> None:
     async with opened(database) as service, opened(database):
         kept = await store(service, said("kept"))
         gone = await store(

@@ -1,4 +1,4 @@
-"""Leaf pages are found without interior pages, and SQLite reads them through new ones."""
+"""Finding leaf pages without interior pages, and rebuilding those."""
 
 import random
 import sqlite3
@@ -18,7 +18,7 @@ SHAPES = {
     "other": {RowShape(3, begins_with_key=False)},
 }
 LARGE = "x" * 2_500
-"""So large that a page holds one row."""
+"""So long that a page holds one row."""
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def execute(file: Path, *statements: str) -> list[tuple[Any, ...]]:
 
 
 def fill(file: Path, rows: int = 700) -> None:
-    """Make two tables whose rows lie among each other's, with keys that are far apart."""
+    """Make two tables whose pages are interleaved and whose keys are far apart."""
     execute(
         file,
         "CREATE TABLE one (key INTEGER PRIMARY KEY, a, b)",
@@ -70,14 +70,14 @@ def test_every_row_of_a_table_is_found_and_none_of_another(file: Path) -> None:
 
 
 @pytest.mark.parametrize("rows", [0, 1, 300, 700])
-def test_sqlite_reads_all_rows_by_pages_that_were_made_anew(file: Path, rows: int) -> None:
+def test_sqlite_reads_all_rows_through_rebuilt_interior_pages(file: Path, rows: int) -> None:
     fill(file, rows)
     before = {table: all_rows(file, table) for table in SHAPES}
     content = bytearray(file.read_bytes())
     roots = {row[1]: row[0] for row in execute(file, "SELECT rootpage, name FROM sqlite_master")}
-    for at in range(PAGE, len(content), PAGE):
-        if content[at] == 0x05:
-            content[at : at + PAGE] = b"\xff" * PAGE
+    for offset in range(PAGE, len(content), PAGE):
+        if content[offset] == 0x05:
+            content[offset : offset + PAGE] = b"\xff" * PAGE
     numbers = btree.numbers_from(len(content) // PAGE + 1)
     execute(file, "PRAGMA writable_schema = ON")
     for table, found in btree.find_leaf_pages(bytes(content), SHAPES).items():
@@ -97,78 +97,84 @@ def test_sqlite_reads_all_rows_by_pages_that_were_made_anew(file: Path, rows: in
             assert len(execute(file, f"SELECT 1 FROM {table} WHERE rowid = {key}")) == 1
 
 
-def unlisted(content: bytes) -> bytes:
-    """Return the file without its list of unused pages."""
+def without_freelist(content: bytes) -> bytes:
+    """Return the file without its freelist."""
     return content[:32] + bytes(8) + content[40:]
 
 
-def test_rows_on_a_page_that_is_not_in_use_are_not_found(file: Path) -> None:
+def test_rows_on_free_pages_are_not_found(file: Path) -> None:
     fill(file)
     execute(file, "DELETE FROM one WHERE key >> 32 BETWEEN 100 AND 300")
     content = file.read_bytes()
     assert keys(btree.find_leaf_pages(content, SHAPES)["one"]) == [
         row[0] for row in all_rows(file, "one")
     ]
-    # They are there all the same: this SQLite was told not to overwrite them.
-    assert len(keys(btree.find_leaf_pages(unlisted(content), SHAPES)["one"])) > 1_300
+    # Without the freelist they are found: secure_delete is off.
+    assert len(keys(btree.find_leaf_pages(without_freelist(content), SHAPES)["one"])) > 1_300
 
 
-def spoiled_lists(content: bytes) -> Iterator[bytes]:
-    """Yield the file with each thing wrong that can be in its list of unused pages."""
+def damaged_freelists(content: bytes) -> Iterator[bytes]:
+    """Yield the file with each kind of damage to its freelist."""
     first = int.from_bytes(content[32:36], "big")
-    at = (first - 1) * PAGE
-    for place, value in ((32, 1 << 30), (36, 1), (at, first), (at + 4, 1 << 31), (at + 8, first)):
-        spoiled = bytearray(content)
-        spoiled[place : place + 4] = value.to_bytes(4, "big")
-        yield bytes(spoiled)
+    offset = (first - 1) * PAGE
+    for place, value in (
+        (32, 1 << 30),
+        (36, 1),
+        (offset, first),
+        (offset + 4, 1 << 31),
+        (offset + 8, first),
+    ):
+        damaged = bytearray(content)
+        damaged[place : place + 4] = value.to_bytes(4, "big")
+        yield bytes(damaged)
 
 
-def test_a_damaged_list_of_unused_pages_takes_no_page_in_use_away(file: Path) -> None:
+def test_a_damaged_freelist_hides_no_page_in_use(file: Path) -> None:
     fill(file)
     execute(file, "DELETE FROM one WHERE key >> 32 BETWEEN 100 AND 300")
     content = file.read_bytes()
-    for spoiled in spoiled_lists(content):
-        found = btree.find_leaf_pages(spoiled, SHAPES)
-        assert found == btree.find_leaf_pages(unlisted(content), SHAPES)
+    for damaged in damaged_freelists(content):
+        found = btree.find_leaf_pages(damaged, SHAPES)
+        assert found == btree.find_leaf_pages(without_freelist(content), SHAPES)
 
 
-def test_a_damaged_key_does_not_move_the_page_that_it_is_on(file: Path) -> None:
+def test_a_damaged_key_does_not_reorder_its_page(file: Path) -> None:
     ordered = [LeafPage(2, [1, 2, 3]), LeafPage(3, [4, 1 << 60, 6]), LeafPage(4, [0, 8, 9])]
     root, pages = btree.build_btree(random.Random(7).sample(ordered, 3), iter((5,)))
     page = pages[root]
-    places = [int.from_bytes(page[at : at + 2], "big") for at in (12, 14)]
+    places = [int.from_bytes(page[offset : offset + 2], "big") for offset in (12, 14)]
     assert [page[place + 3] for place in places] + [page[11]] == [2, 3, 4]
     assert [page[place + 4] for place in places] == [3, 7]
 
 
-def test_no_page_lies_where_processes_lock(file: Path) -> None:
+def test_the_lock_byte_page_is_not_used(file: Path) -> None:
     numbers = btree.numbers_from(262_144)
     assert [next(numbers), next(numbers)] == [262_144, 262_146]
 
 
 @pytest.mark.parametrize("value", [0, 127, 128, (1 << 56) - 1, 1 << 56, (1 << 63) - 1, 300 << 32])
-def test_numbers_are_written_as_they_are_read(value: int) -> None:
+def test_varints_round_trip(value: int) -> None:
     written = btree._varint(value)
     assert btree._read_varint(b"?" + written, 1) == (value, 1 + len(written))
 
 
-def test_whatever_lies_on_a_page_can_be_looked_at(file: Path) -> None:
-    chance = random.Random(7)
+def test_arbitrary_pages_raise_no_error(file: Path) -> None:
+    rng = random.Random(7)
     fill(file, 20)
     good = file.read_bytes()
     for _ in range(60):
         content = bytearray(good)
         for _ in range(50):
-            at = chance.randrange(1, len(good) // PAGE) * PAGE
-            content[at + chance.choice([chance.randrange(12), chance.randrange(PAGE)])] ^= 0xFF
-        content += bytes([0x0D]) + chance.randbytes(PAGE - 1)
+            offset = rng.randrange(1, len(good) // PAGE) * PAGE
+            content[offset + rng.choice([rng.randrange(12), rng.randrange(PAGE)])] ^= 0xFF
+        content += bytes([0x0D]) + rng.randbytes(PAGE - 1)
         btree.find_leaf_pages(bytes(content), SHAPES)
     for size in (0, 1, 40, 100, PAGE, PAGE + 1):
         btree.find_leaf_pages(good[:size], SHAPES)
 
 
 @pytest.mark.parametrize("rows", [(PAGE - 8) // 6, 0xFFFF])
-def test_a_page_of_garbage_takes_no_long_look(file: Path, rows: int) -> None:
+def test_a_page_of_garbage_is_read_in_bounded_time(file: Path, rows: int) -> None:
     fill(file, 1)
     garbage = bytes([0x0D, 0, 0, *rows.to_bytes(2, "big"), 0, 9, 0]) + b"\x09\x87" * 2_044
     began = time.process_time()

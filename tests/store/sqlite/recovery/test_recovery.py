@@ -20,20 +20,20 @@ from tests.factories import add, chain, contents, execute, said, store
 from tests.store.sqlite.helpers import (
     PAGE_BYTES,
     digest,
-    end,
-    fill,
-    line,
+    fill_disk,
     make_foreign,
     modes,
     opened,
     pragma,
     quarantined,
-    start,
-    tell,
+    read_line,
+    send_line,
+    start_process,
+    wait_for_exit,
 )
 
 
-async def many(database: Path, sessions: int = 30, events: int = 100) -> list[str]:
+async def fill_database(database: Path, sessions: int = 30, events: int = 100) -> list[str]:
     """Fill a database so that its events are on many pages, all of them in the main file."""
     async with opened(database) as service:
         return [
@@ -46,26 +46,26 @@ async def many(database: Path, sessions: int = 30, events: int = 100) -> list[st
         ]
 
 
-def leaves(database: Path, marker: bytes) -> list[int]:
+def leaf_pages(database: Path, marker: bytes) -> list[int]:
     """Return the offsets of the leaf pages of tables that contain *marker*."""
     content = database.read_bytes()
     return [
-        at
-        for at in range(PAGE_BYTES, len(content), PAGE_BYTES)
-        if content[at] == 0x0D and marker in content[at : at + PAGE_BYTES]
+        offset
+        for offset in range(PAGE_BYTES, len(content), PAGE_BYTES)
+        if content[offset] == 0x0D and marker in content[offset : offset + PAGE_BYTES]
     ]
 
 
-def cells(database: Path, at: int) -> int:
+def cell_count(database: Path, offset: int) -> int:
     """Return how many rows a leaf page holds, according to its header."""
-    return int.from_bytes(database.read_bytes()[at + 3 : at + 5], "big")
+    return int.from_bytes(database.read_bytes()[offset + 3 : offset + 5], "big")
 
 
-def damage(database: Path, at: int, size: int = PAGE_BYTES) -> str:
+def damage(database: Path, offset: int, size: int = PAGE_BYTES) -> str:
     """Overwrite one page with garbage and return the digest of the file."""
     garbage = b"\xff" + random.Random(7).randbytes(size - 1)
     content = database.read_bytes()
-    database.write_bytes(content[:at] + garbage + content[at + size :])
+    database.write_bytes(content[:offset] + garbage + content[offset + size :])
     return digest(database)
 
 
@@ -86,12 +86,12 @@ async def main(where, readers, *ids):
 
 
 def read_elsewhere(database: Path, *ids: str, readers: int = 1) -> list[str]:
-    """Read sessions in another process and return its errors: a salvage must end in seconds."""
-    return end(start(READER, database, readers, *ids)).splitlines()
+    """Read sessions in another process, which must end within seconds, and return its errors."""
+    return wait_for_exit(start_process(READER, database, readers, *ids)).splitlines()
 
 
 async def read_all(service: LocalSessionService, ids: list[str]) -> list[str]:
-    """Return the content of every event of the sessions that are left, which have no gaps."""
+    """Return the content of every event of the remaining *ids*; assert that no seq is missing."""
     left = {session.id for session in (await service.list_sessions(limit=1_000)).sessions}
     return [words for id in ids if id in left for words in await contents(service, id)]
 
@@ -103,15 +103,15 @@ async def read_all(service: LocalSessionService, ids: list[str]) -> list[str]:
 async def test_a_damaged_database_is_quarantined_and_readable_rows_are_kept(
     database: Path, which: str
 ) -> None:
-    ids = await many(database)
-    at = {
-        "first": leaves(database, b"payload 0-0 ")[0],
-        "within a session": leaves(database, b"payload 15-50 ")[0],
-        "between two sessions": leaves(database, b"payload 15-99 ")[0],
-        "last": leaves(database, b"payload 29-99 ")[0],
+    ids = await fill_database(database)
+    offset = {
+        "first": leaf_pages(database, b"payload 0-0 ")[0],
+        "within a session": leaf_pages(database, b"payload 15-50 ")[0],
+        "between two sessions": leaf_pages(database, b"payload 15-99 ")[0],
+        "last": leaf_pages(database, b"payload 29-99 ")[0],
     }[which]
-    on_it = cells(database, at)
-    damaged = damage(database, at)
+    lost = cell_count(database, offset)
+    damaged = damage(database, offset)
     (error,) = read_elsewhere(database, *ids)
     (kept,) = quarantined(database)
     assert digest(kept) == damaged
@@ -121,7 +121,7 @@ async def test_a_damaged_database_is_quarantined_and_readable_rows_are_kept(
     assert set(modes(database.parent).values()) == {0o600}
     async with opened(database) as service:
         words = await read_all(service, ids)
-        assert len(words) == len(set(words)) == 3_000 - on_it
+        assert len(words) == len(set(words)) == 3_000 - lost
         await add(service, ids[15], said("goes on"))
         assert (await contents(service, ids[15]))[-1] == "goes on"
         assert await pragma(service, "integrity_check") == "ok"
@@ -129,8 +129,8 @@ async def test_a_damaged_database_is_quarantined_and_readable_rows_are_kept(
 
 
 async def test_a_damaged_schema_is_found_when_the_database_is_opened(database: Path) -> None:
-    ids = await many(database, sessions=3)
-    damaged = damage(database, 100, PAGE_BYTES - 100)  # the file still says that it is ours
+    ids = await fill_database(database, sessions=3)
+    damaged = damage(database, 100, PAGE_BYTES - 100)  # the application id is kept
     (error,) = read_elsewhere(database)
     (kept,) = quarantined(database)
     assert "StorageCorrupt" in error
@@ -142,9 +142,9 @@ async def test_a_damaged_schema_is_found_when_the_database_is_opened(database: P
 
 
 @pytest.mark.parametrize("which", [0, -1], ids=["first", "last"])
-async def test_a_damaged_page_of_sessions_costs_no_events(database: Path, which: int) -> None:
-    ids = await many(database)
-    damage(database, leaves(database, b"/project/")[which])
+async def test_a_damaged_page_of_sessions_loses_no_events(database: Path, which: int) -> None:
+    ids = await fill_database(database)
+    damage(database, leaf_pages(database, b"/project/")[which])
     errors = read_elsewhere(database, *ids)
     assert len(quarantined(database)) == 1
     assert errors[0].startswith("StorageCorrupt: ")
@@ -157,8 +157,8 @@ async def test_a_damaged_page_of_sessions_costs_no_events(database: Path, which:
 
 
 async def test_concurrent_readers_quarantine_a_damaged_database_once(database: Path) -> None:
-    ids = await many(database)
-    damaged = damage(database, leaves(database, b"payload 15-50 ")[0])
+    ids = await fill_database(database)
+    damaged = damage(database, leaf_pages(database, b"payload 15-50 ")[0])
     errors = read_elsewhere(database, ids[15], readers=4)
     assert all(error.startswith("Storage") for error in errors)
     (kept,) = quarantined(database)
@@ -171,20 +171,20 @@ async def test_two_quarantines_in_one_second_keep_both_files(
     database: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(time, "strftime", lambda *_: "20260101T000000")
-    ids = await many(database, sessions=2)
+    ids = await fill_database(database, sessions=2)
     damaged = set()
     for number in (0, 1):
-        damaged.add(damage(database, leaves(database, f"payload {number}-50 ".encode())[0]))
+        damaged.add(damage(database, leaf_pages(database, f"payload {number}-50 ".encode())[0]))
         async with opened(database) as service:
             with pytest.raises(StorageCorrupt, match="quarantined"):
                 await service.load_events(ids[number])
     assert {digest(path) for path in quarantined(database)} == damaged
 
 
-async def test_a_row_that_violates_a_constraint_costs_no_other_row(database: Path) -> None:
-    ids = await many(database, sessions=2)
+async def test_a_row_that_violates_a_constraint_loses_no_other_row(database: Path) -> None:
+    ids = await fill_database(database, sessions=2)
     with closing(driver.connect(str(database))) as db:
-        # As damage would: a null where the schema allows none.
+        # Like damage: a null in a column that forbids it.
         db.execute("PRAGMA writable_schema = ON")
         sql = "UPDATE sqlite_master SET sql = replace(sql, ?, ?) WHERE name = 'events'"
         for one, other in (
@@ -197,7 +197,7 @@ async def test_a_row_that_violates_a_constraint_costs_no_other_row(database: Pat
             if other == "data TEXT":
                 db.execute("UPDATE events SET data = NULL WHERE session = 1 AND seq = 10")
         db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    damage(database, leaves(database, b"payload 1-50 ")[0])
+    damage(database, leaf_pages(database, b"payload 1-50 ")[0])
     read_elsewhere(database, *ids)
     assert len(quarantined(database)) == 1
     async with opened(database) as service:
@@ -208,9 +208,9 @@ async def test_a_row_that_violates_a_constraint_costs_no_other_row(database: Pat
 
 async def test_a_salvage_without_disk_space_loses_nothing(tiny_disk: Path) -> None:
     database = tiny_disk / "sessions.db"
-    ids = await many(database, sessions=4)
-    damage(database, leaves(database, b"payload 2-50 ")[0])
-    filler = fill(tiny_disk, leave=128 * 1_024)
+    ids = await fill_database(database, sessions=4)
+    damage(database, leaf_pages(database, b"payload 2-50 ")[0])
+    filler = fill_disk(tiny_disk, leave=128 * 1_024)
     errors = read_elsewhere(database, ids[2])
     assert [error.partition(":")[0] for error in errors] == ["StorageFull"]
     filler.unlink()
@@ -219,7 +219,7 @@ async def test_a_salvage_without_disk_space_loses_nothing(tiny_disk: Path) -> No
         assert len(await read_all(service, ids)) >= 370
 
 
-# Another process has the database open
+# Databases that another process has open
 
 
 HOLDER = """
@@ -234,17 +234,17 @@ async def main(where):
 async def test_a_damaged_database_that_another_process_has_open_is_not_moved(
     database: Path,
 ) -> None:
-    ids = await many(database)
-    damaged = damage(database, leaves(database, b"payload 15-50 ")[0])
-    holder = start(HOLDER, database)
-    assert line(holder) == "opened"
+    ids = await fill_database(database)
+    damaged = damage(database, leaf_pages(database, b"payload 15-50 ")[0])
+    holder = start_process(HOLDER, database)
+    assert read_line(holder) == "opened"
     (error,) = read_elsewhere(database, ids[0], ids[15])
     assert error.startswith("StorageCorrupt: ")
     assert "other editor windows have it open" in error
     assert quarantined(database) == []
     assert digest(database) == damaged
-    tell(holder, "close")
-    end(holder)
+    send_line(holder, "close")
+    wait_for_exit(holder)
     read_elsewhere(database, ids[15])
     assert len(quarantined(database)) == 1
     async with opened(database) as service:
@@ -254,7 +254,7 @@ async def test_a_damaged_database_that_another_process_has_open_is_not_moved(
 # Damaged headers
 
 
-def lock_of(database: Path) -> Path:
+def lock_path(database: Path) -> Path:
     return database.with_name(f"{database.name}-lock")
 
 
@@ -268,7 +268,7 @@ DAMAGED_HEADERS: dict[str, Callable[[bytes], bytes]] = {
 
 @pytest.mark.parametrize("kind", DAMAGED_HEADERS)
 async def test_a_marked_file_with_a_damaged_header_is_recovered(database: Path, kind: str) -> None:
-    ids = await many(database, sessions=3)
+    ids = await fill_database(database, sessions=3)
     damaged = DAMAGED_HEADERS[kind](database.read_bytes())
     database.write_bytes(damaged)
     (error,) = read_elsewhere(database)
@@ -280,16 +280,16 @@ async def test_a_marked_file_with_a_damaged_header_is_recovered(database: Path, 
         assert len(words) == (300 if len(damaged) > PAGE_BYTES else 0)
 
 
-@pytest.mark.parametrize("lock", ["absent", "of a file that was refused", "of something else"])
-async def test_an_unmarked_file_with_a_damaged_header_is_left_as_it_is(
+@pytest.mark.parametrize("lock", ["absent", "cleared by a foreign file", "of another content"])
+async def test_an_unmarked_file_with_a_damaged_header_is_unchanged(
     database: Path, lock: str
 ) -> None:
-    await many(database, sessions=1)
+    await fill_database(database, sessions=1)
     damaged = bytes(PAGE_BYTES) + database.read_bytes()[PAGE_BYTES:]
     if lock == "absent":
-        lock_of(database).unlink()
-    elif lock == "of something else":
-        lock_of(database).write_bytes(b"12345")
+        lock_path(database).unlink()
+    elif lock == "of another content":
+        lock_path(database).write_bytes(b"12345")
     else:
         database.unlink()
         make_foreign(database, "CREATE TABLE t (x)")
@@ -303,10 +303,10 @@ async def test_an_unmarked_file_with_a_damaged_header_is_left_as_it_is(
     assert quarantined(database) == []
 
 
-async def test_another_programs_database_in_the_place_of_ours_is_left_as_it_is(
+async def test_a_damaged_foreign_database_is_refused_and_unchanged(
     database: Path,
 ) -> None:
-    await many(database, sessions=1)
+    await fill_database(database, sessions=1)
     database.unlink()
     make_foreign(database, "CREATE TABLE t (x)", "INSERT INTO t VALUES ('" + "x" * 9_000 + "')")
     damaged = damage(database, PAGE_BYTES)
@@ -316,8 +316,8 @@ async def test_another_programs_database_in_the_place_of_ours_is_left_as_it_is(
     assert quarantined(database) == []
 
 
-async def test_an_empty_file_in_the_place_of_ours_is_a_new_database(database: Path) -> None:
-    await many(database, sessions=1)
+async def test_an_empty_file_that_replaced_the_database_becomes_a_new_one(database: Path) -> None:
+    await fill_database(database, sessions=1)
     database.write_bytes(b"")
     async with opened(database) as service:
         assert await contents(service, await store(service, said("anew"))) == ["anew"]
@@ -339,10 +339,10 @@ async def main(where, id):
 """
 
 
-async def test_rows_in_the_log_survive_a_damaged_first_page(database: Path) -> None:
-    (id,) = await many(database, sessions=1)
-    writer = start(LOGGER, database, id)
-    assert line(writer) == "stored"
+async def test_rows_in_the_write_ahead_log_survive_a_damaged_first_page(database: Path) -> None:
+    (id,) = await fill_database(database, sessions=1)
+    writer = start_process(LOGGER, database, id)
+    assert read_line(writer) == "stored"
     writer.kill()
     writer.wait()
     files = [database, database.with_name("sessions.db-wal")]
@@ -361,8 +361,8 @@ async def test_rows_in_the_log_survive_a_damaged_first_page(database: Path) -> N
 
 
 @pytest.mark.parametrize("layout", ["grown", "restored"])
-async def test_rows_are_found_without_a_first_page(database: Path, layout: str) -> None:
-    ids = await many(database, sessions=3)
+async def test_rows_are_salvaged_without_a_first_page(database: Path, layout: str) -> None:
+    ids = await fill_database(database, sessions=3)
     if layout == "restored":
         backup = database.with_name("backup.db")
         execute(database, f"VACUUM INTO '{backup}'")
@@ -373,8 +373,8 @@ async def test_rows_are_found_without_a_first_page(database: Path, layout: str) 
         assert len(await read_all(service, ids)) == 300
 
 
-async def test_rows_beyond_the_page_count_of_the_header_are_kept(database: Path) -> None:
-    ids = await many(database, sessions=3)
+async def test_rows_beyond_the_page_count_of_the_header_are_salvaged(database: Path) -> None:
+    ids = await fill_database(database, sessions=3)
     content = bytearray(database.read_bytes())
     content[28:32] = (16).to_bytes(4, "big")
     database.write_bytes(content)
@@ -383,21 +383,21 @@ async def test_rows_beyond_the_page_count_of_the_header_are_kept(database: Path)
         assert len(await read_all(service, ids)) == 300
 
 
-def page_of(database: Path, table: str) -> int:
+def root_page_offset(database: Path, table: str) -> int:
     """Return the offset of the root page of a table, which is an interior page."""
     sql = "SELECT rootpage FROM sqlite_master WHERE name = ?"
-    at = (int(execute(database, sql, table)[0][0]) - 1) * PAGE_BYTES
-    assert database.read_bytes()[at] == 0x05
-    return at
+    offset = (int(execute(database, sql, table)[0][0]) - 1) * PAGE_BYTES
+    assert database.read_bytes()[offset] == 0x05
+    return offset
 
 
 @pytest.mark.parametrize("table", ["events", "sessions"])
 async def test_rows_survive_the_loss_of_the_root_page(database: Path, table: str) -> None:
-    ids = await many(database, sessions=40, events=30)
+    ids = await fill_database(database, sessions=40, events=30)
     async with opened(database) as service:
         await service.set_metadata(ids[7], "key", "kept")
         before = (await service.list_sessions(limit=1_000)).sessions
-    damage(database, page_of(database, table))
+    damage(database, root_page_offset(database, table))
     read_elsewhere(database, *ids)
     assert len(quarantined(database)) == 1
     async with opened(database) as service:
@@ -406,13 +406,15 @@ async def test_rows_survive_the_loss_of_the_root_page(database: Path, table: str
         assert await service.get_metadata(ids[7], "key") == "kept"
 
 
-async def test_rows_in_the_log_survive_the_loss_of_the_root_page(database: Path) -> None:
-    (id,) = await many(database, sessions=1)
-    writer = start(LOGGER, database, id)
-    assert line(writer) == "stored"
+async def test_rows_in_the_write_ahead_log_survive_the_loss_of_the_root_page(
+    database: Path,
+) -> None:
+    (id,) = await fill_database(database, sessions=1)
+    writer = start_process(LOGGER, database, id)
+    assert read_line(writer) == "stored"
     writer.kill()
     writer.wait()
-    damage(database, page_of(database, "events"))
+    damage(database, root_page_offset(database, "events"))
     read_elsewhere(database, id)
     assert len(quarantined(database)) == 1
     async with opened(database) as service:
@@ -433,12 +435,12 @@ async def main(where, *ids):
 
 
 @pytest.mark.parametrize("log", ["emptied", "pending"])
-async def test_deleted_sessions_do_not_come_back(database: Path, log: str) -> None:
-    ids = await many(database)
+async def test_deleted_sessions_are_not_salvaged(database: Path, log: str) -> None:
+    ids = await fill_database(database)
     gone, left = ids[5:15], ids[:5] + ids[15:]
     if log == "pending":
-        writer = start(DELETER, database, *gone)
-        assert line(writer) == "deleted"
+        writer = start_process(DELETER, database, *gone)
+        assert read_line(writer) == "deleted"
         writer.kill()
         writer.wait()
         assert b"payload 7-50 " in database.read_bytes()
@@ -446,7 +448,7 @@ async def test_deleted_sessions_do_not_come_back(database: Path, log: str) -> No
         async with opened(database) as service:
             for id in gone:
                 await service.delete(id)
-    damage(database, page_of(database, "events"))
+    damage(database, root_page_offset(database, "events"))
     read_elsewhere(database, *left)
     assert len(quarantined(database)) == 1
     async with opened(database) as service:
@@ -458,25 +460,25 @@ async def test_deleted_sessions_do_not_come_back(database: Path, log: str) -> No
 # Headers that contradict the tables
 
 
-HEADER = {
-    "the size of a page": (16, 0x2000, 2), "who may write": (18, 3, 1), "who may read": (19, 3, 1),
-    "the margin of a page": (20, 8, 1), "the format of the schema": (44, 5, 4),
-    "moving pages": (52, 9, 4), "the encoding": (56, 2, 4), "no migration": (60, 0, 4),
-    "one migration less": (60, 1, 4), "whose it is": (68, 77, 4), "nobody's": (68, 0, 4),
+HEADER_FIELDS = {
+    "page size": (16, 0x2000, 2), "write version": (18, 3, 1), "read version": (19, 3, 1),
+    "reserved bytes": (20, 8, 1), "schema format": (44, 5, 4), "auto-vacuum": (52, 9, 4),
+    "encoding": (56, 2, 4), "no migration": (60, 0, 4), "one migration fewer": (60, 1, 4),
+    "foreign application id": (68, 77, 4), "no application id": (68, 0, 4),
 }  # fmt: skip
 
 
 def damage_header(database: Path, what: str) -> bytes:
-    at, value, size = HEADER[what]
+    offset, value, size = HEADER_FIELDS[what]
     content = bytearray(database.read_bytes())
-    content[at : at + size] = value.to_bytes(size, "big")
+    content[offset : offset + size] = value.to_bytes(size, "big")
     database.write_bytes(content)
     return bytes(content)
 
 
-@pytest.mark.parametrize("what", HEADER)
+@pytest.mark.parametrize("what", HEADER_FIELDS)
 async def test_a_header_that_contradicts_the_tables_is_damage(database: Path, what: str) -> None:
-    ids = await many(database, sessions=3)
+    ids = await fill_database(database, sessions=3)
     damaged = damage_header(database, what)
     for _ in range(2):
         with contextlib.suppress(StorageCorrupt):
@@ -489,9 +491,9 @@ async def test_a_header_that_contradicts_the_tables_is_damage(database: Path, wh
     assert execute(database, "PRAGMA integrity_check")[0][0] == "ok"
 
 
-@pytest.mark.parametrize("what", HEADER)
+@pytest.mark.parametrize("what", HEADER_FIELDS)
 async def test_repair_finds_a_header_that_contradicts_the_tables(database: Path, what: str) -> None:
-    ids = await many(database, sessions=1)
+    ids = await fill_database(database, sessions=1)
     damage_header(database, what)
     result = recovery.repair(str(database))
     assert result.recovered
@@ -501,10 +503,10 @@ async def test_repair_finds_a_header_that_contradicts_the_tables(database: Path,
         assert len(await read_all(service, ids)) == 100
 
 
-@pytest.mark.parametrize("what", ["whose it is", "nobody's"])
-async def test_an_unmarked_file_with_our_tables_is_left_as_it_is(database: Path, what: str) -> None:
-    await many(database, sessions=1)
-    lock_of(database).unlink()
+@pytest.mark.parametrize("what", ["foreign application id", "no application id"])
+async def test_an_unmarked_file_with_segues_tables_is_unchanged(database: Path, what: str) -> None:
+    await fill_database(database, sessions=1)
+    lock_path(database).unlink()
     damaged = damage_header(database, what)
     for _ in range(2):
         with pytest.raises(StorageError):
@@ -524,7 +526,7 @@ def io_error() -> Exception:
 
 
 async def test_a_file_that_ends_within_a_page_is_damaged(database: Path) -> None:
-    ids = await many(database, sessions=3)
+    ids = await fill_database(database, sessions=3)
     database.write_bytes(cut := database.read_bytes()[:-100])
     assert recovery.may_be_damage(str(database), io_error())
     open_lock = OpenLock(str(database))
@@ -540,10 +542,10 @@ async def test_a_file_that_ends_within_a_page_is_damaged(database: Path) -> None
 
 
 @pytest.mark.parametrize("file", ["whole", "cut, with a log", "cut, and the disk fails"])
-async def test_an_io_error_of_the_disk_is_no_damage(
+async def test_an_io_error_of_the_disk_is_not_damage(
     database: Path, file: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await many(database, sessions=1)
+    await fill_database(database, sessions=1)
     if file != "whole":
         database.write_bytes(database.read_bytes()[:-100])
     if file == "cut, with a log":
@@ -564,12 +566,12 @@ async def test_an_io_error_of_the_disk_is_no_damage(
 
 
 async def test_events_behind_a_key_out_of_order_are_recovered(database: Path) -> None:
-    ids = await many(database, sessions=3)
+    ids = await fill_database(database, sessions=3)
     content = bytearray(database.read_bytes())
-    at = leaves(database, b"payload 1-50 ")[0]
-    pointer = at + 8 + 2 * 3
-    cell = at + int.from_bytes(content[pointer : pointer + 2], "big")
-    assert content[cell + 2] == 0xA0  # behind the size: session 2, in seven bits each
+    offset = leaf_pages(database, b"payload 1-50 ")[0]
+    pointer = offset + 8 + 2 * 3
+    cell = offset + int.from_bytes(content[pointer : pointer + 2], "big")
+    assert content[cell + 2] == 0xA0  # after the payload size: the varint of session 2
     content[cell + 2] = 0xFF
     database.write_bytes(content)
     read_elsewhere(database, *ids)
@@ -579,17 +581,19 @@ async def test_events_behind_a_key_out_of_order_are_recovered(database: Path) ->
 
 
 @pytest.mark.parametrize("call", ["get_session", "load_events", "archive", "delete"])
-async def test_a_session_that_its_index_lacks_is_recovered(database: Path, call: str) -> None:
+async def test_a_session_that_is_missing_from_an_index_is_recovered(
+    database: Path, call: str
+) -> None:
     async with opened(database) as service:
         id = await store(service, said("kept"))
     content = bytearray(database.read_bytes())
     assert content.count(id.encode()) == 2
-    at = next(
-        at
-        for at in range(0, len(content), PAGE_BYTES)
-        if content[at] == 0x0A and id.encode() in content[at : at + PAGE_BYTES]
+    offset = next(
+        offset
+        for offset in range(0, len(content), PAGE_BYTES)
+        if content[offset] == 0x0A and id.encode() in content[offset : offset + PAGE_BYTES]
     )
-    content[content.index(id.encode(), at)] ^= 1
+    content[content.index(id.encode(), offset)] ^= 1
     database.write_bytes(content)
     async with opened(database) as service:
         with pytest.raises(StorageCorrupt, match="was quarantined"):
@@ -603,7 +607,7 @@ async def test_a_session_that_its_index_lacks_is_recovered(database: Path, call:
 
 @contextmanager
 def another_process(database: Path) -> Iterator[None]:
-    """Hold the database open, as another process does: then nobody else may repair it."""
+    """Hold the database open as another process does, so that no one may recover it."""
     open_lock = OpenLock(str(database))
     open_lock.share()
     yield
@@ -611,7 +615,7 @@ def another_process(database: Path) -> Iterator[None]:
 
 
 async def test_damage_that_cannot_be_repaired_is_reported_to_every_request(database: Path) -> None:
-    """Reconnecting fails too, and must not wait for the recovery that it is part of."""
+    """Reconnecting fails too; it must not deadlock by waiting for the recovery it belongs to."""
     async with opened(database) as service:
         id = await store(service)
         for _ in range(30):
@@ -624,7 +628,7 @@ async def test_damage_that_cannot_be_repaired_is_reported_to_every_request(datab
                     await asyncio.wait_for(service.load_events(id), 10)
 
 
-async def test_a_window_works_again_once_the_file_is_undamaged(database: Path) -> None:
+async def test_a_service_works_again_once_the_file_is_undamaged(database: Path) -> None:
     async with opened(database) as service:
         id = await store(service, said("kept"))
     whole = database.read_bytes()

@@ -62,8 +62,8 @@ def wipe_leaf_pages(content: bytearray) -> None:
 
 
 def wipe_interior_page(content: bytearray) -> None:
-    """Wipe the page that leads to every event."""
-    wipe(content, max(pages(content, 0x05), key=lambda at: content[at + 3 : at + 5]))
+    """Wipe the root page of the events."""
+    wipe(content, max(pages(content, 0x05), key=lambda offset: content[offset + 3 : offset + 5]))
 
 
 def damage_header(content: bytearray) -> None:
@@ -86,7 +86,7 @@ DAMAGE: dict[str, tuple[Callable[[bytearray], None], int]] = {
     "first page wiped": (wipe_first_page, 0),
     "cut": (cut, STORED // 5),
 }
-"""The damage, and how many events it may cost."""
+"""The damage, and the maximum number of events that it may lose."""
 
 
 @pytest.mark.timeout(60)
@@ -125,7 +125,7 @@ async def test_a_damaged_file_of_any_schema_version_is_recovered_and_migrated(
 
 
 @pytest.mark.timeout(60)
-async def test_an_error_that_is_no_damage_ends_the_salvage_and_leaves_the_file(
+async def test_an_error_that_is_not_damage_aborts_the_salvage_and_leaves_the_file(
     database: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await fill(database)
