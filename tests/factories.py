@@ -20,7 +20,7 @@ INVOCATION = "invocation-1"
 HERE = "/home/someone/project"
 
 
-def said(content: str = "Hello", id: str | None = None) -> Event:
+def user_message(content: str = "Hello", id: str | None = None) -> Event:
     """Return a user message."""
     return Event.new("user_message", {"content": content}, id)
 
@@ -30,12 +30,12 @@ def note(content: str = "A note") -> Event:
     return Event.new("system_context", {"content": content})
 
 
-def fresh(directory: str = HERE, **fields: Any) -> NewSession:
+def new_session(directory: str = HERE, **fields: Any) -> NewSession:
     """Return a session that is not stored yet."""
     return NewSession(id=new_id(), directory=directory, **fields)
 
 
-def place(directory: str = HERE, git_root: str | None = None) -> Workspace:
+def workspace_at(directory: str = HERE, git_root: str | None = None) -> Workspace:
     """Return a workspace. With *git_root*, that is the main worktree of its repository."""
     common = None if git_root is None else f"{git_root}/.git"
     return Workspace(directory=directory, git_root=git_root, git_common_dir=common)
@@ -58,7 +58,7 @@ async def queued_together(service: LocalSessionService, *calls: Awaitable[Any]) 
 
 
 @asynccontextmanager
-async def counted(service: LocalSessionService) -> AsyncIterator[list[str]]:
+async def traced_statements(service: LocalSessionService) -> AsyncIterator[list[str]]:
     """Yield a list of the statements that *service* runs inside the block, shortened."""
     statements: list[str] = []
 
@@ -80,16 +80,16 @@ def _summary(sql: str) -> str:
     return words[0] if words else sql
 
 
-async def store(
+async def store_session(
     service: SessionService, *events: Event, directory: str = HERE, **fields: Any
 ) -> str:
     """Store a session and return its id; without *events* it holds one user message."""
-    new = fresh(directory, **fields)
-    await service.create_session(new, events or [said()], invocation_id=INVOCATION)
+    new = new_session(directory, **fields)
+    await service.create_session(new, events or [user_message()], invocation_id=INVOCATION)
     return new.id
 
 
-async def add(
+async def append_to_head(
     service: SessionService, session_id: str, *events: Event, invocation_id: str = INVOCATION
 ) -> None:
     """Append *events* to the current head of a session."""
@@ -97,7 +97,7 @@ async def add(
     await service.append_events(session_id, events, parent_id=head, invocation_id=invocation_id)
 
 
-async def chain(service: SessionService, session_id: str) -> Sequence[StoredEvent]:
+async def all_events(service: SessionService, session_id: str) -> Sequence[StoredEvent]:
     """Return all events of a session; assert that seqs, parents and the session's row agree."""
     events: list[StoredEvent] = []
     more = True
@@ -116,7 +116,7 @@ async def chain(service: SessionService, session_id: str) -> Sequence[StoredEven
 
 async def contents(service: SessionService, session_id: str) -> list[str]:
     """Return the content of all events of a session."""
-    return [event.data["content"] for event in await chain(service, session_id)]
+    return [event.data["content"] for event in await all_events(service, session_id)]
 
 
 def execute(database: Path, sql: str, *values: Any) -> list[sqlite3.Row]:

@@ -27,7 +27,14 @@ from segue.store.sqlite import append as sqlite_append
 from segue.store.sqlite import driver, queries
 from segue.store.sqlite import service as sqlite_service
 from segue.store.sqlite.service import LocalSessionService
-from tests.factories import add, counted, place, queued_together, said, store
+from tests.factories import (
+    append_to_head,
+    queued_together,
+    store_session,
+    traced_statements,
+    user_message,
+    workspace_at,
+)
 
 ONE_APPEND = [
     "BEGIN IMMEDIATE",
@@ -78,20 +85,20 @@ def hops(service: LocalSessionService, monkeypatch: pytest.MonkeyPatch) -> Hops:
 
 
 async def test_the_statements_of_an_append(service: LocalSessionService, window: Window) -> None:
-    id = (await window.open(place())).session.id
-    await window.append(id, [said()])
-    async with counted(service) as statements:
-        await window.append(id, [said()])
+    id = (await window.open(workspace_at())).session.id
+    await window.append(id, [user_message()])
+    async with traced_statements(service) as statements:
+        await window.append(id, [user_message()])
     assert statements == ONE_APPEND
 
 
 async def test_the_statements_of_queued_appends(
     service: LocalSessionService, window: Window
 ) -> None:
-    id = (await window.open(place())).session.id
-    await window.append(id, [said()])
-    async with counted(service) as statements:
-        await queued_together(service, *(window.append(id, [said()]) for _ in range(64)))
+    id = (await window.open(workspace_at())).session.id
+    await window.append(id, [user_message()])
+    async with traced_statements(service) as statements:
+        await queued_together(service, *(window.append(id, [user_message()]) for _ in range(64)))
     begin, row, *append, update, commit = ONE_APPEND
     assert statements == [begin, row, *64 * append, update, commit]
 
@@ -99,15 +106,18 @@ async def test_the_statements_of_queued_appends(
 async def test_the_thread_hops_of_each_request(
     service: LocalSessionService, window: Window, hops: Hops
 ) -> None:
-    id = await store(service, said())
-    assert await hops.of(window.open(place(), session_id=id)) == 1
-    assert await hops.of(window.append(id, [said()])) == 1
+    id = await store_session(service, user_message())
+    assert await hops.of(window.open(workspace_at(), session_id=id)) == 1
+    assert await hops.of(window.append(id, [user_message()])) == 1
     assert await hops.of(window.events(id, after=0, before=None, limit=10)) == 1
-    assert await hops.of(window.list_sessions(place(), archived=False, cursor=None, limit=10)) == 1
-    assert await hops.of(window.find_resumable(place())) == 1
+    assert (
+        await hops.of(window.list_sessions(workspace_at(), archived=False, cursor=None, limit=10))
+        == 1
+    )
+    assert await hops.of(window.find_resumable(workspace_at())) == 1
     await window.close_session(id)
-    assert await hops.of(window.open(place())) == 2, "one finds the session, one reads it"
-    assert await hops.of(window.open(place(), mode="new")) == 0
+    assert await hops.of(window.open(workspace_at())) == 2, "one finds the session, one reads it"
+    assert await hops.of(window.open(workspace_at(), mode="new")) == 0
     assert await hops.of(window.set_metadata(id, "key", 1)) == 1
     assert await hops.of(window.get_metadata(id, "key")) == 1
 
@@ -115,14 +125,14 @@ async def test_the_thread_hops_of_each_request(
 async def test_no_append_checkpoints(
     service: LocalSessionService, database: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    id = await store(service, said())
+    id = await store_session(service, user_message())
     checkpoints: list[int] = []
     monkeypatch.setattr(
         driver, "checkpoint_passive", lambda db, longest: checkpoints.append(longest)
     )
     before = database.stat().st_mtime_ns
     for _ in range(300):
-        await add(service, id, said("x" * 500))
+        await append_to_head(service, id, user_message("x" * 500))
     assert database.stat().st_mtime_ns == before, "a commit wrote to the database itself"
     await service.get_session(id)
     assert len(checkpoints) == 6, "the length of the log is checked every 50 appends"
@@ -131,9 +141,9 @@ async def test_no_append_checkpoints(
 async def test_a_long_log_is_checkpointed_between_two_appends(
     service: LocalSessionService, database: Path
 ) -> None:
-    id = await store(service, said())
+    id = await store_session(service, user_message())
     for _ in range(50):
-        await add(service, id, said("x" * 100_000))
+        await append_to_head(service, id, user_message("x" * 100_000))
     await service.get_session(id)
     assert database.stat().st_size > 4_000_000
 
@@ -170,7 +180,7 @@ async def test_no_statement_reads_a_whole_table_or_sorts(
 
 
 async def test_no_statement_is_prepared_twice(service: LocalSessionService) -> None:
-    id = await store(service, said())
+    id = await store_session(service, user_message())
     prepared: list[str] = []
 
     def note(action: int, *names: str | None) -> int:
@@ -178,11 +188,11 @@ async def test_no_statement_is_prepared_twice(service: LocalSessionService) -> N
         return 0
 
     async def everything() -> None:
-        await add(service, id, said())
+        await append_to_head(service, id, user_message())
         await service.open_session(id, 10)
         await service.load_events(id, after=0, limit=10)
-        await service.find_resumable(place().directory, None, timedelta(days=1))
-        for directory in (None, place().directory):
+        await service.find_resumable(workspace_at().directory, None, timedelta(days=1))
+        for directory in (None, workspace_at().directory):
             for archived in (False, True):
                 await service.list_sessions(directory=directory, archived=archived, limit=10)
         await service.set_metadata(id, "key", 1)

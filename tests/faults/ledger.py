@@ -17,7 +17,7 @@ from typing import Any
 from segue.model.events import Event
 from segue.store.sqlite import driver
 from segue.store.sqlite.driver import Connection
-from tests.factories import said
+from tests.factories import user_message
 from tests.faults.runner import Report
 
 LOST = "an acknowledged event is lost"
@@ -47,7 +47,7 @@ def folder_on_disk() -> Iterator[Path]:
 
 def event(name: str, size: int = 0) -> Event:
     """Return the event called *name*, with content of at least *size* characters."""
-    return said(name.ljust(size, "."), id=name)
+    return user_message(name.ljust(size, "."), id=name)
 
 
 def event_json(name: str, size: int = 0) -> dict[str, Any]:

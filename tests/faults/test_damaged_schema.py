@@ -6,13 +6,13 @@ import pytest
 
 from segue.model.errors import StorageCorrupt
 from segue.store.sqlite.service import LocalSessionService
-from tests.factories import said, store
+from tests.factories import store_session, user_message
 
 
 async def damage(database: Path, good: bytes, bad: bytes) -> str:
     """Store a session, close the store and flip a bit; return the session's id."""
     service = await LocalSessionService.open(database)
-    session_id = await store(service, said("kept"))
+    session_id = await store_session(service, user_message("kept"))
     await service.close()
     content = database.read_bytes()
     assert content.count(good) == 1

@@ -8,7 +8,7 @@ from segue.model import events
 from segue.model.events import EVENT_TYPES, Event, UserMessage, is_model_visible
 from segue.model.json_text import decode
 from segue.model.validation import InvalidInputError
-from tests.factories import said
+from tests.factories import user_message
 
 COMPLETE: dict[str, dict[str, Any]] = {
     "user_message": {"content": "Hello"},
@@ -132,11 +132,11 @@ def test_an_invalid_id_is_refused(wrong: Any) -> None:
 
 @pytest.mark.parametrize("id", ["x", "x" * 128, "ä\0ö", "🎼"])
 def test_an_id_is_any_string_of_1_to_128_characters(id: str) -> None:
-    assert said(id=id).id == id
+    assert user_message(id=id).id == id
 
 
 def test_an_event_without_an_id_gets_a_uuidv7() -> None:
-    ids = {said().id for _ in range(100)}
+    ids = {user_message().id for _ in range(100)}
     assert len(ids) == 100
     assert {(len(id), id[14]) for id in ids} == {(36, "7")}
 
@@ -154,7 +154,7 @@ def test_an_event_without_an_id_gets_a_uuidv7() -> None:
     ],
 )
 def test_the_title_is_the_first_nonblank_line(content: str, title: str | None) -> None:
-    assert events.title(said(content)) == title
+    assert events.title(user_message(content)) == title
 
 
 @pytest.mark.parametrize("type", sorted(EVENT_TYPES.keys() - {"user_message"}))

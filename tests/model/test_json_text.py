@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from segue.model.events import Event
 from segue.model.json_text import MAX_DEPTH, decode, same_json
 from segue.model.validation import InvalidInputError
-from tests.factories import said
+from tests.factories import user_message
 
 
 def faults(data: Any) -> list[str]:
@@ -54,7 +54,7 @@ def test_data_may_nest_up_to_max_depth() -> None:
 
 def test_brackets_in_a_string_do_not_count_as_nesting() -> None:
     content = "[{" * MAX_DEPTH
-    assert decode(said(content).json_text) == ({"content": content}, False)
+    assert decode(user_message(content).json_text) == ({"content": content}, False)
 
 
 def test_siblings_do_not_count_as_nesting() -> None:

@@ -16,13 +16,13 @@ from segue.sessions.manager import SessionManager
 from segue.store.service import SessionService
 from segue.store.sqlite.service import LocalSessionService
 from tests.factories import (
-    add,
-    chain,
+    all_events,
+    append_to_head,
     contents,
     make_older,
-    place,
-    said,
-    store,
+    store_session,
+    user_message,
+    workspace_at,
 )
 
 
@@ -71,7 +71,7 @@ async def stored_ids(service: SessionService) -> list[str]:
 async def test_a_new_session_is_not_stored_before_its_first_event(
     service: LocalSessionService,
 ) -> None:
-    manager = SessionManager.create_new(service, place())
+    manager = SessionManager.create_new(service, workspace_at())
     await manager.persist_server_session_id("remote-1")
     await manager.set_metadata("key", 1)
     await manager.persist_events([])
@@ -84,7 +84,7 @@ async def test_a_new_session_is_not_stored_before_its_first_event(
 async def test_the_first_event_stores_the_session_with_its_deferred_metadata(
     service: LocalSessionService,
 ) -> None:
-    workspace = place("/repo/src", "/repo")
+    workspace = workspace_at("/repo/src", "/repo")
     manager = SessionManager.create_new(service, workspace)
     await manager.persist_server_session_id("remote-1")
     await manager.persist_server_session_id("remote-2")
@@ -92,7 +92,7 @@ async def test_the_first_event_stores_the_session_with_its_deferred_metadata(
         await manager.set_metadata(key, value)
     assert await manager.get_metadata("kept") == {"a": 1}
     assert await manager.get_metadata("removed") is None
-    event = said("Hello")
+    event = user_message("Hello")
     await manager.persist_events([event])
     session = await service.get_session(manager.session_id)
     assert (session.directory, session.git_root) == ("/repo/src", "/repo")
@@ -106,17 +106,17 @@ async def test_the_first_event_stores_the_session_with_its_deferred_metadata(
 async def test_metadata_that_is_not_json_is_refused_before_the_first_event(
     service: LocalSessionService,
 ) -> None:
-    manager = SessionManager.create_new(service, place())
+    manager = SessionManager.create_new(service, workspace_at())
     with pytest.raises(InvalidInputError):
         await manager.set_metadata("key", float("nan"))
-    await manager.persist_events([said()])
+    await manager.persist_events([user_message()])
     assert await manager.get_metadata("key") is None
 
 
 async def test_metadata_of_a_stored_session_is_stored_at_once(
     service: LocalSessionService,
 ) -> None:
-    manager = await SessionManager.resume(service, await store(service), place())
+    manager = await SessionManager.resume(service, await store_session(service), workspace_at())
     await manager.persist_server_session_id("remote-1")
     await manager.set_metadata("key", [1])
     assert (await service.get_session(manager.session_id)).server_session_id == "remote-1"
@@ -130,10 +130,10 @@ async def test_metadata_of_a_stored_session_is_stored_at_once(
 async def test_persisting_the_whole_conversation_every_time_is_idempotent(
     service: LocalSessionService,
 ) -> None:
-    manager = SessionManager.create_new(service, place())
+    manager = SessionManager.create_new(service, workspace_at())
     conversation: list[Event] = []
     for number in range(5):
-        conversation.append(said(str(number)))
+        conversation.append(user_message(str(number)))
         appended = await manager.persist_events(conversation)
         again = await manager.persist_events(conversation)
         assert appended.duplicates == number
@@ -142,9 +142,9 @@ async def test_persisting_the_whole_conversation_every_time_is_idempotent(
 
 
 async def test_only_new_events_may_be_persisted(service: LocalSessionService) -> None:
-    manager = SessionManager.create_new(service, place())
+    manager = SessionManager.create_new(service, workspace_at())
     for number in range(5):
-        await manager.persist_events([said(str(number))])
+        await manager.persist_events([user_message(str(number))])
     assert await contents(service, manager.session_id) == ["0", "1", "2", "3", "4"]
 
 
@@ -152,8 +152,8 @@ async def test_only_new_events_may_be_persisted(service: LocalSessionService) ->
 async def test_the_call_after_a_failure_stores_what_is_missing(
     service: LocalSessionService, whole: bool
 ) -> None:
-    manager = SessionManager.create_new(failing(service, "append_events"), place())
-    first, *rest = (said(str(number)) for number in range(4))
+    manager = SessionManager.create_new(failing(service, "append_events"), workspace_at())
+    first, *rest = (user_message(str(number)) for number in range(4))
     await manager.persist_events([first])
     with pytest.raises(StorageUnavailable):
         await manager.persist_events(rest)
@@ -165,13 +165,13 @@ async def test_the_call_after_a_failure_stores_what_is_missing(
 async def test_after_a_failed_first_event_the_session_is_still_deferred(
     service: LocalSessionService,
 ) -> None:
-    manager = SessionManager.create_new(failing(service, "create_session"), place())
+    manager = SessionManager.create_new(failing(service, "create_session"), workspace_at())
     await manager.set_metadata("key", 1)
     with pytest.raises(StorageUnavailable):
-        await manager.persist_events([said("one")])
+        await manager.persist_events([user_message("one")])
     assert not manager.stored
     assert await stored_ids(service) == []
-    await manager.persist_events([said("two")])
+    await manager.persist_events([user_message("two")])
     assert await contents(service, manager.session_id) == ["two"]
     assert await manager.get_metadata("key") == 1
 
@@ -179,20 +179,20 @@ async def test_after_a_failed_first_event_the_session_is_still_deferred(
 async def test_concurrent_calls_take_effect_in_call_order(
     service: LocalSessionService,
 ) -> None:
-    manager = SessionManager.create_new(service, place())
+    manager = SessionManager.create_new(service, workspace_at())
     words = [str(number) for number in range(30)]
-    await asyncio.gather(*(manager.persist_events([said(word)]) for word in words))
+    await asyncio.gather(*(manager.persist_events([user_message(word)]) for word in words))
     assert await contents(service, manager.session_id) == words
 
 
 async def test_the_append_after_a_refused_first_one_creates_the_session(
     service: LocalSessionService,
 ) -> None:
-    manager = SessionManager.create_new(service, place())
+    manager = SessionManager.create_new(service, workspace_at())
     refused, stored, _ = await asyncio.gather(
-        manager.persist_events([said("no")], parent_id="nobody"),
-        manager.persist_events([said("yes")]),
-        manager.persist_events([said("and more")]),
+        manager.persist_events([user_message("no")], parent_id="nobody"),
+        manager.persist_events([user_message("yes")]),
+        manager.persist_events([user_message("and more")]),
         return_exceptions=True,
     )
     assert isinstance(refused, HeadMoved)
@@ -201,14 +201,14 @@ async def test_the_append_after_a_refused_first_one_creates_the_session(
 
 
 async def test_a_given_parent_is_compared_with_the_head(service: LocalSessionService) -> None:
-    manager = SessionManager.create_new(service, place())
+    manager = SessionManager.create_new(service, workspace_at())
     with pytest.raises(HeadMoved) as moved:
-        await manager.persist_events([said()], parent_id="unknown")
+        await manager.persist_events([user_message()], parent_id="unknown")
     assert (moved.value.head, moved.value.event_count) == (None, 0)
-    one, two = said("one"), said("two")
+    one, two = user_message("one"), user_message("two")
     await manager.persist_events([one], parent_id=None)
     with pytest.raises(HeadMoved):
-        await manager.persist_events([said("other")], parent_id=None)
+        await manager.persist_events([user_message("other")], parent_id=None)
     await manager.persist_events([two], parent_id=one.id)
     assert await contents(service, manager.session_id) == ["one", "two"]
 
@@ -216,16 +216,16 @@ async def test_a_given_parent_is_compared_with_the_head(service: LocalSessionSer
 async def test_an_append_behind_unseen_events_of_another_window_is_refused(
     service: LocalSessionService,
 ) -> None:
-    manager = SessionManager.create_new(service, place())
-    await manager.persist_events([said("mine")])
-    theirs = said("theirs")
-    await add(service, manager.session_id, theirs)
+    manager = SessionManager.create_new(service, workspace_at())
+    await manager.persist_events([user_message("mine")])
+    theirs = user_message("theirs")
+    await append_to_head(service, manager.session_id, theirs)
     for _ in range(2):
         with pytest.raises(HeadMoved) as moved:
-            await manager.persist_events([said("unseen")])
+            await manager.persist_events([user_message("unseen")])
         assert moved.value.head == theirs.id
     await manager.snapshot()
-    await manager.persist_events([said("seen")])
+    await manager.persist_events([user_message("seen")])
     assert await contents(service, manager.session_id) == ["mine", "theirs", "seen"]
 
 
@@ -235,17 +235,17 @@ async def test_an_append_behind_unseen_events_of_another_window_is_refused(
 async def test_resume_restores_the_parent_chain_under_a_new_invocation(
     service: LocalSessionService,
 ) -> None:
-    first = SessionManager.create_new(service, place())
-    one, two = said("one"), said("two")
+    first = SessionManager.create_new(service, workspace_at())
+    one, two = user_message("one"), user_message("two")
     await first.persist_events([one])
-    other = await SessionManager.resume(service, first.session_id, place())
-    second = await SessionManager.resume(service, first.session_id, place())
+    other = await SessionManager.resume(service, first.session_id, workspace_at())
+    second = await SessionManager.resume(service, first.session_id, workspace_at())
     assert (second.session_id, second.resumed) == (first.session_id, True)
     assert len({first.invocation_id, other.invocation_id, second.invocation_id}) == 3
     boundary = second.boundary
     assert boundary is not None
     await second.persist_events([two])
-    events = await chain(service, first.session_id)
+    events = await all_events(service, first.session_id)
     assert [(event.id, event.parent_id, event.invocation_id) for event in events] == [
         (one.id, None, first.invocation_id),
         (boundary.id, one.id, second.invocation_id),
@@ -255,15 +255,15 @@ async def test_resume_restores_the_parent_chain_under_a_new_invocation(
 
 async def test_an_unknown_session_cannot_be_resumed(service: LocalSessionService) -> None:
     with pytest.raises(SessionNotFound):
-        await SessionManager.resume(service, "unknown", place())
+        await SessionManager.resume(service, "unknown", workspace_at())
 
 
 async def test_the_boundary_contains_the_time_since_the_last_event(
     database: Path, service: LocalSessionService
 ) -> None:
-    id = await store(service)
+    id = await store_session(service)
     make_older(database, id, 125)
-    manager = await SessionManager.resume(service, id, place())
+    manager = await SessionManager.resume(service, id, workspace_at())
     assert manager.boundary is not None
     assert manager.boundary.type == "system_context"
     assert manager.boundary.data["content"].endswith("its last event was 2 hours ago.]")
@@ -272,30 +272,30 @@ async def test_the_boundary_contains_the_time_since_the_last_event(
 async def test_the_boundary_is_stored_once_and_only_before_a_new_event(
     service: LocalSessionService,
 ) -> None:
-    one = said("one")
-    id = await store(service, one)
-    manager = await SessionManager.resume(service, id, place())
+    one = user_message("one")
+    id = await store_session(service, one)
+    manager = await SessionManager.resume(service, id, workspace_at())
     assert manager.boundary is not None
     await manager.persist_events([one])
     await manager.persist_events([])
     assert await contents(service, id) == ["one"]
     note = manager.boundary.data["content"]
-    await manager.persist_events([one, said("two")])
+    await manager.persist_events([one, user_message("two")])
     assert manager.boundary is None
-    await manager.persist_events([said("three")])
+    await manager.persist_events([user_message("three")])
     assert await contents(service, id) == ["one", note, "two", "three"]
 
 
 async def test_the_boundary_is_kept_until_an_append_succeeds(
     service: LocalSessionService,
 ) -> None:
-    id = await store(service, said("one"))
-    manager = await SessionManager.resume(failing(service, "append_events"), id, place())
+    id = await store_session(service, user_message("one"))
+    manager = await SessionManager.resume(failing(service, "append_events"), id, workspace_at())
     with pytest.raises(StorageUnavailable):
-        await manager.persist_events([said("two")])
+        await manager.persist_events([user_message("two")])
     assert manager.boundary is not None
     note = manager.boundary.data["content"]
-    await manager.persist_events([said("two")])
+    await manager.persist_events([user_message("two")])
     assert await contents(service, id) == ["one", note, "two"]
 
 
@@ -303,14 +303,14 @@ async def test_a_conversation_that_contains_the_boundary_may_be_persisted(
     service: LocalSessionService,
 ) -> None:
     """Editors get the boundary when they open the session, and keep it with its events."""
-    one = said("one")
-    id = await store(service, one)
-    manager = await SessionManager.resume(service, id, place())
+    one = user_message("one")
+    id = await store_session(service, one)
+    manager = await SessionManager.resume(service, id, workspace_at())
     boundary = manager.boundary
     assert boundary is not None
-    conversation = [one, boundary, said("two")]
+    conversation = [one, boundary, user_message("two")]
     await manager.persist_events(conversation)
-    await manager.persist_events([*conversation, said("three")])
+    await manager.persist_events([*conversation, user_message("three")])
     assert await contents(service, id) == ["one", boundary.data["content"], "two", "three"]
 
 
@@ -338,18 +338,20 @@ def test_ages_in_words(age: timedelta, words: str) -> None:
 
 
 async def test_archive_archives_the_stored_session(service: LocalSessionService) -> None:
-    manager = SessionManager.create_new(service, place())
-    await manager.persist_events([said()])
+    manager = SessionManager.create_new(service, workspace_at())
+    await manager.persist_events([user_message()])
     await manager.archive()
     assert (await service.get_session(manager.session_id)).archived_at is not None
     with pytest.raises(SessionArchived):
-        await manager.persist_events([said()])
+        await manager.persist_events([user_message()])
 
 
 async def test_reset_archives_the_old_session_and_defers_the_new_one(
     service: LocalSessionService,
 ) -> None:
-    manager = await SessionManager.resume(service, await store(service, said("old")), place())
+    manager = await SessionManager.resume(
+        service, await store_session(service, user_message("old")), workspace_at()
+    )
     old, invocation = manager.session_id, manager.invocation_id
     await manager.persist_server_session_id("remote-1")
     await manager.set_metadata("edit permissions", True)
@@ -359,8 +361,8 @@ async def test_reset_archives_the_old_session_and_defers_the_new_one(
     assert (manager.stored, manager.resumed, manager.boundary) == (False, False, None)
     assert (await service.get_session(old)).archived_at is not None
     assert await stored_ids(service) == [old]
-    await manager.persist_events([said("new")])
-    (event,) = await chain(service, manager.session_id)
+    await manager.persist_events([user_message("new")])
+    (event,) = await all_events(service, manager.session_id)
     assert (event.parent_id, event.invocation_id) == (None, manager.invocation_id)
     assert (await service.get_session(manager.session_id)).server_session_id is None
     assert await manager.get_metadata("edit permissions") is None
@@ -370,7 +372,7 @@ async def test_reset_archives_the_old_session_and_defers_the_new_one(
 async def test_reset_of_a_deferred_session_stores_nothing(
     service: LocalSessionService,
 ) -> None:
-    manager = SessionManager.create_new(service, place())
+    manager = SessionManager.create_new(service, workspace_at())
     before = manager.session_id
     await manager.archive_and_reset()
     assert manager.session_id != before
@@ -378,13 +380,13 @@ async def test_reset_of_a_deferred_session_stores_nothing(
 
 
 async def test_a_reset_whose_archiving_fails_changes_nothing(service: LocalSessionService) -> None:
-    manager = SessionManager.create_new(failing(service, "archive"), place())
-    await manager.persist_events([said("one")])
+    manager = SessionManager.create_new(failing(service, "archive"), workspace_at())
+    await manager.persist_events([user_message("one")])
     before = (manager.session_id, manager.invocation_id)
     with pytest.raises(StorageUnavailable):
         await manager.archive_and_reset()
     assert (manager.session_id, manager.invocation_id) == before
-    await manager.persist_events([said("two")])
+    await manager.persist_events([user_message("two")])
     assert await contents(service, manager.session_id) == ["one", "two"]
     await manager.archive_and_reset()
     assert manager.session_id != before[0]
@@ -394,7 +396,7 @@ async def test_a_snapshot_of_a_deferred_session_does_not_call_the_store(
     service: LocalSessionService,
 ) -> None:
     recording: Any = Recording(service)
-    manager = SessionManager.create_new(recording, place("/repo/src", "/repo"))
+    manager = SessionManager.create_new(recording, workspace_at("/repo/src", "/repo"))
     await manager.persist_server_session_id("remote-1")
     session, page = await manager.snapshot()
     assert page.events == ()
@@ -409,10 +411,10 @@ async def test_a_session_and_its_first_events_are_stored_by_one_call(
 ) -> None:
     """Two calls would be two transactions: a crash between them leaves an empty session."""
     recording: Any = Recording(service)
-    manager = SessionManager.create_new(recording, place())
+    manager = SessionManager.create_new(recording, workspace_at())
     await manager.set_metadata("key", 1)
     await manager.persist_server_session_id("remote-1")
-    await manager.persist_events([said(), said()])
+    await manager.persist_events([user_message(), user_message()])
     assert recording.calls == ["create_session"]
 
 
@@ -420,11 +422,11 @@ async def test_a_retry_does_not_adopt_the_head_of_another_window(
     service: LocalSessionService,
 ) -> None:
     """The head that a retry reports may be an event that this window has not loaded."""
-    one = SessionManager.create_new(service, place())
-    sent = said("a")
+    one = SessionManager.create_new(service, workspace_at())
+    sent = user_message("a")
     await one.persist_events([sent])
-    other = await SessionManager.resume(service, one.session_id, place())
-    await other.persist_events([said("z")])
+    other = await SessionManager.resume(service, one.session_id, workspace_at())
+    await other.persist_events([user_message("z")])
     assert (await one.persist_events([sent])).duplicates == 1
     with pytest.raises(HeadMoved):
-        await one.persist_events([said("b")])
+        await one.persist_events([user_message("b")])

@@ -21,12 +21,12 @@ from segue.store.sqlite.service import LocalSessionService
 from tests.factories import (
     HERE,
     contents,
-    counted,
     make_older,
-    place,
     queued_together,
-    said,
-    store,
+    store_session,
+    traced_statements,
+    user_message,
+    workspace_at,
 )
 
 OpenWindow = Callable[..., Window]
@@ -60,9 +60,9 @@ def window(open_window: OpenWindow) -> Window:
 async def test_a_window_resumes_the_session_of_another_window(
     window: Window, open_window: OpenWindow, service: LocalSessionService
 ) -> None:
-    first = await window.open(place("/repo", "/repo"))
-    await window.append(first.session.id, [said("one"), said("two")])
-    second = await open_window().open(place("/repo/src", "/repo"))
+    first = await window.open(workspace_at("/repo", "/repo"))
+    await window.append(first.session.id, [user_message("one"), user_message("two")])
+    second = await open_window().open(workspace_at("/repo/src", "/repo"))
     assert second.session.id == first.session.id
     assert second.resumed
     assert second.invocation_id != first.invocation_id
@@ -73,7 +73,7 @@ async def test_a_window_resumes_the_session_of_another_window(
 
 
 async def test_auto_creates_a_session_when_none_is_resumable(window: Window) -> None:
-    opened = await window.open(place())
+    opened = await window.open(workspace_at())
     assert (opened.resumed, opened.boundary, opened.last_event_at) == (False, None, None)
     assert (opened.session.head, opened.session.event_count, opened.events) == (None, 0, ())
     assert "No session of this workspace" in opened.reason
@@ -82,23 +82,23 @@ async def test_auto_creates_a_session_when_none_is_resumable(window: Window) -> 
 async def test_resume_fails_when_no_session_is_resumable(
     window: Window, service: LocalSessionService
 ) -> None:
-    await store(service, directory="/elsewhere")
+    await store_session(service, directory="/elsewhere")
     with pytest.raises(NothingToResume):
-        await window.open(place(), mode="resume")
+        await window.open(workspace_at(), mode="resume")
 
 
 async def test_new_never_resumes(window: Window, service: LocalSessionService) -> None:
-    id = await store(service)
-    first = await window.open(place(), mode="new")
-    second = await window.open(place(), mode="new")
+    id = await store_session(service)
+    first = await window.open(workspace_at(), mode="new")
+    second = await window.open(workspace_at(), mode="new")
     assert len({id, first.session.id, second.session.id}) == 3
 
 
 async def test_other_resumable_sessions_are_alternatives(
     window: Window, service: LocalSessionService
 ) -> None:
-    ids = [await store(service, said(str(number))) for number in range(4)]
-    opened = await window.open(place())
+    ids = [await store_session(service, user_message(str(number))) for number in range(4)]
+    opened = await window.open(workspace_at())
     assert [opened.session.id, *(other.id for other in opened.alternatives)] == ids[::-1]
 
 
@@ -107,29 +107,29 @@ async def test_other_resumable_sessions_are_alternatives(
 async def test_zero_or_fewer_minutes_disable_automatic_resume(
     open_window: OpenWindow, service: LocalSessionService, minutes: float, given: str
 ) -> None:
-    id = await store(service)
+    id = await store_session(service)
     by_window = given == "by the window"
     window = open_window(minutes if by_window else 60)
     asked = None if by_window else minutes
-    found = await window.find_resumable(place(), asked)
+    found = await window.find_resumable(workspace_at(), asked)
     assert (found.session, found.alternatives) == (None, ())
     assert "continueMinutes is 0" in found.reason
     with pytest.raises(NothingToResume):
-        await window.open(place(), mode="resume", continue_minutes=asked)
-    opened = await window.open(place(), continue_minutes=asked)
+        await window.open(workspace_at(), mode="resume", continue_minutes=asked)
+    opened = await window.open(workspace_at(), continue_minutes=asked)
     assert not opened.resumed
-    opened = await window.open(place(), session_id=id, continue_minutes=asked)
+    opened = await window.open(workspace_at(), session_id=id, continue_minutes=asked)
     assert (opened.session.id, opened.resumed) == (id, True)
 
 
 async def test_minutes_of_the_call_override_those_of_the_window(
     database: Path, window: Window, service: LocalSessionService
 ) -> None:
-    id = await store(service)
+    id = await store_session(service)
     make_older(database, id, 90)
-    assert (await window.find_resumable(place())).session is None
+    assert (await window.find_resumable(workspace_at())).session is None
     for minutes in (100, 1e300):
-        found = await window.find_resumable(place(), minutes)
+        found = await window.find_resumable(workspace_at(), minutes)
         assert found.session is not None
         assert found.session.id == id
 
@@ -137,12 +137,12 @@ async def test_minutes_of_the_call_override_those_of_the_window(
 async def test_finding_a_resumable_session_opens_nothing(
     window: Window, service: LocalSessionService
 ) -> None:
-    id = await store(service)
-    found = await window.find_resumable(place())
+    id = await store_session(service)
+    found = await window.find_resumable(workspace_at())
     assert found.session is not None
     assert f"directory ({HERE})" in found.reason
     with pytest.raises(SessionNotOpen):
-        await window.append(id, [said()])
+        await window.append(id, [user_message()])
 
 
 # Opening again
@@ -152,25 +152,25 @@ async def test_finding_a_resumable_session_opens_nothing(
 async def test_opening_again_returns_the_same_invocation_and_boundary(
     window: Window, service: LocalSessionService, mode: Mode
 ) -> None:
-    id = await store(service, said("one"))
-    first = await window.open(place(), mode=mode)
-    second = await window.open(place(), mode=mode)
-    by_id = await window.open(place(), session_id=id)
+    id = await store_session(service, user_message("one"))
+    first = await window.open(workspace_at(), mode=mode)
+    second = await window.open(workspace_at(), mode=mode)
+    by_id = await window.open(workspace_at(), session_id=id)
     assert first.invocation_id == second.invocation_id == by_id.invocation_id
     assert first.boundary == second.boundary == by_id.boundary
-    await window.append(id, [said("two")])
-    third = await window.open(place(), mode=mode)
+    await window.append(id, [user_message("two")])
+    third = await window.open(workspace_at(), mode=mode)
     assert (third.invocation_id, third.boundary) == (first.invocation_id, None)
     assert len(await contents(service, id)) == 3
 
 
 async def test_auto_returns_the_new_session_that_is_still_empty(window: Window) -> None:
-    first = await window.open(place())
-    assert (await window.open(place())).invocation_id == first.invocation_id
-    elsewhere = await window.open(place("/elsewhere"))
+    first = await window.open(workspace_at())
+    assert (await window.open(workspace_at())).invocation_id == first.invocation_id
+    elsewhere = await window.open(workspace_at("/elsewhere"))
     assert elsewhere.session.id != first.session.id
-    await window.append(first.session.id, [said()])
-    again = await window.open(place())
+    await window.append(first.session.id, [user_message()])
+    again = await window.open(workspace_at())
     assert (again.session.id, again.invocation_id) == (first.session.id, first.invocation_id)
     assert again.boundary is None
 
@@ -178,10 +178,10 @@ async def test_auto_returns_the_new_session_that_is_still_empty(window: Window) 
 async def test_reopening_ten_times_changes_nothing(
     open_window: OpenWindow, service: LocalSessionService
 ) -> None:
-    id = await store(service, said("one"))
+    id = await store_session(service, user_message("one"))
     before = await service.get_session(id)
     for _ in range(10):
-        assert (await open_window().open(place())).session == before
+        assert (await open_window().open(workspace_at())).session == before
     assert await service.get_session(id) == before
     assert await contents(service, id) == ["one"]
 
@@ -189,32 +189,32 @@ async def test_reopening_ten_times_changes_nothing(
 async def test_an_old_or_archived_session_can_be_opened_by_its_id(
     database: Path, window: Window, service: LocalSessionService
 ) -> None:
-    old, archived = await store(service), await store(service)
+    old, archived = await store_session(service), await store_session(service)
     make_older(database, old, 60 * 24 * 365)
     await service.archive(archived)
-    assert (await window.open(place("/elsewhere"), session_id=old)).resumed
-    opened = await window.open(place(), session_id=archived)
+    assert (await window.open(workspace_at("/elsewhere"), session_id=old)).resumed
+    opened = await window.open(workspace_at(), session_id=archived)
     assert opened.session.archived_at is not None
     with pytest.raises(SessionArchived):
-        await window.append(archived, [said()])
+        await window.append(archived, [user_message()])
     await window.unarchive(archived)
-    assert (await window.append(archived, [said("on")])).event_count == 3
+    assert (await window.append(archived, [user_message("on")])).event_count == 3
 
 
 async def test_an_unknown_session_is_not_opened(window: Window) -> None:
     with pytest.raises(SessionNotFound):
-        await window.open(place(), session_id="unknown")
+        await window.open(workspace_at(), session_id="unknown")
     with pytest.raises(SessionNotOpen):
-        await window.append("unknown", [said()])
+        await window.append("unknown", [user_message()])
 
 
 async def test_opening_returns_the_requested_tail(
     window: Window, service: LocalSessionService
 ) -> None:
-    id = await store(service, *(said(str(number)) for number in range(10)))
-    opened = await window.open(place(), session_id=id, tail=3)
+    id = await store_session(service, *(user_message(str(number)) for number in range(10)))
+    opened = await window.open(workspace_at(), session_id=id, tail=3)
     assert ([event.seq for event in opened.events], opened.has_more) == ([8, 9, 10], True)
-    opened = await window.open(place(), session_id=id, tail=0)
+    opened = await window.open(workspace_at(), session_id=id, tail=0)
     assert (list(opened.events), opened.has_more) == ([], True)
 
 
@@ -224,15 +224,15 @@ async def test_opening_returns_the_requested_tail(
 async def test_of_two_windows_with_one_session_the_later_append_is_refused(
     open_window: OpenWindow, service: LocalSessionService
 ) -> None:
-    id = await store(service, said("one"))
+    id = await store_session(service, user_message("one"))
     one, other = open_window(), open_window()
-    await one.open(place())
-    await other.open(place())
-    await one.append(id, [said("from one")])
+    await one.open(workspace_at())
+    await other.open(workspace_at())
+    await one.append(id, [user_message("from one")])
     with pytest.raises(HeadMoved):
-        await other.append(id, [said("from the other")])
-    await other.open(place(), session_id=id)
-    await other.append(id, [said("from the other")])
+        await other.append(id, [user_message("from the other")])
+    await other.open(workspace_at(), session_id=id)
+    await other.append(id, [user_message("from the other")])
     stored = [words for words in await contents(service, id) if "Note" not in words]
     assert stored == ["one", "from one", "from the other"]
 
@@ -243,12 +243,12 @@ async def test_of_two_windows_with_one_session_the_later_append_is_refused(
 async def test_an_append_after_a_reset_of_its_session_is_refused(
     window: Window, service: LocalSessionService
 ) -> None:
-    opened = await window.open(place())
+    opened = await window.open(workspace_at())
     id = opened.session.id
     first, reset, late = await asyncio.gather(
-        window.append(id, [said("before")]),
+        window.append(id, [user_message("before")]),
         window.reset(id),
-        window.append(id, [said("behind")]),
+        window.append(id, [user_message("behind")]),
         return_exceptions=True,
     )
     assert isinstance(first, AppendResult)
@@ -260,9 +260,9 @@ async def test_an_append_after_a_reset_of_its_session_is_refused(
 async def test_requests_take_effect_in_arrival_order(
     window: Window, service: LocalSessionService
 ) -> None:
-    id = (await window.open(place())).session.id
+    id = (await window.open(workspace_at())).session.id
     words = [str(number) for number in range(20)]
-    appends = [window.append(id, [said(word)]) for word in words]
+    appends = [window.append(id, [user_message(word)]) for word in words]
     await asyncio.gather(*appends, window.archive(id))
     assert await contents(service, id) == words
     assert (await service.get_session(id)).archived_at is not None
@@ -271,11 +271,11 @@ async def test_requests_take_effect_in_arrival_order(
 async def test_queued_appends_share_one_commit(
     window: Window, service: LocalSessionService
 ) -> None:
-    id = (await window.open(place())).session.id
-    await window.append(id, [said("first")])
+    id = (await window.open(workspace_at())).session.id
+    await window.append(id, [user_message("first")])
     words = [str(number) for number in range(64)]
-    async with counted(service) as statements:
-        await queued_together(service, *(window.append(id, [said(word)]) for word in words))
+    async with traced_statements(service) as statements:
+        await queued_together(service, *(window.append(id, [user_message(word)]) for word in words))
     assert statements.count("COMMIT") == 1
     assert await contents(service, id) == ["first", *words]
 
@@ -283,11 +283,11 @@ async def test_queued_appends_share_one_commit(
 async def test_queued_appends_to_two_sessions_share_one_commit(
     window: Window, service: LocalSessionService
 ) -> None:
-    ids = [(await window.open(place(), mode="new")).session.id for _ in range(2)]
+    ids = [(await window.open(workspace_at(), mode="new")).session.id for _ in range(2)]
     for id in ids:
-        await window.append(id, [said("first")])
-    async with counted(service) as statements:
-        appends = [window.append(id, [said(word)]) for word in "abc" for id in ids]
+        await window.append(id, [user_message("first")])
+    async with traced_statements(service) as statements:
+        appends = [window.append(id, [user_message(word)]) for word in "abc" for id in ids]
         await queued_together(service, *appends)
     assert statements.count("COMMIT") == 1
     for id in ids:
@@ -297,15 +297,21 @@ async def test_queued_appends_to_two_sessions_share_one_commit(
 async def test_each_of_many_appends_has_its_own_result(
     window: Window, service: LocalSessionService
 ) -> None:
-    id = (await window.open(place())).session.id
-    first = said("0", id="0")
+    id = (await window.open(workspace_at())).session.id
+    first = user_message("0", id="0")
     await window.append(id, [first])
-    batches = [[said("1", id="1")], [said("other", id="0")], [first], [], [said("2", id="2")]]
+    batches = [
+        [user_message("1", id="1")],
+        [user_message("other", id="0")],
+        [first],
+        [],
+        [user_message("2", id="2")],
+    ]
     results = await asyncio.gather(
-        window.append(id, [said("before", id="before")]),
+        window.append(id, [user_message("before", id="before")]),
         *(window.append(id, batch) for batch in batches),
-        window.append(id, [said("unseen")], parent_id="0"),
-        window.append("not open", [said("elsewhere")]),
+        window.append(id, [user_message("unseen")], parent_id="0"),
+        window.append("not open", [user_message("elsewhere")]),
         return_exceptions=True,
     )
     outcomes = [
@@ -318,13 +324,13 @@ async def test_each_of_many_appends_has_its_own_result(
 async def test_reads_between_appends_keep_their_order(
     window: Window, service: LocalSessionService
 ) -> None:
-    id = (await window.open(place())).session.id
+    id = (await window.open(workspace_at())).session.id
 
     async def read_contents() -> str:
         page = await window.events(id, after=0, before=None, limit=100)
         return "".join(event.data["content"] for event in page.events)
 
-    appends = [window.append(id, [said(word)]) for word in "abcdef"]
+    appends = [window.append(id, [user_message(word)]) for word in "abcdef"]
     found = await asyncio.gather(
         *appends[:3], read_contents(), *appends[3:5], read_contents(), appends[5]
     )
@@ -337,16 +343,16 @@ async def test_a_cancelled_append_leaves_the_others(
     window: Window, service: LocalSessionService, cancelled: int, iterations: int
 ) -> None:
     """The first append is committed alone; the second is the first of the next group."""
-    id = (await window.open(place())).session.id
-    await window.append(id, [said("0")])
-    tasks = [asyncio.ensure_future(window.append(id, [said(word)])) for word in "abcd"]
+    id = (await window.open(workspace_at())).session.id
+    await window.append(id, [user_message("0")])
+    tasks = [asyncio.ensure_future(window.append(id, [user_message(word)])) for word in "abcd"]
     for _ in range(iterations):
         await asyncio.sleep(0)
     tasks[cancelled].cancel()
     done = await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), 5)
-    others = [each for place, each in enumerate(done) if place != cancelled]
+    others = [each for workspace_at, each in enumerate(done) if workspace_at != cancelled]
     assert [type(each) for each in others] == [AppendResult] * 3
-    await window.append(id, [said("e")])
+    await window.append(id, [user_message("e")])
     stored = await contents(service, id)
     assert set("0abcde") - {"abcd"[cancelled]} <= set(stored)
     assert len(stored) == len(set(stored))
@@ -355,12 +361,12 @@ async def test_a_cancelled_append_leaves_the_others(
 async def test_appends_beyond_the_maximum_group_size_do_not_share_a_commit(
     window: Window, service: LocalSessionService
 ) -> None:
-    id = (await window.open(place())).session.id
-    await window.append(id, [said("0")])
-    async with counted(service) as statements:
-        many = [[said() for _ in range(1_000)], [said()]]
+    id = (await window.open(workspace_at())).session.id
+    await window.append(id, [user_message("0")])
+    async with traced_statements(service) as statements:
+        many = [[user_message() for _ in range(1_000)], [user_message()]]
         await asyncio.gather(
-            window.append(id, [said()]), *(window.append(id, events) for events in many)
+            window.append(id, [user_message()]), *(window.append(id, events) for events in many)
         )
     assert statements.count("COMMIT") == 3
 
@@ -368,13 +374,13 @@ async def test_appends_beyond_the_maximum_group_size_do_not_share_a_commit(
 async def test_a_reset_creates_its_session_in_the_workspace_of_the_window(
     window: Window, service: LocalSessionService
 ) -> None:
-    id = await store(service, directory="/repo/docs", git_root="/repo")
-    opened = await window.open(place("/repo/src", "/repo"))
+    id = await store_session(service, directory="/repo/docs", git_root="/repo")
+    opened = await window.open(workspace_at("/repo/src", "/repo"))
     assert opened.session.id == id
     fresh = await window.reset(id)
     assert (fresh.session.directory, fresh.resumed, fresh.boundary) == ("/repo/src", False, None)
     assert fresh.session.id != id
-    await window.append(fresh.session.id, [said("new")])
+    await window.append(fresh.session.id, [user_message("new")])
     assert (await service.get_session(id)).archived_at is not None
     assert (await service.get_session(fresh.session.id)).directory == "/repo/src"
     with pytest.raises(SessionNotOpen):
@@ -385,37 +391,40 @@ async def test_a_reset_creates_its_session_in_the_workspace_of_the_window(
 
 
 async def test_a_deleted_session_is_closed(window: Window, service: LocalSessionService) -> None:
-    stored, deferred = await store(service), (await window.open(place("/else"))).session.id
-    await window.open(place(), session_id=stored)
+    stored, deferred = (
+        await store_session(service),
+        (await window.open(workspace_at("/else"))).session.id,
+    )
+    await window.open(workspace_at(), session_id=stored)
     for id in (stored, deferred, "unknown"):
         await window.delete(id)
         with pytest.raises(SessionNotOpen):
-            await window.append(id, [said()])
+            await window.append(id, [user_message()])
     assert (await service.list_sessions(archived=True)).sessions == []
 
 
 async def test_a_closed_session_is_opened_under_a_new_invocation(
     window: Window, service: LocalSessionService
 ) -> None:
-    await store(service)
-    first = await window.open(place())
+    await store_session(service)
+    first = await window.open(workspace_at())
     await window.close_session(first.session.id)
     await window.close_session("unknown")
     with pytest.raises(SessionNotOpen):
-        await window.append(first.session.id, [said()])
-    assert (await window.open(place())).invocation_id != first.invocation_id
+        await window.append(first.session.id, [user_message()])
+    assert (await window.open(workspace_at())).invocation_id != first.invocation_id
 
 
 async def test_metadata_is_stored_whether_the_session_is_open_or_not(
     window: Window, open_window: OpenWindow, service: LocalSessionService
 ) -> None:
-    deferred = (await window.open(place())).session.id
-    stored = await store(service, directory="/else")
+    deferred = (await window.open(workspace_at())).session.id
+    stored = await store_session(service, directory="/else")
     for id in (deferred, stored):
         await window.set_server_session_id(id, "remote-1")
         await window.set_metadata(id, "key", [1])
         assert await window.get_metadata(id, "key") == [1]
-    await window.append(deferred, [said()])
+    await window.append(deferred, [user_message()])
     for id in (deferred, stored):
         assert await open_window().get_metadata(id, "key") == [1]
         assert (await service.get_session(id)).server_session_id == "remote-1"
@@ -424,19 +433,19 @@ async def test_metadata_is_stored_whether_the_session_is_open_or_not(
 
 
 async def test_archiving_an_empty_session_closes_it(window: Window) -> None:
-    id = (await window.open(place())).session.id
+    id = (await window.open(workspace_at())).session.id
     assert (await window.events(id, after=None, before=None, limit=10)).events == ()
     await window.archive(id)
     with pytest.raises(SessionNotOpen):
-        await window.append(id, [said()])
-    assert (await window.open(place())).session.id != id
+        await window.append(id, [user_message()])
+    assert (await window.open(workspace_at())).session.id != id
 
 
 async def test_a_session_that_was_deleted_elsewhere_can_be_reset(
     window: Window, service: LocalSessionService
 ) -> None:
-    id = (await window.open(place())).session.id
-    await window.append(id, [said()])
+    id = (await window.open(workspace_at())).session.id
+    await window.append(id, [user_message()])
     await service.delete(id)
     assert (await window.reset(id)).session.event_count == 0
 
@@ -444,12 +453,12 @@ async def test_a_session_that_was_deleted_elsewhere_can_be_reset(
 async def test_the_list_of_a_workspace_includes_its_worktrees(
     window: Window, service: LocalSessionService
 ) -> None:
-    one = await store(service, directory="/repo", git_common_dir="/repo/.git")
-    two = await store(service, directory="/tree", git_common_dir="/repo/.git")
-    three = await store(service, directory="/else")
+    one = await store_session(service, directory="/repo", git_common_dir="/repo/.git")
+    two = await store_session(service, directory="/tree", git_common_dir="/repo/.git")
+    three = await store_session(service, directory="/else")
 
     async def listed(directory: str | None, root: str | None) -> set[str]:
-        where = None if directory is None else place(directory, root)
+        where = None if directory is None else workspace_at(directory, root)
         page = await window.list_sessions(where, archived=False, cursor=None, limit=10)
         return {session.id for session in page.sessions}
 
@@ -469,7 +478,7 @@ async def test_the_store_is_opened_once_when_it_is_first_needed(database: Path) 
     await window.close()
     assert opened == []
     window = Window(open_service, 60)
-    await asyncio.gather(*(window.open(place(f"/{number}")) for number in range(4)))
+    await asyncio.gather(*(window.open(workspace_at(f"/{number}")) for number in range(4)))
     assert len(opened) == 1
     await window.close()
 
@@ -487,9 +496,11 @@ async def test_a_request_waits_until_its_response_can_be_buffered(
         await has_capacity.wait()
 
     window = Window(open_service_of(service), 60, before_request=wait_for_capacity)
-    session = (await window.open(place())).session.id
+    session = (await window.open(workspace_at())).session.id
     has_capacity.clear()
-    appends = [asyncio.create_task(window.append(session, [said(name)])) for name in ("one", "two")]
+    appends = [
+        asyncio.create_task(window.append(session, [user_message(name)])) for name in ("one", "two")
+    ]
     done, _ = await asyncio.wait(appends, timeout=0.1)
     assert not done
 
@@ -508,10 +519,12 @@ async def test_a_request_that_is_refused_before_it_begins_has_no_effect(
             raise NothingToResume("refused")
 
     window = Window(open_service_of(service), 60, before_request=before_request)
-    session = (await window.open(place())).session.id
+    session = (await window.open(workspace_at())).session.id
     refuses = True
     with pytest.raises(NothingToResume):
-        await window.append(session, [said("one")])
+        await window.append(session, [user_message("one")])
     refuses = False
 
-    assert (await asyncio.wait_for(window.append(session, [said("two")]), 5)).event_count == 1
+    assert (
+        await asyncio.wait_for(window.append(session, [user_message("two")]), 5)
+    ).event_count == 1

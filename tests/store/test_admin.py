@@ -9,7 +9,7 @@ import pytest
 from segue.model.errors import StorageUnavailable
 from segue.model.store_reports import StoreSizes
 from segue.store.service import SessionService, StoreAdmin
-from tests.factories import said, store
+from tests.factories import store_session, user_message
 from tests.store.stores import STORES, FakeClock, StoreFactory
 
 WITH_ADMIN = {name: factory for name, factory in STORES.items() if factory.make_admin is not None}
@@ -56,8 +56,8 @@ def test_a_store_that_does_not_exist_is_not_created(admin: StoreAdmin, tmp_path:
 async def test_check_and_sizes_count_what_is_stored(
     admin: StoreAdmin, service: SessionService
 ) -> None:
-    await store(service, said(), said())
-    await service.archive(await store(service))
+    await store_session(service, user_message(), user_message())
+    await service.archive(await store_session(service))
     assert admin.exists()
     sizes = admin.sizes()
     assert (sizes.sessions, sizes.archived, sizes.events) == (2, 1, 3)
@@ -70,7 +70,7 @@ async def test_check_and_sizes_count_what_is_stored(
 async def test_a_backup_is_a_new_copy(
     admin: StoreAdmin, service: SessionService, tmp_path: Path
 ) -> None:
-    await store(service, said(), said())
+    await store_session(service, user_message(), user_message())
     target = tmp_path / "copy"
     backup = admin.back_up(str(target))
     assert (backup.path, backup.sessions, backup.events) == (str(target), 1, 2)
@@ -83,14 +83,14 @@ async def test_a_backup_is_a_new_copy(
 async def test_the_store_chooses_the_path_of_a_backup_that_has_none(
     admin: StoreAdmin, service: SessionService
 ) -> None:
-    await store(service)
+    await store_session(service)
     assert Path(admin.back_up().path).is_file()
 
 
 async def test_an_undamaged_store_is_not_changed_by_repair(
     admin: StoreAdmin, service: SessionService
 ) -> None:
-    await store(service)
+    await store_session(service)
     before = admin.check()
     assert admin.location in admin.repair()
     assert admin.check() == before

@@ -11,7 +11,7 @@ from segue.model.errors import SegueError
 from segue.model.events import Event
 from segue.model.records import AppendResult, EventPosition
 from segue.store.service import SessionService
-from tests.factories import INVOCATION, add, contents, note, said, store
+from tests.factories import INVOCATION, append_to_head, contents, note, store_session, user_message
 from tests.store.stores import STORES, FakeClock, StoreFactory
 
 
@@ -59,9 +59,9 @@ async def append_all(
 async def test_appends_in_flight_are_stored_in_the_order_of_the_calls(
     service: SessionService,
 ) -> None:
-    first = said("0")
-    id = await store(service, first)
-    batches = [[said("1"), said("2")], [said("3")]]
+    first = user_message("0")
+    id = await store_session(service, first)
+    batches = [[user_message("1"), user_message("2")], [user_message("3")]]
     one, two = await append_all(service, id, *batches, parent_id=first.id)
     assert await contents(service, id) == ["0", "1", "2", "3"]
     assert [one.event_count, two.event_count] == [3, 4]
@@ -70,11 +70,11 @@ async def test_appends_in_flight_are_stored_in_the_order_of_the_calls(
 
 
 async def test_an_append_that_is_refused_leaves_the_others(service: SessionService) -> None:
-    first, elsewhere = said("0"), said("other")
-    id = await store(service, first)
-    conflict = [said("new"), said("other", id=first.id)]
+    first, elsewhere = user_message("0"), user_message("other")
+    id = await store_session(service, first)
+    conflict = [user_message("new"), user_message("other", id=first.id)]
     one, refused, two = await append_all(
-        service, id, [said("1")], conflict, [said("2")], parent_id=first.id
+        service, id, [user_message("1")], conflict, [user_message("2")], parent_id=first.id
     )
     assert refused == "EventConflict"
     assert [one.event_count, two.event_count] == [2, 3]
@@ -85,11 +85,15 @@ async def test_an_append_that_is_refused_leaves_the_others(service: SessionServi
 async def test_the_parent_must_be_the_head_unless_own_heads_are_accepted(
     service: SessionService,
 ) -> None:
-    first = said("0")
-    id = await store(service, first)
+    first = user_message("0")
+    id = await store_session(service, first)
     results = await asyncio.gather(
-        service.append_events(id, [said("1")], parent_id=first.id, invocation_id=INVOCATION),
-        service.append_events(id, [said("unseen")], parent_id=first.id, invocation_id=INVOCATION),
+        service.append_events(
+            id, [user_message("1")], parent_id=first.id, invocation_id=INVOCATION
+        ),
+        service.append_events(
+            id, [user_message("unseen")], parent_id=first.id, invocation_id=INVOCATION
+        ),
         return_exceptions=True,
     )
     assert isinstance(results[0], AppendResult)
@@ -100,19 +104,26 @@ async def test_the_parent_must_be_the_head_unless_own_heads_are_accepted(
 async def test_an_append_recognizes_events_of_the_appends_before_it(
     service: SessionService,
 ) -> None:
-    first, again = said("0"), said("1")
-    id = await store(service, first)
-    one, two = await append_all(service, id, [again], [again, said("2")], parent_id=first.id)
+    first, again = user_message("0"), user_message("1")
+    id = await store_session(service, first)
+    one, two = await append_all(
+        service, id, [again], [again, user_message("2")], parent_id=first.id
+    )
     assert (one.duplicates, two.duplicates) == (0, 1)
     assert [position.seq for position in two.events] == [2, 3]
 
 
 async def test_a_head_of_another_invocation_is_not_accepted(service: SessionService) -> None:
-    mine = said("mine")
-    id = await store(service, mine)
-    await add(service, id, said("theirs"), invocation_id="another")
+    mine = user_message("mine")
+    id = await store_session(service, mine)
+    await append_to_head(service, id, user_message("theirs"), invocation_id="another")
     refused, retried, also_refused = await append_all(
-        service, id, [said("refused")], [mine], [said("refused, too")], parent_id=mine.id
+        service,
+        id,
+        [user_message("refused")],
+        [mine],
+        [user_message("refused, too")],
+        parent_id=mine.id,
     )
     assert (refused, also_refused) == ("HeadMoved", "HeadMoved")
     assert retried.duplicates == 1
@@ -122,13 +133,13 @@ async def test_a_head_of_another_invocation_is_not_accepted(service: SessionServ
 async def test_a_head_of_this_invocation_is_accepted_whatever_its_id(
     service: SessionService,
 ) -> None:
-    first = said("0")
-    id = await store(service, first)
-    await add(service, id, said("1"))
-    (result,) = await append_all(service, id, [said("2")], parent_id=first.id)
+    first = user_message("0")
+    id = await store_session(service, first)
+    await append_to_head(service, id, user_message("1"))
+    (result,) = await append_all(service, id, [user_message("2")], parent_id=first.id)
     assert result.event_count == 3
     (refused,) = await append_all(
-        service, id, [said("3")], parent_id=first.id, invocation_id="another"
+        service, id, [user_message("3")], parent_id=first.id, invocation_id="another"
     )
     assert refused == "HeadMoved"
 
@@ -136,9 +147,9 @@ async def test_a_head_of_this_invocation_is_accepted_whatever_its_id(
 async def test_the_boundary_is_stored_once_before_the_first_append_that_writes(
     service: SessionService,
 ) -> None:
-    first, boundary = said("0"), note("boundary")
-    id = await store(service, first)
-    batches = [[first], [said("1")], [said("2")]]
+    first, boundary = user_message("0"), note("boundary")
+    id = await store_session(service, first)
+    batches = [[first], [user_message("1")], [user_message("2")]]
     await append_all(service, id, *batches, parent_id=first.id, boundary=boundary)
     assert await contents(service, id) == ["0", "boundary", "1", "2"]
 
@@ -146,10 +157,12 @@ async def test_the_boundary_is_stored_once_before_the_first_append_that_writes(
 async def test_appends_to_an_unknown_session_are_refused_one_by_one(
     service: SessionService,
 ) -> None:
-    id = await store(service)
+    id = await store_session(service)
     known, unknown = await asyncio.gather(
         service.append_events(id, [], parent_id=None, invocation_id=INVOCATION),
-        service.append_events("unknown", [said()], parent_id=None, invocation_id=INVOCATION),
+        service.append_events(
+            "unknown", [user_message()], parent_id=None, invocation_id=INVOCATION
+        ),
         return_exceptions=True,
     )
     assert isinstance(known, AppendResult)
@@ -157,14 +170,14 @@ async def test_appends_to_an_unknown_session_are_refused_one_by_one(
 
 
 async def test_other_writes_keep_their_order_among_appends(service: SessionService) -> None:
-    first = said("0")
-    id, other = await store(service, first), await store(service)
+    first = user_message("0")
+    id, other = await store_session(service, first), await store_session(service)
     one, _, two, _, late = await asyncio.gather(
-        append(service, id, [said("1")], parent_id=first.id),
+        append(service, id, [user_message("1")], parent_id=first.id),
         service.set_metadata(other, "key", 1),
-        append(service, id, [said("2")], parent_id=first.id),
+        append(service, id, [user_message("2")], parent_id=first.id),
         service.delete(id),
-        append(service, id, [said("late")], parent_id=first.id),
+        append(service, id, [user_message("late")], parent_id=first.id),
     )
     assert [one.event_count, two.event_count] == [2, 3]
     assert late == "SessionNotFound"
@@ -172,22 +185,22 @@ async def test_other_writes_keep_their_order_among_appends(service: SessionServi
 
 
 async def test_a_read_sees_the_appends_before_it_and_none_after(service: SessionService) -> None:
-    first = said("0")
-    id = await store(service, first)
+    first = user_message("0")
+    id = await store_session(service, first)
     _, (session, page), _ = await asyncio.gather(
-        append(service, id, [said("1")], parent_id=first.id),
+        append(service, id, [user_message("1")], parent_id=first.id),
         service.open_session(id),
-        append(service, id, [said("2")], parent_id=first.id),
+        append(service, id, [user_message("2")], parent_id=first.id),
     )
     assert session.event_count == 2
     assert [event.data["content"] for event in page.events] == ["0", "1"]
 
 
 async def test_a_cancelled_append_leaves_the_others(service: SessionService) -> None:
-    first = said("0")
-    id = await store(service, first)
+    first = user_message("0")
+    id = await store_session(service, first)
     appends = [
-        asyncio.ensure_future(append_all(service, id, [said(word)], parent_id=first.id))
+        asyncio.ensure_future(append_all(service, id, [user_message(word)], parent_id=first.id))
         for word in "1234"
     ]
     await asyncio.sleep(0)

@@ -23,13 +23,13 @@ from segue.store.service import SessionService
 from tests.factories import (
     HERE,
     INVOCATION,
-    add,
-    chain,
+    all_events,
+    append_to_head,
     contents,
-    fresh,
+    new_session,
     note,
-    said,
-    store,
+    store_session,
+    user_message,
 )
 from tests.store.stores import STORES, FakeClock, StoreFactory
 
@@ -87,13 +87,13 @@ async def listed(service: SessionService, **filters: Any) -> list[str]:
 async def test_a_session_is_created_with_its_first_events(
     service: SessionService, clock: FakeClock
 ) -> None:
-    new = fresh(
+    new = new_session(
         git_root="/home/someone",
         git_common_dir="/home/someone/.git",
         server_session_id="remote-1",
         metadata={"theme": {"dark": True}, "later": [1]},
     )
-    first, second = said("Fix the test\nplease"), said("Now")
+    first, second = user_message("Fix the test\nplease"), user_message("Now")
     appended = await service.create_session(new, [first, second], invocation_id="invocation-7")
     assert appended == AppendResult(
         head=second.id,
@@ -117,14 +117,14 @@ async def test_a_session_is_created_with_its_first_events(
     }
     assert await service.get_metadata(new.id, "theme") == {"dark": True}
     assert await service.get_metadata(new.id, "later") == [1]
-    stored = await chain(service, new.id)
+    stored = await all_events(service, new.id)
     assert [
         (event.type, event.data, event.invocation_id, event.created_at) for event in stored
     ] == [(event.type, event.data, "invocation-7", clock.now) for event in (first, second)]
 
 
 async def test_a_session_without_events_is_not_stored(service: SessionService) -> None:
-    new = fresh()
+    new = new_session()
     with contextlib.suppress(ValueError):  # a store may refuse it or store nothing
         await service.create_session(new, [], invocation_id=INVOCATION)
     with pytest.raises(SessionNotFound):
@@ -135,7 +135,7 @@ async def test_a_session_without_events_is_not_stored(service: SessionService) -
 async def test_retrying_a_creation_returns_the_first_result(
     service: SessionService, clock: FakeClock
 ) -> None:
-    new, events = fresh(), [said("one"), said("two")]
+    new, events = new_session(), [user_message("one"), user_message("two")]
     first = await service.create_session(new, events, invocation_id=INVOCATION)
     created = await service.get_session(new.id)
     clock.now += MINUTE
@@ -149,17 +149,17 @@ async def test_retrying_a_creation_returns_the_first_result(
 async def test_creating_a_session_that_has_other_events_raises_head_moved(
     service: SessionService,
 ) -> None:
-    new = fresh()
-    head = said("one")
+    new = new_session()
+    head = user_message("one")
     await service.create_session(new, [head], invocation_id=INVOCATION)
     with pytest.raises(HeadMoved) as moved:
-        await service.create_session(new, [said("other")], invocation_id=INVOCATION)
+        await service.create_session(new, [user_message("other")], invocation_id=INVOCATION)
     assert (moved.value.head, moved.value.event_count) == (head.id, 1)
 
 
 async def test_a_creation_that_fails_leaves_no_session(service: SessionService) -> None:
-    new = fresh(metadata={"key": "value"})
-    events = [said("one", id="same"), said("two", id="same")]
+    new = new_session(metadata={"key": "value"})
+    events = [user_message("one", id="same"), user_message("two", id="same")]
     with pytest.raises(EventConflict):
         await service.create_session(new, events, invocation_id=INVOCATION)
     with pytest.raises(SessionNotFound):
@@ -169,22 +169,25 @@ async def test_a_creation_that_fails_leaves_no_session(service: SessionService) 
 async def test_only_one_of_several_concurrent_creations_succeeds(
     service: SessionService,
 ) -> None:
-    new = fresh()
+    new = new_session()
     results = await asyncio.gather(
-        *(service.create_session(new, [said()], invocation_id=INVOCATION) for _ in range(8)),
+        *(
+            service.create_session(new, [user_message()], invocation_id=INVOCATION)
+            for _ in range(8)
+        ),
         return_exceptions=True,
     )
     assert sum(isinstance(result, AppendResult) for result in results) == 1
     assert sum(isinstance(result, HeadMoved) for result in results) == 7
-    assert len(await chain(service, new.id)) == 1
+    assert len(await all_events(service, new.id)) == 1
 
 
 # Appending
 
 
 async def test_an_append_advances_the_head(service: SessionService, clock: FakeClock) -> None:
-    first, second, third = said("one"), said("two"), said("three")
-    id = await store(service, first)
+    first, second, third = user_message("one"), user_message("two"), user_message("three")
+    id = await store_session(service, first)
     created = await service.get_session(id)
     clock.now += MINUTE
     assert await append(service, id, second, third, parent_id=first.id) == AppendResult(
@@ -203,11 +206,11 @@ async def test_an_append_advances_the_head(service: SessionService, clock: FakeC
 async def test_an_append_with_a_parent_that_is_not_the_head_is_refused(
     service: SessionService, parent: str | None
 ) -> None:
-    first, second = said("one", id="first"), said("two")
-    id = await store(service, first, second)
+    first, second = user_message("one", id="first"), user_message("two")
+    id = await store_session(service, first, second)
     before = await service.get_session(id)
     with pytest.raises(HeadMoved) as moved:
-        await append(service, id, said("three"), parent_id=parent)
+        await append(service, id, user_message("three"), parent_id=parent)
     assert (moved.value.head, moved.value.event_count) == (second.id, 2)
     assert moved.value.details() == {"head": second.id, "event_count": 2}
     assert await service.get_session(id) == before
@@ -215,9 +218,9 @@ async def test_an_append_with_a_parent_that_is_not_the_head_is_refused(
 
 
 async def test_only_one_of_several_concurrent_appends_succeeds(service: SessionService) -> None:
-    first = said()
-    id = await store(service, first)
-    rivals = [said(f"rival {number}") for number in range(8)]
+    first = user_message()
+    id = await store_session(service, first)
+    rivals = [user_message(f"rival {number}") for number in range(8)]
     results = await asyncio.gather(
         *(append(service, id, rival, parent_id=first.id) for rival in rivals),
         return_exceptions=True,
@@ -225,14 +228,14 @@ async def test_only_one_of_several_concurrent_appends_succeeds(service: SessionS
     (won,) = (result for result in results if isinstance(result, AppendResult))
     lost = [result for result in results if isinstance(result, HeadMoved)]
     assert [(moved.head, moved.event_count) for moved in lost] == [(won.head, 2)] * 7
-    assert len(await chain(service, id)) == 2
+    assert len(await all_events(service, id)) == 2
 
 
 async def test_an_append_of_nothing_changes_nothing(
     service: SessionService, clock: FakeClock
 ) -> None:
-    first = said()
-    id = await store(service, first)
+    first = user_message()
+    id = await store_session(service, first)
     before = await service.get_session(id)
     clock.now += MINUTE
     appended = await append(service, id, parent_id=first.id, boundary=note())
@@ -241,8 +244,8 @@ async def test_an_append_of_nothing_changes_nothing(
 
 
 async def test_retrying_an_append_writes_nothing(service: SessionService, clock: FakeClock) -> None:
-    first, second = said("one"), said("two")
-    id = await store(service, first)
+    first, second = user_message("one"), user_message("two")
+    id = await store_session(service, first)
     appended = await append(service, id, second, parent_id=first.id)
     stored = await service.get_session(id)
     clock.now += MINUTE
@@ -255,10 +258,10 @@ async def test_retrying_an_append_writes_nothing(service: SessionService, clock:
 async def test_a_retry_is_recognized_with_any_parent_and_after_other_appends(
     service: SessionService,
 ) -> None:
-    first, second = said("one"), said("two")
-    id = await store(service, first)
+    first, second = user_message("one"), user_message("two")
+    id = await store_session(service, first)
     await append(service, id, second, parent_id=first.id)
-    await add(service, id, said("three"))
+    await append_to_head(service, id, user_message("three"))
     for parent in (None, "unknown", first.id, second.id):
         again = await append(service, id, second, parent_id=parent)
         assert (again.events, again.duplicates) == ([EventPosition(second.id, 2)], 1)
@@ -268,9 +271,9 @@ async def test_a_retry_is_recognized_with_any_parent_and_after_other_appends(
 async def test_the_key_order_does_not_matter_to_a_retry(service: SessionService) -> None:
     one = Event.new("later", {"a": 1, "b": {"c": 2, "d": 3}}, "same")
     other = Event.new("later", {"b": {"d": 3, "c": 2}, "a": 1}, "same")
-    id = await store(service, one)
+    id = await store_session(service, one)
     assert (await append(service, id, other, parent_id=None)).duplicates == 1
-    (stored,) = await chain(service, id)
+    (stored,) = await all_events(service, id)
     assert list(stored.data) == ["a", "b"]
 
 
@@ -287,17 +290,17 @@ async def test_a_known_id_with_other_content_is_a_conflict(
     service: SessionService, other: Event
 ) -> None:
     first = Event.new("text", {"content": "one"}, "same")
-    id = await store(service, first)
+    id = await store_session(service, first)
     for parent in (None, "same"):
         with pytest.raises(EventConflict) as conflict:
-            await append(service, id, said("new"), other, parent_id=parent)
+            await append(service, id, user_message("new"), other, parent_id=parent)
         assert conflict.value.details() == {"event_id": "same"}
     assert await contents(service, id) == ["one"]
 
 
 async def test_a_batch_may_mix_stored_and_new_events(service: SessionService) -> None:
-    one, two, three, four = (said(word) for word in ("one", "two", "three", "four"))
-    id = await store(service, one, two)
+    one, two, three, four = (user_message(word) for word in ("one", "two", "three", "four"))
+    id = await store_session(service, one, two)
     appended = await append(service, id, one, two, three, four, parent_id=None)
     assert appended == AppendResult(
         head=four.id,
@@ -313,8 +316,8 @@ async def test_a_batch_may_mix_stored_and_new_events(service: SessionService) ->
 async def test_stored_events_between_new_ones_are_duplicates_and_keep_their_seq(
     service: SessionService,
 ) -> None:
-    one, two, three = (said(word) for word in ("one", "two", "three"))
-    id = await store(service, one)
+    one, two, three = (user_message(word) for word in ("one", "two", "three"))
+    id = await store_session(service, one)
     appended = await append(service, id, two, one, three, parent_id=one.id)
     assert [(place.id, place.seq) for place in appended.events] == [
         (two.id, 2), (one.id, 1), (three.id, 3),
@@ -327,17 +330,17 @@ async def test_a_mixed_batch_whose_stored_part_is_not_the_newest_is_refused(
     service: SessionService,
 ) -> None:
     """The sender has not seen what another window appended after the events that it repeats."""
-    one, two = said("one"), said("two")
-    id = await store(service, one, two)
+    one, two = user_message("one"), user_message("two")
+    id = await store_session(service, one, two)
     with pytest.raises(HeadMoved) as moved:
-        await append(service, id, one, said("three"), parent_id=None)
+        await append(service, id, one, user_message("three"), parent_id=None)
     assert moved.value.head == two.id
     assert await contents(service, id) == ["one", "two"]
 
 
 async def test_an_event_twice_in_one_batch_is_written_once(service: SessionService) -> None:
-    one, two = said("one"), said("two")
-    id = await store(service, one)
+    one, two = user_message("one"), user_message("two")
+    id = await store_session(service, one)
     appended = await append(service, id, two, two, parent_id=one.id)
     assert (appended.head, appended.event_count) == (two.id, 2)
     assert appended.events == [EventPosition(two.id, 2), EventPosition(two.id, 2)]
@@ -348,27 +351,34 @@ async def test_an_event_twice_in_one_batch_is_written_once(service: SessionServi
 async def test_one_id_with_two_contents_in_one_batch_is_a_conflict(
     service: SessionService,
 ) -> None:
-    one = said("one")
-    id = await store(service, one)
+    one = user_message("one")
+    id = await store_session(service, one)
     with pytest.raises(EventConflict):
-        await append(service, id, said("two"), said("a", "x"), said("b", "x"), parent_id=one.id)
+        await append(
+            service,
+            id,
+            user_message("two"),
+            user_message("a", "x"),
+            user_message("b", "x"),
+            parent_id=one.id,
+        )
     assert await contents(service, id) == ["one"]
 
 
 async def test_a_batch_is_stored_whole_or_not_at_all(service: SessionService) -> None:
     """The last event of the batch conflicts: the events before it must not be kept."""
-    one = said("one", id="taken")
-    id = await store(service, one)
+    one = user_message("one", id="taken")
+    id = await store_session(service, one)
     before = await service.get_session(id)
-    batch = [said(str(number)) for number in range(50)]
+    batch = [user_message(str(number)) for number in range(50)]
     with pytest.raises(EventConflict):
-        await append(service, id, *batch, said("other", id="taken"), parent_id=one.id)
+        await append(service, id, *batch, user_message("other", id="taken"), parent_id=one.id)
     assert await service.get_session(id) == before
     assert await contents(service, id) == ["one"]
 
 
 async def test_an_open_session_and_its_tail_are_one_snapshot(service: SessionService) -> None:
-    id = await store(service, *map(said, "abc"))
+    id = await store_session(service, *map(user_message, "abc"))
     session, page = await service.open_session(id, 2)
     assert session == await service.get_session(id)
     assert [event.data["content"] for event in page.events] == ["b", "c"]
@@ -379,8 +389,8 @@ async def test_an_open_session_and_its_tail_are_one_snapshot(service: SessionSer
 
 
 async def test_two_sessions_may_have_events_of_the_same_id(service: SessionService) -> None:
-    one = await store(service, said("in one", id="same"))
-    other = await store(service, said("in the other", id="same"))
+    one = await store_session(service, user_message("in one", id="same"))
+    other = await store_session(service, user_message("in the other", id="same"))
     assert await contents(service, one) == ["in one"]
     assert await contents(service, other) == ["in the other"]
 
@@ -389,26 +399,26 @@ async def test_ids_are_compared_exactly(service: SessionService) -> None:
     uuid = new_id()
     ids = ["1", "01", "1.0", "1e0", " 1", "a", "A", "ä", "a\u0308", "a\0", uuid, uuid.upper()]
     ids += [uuid.replace("-", ""), "x" * 128]
-    id = await store(service, *(said(id=id) for id in ids))
-    assert [event.id for event in await chain(service, id)] == ids
+    id = await store_session(service, *(user_message(id=id) for id in ids))
+    assert [event.id for event in await all_events(service, id)] == ids
 
 
 async def test_the_order_of_events_does_not_depend_on_the_clock(
     service: SessionService, clock: FakeClock
 ) -> None:
     words = [str(number) for number in range(20)]
-    id = await store(service, said(words[0]))
+    id = await store_session(service, user_message(words[0]))
     for word in words[1:]:
         clock.now -= 1_000
-        await add(service, id, said(word))
+        await append_to_head(service, id, user_message(word))
     assert await contents(service, id) == words
 
 
 async def test_every_event_has_the_invocation_that_wrote_it(service: SessionService) -> None:
-    id = await store(service)
-    await add(service, id, said(), said(), invocation_id="invocation-2")
-    await add(service, id, said(), invocation_id=INVOCATION)
-    assert [event.invocation_id for event in await chain(service, id)] == [
+    id = await store_session(service)
+    await append_to_head(service, id, user_message(), user_message(), invocation_id="invocation-2")
+    await append_to_head(service, id, user_message(), invocation_id=INVOCATION)
+    assert [event.invocation_id for event in await all_events(service, id)] == [
         INVOCATION, "invocation-2", "invocation-2", INVOCATION,
     ]  # fmt: skip
 
@@ -419,8 +429,8 @@ async def test_an_event_is_read_as_it_was_appended(service: SessionService) -> N
         "a": [10**400, -(2**63) - 1, 0.1, 1.0, True, None, {}],
         "jsonrpc": {"class": 1, "a-b": 2},
     }
-    id = await store(service, Event.new("from/later", data))
-    (event,) = await chain(service, id)
+    id = await store_session(service, Event.new("from/later", data))
+    (event,) = await all_events(service, id)
     assert (event.type, event.data, event.corrupt) == ("from/later", data, False)
     assert list(event.data) == ["z", "a", "jsonrpc"]
 
@@ -431,10 +441,12 @@ async def test_an_event_is_read_as_it_was_appended(service: SessionService) -> N
 async def test_the_title_is_the_first_user_message_that_is_not_blank(
     service: SessionService,
 ) -> None:
-    id = await store(service, note("no title"))
+    id = await store_session(service, note("no title"))
     assert (await service.get_session(id)).title is None
-    await add(service, id, said("  \n"), said("Fix the test"), said("Another"))
-    await add(service, id, said("Later"))
+    await append_to_head(
+        service, id, user_message("  \n"), user_message("Fix the test"), user_message("Another")
+    )
+    await append_to_head(service, id, user_message("Later"))
     assert (await service.get_session(id)).title == "Fix the test"
 
 
@@ -442,9 +454,9 @@ async def test_the_title_is_the_first_user_message_that_is_not_blank(
 
 
 async def test_a_boundary_is_stored_before_the_first_new_event(service: SessionService) -> None:
-    one = said("one")
-    id = await store(service, one)
-    boundary, two, three = note("boundary"), said("two"), said("three")
+    one = user_message("one")
+    id = await store_session(service, one)
+    boundary, two, three = note("boundary"), user_message("two"), user_message("three")
     appended = await append(service, id, two, three, parent_id=one.id, boundary=boundary)
     assert appended == AppendResult(
         head=three.id,
@@ -456,25 +468,25 @@ async def test_a_boundary_is_stored_before_the_first_new_event(service: SessionS
 
 
 async def test_a_boundary_is_not_stored_when_nothing_new_follows(service: SessionService) -> None:
-    one = said("one")
-    id = await store(service, one)
+    one = user_message("one")
+    id = await store_session(service, one)
     await append(service, id, one, parent_id=one.id, boundary=note("boundary"))
     assert await contents(service, id) == ["one"]
 
 
 async def test_a_boundary_follows_the_stored_part_of_a_mixed_batch(service: SessionService) -> None:
-    one = said("one")
-    id = await store(service, one)
-    await append(service, id, one, said("two"), parent_id=None, boundary=note("boundary"))
+    one = user_message("one")
+    id = await store_session(service, one)
+    await append(service, id, one, user_message("two"), parent_id=None, boundary=note("boundary"))
     assert await contents(service, id) == ["one", "boundary", "two"]
 
 
 async def test_a_boundary_among_the_events_keeps_its_position(
     service: SessionService,
 ) -> None:
-    one, boundary = said("one"), note("boundary")
-    id = await store(service, one)
-    await append(service, id, boundary, said("two"), parent_id=one.id, boundary=boundary)
+    one, boundary = user_message("one"), note("boundary")
+    id = await store_session(service, one)
+    await append(service, id, boundary, user_message("two"), parent_id=one.id, boundary=boundary)
     assert await contents(service, id) == ["one", "boundary", "two"]
 
 
@@ -482,8 +494,13 @@ async def test_a_boundary_that_is_stored_already_is_not_stored_again(
     service: SessionService,
 ) -> None:
     """After a lost response the sender repeats its events and the boundary, and adds one."""
-    one, two, three, boundary = said("one"), said("two"), said("three"), note("boundary")
-    id = await store(service, one)
+    one, two, three, boundary = (
+        user_message("one"),
+        user_message("two"),
+        user_message("three"),
+        note("boundary"),
+    )
+    id = await store_session(service, one)
     await append(service, id, two, parent_id=one.id, boundary=boundary)
     appended = await append(service, id, two, three, parent_id=one.id, boundary=boundary)
     assert (appended.head, appended.duplicates) == (three.id, 1)
@@ -494,14 +511,14 @@ async def test_a_boundary_that_is_stored_already_is_not_stored_again(
 
 
 async def test_a_session_of_the_same_directory_is_resumable(service: SessionService) -> None:
-    id = await store(service)
+    id = await store_session(service)
     assert await resumable(service) == [id]
     assert await resumable(service, "/elsewhere") == []
     assert await resumable(service, HERE + "/src") == []
 
 
 async def test_a_session_of_the_same_git_root_is_resumable(service: SessionService) -> None:
-    id = await store(service, directory="/repo/src", git_root="/repo")
+    id = await store_session(service, directory="/repo/src", git_root="/repo")
     assert await resumable(service, "/repo/docs", "/repo") == [id]
     assert await resumable(service, "/repo/docs", "/repository") == []
 
@@ -509,21 +526,21 @@ async def test_a_session_of_the_same_git_root_is_resumable(service: SessionServi
 async def test_two_sessions_without_a_git_root_do_not_match_by_it(
     service: SessionService,
 ) -> None:
-    await store(service, directory="/one", git_root=None)
+    await store_session(service, directory="/one", git_root=None)
     assert await resumable(service, "/other", None) == []
 
 
 async def test_a_session_with_the_same_root_and_directory_is_found_once(
     service: SessionService,
 ) -> None:
-    id = await store(service, directory="/repo", git_root="/repo")
+    id = await store_session(service, directory="/repo", git_root="/repo")
     assert await resumable(service, "/repo", "/repo") == [id]
 
 
 async def test_a_session_is_resumable_for_less_than_the_given_age(
     service: SessionService, clock: FakeClock
 ) -> None:
-    id = await store(service)
+    id = await store_session(service)
     clock.now += 60 * MINUTE - 1
     assert await resumable(service) == [id]
     clock.now += 1
@@ -535,21 +552,21 @@ async def test_a_session_is_resumable_for_less_than_the_given_age(
 async def test_no_session_is_resumable_with_an_age_of_zero_or_less(
     service: SessionService, age: timedelta
 ) -> None:
-    await store(service)
+    await store_session(service)
     assert await resumable(service, max_age=age) == []
 
 
 async def test_an_append_makes_an_old_session_resumable_again(
     service: SessionService, clock: FakeClock
 ) -> None:
-    id = await store(service)
+    id = await store_session(service)
     clock.now += 61 * MINUTE
-    await add(service, id, said())
+    await append_to_head(service, id, user_message())
     assert await resumable(service) == [id]
 
 
 async def test_an_archived_session_is_not_resumable(service: SessionService) -> None:
-    id = await store(service)
+    id = await store_session(service)
     await service.archive(id)
     assert await resumable(service) == []
     await service.unarchive(id)
@@ -568,10 +585,10 @@ async def test_an_archived_session_is_not_resumable(service: SessionService) -> 
 async def test_a_session_without_a_model_visible_event_is_not_resumable(
     service: SessionService, hidden: Event
 ) -> None:
-    id = await store(service, hidden)
+    id = await store_session(service, hidden)
     assert await resumable(service) == []
-    await add(service, id, said())
-    await add(service, id, note())
+    await append_to_head(service, id, user_message())
+    await append_to_head(service, id, note())
     assert await resumable(service) == [id]
 
 
@@ -583,14 +600,14 @@ async def test_resumable_sessions_are_sorted_newest_first_and_limited(
         clock.now += MINUTE
         by_root = number % 2
         ids.append(
-            await store(
+            await store_session(
                 service,
                 directory=f"/repo/{number}" if by_root else "/repo/here",
                 git_root="/repo" if by_root else None,
             )
         )
     clock.now += MINUTE
-    await add(service, ids[0], said())
+    await append_to_head(service, ids[0], user_message())
     fitting = [ids[0], *reversed(ids[3:])]
     assert await resumable(service, "/repo/here", "/repo") == fitting
 
@@ -598,9 +615,9 @@ async def test_resumable_sessions_are_sorted_newest_first_and_limited(
 async def test_of_sessions_updated_at_the_same_time_the_last_created_comes_first(
     service: SessionService,
 ) -> None:
-    ids = [await store(service) for _ in range(8)]
+    ids = [await store_session(service) for _ in range(8)]
     assert await resumable(service) == ids[:1:-1]
-    await add(service, ids[0], said())
+    await append_to_head(service, ids[0], user_message())
     assert await resumable(service) == ids[:1:-1]
 
 
@@ -608,7 +625,7 @@ async def test_of_sessions_updated_at_the_same_time_the_last_created_comes_first
 
 
 async def test_pages_of_events_in_both_directions(service: SessionService) -> None:
-    id = await store(service, *(said(str(number)) for number in range(1, 11)))
+    id = await store_session(service, *(user_message(str(number)) for number in range(1, 11)))
 
     async def page(**where: int) -> tuple[list[int], bool]:
         found = await service.load_events(id, **where)
@@ -635,14 +652,17 @@ async def test_pages_of_events_in_both_directions(service: SessionService) -> No
 async def test_the_parent_of_a_pages_first_event_is_the_one_before_it(
     service: SessionService,
 ) -> None:
-    events = [said() for _ in range(5)]
-    id = await store(service, *events)
+    events = [user_message() for _ in range(5)]
+    id = await store_session(service, *events)
     page = await service.load_events(id, limit=2)
     assert [event.parent_id for event in page.events] == [events[2].id, events[3].id]
 
 
 async def test_a_page_holds_events_of_its_session_only(service: SessionService) -> None:
-    ids = [await store(service, said(name), said(name)) for name in ("one", "two", "three")]
+    ids = [
+        await store_session(service, user_message(name), user_message(name))
+        for name in ("one", "two", "three")
+    ]
     for where in ({}, {"after": 0}, {"before": 2**32 - 1}):
         page = await service.load_events(ids[1], **where)
         assert [event.data["content"] for event in page.events] == ["two", "two"]
@@ -652,7 +672,7 @@ async def test_a_page_ends_early_at_its_maximum_size_in_both_directions(
     service: SessionService,
 ) -> None:
     third = "x" * (MAX_PAGE_BYTES // 3)
-    id = await store(service, *(said(third) for _ in range(5)))
+    id = await store_session(service, *(user_message(third) for _ in range(5)))
     up = await service.load_events(id, after=0)
     assert ([event.seq for event in up.events], up.has_more) == ([1, 2], True)
     down = await service.load_events(id)
@@ -661,7 +681,9 @@ async def test_a_page_ends_early_at_its_maximum_size_in_both_directions(
 
 async def test_a_page_holds_at_least_one_event_however_large(service: SessionService) -> None:
     giant = "x" * (MAX_PAGE_BYTES + 1)
-    id = await store(service, said("small"), said(giant), said("last"))
+    id = await store_session(
+        service, user_message("small"), user_message(giant), user_message("last")
+    )
     page = await service.load_events(id, after=1)
     assert ([event.data["content"] for event in page.events], page.has_more) == ([giant], True)
     page = await service.load_events(id, before=3)
@@ -679,7 +701,7 @@ async def test_the_pages_of_the_list_hold_every_session_once_newest_first(
     ids = []
     for number in range(25):
         clock.now += number % 2  # pairs share one millisecond
-        ids.append(await store(service, directory=f"/{number}"))
+        ids.append(await store_session(service, directory=f"/{number}"))
     seen: list[str] = []
     cursor = None
     pages = 0
@@ -693,7 +715,7 @@ async def test_the_pages_of_the_list_hold_every_session_once_newest_first(
 
 async def test_a_full_last_page_has_no_cursor(service: SessionService) -> None:
     for _ in range(4):
-        await store(service)
+        await store_session(service)
     page = await service.list_sessions(limit=2)
     assert page.next_cursor is not None
     page = await service.list_sessions(limit=2, cursor=page.next_cursor)
@@ -718,7 +740,7 @@ async def test_a_full_last_page_has_no_cursor(service: SessionService) -> None:
     ids=lambda cursor: cursor[:12] or "empty",
 )
 async def test_an_invalid_cursor_is_refused(service: SessionService, cursor: str) -> None:
-    await store(service)
+    await store_session(service)
     with pytest.raises(InvalidInputError) as refused:
         await service.list_sessions(cursor=cursor)
     assert [fault.path for fault in refused.value.faults] == ["$.cursor"]
@@ -728,15 +750,15 @@ async def test_the_list_of_a_directory_includes_its_worktrees(
     service: SessionService, clock: FakeClock
 ) -> None:
     repository = {"git_common_dir": "/repo/.git"}
-    main = await store(service, directory="/repo", git_root="/repo", **repository)
+    main = await store_session(service, directory="/repo", git_root="/repo", **repository)
     clock.now += 1
-    worktree = await store(service, directory="/tree", git_root="/tree", **repository)
+    worktree = await store_session(service, directory="/tree", git_root="/tree", **repository)
     clock.now += 1
-    other = await store(
+    other = await store_session(
         service, directory="/other", git_root="/other", git_common_dir="/other/.git"
     )
     clock.now += 1
-    bare = await store(service, directory="/tmp")
+    bare = await store_session(service, directory="/tmp")
     assert await listed(service) == [bare, other, worktree, main]
     assert await listed(service, directory="/repo", **repository) == [worktree, main]
     assert await listed(service, directory="/tree", **repository) == [worktree, main]
@@ -749,8 +771,8 @@ async def test_the_list_of_a_directory_has_pages(service: SessionService) -> Non
     ids = []
     for number in range(7):
         directory = "/repo" if number % 2 else f"/tree/{number}"
-        ids.append(await store(service, directory=directory, git_common_dir="/repo/.git"))
-        await store(service, directory="/elsewhere")
+        ids.append(await store_session(service, directory=directory, git_common_dir="/repo/.git"))
+        await store_session(service, directory="/elsewhere")
     seen: list[str] = []
     cursor = None
     while cursor is not None or not seen:
@@ -766,7 +788,7 @@ async def test_the_list_of_a_directory_has_pages(service: SessionService) -> Non
 async def test_archived_sessions_are_listed_on_request(
     service: SessionService, filters: dict[str, Any]
 ) -> None:
-    live, archived = await store(service), await store(service)
+    live, archived = await store_session(service), await store_session(service)
     await service.archive(archived)
     assert await listed(service, **filters) == [live]
     assert await listed(service, archived=True, **filters) == [archived, live]
@@ -778,7 +800,7 @@ async def test_archived_sessions_are_listed_on_request(
 async def test_archiving_again_keeps_the_first_timestamp(
     service: SessionService, clock: FakeClock
 ) -> None:
-    id = await store(service)
+    id = await store_session(service)
     created = await service.get_session(id)
     clock.now += MINUTE
     await service.archive(id)
@@ -795,21 +817,21 @@ async def test_archiving_again_keeps_the_first_timestamp(
 async def test_an_archived_session_refuses_new_events_and_recognizes_retries(
     service: SessionService,
 ) -> None:
-    one = said("one")
-    id = await store(service, one)
+    one = user_message("one")
+    id = await store_session(service, one)
     await service.archive(id)
     with pytest.raises(SessionArchived):
-        await append(service, id, said("two"), parent_id=one.id)
+        await append(service, id, user_message("two"), parent_id=one.id)
     assert (await append(service, id, one, parent_id=None)).duplicates == 1
     assert await contents(service, id) == ["one"]
     await service.unarchive(id)
-    await append(service, id, said("two"), parent_id=one.id)
+    await append(service, id, user_message("two"), parent_id=one.id)
     assert await contents(service, id) == ["one", "two"]
 
 
 async def test_deleting_a_session_keeps_the_others(service: SessionService) -> None:
-    kept = await store(service, said("kept"))
-    gone = await store(service, said("gone"), metadata={"key": "value"})
+    kept = await store_session(service, user_message("kept"))
+    gone = await store_session(service, user_message("gone"), metadata={"key": "value"})
     await service.delete(gone)
     await service.delete(gone)
     with pytest.raises(SessionNotFound):
@@ -820,11 +842,11 @@ async def test_deleting_a_session_keeps_the_others(service: SessionService) -> N
 
 
 async def test_the_id_of_a_deleted_session_can_be_used_again(service: SessionService) -> None:
-    new = fresh(metadata={"key": "value"})
-    await service.create_session(new, [said("old")], invocation_id=INVOCATION)
+    new = new_session(metadata={"key": "value"})
+    await service.create_session(new, [user_message("old")], invocation_id=INVOCATION)
     await service.delete(new.id)
     again = attrs.evolve(new, metadata={})
-    await service.create_session(again, [said("new")], invocation_id=INVOCATION)
+    await service.create_session(again, [user_message("new")], invocation_id=INVOCATION)
     assert await contents(service, new.id) == ["new"]
     assert await service.get_metadata(new.id, "key") is None
 
@@ -833,7 +855,7 @@ async def test_the_id_of_a_deleted_session_can_be_used_again(service: SessionSer
 
 
 async def test_the_server_session_id_is_replaced(service: SessionService) -> None:
-    id = await store(service)
+    id = await store_session(service)
     assert (await service.get_session(id)).server_session_id is None
     for remote in ("remote-1", "remote-2"):
         await service.update_server_session_id(id, remote)
@@ -844,7 +866,7 @@ async def test_the_server_session_id_is_replaced(service: SessionService) -> Non
     "value", [0, "", False, [], {"b": [1, None], "a": "\ud83d\0"}, 10**400, 0.5], ids=repr
 )
 async def test_metadata_is_any_json_value(service: SessionService, value: Any) -> None:
-    id, other = await store(service), await store(service)
+    id, other = await store_session(service), await store_session(service)
     await service.set_metadata(id, "key", "before")
     await service.set_metadata(id, "key", value)
     assert await service.get_metadata(id, "key") == value
@@ -854,7 +876,7 @@ async def test_metadata_is_any_json_value(service: SessionService, value: Any) -
 
 
 async def test_null_removes_metadata(service: SessionService) -> None:
-    id = await store(service, metadata={"key": 1, "other": 2})
+    id = await store_session(service, metadata={"key": 1, "other": 2})
     for _ in range(2):
         await service.set_metadata(id, "key", None)
         assert await service.get_metadata(id, "key") is None
@@ -862,14 +884,14 @@ async def test_null_removes_metadata(service: SessionService) -> None:
 
 
 async def test_metadata_that_is_not_json_is_refused(service: SessionService) -> None:
-    id = await store(service, metadata={"key": 1})
+    id = await store_session(service, metadata={"key": 1})
     with pytest.raises(InvalidInputError):
         await service.set_metadata(id, "key", float("nan"))
     assert await service.get_metadata(id, "key") == 1
 
 
 async def test_only_an_append_moves_updated_at(service: SessionService, clock: FakeClock) -> None:
-    id = await store(service)
+    id = await store_session(service)
     updated_at = (await service.get_session(id)).updated_at
     clock.now += MINUTE
     await service.get_session(id)
@@ -882,7 +904,7 @@ async def test_only_an_append_moves_updated_at(service: SessionService, clock: F
     await service.archive(id)
     await service.unarchive(id)
     assert (await service.get_session(id)).updated_at == updated_at
-    await add(service, id, said())
+    await append_to_head(service, id, user_message())
     assert (await service.get_session(id)).updated_at == clock.now
 
 
@@ -890,7 +912,7 @@ async def test_an_unknown_session_is_not_found(service: SessionService) -> None:
     calls = [
         service.get_session("unknown"),
         service.load_events("unknown"),
-        append(service, "unknown", said(), parent_id=None),
+        append(service, "unknown", user_message(), parent_id=None),
         append(service, "unknown", parent_id=None),
         service.update_server_session_id("unknown", "remote-1"),
         service.archive("unknown"),
@@ -907,6 +929,6 @@ async def test_an_unknown_session_is_not_found(service: SessionService) -> None:
 
 
 async def test_closing_is_idempotent(service: SessionService) -> None:
-    await store(service)
+    await store_session(service)
     await service.close()
     await service.close()

@@ -13,7 +13,14 @@ from segue.model.errors import StorageError, StorageUnavailable
 from segue.store.sqlite import driver, schema
 from segue.store.sqlite.backup import back_up, before_migration
 from segue.store.sqlite.service import LocalSessionService
-from tests.factories import add, chain, contents, execute, said, store
+from tests.factories import (
+    all_events,
+    append_to_head,
+    contents,
+    execute,
+    store_session,
+    user_message,
+)
 from tests.store.sqlite.helpers import mode, opened
 
 
@@ -25,15 +32,15 @@ def target(tmp_path: Path) -> Path:
 async def test_a_backup_holds_everything_and_can_be_used(
     database: Path, service: LocalSessionService, target: Path
 ) -> None:
-    id = await store(service, said("one"))
-    await add(service, id, said("two"))
+    id = await store_session(service, user_message("one"))
+    await append_to_head(service, id, user_message("two"))
     backup = back_up(str(database), str(target))
     assert (backup.sessions, backup.events, backup.size) == (1, 2, target.stat().st_size)
-    await add(service, id, said("three"))
+    await append_to_head(service, id, user_message("three"))
     copied = await LocalSessionService.open(target)
     try:
         assert await contents(copied, id) == ["one", "two"]
-        await add(copied, id, said("elsewhere"))
+        await append_to_head(copied, id, user_message("elsewhere"))
     finally:
         await copied.close()
     assert await contents(service, id) == ["one", "two", "three"]
@@ -43,7 +50,7 @@ async def test_a_backup_holds_everything_and_can_be_used(
 async def test_only_its_owner_can_read_a_backup(
     database: Path, service: LocalSessionService, target: Path
 ) -> None:
-    await store(service)
+    await store_session(service)
     old = os.umask(0)
     try:
         back_up(str(database), str(target))
@@ -55,11 +62,11 @@ async def test_only_its_owner_can_read_a_backup(
 async def test_a_backup_that_is_made_during_writes_is_a_snapshot(
     database: Path, service: LocalSessionService, target: Path
 ) -> None:
-    id = await store(service, said("0"))
+    id = await store_session(service, user_message("0"))
 
     async def write() -> None:
         for number in range(1, 200):
-            await add(service, id, said(str(number)))
+            await append_to_head(service, id, user_message(str(number)))
 
     writing = asyncio.create_task(write())
     for number in range(5):
@@ -76,7 +83,7 @@ async def test_a_backup_that_is_made_during_writes_is_a_snapshot(
 async def test_a_backup_overwrites_no_file(
     database: Path, service: LocalSessionService, target: Path
 ) -> None:
-    await store(service)
+    await store_session(service)
     target.parent.mkdir()
     target.write_text("precious")
     with pytest.raises(StorageUnavailable, match="exists already"):
@@ -100,7 +107,7 @@ async def test_a_failed_backup_leaves_no_file(
 ) -> None:
     service = await LocalSessionService.open(database)
     for number in range(20):
-        await store(service, said("x" * 2_000 + str(number)))
+        await store_session(service, user_message("x" * 2_000 + str(number)))
     await service.close()
     damage(database)
     with pytest.raises(StorageError):
@@ -114,7 +121,7 @@ async def test_a_failed_backup_before_a_migration_raises_corruption_and_leaves_n
 ) -> None:
     service = await LocalSessionService.open(database)
     for number in range(20):
-        await store(service, said("x" * 2_000 + str(number)))
+        await store_session(service, user_message("x" * 2_000 + str(number)))
     await service.close()
     damage(database)
     with pytest.raises(driver.Error) as caught:
@@ -127,12 +134,12 @@ async def test_a_backup_is_kept_before_a_migration(
     database: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with opened(database) as service:
-        id = await store(service, said("one"))
+        id = await store_session(service, user_message("one"))
     version = len(schema.MIGRATIONS)
     damage = ("UPDATE events SET data = '{}'",)
     monkeypatch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, damage))
     async with opened(database) as service:
-        assert [event.data for event in await chain(service, id)] == [{}]
+        assert [event.data for event in await all_events(service, id)] == [{}]
     monkeypatch.undo()
     kept = Path(f"{database}.schema-{version}")
     assert mode(kept) == 0o600

@@ -10,14 +10,14 @@ from segue.model.store_reports import StoreSizes
 from segue.store.sqlite import driver, schema
 from segue.store.sqlite.check import check_database, database_sizes
 from segue.store.sqlite.service import LocalSessionService
-from tests.factories import execute, store
+from tests.factories import execute, store_session
 
 
 @pytest.fixture
 async def stored(database: Path) -> Path:
     """Return a closed database that holds one session with one event."""
     service = await LocalSessionService.open(database)
-    await store(service)
+    await store_session(service)
     await service.close()
     return database
 

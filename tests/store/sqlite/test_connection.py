@@ -18,14 +18,14 @@ from segue.store.sqlite.locks import OpenLock, WriteLock
 from segue.store.sqlite.service import LocalSessionService
 from tests.factories import (
     INVOCATION,
-    add,
-    chain,
+    all_events,
+    append_to_head,
     contents,
-    counted,
     execute,
     queued_together,
-    said,
-    store,
+    store_session,
+    traced_statements,
+    user_message,
 )
 from tests.store.sqlite.helpers import (
     CANARY,
@@ -107,10 +107,10 @@ async def test_a_group_rolled_back_for_one_write_stores_the_others(
     fail: Callable[[Transaction], None],
     error: type[Exception],
 ) -> None:
-    first, second = said("one"), said("two")
-    id = await store(service, first)
+    first, second = user_message("one"), user_message("two")
+    id = await store_session(service, first)
     write = service._connection.write
-    async with counted(service) as statements:
+    async with traced_statements(service) as statements:
         before, appended, failed, after = await queued_together(
             service,
             write(insert("before")),
@@ -129,13 +129,13 @@ async def test_a_group_rolled_back_for_one_write_stores_the_others(
 async def test_a_write_that_is_refused_before_a_change_leaves_one_commit(
     database: Path, service: LocalSessionService
 ) -> None:
-    await store(service)
+    await store_session(service)
 
     def refuse(transaction: Transaction) -> None:
         raise ValueError("before a change")
 
     write = service._connection.write
-    async with counted(service) as statements:
+    async with traced_statements(service) as statements:
         before, refused, after = await queued_together(
             service, write(insert("before")), write(refuse), write(insert("later"))
         )
@@ -151,7 +151,7 @@ async def test_a_group_that_cannot_lock_is_refused_once(
 ) -> None:
     monkeypatch.setattr(driver, "BUSY_TIMEOUT_S", 0.5)
     async with opened(database) as service:
-        await store(service)
+        await store_session(service)
         write = service._connection.write
         with contextlib.ExitStack() as held:
             if holder == "of the write lock":
@@ -186,9 +186,9 @@ async def deny_commits(service: LocalSessionService, count: int) -> None:
 async def test_the_writes_of_a_group_whose_commit_fails_are_stored_one_by_one(
     database: Path, service: LocalSessionService
 ) -> None:
-    await store(service)
+    await store_session(service)
     await deny_commits(service, 1)
-    async with counted(service) as statements:
+    async with traced_statements(service) as statements:
         writes = (service._connection.write(insert(key)) for key in "abc")
         outcomes = await queued_together(service, *writes)
     assert outcomes == ["a", "b", "c"]
@@ -202,7 +202,7 @@ async def test_the_writes_of_a_group_whose_commit_fails_are_stored_one_by_one(
 async def test_commits_that_all_fail_store_nothing(
     database: Path, service: LocalSessionService
 ) -> None:
-    await store(service)
+    await store_session(service)
     await deny_commits(service, 4)
     writes = (service._connection.write(insert(key)) for key in "abc")
     outcomes = await queued_together(service, *writes)
@@ -218,8 +218,8 @@ async def test_commits_that_all_fail_store_nothing(
 async def test_a_truncation_that_a_reader_blocks_is_retried_after_the_next_write(
     database: Path, service: LocalSessionService
 ) -> None:
-    id = await store(service, said(CANARY))
-    other = await store(service)
+    id = await store_session(service, user_message(CANARY))
+    other = await store_session(service)
     with closing(driver.connect(str(database))) as reader:
         reader.execute("BEGIN")
         reader.execute("SELECT count(*) FROM events").fetchone()
@@ -227,7 +227,7 @@ async def test_a_truncation_that_a_reader_blocks_is_retried_after_the_next_write
         await service.delete(id)
         assert time.monotonic() - began < driver.BUSY_TIMEOUT_S / 2
         assert CANARY.encode() in Path(f"{database}-wal").read_bytes()
-    await add(service, other, said())
+    await append_to_head(service, other, user_message())
     holding = [path for path in database.parent.iterdir() if CANARY.encode() in path.read_bytes()]
     assert holding == []
 
@@ -240,11 +240,11 @@ async def test_cancelled_appends_leave_no_open_transaction_and_no_partial_batch(
 ) -> None:
     rng = random.Random(7)
     loop = asyncio.get_running_loop()
-    id = await store(service, said("first"))
+    id = await store_session(service, user_message("first"))
     acknowledged: set[str] = set()
     cancelled = 0
     for number in range(300):
-        batch = [said(f"{number}-{part}") for part in range(3)]
+        batch = [user_message(f"{number}-{part}") for part in range(3)]
         head = (await service.get_session(id)).head
         task = asyncio.ensure_future(
             service.append_events(id, batch, parent_id=head, invocation_id=INVOCATION)
@@ -260,7 +260,7 @@ async def test_cancelled_appends_leave_no_open_transaction_and_no_partial_batch(
         handle.cancel()
     execute(database, "BEGIN IMMEDIATE")
     words = await contents(service, id)
-    assert acknowledged <= {event.id for event in await chain(service, id)}
+    assert acknowledged <= {event.id for event in await all_events(service, id)}
     batches = [words[index : index + 3] for index in range(1, len(words), 3)]
     assert batches == [[f"{one[0].split('-')[0]}-{part}" for part in range(3)] for one in batches]
     assert 0 < cancelled < 300
@@ -282,7 +282,7 @@ async def test_a_cancelled_open_leaves_no_thread_and_no_lock(database: Path) -> 
     assert open_lock.try_exclusive()
     open_lock.close()
     async with opened(database) as service:
-        assert await contents(service, await store(service, said("one"))) == ["one"]
+        assert await contents(service, await store_session(service, user_message("one"))) == ["one"]
 
 
 # Several processes
@@ -311,10 +311,10 @@ async def main(where, session_id):
 async def test_concurrent_processes_that_append_to_one_session_lose_nothing(
     database: Path, service: LocalSessionService
 ) -> None:
-    id = await store(service)
+    id = await store_session(service)
     processes = [start_process(RIVAL, database, id) for _ in range(4)]
     written = [wait_for_exit(process) for process in processes]
-    order = [event.id for event in (await chain(service, id))[1:]]
+    order = [event.id for event in (await all_events(service, id))[1:]]
     assert len(order) == 400
     for ids in map(str.split, written):
         assert len(ids) == 100
@@ -337,7 +337,7 @@ async def main(where, session_id):
 async def test_acknowledged_events_survive_a_killed_writer(database: Path) -> None:
     rng = random.Random(7)
     async with opened(database) as service:
-        id = await store(service)
+        id = await store_session(service)
     acknowledged: list[str] = []
     for _ in range(20):
         writer = start_process(WRITER, database, id)
@@ -346,7 +346,7 @@ async def test_acknowledged_events_survive_a_killed_writer(database: Path) -> No
         rest, _ = writer.communicate()
         acknowledged += [head for head in rest.split("\n")[:-1] if head]
     async with opened(database) as service:
-        ids = [event.id for event in await chain(service, id)]
+        ids = [event.id for event in await all_events(service, id)]
         assert set(acknowledged) <= set(ids)
         assert len(ids) % 3 == 1
         assert await pragma(service, "integrity_check") == "ok"

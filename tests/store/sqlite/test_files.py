@@ -11,7 +11,7 @@ import pytest
 from segue.model.errors import StorageError, StorageUnavailable
 from segue.store.sqlite import schema
 from segue.store.sqlite.service import LocalSessionService
-from tests.factories import contents, execute, said, store
+from tests.factories import contents, execute, store_session, user_message
 from tests.store.sqlite.helpers import (
     mode,
     modes,
@@ -37,7 +37,7 @@ def umask(request: pytest.FixtureRequest) -> Iterator[None]:
 @pytest.mark.usefixtures("umask")
 async def test_files_are_private_from_the_first_byte(database: Path) -> None:
     async with opened(database) as service:
-        await store(service)
+        await store_session(service)
         assert modes(database.parent) == {
             "sessions.db": 0o600,
             "sessions.db-wal": 0o600,
@@ -61,7 +61,7 @@ async def test_a_dangling_symlink_creates_no_file_that_others_can_read(
     make_dangling_symlink(database, folder / "sessions.db")
     with contextlib.suppress(StorageError):  # refusing is as private as a file of mode 600
         async with opened(database) as service:
-            await store(service)
+            await store_session(service)
     assert set(modes(folder).values()) <= {0o600}
 
 
@@ -107,12 +107,12 @@ async def test_a_file_at_the_path_of_the_folder_is_refused(tmp_path: Path) -> No
 async def test_an_empty_file_becomes_the_database(database: Path) -> None:
     write_file(database, b"")
     async with opened(database) as service:
-        assert await contents(service, await store(service, said("one"))) == ["one"]
+        assert await contents(service, await store_session(service, user_message("one"))) == ["one"]
 
 
 async def test_concurrent_connections_create_one_database(database: Path) -> None:
     services = await asyncio.gather(*(LocalSessionService.open(database) for _ in range(8)))
-    ids = [await store(service) for service in services]
+    ids = [await store_session(service) for service in services]
     assert {session.id for session in (await services[0].list_sessions()).sessions} == set(ids)
     await asyncio.gather(*(service.close() for service in services))
     (version,) = execute(database, "PRAGMA user_version")

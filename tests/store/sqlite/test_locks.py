@@ -10,7 +10,7 @@ from segue.model.errors import StorageUnavailable
 from segue.store.sqlite import driver
 from segue.store.sqlite.locks import WriteLock
 from segue.store.sqlite.service import LocalSessionService
-from tests.factories import add, contents, said, store
+from tests.factories import append_to_head, contents, store_session, user_message
 from tests.store.sqlite.helpers import opened
 
 
@@ -19,13 +19,13 @@ async def test_a_database_lock_that_is_never_released_times_out_without_quaranti
 ) -> None:
     monkeypatch.setattr(driver, "BUSY_TIMEOUT_S", 0.05)
     async with opened(database) as service:
-        id = await store(service, said("one"))
+        id = await store_session(service, user_message("one"))
         with closing(driver.connect(str(database))) as other:
             other.execute("BEGIN IMMEDIATE")
             with pytest.raises(StorageUnavailable, match="locked"):
-                await add(service, id, said("two"))
+                await append_to_head(service, id, user_message("two"))
             assert await contents(service, id) == ["one"]
-        await add(service, id, said("three"))
+        await append_to_head(service, id, user_message("three"))
         assert await contents(service, id) == ["one", "three"]
     assert not list(database.parent.glob("*.corrupt-*"))
 
@@ -34,11 +34,11 @@ async def test_a_write_lock_that_is_never_released_times_out_and_loses_nothing(
     database: Path, service: LocalSessionService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(driver, "BUSY_TIMEOUT_S", 0.05)
-    id = await store(service, said("one"))
+    id = await store_session(service, user_message("one"))
     held = WriteLock(str(database))
     assert held.acquire(0)
     with pytest.raises(StorageUnavailable, match="locked"):
-        await add(service, id, said("two"))
+        await append_to_head(service, id, user_message("two"))
     assert await contents(service, id) == ["one"]
     held.release()
     for thread in threading.enumerate():
@@ -46,6 +46,6 @@ async def test_a_write_lock_that_is_never_released_times_out_and_loses_nothing(
             thread.join()
     assert held.acquire(0), "a wait that timed out does not keep the lock"
     held.release()
-    await add(service, id, said("three"))
+    await append_to_head(service, id, user_message("three"))
     held.close()
     assert await contents(service, id) == ["one", "three"]

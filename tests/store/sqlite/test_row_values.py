@@ -12,7 +12,15 @@ from segue.model.errors import EventConflict, HeadMoved, StorageCorrupt
 from segue.protocol import messages
 from segue.store.sqlite import driver
 from segue.store.sqlite.service import LocalSessionService
-from tests.factories import INVOCATION, add, chain, contents, execute, said, store
+from tests.factories import (
+    INVOCATION,
+    all_events,
+    append_to_head,
+    contents,
+    execute,
+    store_session,
+    user_message,
+)
 from tests.store.sqlite.helpers import opened
 
 # Values that cannot be decoded
@@ -40,19 +48,21 @@ async def test_an_invalid_row_is_returned_and_does_not_fail_its_page(
     value: bytes,
     shown: dict[str, Any],
 ) -> None:
-    id = await store(service, said("one"), said("two"), said("three"))
+    id = await store_session(
+        service, user_message("one"), user_message("two"), user_message("three")
+    )
     execute(database, f"UPDATE events SET {column} = CAST(? AS TEXT) WHERE seq = 2", value)
-    one, bad, three = await chain(service, id)
+    one, bad, three = await all_events(service, id)
     assert {name: getattr(bad, name) for name in shown} == shown
     assert (one.data, three.data) == ({"content": "one"}, {"content": "three"})
-    await add(service, id, said("four"))
-    assert len(await chain(service, id)) == 4
+    await append_to_head(service, id, user_message("four"))
+    assert len(await all_events(service, id)) == 4
 
 
 async def test_a_session_with_an_invalid_title_is_listed(
     database: Path, service: LocalSessionService
 ) -> None:
-    id = await store(service)
+    id = await store_session(service)
     execute(database, "UPDATE sessions SET title = CAST(? AS TEXT)", b"\xff")
     page = await service.list_sessions()
     assert [(session.id, session.title) for session in page.sessions] == [(id, "\udcff")]
@@ -85,7 +95,9 @@ async def test_an_event_with_an_impossible_value_can_be_read(
     database: Path, column: str, value: Any
 ) -> None:
     async with opened(database) as service:
-        id = await store(service, said("one"), said("two"), said("three"))
+        id = await store_session(
+            service, user_message("one"), user_message("two"), user_message("three")
+        )
     store_impossible_value(database, "events", column, value, "seq = 2")
     async with opened(database) as service:
         one, bad, three = (await service.load_events(id)).events
@@ -94,10 +106,10 @@ async def test_an_event_with_an_impossible_value_can_be_read(
         assert messages.iso(bad.created_at)
         assert bad.seq == 2
         assert bad.corrupt is (column == "data")
-        for again in (bad.id, said().id):
+        for again in (bad.id, user_message().id):
             with contextlib.suppress(EventConflict, HeadMoved):
                 await service.append_events(
-                    id, [said("more", again)], parent_id=three.id, invocation_id=INVOCATION
+                    id, [user_message("more", again)], parent_id=three.id, invocation_id=INVOCATION
                 )
 
 
@@ -113,7 +125,10 @@ async def test_a_session_with_an_impossible_value_can_be_read(
     database: Path, column: str, value: Any
 ) -> None:
     async with opened(database) as service:
-        id, other = await store(service, said("one")), await store(service, said("two"))
+        id, other = (
+            await store_session(service, user_message("one")),
+            await store_session(service, user_message("two")),
+        )
     store_impossible_value(database, "sessions", column, value, "number = 1")
     async with opened(database) as service:
         session = await service.get_session(id)

@@ -15,7 +15,7 @@ from segue.store.sqlite import driver, schema
 from segue.store.sqlite.driver import Connection
 from segue.store.sqlite.schema import MIGRATIONS, Column
 from segue.store.sqlite.service import LocalSessionService
-from tests.factories import add, contents, execute, said, store
+from tests.factories import append_to_head, contents, execute, store_session, user_message
 from tests.store.sqlite.helpers import (
     connection_threads,
     digest,
@@ -137,7 +137,7 @@ async def test_every_table_is_strict(database: Path, service: LocalSessionServic
 async def test_the_schema_refuses_a_gap_between_events(
     database: Path, service: LocalSessionService
 ) -> None:
-    id = await store(service, said("one"), said("two"))
+    id = await store_session(service, user_message("one"), user_message("two"))
     sql = (
         "INSERT INTO events (key, id, invocation, created_at, type, data) "
         "SELECT max(key) + ?, 'new', invocation, 0, 'text', '{}' FROM events"
@@ -255,7 +255,7 @@ def test_a_database_that_is_created_during_the_owner_check_is_accepted(
 
 async def test_reopening_does_not_change_the_schema(database: Path) -> None:
     async with opened(database) as service:
-        id = await store(service, said("one"))
+        id = await store_session(service, user_message("one"))
     before = schema_statements(database)
     async with opened(database) as one, opened(database) as other:
         assert await contents(one, id) == await contents(other, id) == ["one"]
@@ -266,7 +266,7 @@ async def test_a_failed_migration_is_rolled_back(
     database: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with opened(database) as service:
-        id = await store(service, said("one"))
+        id = await store_session(service, user_message("one"))
     before = schema_statements(database)
     with monkeypatch.context() as patch:
         broken = ("CREATE TABLE half (x)", "CREATE TABLE sessions (x)")
@@ -282,7 +282,7 @@ async def test_a_migration_keeps_stored_events(
     database: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with opened(database) as service:
-        id = await store(service, said("one"))
+        id = await store_session(service, user_message("one"))
     later = ("ALTER TABLE sessions ADD COLUMN later TEXT",)
     monkeypatch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, later))
     async with opened(database) as service:
@@ -298,7 +298,7 @@ async def test_a_database_of_a_later_version_is_refused_unless_it_permits_readin
     database: Path, assignments: str | None
 ) -> None:
     async with opened(database) as service:
-        await store(service, said("one"))
+        await store_session(service, user_message("one"))
     execute(
         database,
         f"UPDATE compatibility SET {assignments}" if assignments else "DROP TABLE compatibility",
@@ -312,24 +312,24 @@ async def test_a_database_of_a_later_version_is_refused_unless_it_permits_readin
 
 async def test_a_database_of_a_later_version_is_read_if_it_permits_that(database: Path) -> None:
     async with opened(database) as service:
-        id = await store(service, said("one"))
+        id = await store_session(service, user_message("one"))
     execute(database, "UPDATE compatibility SET writer = 99")
     execute(database, "PRAGMA user_version = 99")
     before = digest(database)
     async with opened(database) as service:
         assert await contents(service, id) == ["one"]
         with pytest.raises(StorageReadOnly, match="later Segue"):
-            await add(service, id, said("two"))
+            await append_to_head(service, id, user_message("two"))
         with pytest.raises(StorageReadOnly):
-            await store(service, said("another"))
+            await store_session(service, user_message("another"))
     assert digest(database) == before
 
 
 async def test_a_database_of_a_later_version_is_written_if_it_permits_that(database: Path) -> None:
     async with opened(database) as service:
-        id = await store(service, said("one"))
+        id = await store_session(service, user_message("one"))
     execute(database, "PRAGMA user_version = 99")
     async with opened(database) as service:
-        await add(service, id, said("two"))
+        await append_to_head(service, id, user_message("two"))
         assert await contents(service, id) == ["one", "two"]
         assert await pragma(service, "user_version") == 99

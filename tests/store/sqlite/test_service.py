@@ -7,7 +7,7 @@ import pytest
 
 from segue.model.errors import SessionNotFound, StorageFull, StorageReadOnly
 from segue.store.sqlite.service import LocalSessionService
-from tests.factories import add, contents, note, said, store
+from tests.factories import append_to_head, contents, note, store_session, user_message
 from tests.store.sqlite.helpers import CANARY, digest, fill_disk, mounted, opened, remount_read_only
 
 # Disks
@@ -17,21 +17,23 @@ async def test_a_full_disk_raises_storage_full_and_keeps_acknowledged_events(
     tiny_disk: Path,
 ) -> None:
     async with opened(tiny_disk / "sessions.db") as service:
-        id = await store(service, said("0"))
+        id = await store_session(service, user_message("0"))
         filler = fill_disk(tiny_disk)
         acknowledged = 1
         with contextlib.suppress(StorageFull):
             while acknowledged < 1_000:
-                await add(service, id, said(str(acknowledged)), note("x" * 10_000))
+                await append_to_head(
+                    service, id, user_message(str(acknowledged)), note("x" * 10_000)
+                )
                 acknowledged += 1
         assert acknowledged < 1_000
         for _ in range(3):
             with pytest.raises(StorageFull):
-                await add(service, id, note("x" * 100_000))
+                await append_to_head(service, id, note("x" * 100_000))
         page = await service.load_events(id)
         assert page.events[0].data == {"content": "0"}
         filler.unlink()
-        await add(service, id, said("after"))
+        await append_to_head(service, id, user_message("after"))
         short_contents = [words for words in await contents(service, id) if len(words) < 100]
         assert short_contents == [*map(str, range(acknowledged)), "after"]
 
@@ -43,31 +45,31 @@ async def test_creating_a_database_on_a_full_disk_raises_storage_full(tiny_disk:
             await LocalSessionService.open(tiny_disk / "sessions.db")
     filler.unlink()
     async with opened(tiny_disk / "sessions.db") as service:
-        assert await contents(service, await store(service, said("one"))) == ["one"]
+        assert await contents(service, await store_session(service, user_message("one"))) == ["one"]
 
 
 async def test_opening_a_database_on_a_full_disk_raises_storage_full(tiny_disk: Path) -> None:
     async with opened(tiny_disk / "sessions.db") as service:
-        id = await store(service, said("one"))
+        id = await store_session(service, user_message("one"))
     filler = fill_disk(tiny_disk)
     with pytest.raises(StorageFull):
         async with opened(tiny_disk / "sessions.db") as service:
-            await add(service, id, said("two"))
+            await append_to_head(service, id, user_message("two"))
     filler.unlink()
     async with opened(tiny_disk / "sessions.db") as service:
-        await add(service, id, said("three"))
+        await append_to_head(service, id, user_message("three"))
         assert await contents(service, id) == ["one", "three"]
 
 
 async def test_a_read_only_disk_raises_storage_read_only(database: Path, tmp_path: Path) -> None:
     async with opened(database) as service:
-        id = await store(service)
+        id = await store_session(service)
     before = digest(database)
     with mounted(tmp_path / "readonly", "--bind", str(database.parent)) as disk:
         remount_read_only(disk)
         with pytest.raises(StorageReadOnly):
             async with opened(disk / "sessions.db") as service:
-                await add(service, id, said())
+                await append_to_head(service, id, user_message())
         with pytest.raises(StorageReadOnly):
             await LocalSessionService.open(disk / "folder" / "new.db")
     assert digest(database) == before
@@ -78,17 +80,17 @@ async def test_a_read_only_disk_raises_storage_read_only(database: Path, tmp_pat
 
 async def test_the_content_of_a_deleted_session_is_in_no_file(database: Path) -> None:
     async with opened(database) as service, opened(database):
-        kept = await store(service, said("kept"))
-        gone = await store(
+        kept = await store_session(service, user_message("kept"))
+        gone = await store_session(
             service,
-            said(f"{CANARY} title"),
+            user_message(f"{CANARY} title"),
             server_session_id=f"{CANARY} remote",
             metadata={"key": f"{CANARY} metadata"},
         )
         for number in range(40):
             size = 10 ** (number % 5)
-            await add(service, gone, said(f"{CANARY} {'x' * size} {CANARY}"))
-            await add(service, kept, said("kept"))
+            await append_to_head(service, gone, user_message(f"{CANARY} {'x' * size} {CANARY}"))
+            await append_to_head(service, kept, user_message("kept"))
         await service.set_metadata(gone, "key", "replaced")
         assert any(CANARY.encode() in path.read_bytes() for path in database.parent.iterdir())
         await service.delete(gone)

@@ -198,7 +198,7 @@ def translate(error: Exception, path: str) -> StorageError:
         code = _library.SQLITE_FULL  # how the memory-mapped index of the log reports a full disk
     match code:
         case _library.SQLITE_FULL:
-            return StorageFull(f"There is no room left for {path}. Nothing was written.")
+            return StorageFull(f"No space is left for {path}. Nothing was written.")
         case _library.SQLITE_READONLY:
             return StorageReadOnly(
                 f"{path} cannot be written: it, or its folder, is read-only, or a later Segue "

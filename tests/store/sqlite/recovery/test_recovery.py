@@ -16,7 +16,14 @@ from segue.store.sqlite import driver, recovery
 from segue.store.sqlite.locks import OpenLock
 from segue.store.sqlite.recovery import policy
 from segue.store.sqlite.service import LocalSessionService
-from tests.factories import add, chain, contents, execute, said, store
+from tests.factories import (
+    all_events,
+    append_to_head,
+    contents,
+    execute,
+    store_session,
+    user_message,
+)
 from tests.store.sqlite.helpers import (
     PAGE_BYTES,
     digest,
@@ -37,9 +44,9 @@ async def fill_database(database: Path, sessions: int = 30, events: int = 100) -
     """Fill a database so that its events are on many pages, all of them in the main file."""
     async with opened(database) as service:
         return [
-            await store(
+            await store_session(
                 service,
-                *(said(f"payload {number}-{seq} {'x' * 200}") for seq in range(events)),
+                *(user_message(f"payload {number}-{seq} {'x' * 200}") for seq in range(events)),
                 directory=f"/project/{number}",
             )
             for number in range(sessions)
@@ -122,7 +129,7 @@ async def test_a_damaged_database_is_quarantined_and_readable_rows_are_kept(
     async with opened(database) as service:
         words = await read_all(service, ids)
         assert len(words) == len(set(words)) == 3_000 - lost
-        await add(service, ids[15], said("goes on"))
+        await append_to_head(service, ids[15], user_message("goes on"))
         assert (await contents(service, ids[15]))[-1] == "goes on"
         assert await pragma(service, "integrity_check") == "ok"
     assert execute(database, "PRAGMA foreign_key_check") == []
@@ -138,7 +145,9 @@ async def test_a_damaged_schema_is_found_when_the_database_is_opened(database: P
     assert digest(kept) == damaged
     async with opened(database) as service:
         assert len(await read_all(service, ids)) == 300  # no row lies on the damaged page
-        assert await contents(service, await store(service, said("anew"))) == ["anew"]
+        assert await contents(service, await store_session(service, user_message("anew"))) == [
+            "anew"
+        ]
 
 
 @pytest.mark.parametrize("which", [0, -1], ids=["first", "last"])
@@ -201,7 +210,7 @@ async def test_a_row_that_violates_a_constraint_loses_no_other_row(database: Pat
     read_elsewhere(database, *ids)
     assert len(quarantined(database)) == 1
     async with opened(database) as service:
-        events = await chain(service, ids[0])
+        events = await all_events(service, ids[0])
     assert [event.seq for event in events if event.corrupt] == [10]
     assert len(events) == 100
 
@@ -320,7 +329,9 @@ async def test_an_empty_file_that_replaced_the_database_becomes_a_new_one(databa
     await fill_database(database, sessions=1)
     database.write_bytes(b"")
     async with opened(database) as service:
-        assert await contents(service, await store(service, said("anew"))) == ["anew"]
+        assert await contents(service, await store_session(service, user_message("anew"))) == [
+            "anew"
+        ]
     assert quarantined(database) == []
 
 
@@ -483,7 +494,7 @@ async def test_a_header_that_contradicts_the_tables_is_damage(database: Path, wh
     for _ in range(2):
         with contextlib.suppress(StorageCorrupt):
             async with opened(database) as service:
-                await add(service, ids[0], said("goes on"))
+                await append_to_head(service, ids[0], user_message("goes on"))
     (kept,) = quarantined(database)
     assert kept.read_bytes() == damaged
     async with opened(database) as service:
@@ -585,7 +596,7 @@ async def test_a_session_that_is_missing_from_an_index_is_recovered(
     database: Path, call: str
 ) -> None:
     async with opened(database) as service:
-        id = await store(service, said("kept"))
+        id = await store_session(service, user_message("kept"))
     content = bytearray(database.read_bytes())
     assert content.count(id.encode()) == 2
     offset = next(
@@ -617,9 +628,9 @@ def another_process(database: Path) -> Iterator[None]:
 async def test_damage_that_cannot_be_repaired_is_reported_to_every_request(database: Path) -> None:
     """Reconnecting fails too; it must not deadlock by waiting for the recovery it belongs to."""
     async with opened(database) as service:
-        id = await store(service)
+        id = await store_session(service)
         for _ in range(30):
-            await add(service, id, said("x" * 3_000))
+            await append_to_head(service, id, user_message("x" * 3_000))
     async with opened(database) as service:
         with another_process(database):
             database.write_bytes(b"\xff" * database.stat().st_size)
@@ -630,7 +641,7 @@ async def test_damage_that_cannot_be_repaired_is_reported_to_every_request(datab
 
 async def test_a_service_works_again_once_the_file_is_undamaged(database: Path) -> None:
     async with opened(database) as service:
-        id = await store(service, said("kept"))
+        id = await store_session(service, user_message("kept"))
     whole = database.read_bytes()
     async with opened(database) as service:
         with another_process(database):

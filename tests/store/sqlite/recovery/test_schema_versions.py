@@ -11,7 +11,7 @@ import pytest
 from segue.model.errors import StorageCorrupt, StorageUnavailable
 from segue.store.sqlite import driver, schema
 from segue.store.sqlite.service import LocalSessionService
-from tests.factories import add, chain, execute, said, store
+from tests.factories import all_events, append_to_head, execute, store_session, user_message
 from tests.schema_versions import COLUMNS, MIGRATIONS, VERSIONS, store_at_version
 from tests.store.sqlite.helpers import PAGE_BYTES, opened, quarantined
 
@@ -23,8 +23,8 @@ async def fill(database: Path) -> None:
     """Store sessions whose events are on many pages."""
     async with opened(database) as service:
         for number in range(SESSIONS):
-            events = (said(f"payload {number}-{seq} {'x' * 300}") for seq in range(EVENTS))
-            await store(service, *events, directory=f"/project/{number}")
+            events = (user_message(f"payload {number}-{seq} {'x' * 300}") for seq in range(EVENTS))
+            await store_session(service, *events, directory=f"/project/{number}")
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +38,7 @@ def current(tmp_path_factory: pytest.TempPathFactory) -> Path:
 async def read_all(service: LocalSessionService) -> int:
     """Return how many undamaged events all sessions have."""
     sessions = (await service.list_sessions(limit=1_000)).sessions
-    events = [event for session in sessions for event in await chain(service, session.id)]
+    events = [event for session in sessions for event in await all_events(service, session.id)]
     return sum(not event.corrupt for event in events)
 
 
@@ -121,7 +121,7 @@ async def test_a_damaged_file_of_any_schema_version_is_recovered_and_migrated(
     async with opened(database) as service:
         assert await read_all(service) >= STORED - cost
         (newest, *_) = (await service.list_sessions()).sessions
-        await add(service, newest.id, said("goes on"))
+        await append_to_head(service, newest.id, user_message("goes on"))
 
 
 @pytest.mark.timeout(60)
