@@ -156,6 +156,33 @@ def test_control_corruption_without_a_search_past_damaged_pages(tmp_path: Path) 
     assert report.violations[KEPT] > 3
 
 
+@pytest.mark.parametrize(
+    ("guard", "promise"),
+    [
+        pytest.param(
+            Guard(
+                file="store/sqlite/backup.py",
+                code="        raise damage\n",
+                replacement="        raise driver.translate(damage, where)\n",
+            ),
+            "a window opens a session, whatever is damaged",
+            id="damage before a migration taken for a failed backup",
+        ),
+        pytest.param(
+            Guard(
+                file=SALVAGE,
+                code="    versions = range(1, len(schema.MIGRATIONS) + 1)\n",
+                replacement="    versions = (len(schema.MIGRATIONS),)\n",
+            ),
+            KEPT,
+            id="rows of the newest version only",
+        ),
+    ],
+)
+def test_control_corruption_of_old_versions(guard: Guard, promise: str, tmp_path: Path) -> None:
+    assert promise in run_without(guard, "corruption", tmp_path, seed=SEED).violations
+
+
 TARGETED = {
     "value removed": Guard(
         file="store/sqlite/queries.py",
