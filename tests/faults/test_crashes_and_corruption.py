@@ -201,7 +201,7 @@ TARGETED = {
     ),
     "cut within the last page": Guard(
         file=POLICY,
-        code="        return os.path.getsize(where) % btree.PAGE != 0\n",
+        code="        return os.path.getsize(path) % btree.PAGE != 0\n",
         replacement="        return False\n",
     ),
     "interior page": Guard(
@@ -217,7 +217,7 @@ TARGETED = {
     "application id": Guard(
         file=POLICY,
         code="        return has_our_id(header) or "
-        "(open_lock.has_mark() and _has_our_tables(where))\n",
+        "(open_lock.has_mark() and _has_our_tables(path))\n",
         replacement="        return has_our_id(header)\n",
     ),
 }

@@ -47,7 +47,7 @@ SYNC_AT_COMMIT = Guard(
 ANY_SYNC = Guard(
     file="store/sqlite/driver.py", code=SYNCHRONOUS_FULL, replacement="PRAGMA synchronous = OFF"
 )
-IS_TRUNCATED = "def is_cut_within_page(where: str) -> bool:\n"
+IS_TRUNCATED = "def is_cut_within_page(path: str) -> bool:\n"
 IO_ERROR_IS_NO_CORRUPTION = Guard(
     file="store/sqlite/recovery/policy.py",
     code=IS_TRUNCATED,

@@ -13,32 +13,32 @@ from segue.store.sqlite.locks import OpenLock
 _ERRORS: tuple[type[Exception], ...] = (*driver.Error, OSError)
 
 
-def back_up(where: str, target: str) -> BackupResult:
-    """Copy the database at *where* to *target*, which must not exist yet, or raise a StorageError.
+def back_up(path: str, target: str) -> BackupResult:
+    """Copy the database at *path* to *target*, which must not exist yet, or raise a StorageError.
 
     The copy is one snapshot of the original, verified, readable by its owner alone, and on disk
     when this returns. Other windows can read and write meanwhile. A conversation that is deleted
     later stays in the copy.
     """
     try:
-        return _back_up(where, target)
+        return _back_up(path, target)
     except _ERRORS as error:
-        raise driver.translate(error, where) from error
+        raise driver.translate(error, path) from error
 
 
-def before_migration(where: str, version: int) -> None:
-    """Check the database at *where*, of schema *version*, and keep a copy unless there is one.
+def before_migration(path: str, version: int) -> None:
+    """Check the database at *path*, of schema *version*, and keep a copy unless there is one.
 
     Damage is raised as SQLite's own error: only then can the caller recover the database.
     """
     # A copy of a damaged file can be whole, and the migration would write to the file.
-    if damage := find_damage(where):
+    if damage := find_damage(path):
         raise damage
-    target = f"{where}.schema-{version}"
+    target = f"{path}.schema-{version}"
     if os.path.lexists(target):
         return
     try:
-        _back_up(where, target)
+        _back_up(path, target)
     except StorageUnavailable:
         if not os.path.lexists(target):  # it exists when another window was first
             raise
@@ -47,15 +47,15 @@ def before_migration(where: str, version: int) -> None:
             os.unlink(target)  # another window has migrated meanwhile, after its own backup
 
 
-def _back_up(where: str, target: str) -> BackupResult:
+def _back_up(path: str, target: str) -> BackupResult:
     if os.path.lexists(target):
         raise StorageUnavailable(f"{target} exists already. It was left as it is.")
     draft = f"{target}.draft-{os.getpid()}"
-    open_lock = OpenLock(where)
+    open_lock = OpenLock(path)
     try:
         Path(target).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         open_lock.share()
-        _copy(where, draft)
+        _copy(path, draft)
         backup = _verified(draft, target)
         os.rename(draft, target)
         _sync(Path(target).parent)
@@ -66,11 +66,11 @@ def _back_up(where: str, target: str) -> BackupResult:
     return backup
 
 
-def _copy(where: str, draft: str) -> None:
+def _copy(path: str, draft: str) -> None:
     os.close(os.open(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
-    with contextlib.closing(driver.connect_to_read(where)) as db:
-        schema.check_owner(db, where)
-    with contextlib.closing(driver.connect(where)) as db:
+    with contextlib.closing(driver.connect_to_read(path)) as db:
+        schema.check_owner(db, path)
+    with contextlib.closing(driver.connect(path)) as db:
         db.execute("VACUUM INTO ?", (draft,))
 
 

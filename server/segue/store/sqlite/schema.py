@@ -227,7 +227,7 @@ def tables(version: int) -> list[str]:
     return [table for table in COLUMNS if columns(table, version)]
 
 
-def check_owner(db: Connection, where: str) -> None:
+def check_owner(db: Connection, path: str) -> None:
     """Raise StorageUnavailable unless the database is empty or ours, and may be read.
 
     Changes nothing. A header that contradicts the tables is damage: raised as SQLite's own error.
@@ -240,11 +240,11 @@ def check_owner(db: Connection, where: str) -> None:
         _check_header(db)
     if application != APPLICATION_ID and (application or tables):
         raise StorageUnavailable(
-            f"{where} is another program's database. It was left as it is; choose another path."
+            f"{path} is another program's database. It was left as it is; choose another path."
         )
     if (version := version_of(db)) > len(MIGRATIONS) and not _compatible(db, "reader"):
         raise StorageUnavailable(
-            f"{where} was written by a later Segue (schema {version}; this one knows up to "
+            f"{path} was written by a later Segue (schema {version}; this one knows up to "
             f"{len(MIGRATIONS)}). It was left as it is; update Segue."
         )
 

@@ -32,52 +32,52 @@ class RecoveryResult:
     quarantined_as: str | None = None
 
 
-def recover(where: str, open_lock: OpenLock, damage: Exception) -> RecoveryResult:
-    """Quarantine the damaged database at *where* and put what can be read of it in its place.
+def recover(path: str, open_lock: OpenLock, damage: Exception) -> RecoveryResult:
+    """Quarantine the damaged database at *path* and put what can be read of it in its place.
 
     *damage* is the error that met the damage, *open_lock* this process's lock on the database.
     Raises a StorageError and leaves the file as it is if it is not damaged, not Segue's or open in
     another process, or if there is no space for what can be read.
     """
-    if not (policy.is_ours(where, open_lock) and policy.is_damage(where, damage)):
-        raise driver.translate(damage, where)
+    if not (policy.is_ours(path, open_lock) and policy.is_damage(path, damage)):
+        raise driver.translate(damage, path)
     if not open_lock.try_exclusive():
         raise StorageCorrupt(
-            f"{where} is damaged, and other editor windows have it open. Close them all, then "
+            f"{path} is damaged, and other editor windows have it open. Close them all, then "
             "open one again: what can be read will be saved."
         )
-    folder = f"{where}.rescue"
+    folder = f"{path}.rescue"
     try:
         _create_folder(folder)
-        salvaged = salvage(where, folder)
-        quarantined_as = _quarantine(where)
-        os.rename(salvaged.path, where)
+        salvaged = salvage(path, folder)
+        quarantined_as = _quarantine(path)
+        os.rename(salvaged.path, path)
     except _ERRORS as error:
-        raise driver.translate(error, where) from error
+        raise driver.translate(error, path) from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
         open_lock.share()
     return RecoveryResult(
         True,
-        f"{where} was damaged. It was quarantined as {quarantined_as}; {salvaged.events} events of "
-        f"{salvaged.sessions} sessions that could still be read are in {where}, which is in use "
+        f"{path} was damaged. It was quarantined as {quarantined_as}; {salvaged.events} events of "
+        f"{salvaged.sessions} sessions that could still be read are in {path}, which is in use "
         "from now on.",
         quarantined_as,
     )
 
 
-def repair(where: str) -> RecoveryResult:
-    """Check every page of the database at *where*, and recover it if it is damaged.
+def repair(path: str) -> RecoveryResult:
+    """Check every page of the database at *path*, and recover it if it is damaged.
 
     Raises a StorageError if it cannot be checked, or is damaged and cannot be recovered.
     """
-    open_lock = OpenLock(where)
+    open_lock = OpenLock(path)
     try:
         open_lock.share()
-        damage = find_damage(where)
+        damage = find_damage(path)
         if damage is None:
-            return RecoveryResult(False, f"{where} is whole. Nothing was changed.")
-        return recover(where, open_lock, damage)
+            return RecoveryResult(False, f"{path} is whole. Nothing was changed.")
+        return recover(path, open_lock, damage)
     finally:
         open_lock.close()
 
@@ -87,14 +87,14 @@ def _create_folder(folder: str) -> None:
     os.mkdir(folder, 0o700)
 
 
-def _quarantine(where: str) -> str:
-    """Rename the database and its log; return the new path, which was free."""
-    name = path = f"{where}.corrupt-{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}"
+def _quarantine(path: str) -> str:
+    """Rename the database and its log; return the new path, which no file had."""
+    free = prefix = f"{path}.corrupt-{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}"
     number = 1
-    while os.path.lexists(path):
+    while os.path.lexists(free):
         number += 1
-        path = f"{name}-{number}"
+        free = f"{prefix}-{number}"
     for suffix in ("-wal", "-shm", ""):
         with contextlib.suppress(FileNotFoundError):
-            os.rename(f"{where}{suffix}", f"{path}{suffix}")
-    return path
+            os.rename(f"{path}{suffix}", f"{free}{suffix}")
+    return free

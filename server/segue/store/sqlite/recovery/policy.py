@@ -14,36 +14,36 @@ from segue.store.sqlite.recovery import btree
 _MAGIC = b"SQLite format 3\0"
 
 
-def may_be_damage(where: str, error: Exception) -> bool:
+def may_be_damage(path: str, error: Exception) -> bool:
     """Return whether *error* is SQLite's error for damage, or one that damage can cause.
 
     Opens no file: closing one would release every lock that this process has on it.
     """
     if driver.is_io_error(error):
-        return is_cut_within_page(where)
+        return is_cut_within_page(path)
     if driver.is_read_only(error):
-        return os.access(where, os.W_OK)
+        return os.access(path, os.W_OK)
     return driver.is_corruption(error) or driver.is_schema_mismatch(error)
 
 
-def is_damage(where: str, error: Exception) -> bool:
+def is_damage(path: str, error: Exception) -> bool:
     """Return whether *error* has no other cause than damage. The database must be closed."""
     if driver.is_corruption(error):
         return True
     if driver.is_io_error(error):
-        return is_cut_within_page(where) and _is_readable(where)
-    if is_header_impossible(where):
+        return is_cut_within_page(path) and _is_readable(path)
+    if is_header_impossible(path):
         return True
-    return driver.is_schema_mismatch(error) and is_schema_damaged(where)
+    return driver.is_schema_mismatch(error) and is_schema_damaged(path)
 
 
-def is_ours(where: str, open_lock: OpenLock) -> bool:
+def is_ours(path: str, open_lock: OpenLock) -> bool:
     """Return whether the file is, or was before it was damaged, a database of Segue."""
-    header = read_header(where)
+    header = read_header(path)
     if header is None:
         return False
     if header.startswith(_MAGIC) and len(header) == 100:
-        return has_our_id(header) or (open_lock.has_mark() and _has_our_tables(where))
+        return has_our_id(header) or (open_lock.has_mark() and _has_our_tables(path))
     # The header is damaged, or the file never was a database: only the lock's mark shows that.
     return open_lock.has_mark()
 
@@ -53,47 +53,47 @@ def has_our_id(header: bytes) -> bool:
     return header[68:72] == schema.APPLICATION_ID.to_bytes(4, "big")
 
 
-def is_schema_damaged(where: str) -> bool:
+def is_schema_damaged(path: str) -> bool:
     """Return whether the header, or a definition, is not what SQLite and the migrations made."""
-    if is_header_impossible(where):
+    if is_header_impossible(path):
         return True
     try:
-        with contextlib.closing(driver.connect_to_read(where)) as db:
+        with contextlib.closing(driver.connect_to_read(path)) as db:
             return not schema.is_intact(db)
     except driver.Error as error:
         return driver.is_corruption(error)
 
 
-def is_cut_within_page(where: str) -> bool:
+def is_cut_within_page(path: str) -> bool:
     """Return whether the file ends within a page, and no log holds the rest of it."""
     with contextlib.suppress(OSError):
-        if os.path.exists(log := f"{where}-wal") and os.path.getsize(log):
+        if os.path.exists(log := f"{path}-wal") and os.path.getsize(log):
             return False
-        return os.path.getsize(where) % btree.PAGE != 0
+        return os.path.getsize(path) % btree.PAGE != 0
     return False
 
 
-def read_header(where: str) -> bytes | None:
+def read_header(path: str) -> bytes | None:
     """Return the first 100 bytes of the file, or as many as there are; None if it is unreadable."""
     try:
-        with open(where, "rb") as file:
+        with open(path, "rb") as file:
             return file.read(100)
     except OSError:
         return None
 
 
-def is_header_impossible(where: str) -> bool:
+def is_header_impossible(path: str) -> bool:
     """Return whether the header has a value that SQLite never writes and does not report."""
-    header = read_header(where) or b""
+    header = read_header(path) or b""
     if not header.startswith(_MAGIC):
         return False
     return header[18:19] > b"\2" or header[44:48] > b"\0\0\0\4"
 
 
-def _is_readable(where: str) -> bool:
+def _is_readable(path: str) -> bool:
     """Return whether the disk can read every byte: then not the disk is at fault."""
     try:
-        with open(where, "rb") as file:
+        with open(path, "rb") as file:
             while file.read(1 << 20):
                 pass
     except OSError:
@@ -101,9 +101,9 @@ def _is_readable(where: str) -> bool:
     return True
 
 
-def _has_our_tables(where: str) -> bool:
+def _has_our_tables(path: str) -> bool:
     try:
-        with contextlib.closing(driver.connect_to_read(where)) as db:
+        with contextlib.closing(driver.connect_to_read(path)) as db:
             return schema.version_by_tables(db) > 0
     except driver.Error:
         return False

@@ -41,29 +41,29 @@ class Salvaged:
     events: int
 
 
-def salvage(where: str, folder: str) -> Salvaged:
-    """Copy every readable row of the database at *where* into a new database in *folder*.
+def salvage(path: str, folder: str) -> Salvaged:
+    """Copy every readable row of the database at *path* into a new database in *folder*.
 
-    Nobody may write to *where* meanwhile. Raises SQLite's error or an OSError, for example if there
+    Nobody may write to *path* meanwhile. Raises SQLite's error or an OSError, for example if there
     is no space.
     """
-    version = _version(where)
-    with _content(where) as content:
+    version = _version(path)
+    with _content(path) as content:
         leaves = btree.find_leaf_pages(content, _shapes())
         has_format = _format(content) == _FORMAT
-    direct = _copy_directly(where, f"{folder}/direct", version, leaves)
-    if direct and has_format and not _has_log(where) and _count(leaves) <= direct.rows:
+    direct = _copy_directly(path, f"{folder}/direct", version, leaves)
+    if direct and has_format and not _has_log(path) and _count(leaves) <= direct.rows:
         return direct
     copy = f"{folder}/copy"
-    _copy_file(where, copy)
+    _copy_file(path, copy)
     with contextlib.suppress(FileNotFoundError):
-        _copy_file(f"{where}-wal", f"{copy}-wal")
+        _copy_file(f"{path}-wal", f"{copy}-wal")
     rebuilt_leaves = _rebuild(copy, f"{folder}/plain", version)
     rebuilt = _copy_rows(copy, f"{folder}/rebuilt", version, rebuilt_leaves)
     return rebuilt if direct is None or direct.rows < rebuilt.rows else direct
 
 
-def _version(where: str) -> int:
+def _version(path: str) -> int:
     """Return the schema version of a damaged database: by its tables, or else by its header.
 
     Without both it counts as the newest, so that no migration changes data a second time.
@@ -71,11 +71,11 @@ def _version(where: str) -> int:
     newest = len(schema.MIGRATIONS)
     with (
         contextlib.suppress(*driver.Error),
-        contextlib.closing(driver.connect_to_read(where)) as db,
+        contextlib.closing(driver.connect_to_read(path)) as db,
     ):
         db.execute("PRAGMA writable_schema = ON")
         return schema.version_by_tables(db) or min(schema.version_of(db), newest) or newest
-    header = policy.read_header(where) or b""
+    header = policy.read_header(path) or b""
     version = int.from_bytes(header[60:64], "big")
     return version if policy.has_our_id(header) and 0 < version <= newest else newest
 
@@ -97,17 +97,17 @@ def _count(leaves: LeafPages) -> int:
     return sum(len(leaf.keys) for each in leaves.values() for leaf in each)
 
 
-def _has_log(where: str) -> bool:
+def _has_log(path: str) -> bool:
     """Return whether there is a log: its pages replace some of the file."""
     with contextlib.suppress(FileNotFoundError):
-        return os.path.getsize(f"{where}-wal") > 0
+        return os.path.getsize(f"{path}-wal") > 0
     return False
 
 
 @contextlib.contextmanager
-def _content(where: str) -> Iterator[btree.Content]:
-    with open(where, "rb") as file:
-        if not os.path.getsize(where):
+def _content(path: str) -> Iterator[btree.Content]:
+    with open(path, "rb") as file:
+        if not os.path.getsize(path):
             yield b""  # an empty file cannot be mapped
             return
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
@@ -192,12 +192,12 @@ def _definition(column: schema.Column) -> str:
 # -- rows ----------------------------------------------------------------------------------------
 
 
-def _copy_directly(where: str, target: str, version: int, leaves: LeafPages) -> Salvaged | None:
+def _copy_directly(path: str, target: str, version: int, leaves: LeafPages) -> Salvaged | None:
     """Copy rows by means of the file's own schema; return None if that is damaged."""
     try:
-        return _copy_rows(where, target, version, leaves)
+        return _copy_rows(path, target, version, leaves)
     except driver.Error as error:
-        if driver.is_schema_mismatch(error) and policy.is_schema_damaged(where):
+        if driver.is_schema_mismatch(error) and policy.is_schema_damaged(path):
             return None
         raise
 
