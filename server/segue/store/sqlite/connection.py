@@ -1,7 +1,7 @@
 """One connection to a database, used from a thread of its own, with group commit.
 
-A function that is given to `read` or `write` runs whole on that thread: nothing of the event loop,
-not even a cancellation, comes between a BEGIN and its COMMIT.
+A function that is given to `read` or `write` runs on that thread without interruption: not even a
+cancellation comes between a BEGIN and its COMMIT. The thread runs them in the order of the calls.
 """
 
 import asyncio
@@ -23,22 +23,22 @@ T = TypeVar("T")
 MEMORY = ":memory:"
 
 MAX_GROUP_SIZE = 1_000
-"""The size of the writes that may share a commit, in events: a page, so that nobody waits long."""
+"""How many events the writes that share a commit may have: a page, so that no commit takes long."""
 
 _CHECKPOINT_EVERY = 50
-"""After so many commits of this window the log's length is looked at."""
+"""After so many commits of this window the length of the write-ahead log is checked."""
 
 _LONG_LOG = 1_000
-"""From how many pages the log is checkpointed: SQLite's own measure."""
+"""The log is checkpointed from so many pages on: SQLite's own default."""
 
 _ERRORS: tuple[type[Exception], ...] = (*driver.Error, OSError, StorageError)
 
 
-class Deferred(Protocol):
-    """An update that several writes of a transaction share."""
+class PendingUpdate(Protocol):
+    """An update that several writes of a transaction share: executed once, before the commit."""
 
     def flush(self) -> None:
-        """Write it."""
+        """Execute it."""
 
 
 class Transaction:
@@ -46,12 +46,12 @@ class Transaction:
 
     def __init__(self, db: Connection) -> None:
         self.db = db
-        self.deferred: dict[str, Any] = {}
-        """A `Deferred` for each session that is appended to, by the session's id."""
+        self.pending: dict[str, Any] = {}
+        """A `PendingUpdate` for each session that is appended to, by the session's id."""
 
     def run(self, write: "_Write") -> Any:
         """Return the result of *write*, or its exception if it has changed nothing."""
-        if not write.defers:
+        if not write.shares_updates:
             self.flush()
         changes = self.db.total_changes
         try:
@@ -64,18 +64,18 @@ class Transaction:
             return refusal
 
     def flush(self) -> None:
-        """Write what was deferred."""
-        for each in self.deferred.values():
+        """Execute the pending updates."""
+        for each in self.pending.values():
             each.flush()
-        self.deferred.clear()
+        self.pending.clear()
 
 
 class _Write:
     """A write that waits for its group to be committed."""
 
-    def __init__(self, work: Callable[[Transaction], Any], *, defers: bool) -> None:
+    def __init__(self, work: Callable[[Transaction], Any], *, shares_updates: bool) -> None:
         self.work = work
-        self.defers = defers
+        self.shares_updates = shares_updates
         self.result = asyncio.get_running_loop().create_future()
 
     def resolve(self, outcome: Any) -> None:
@@ -136,7 +136,7 @@ class DatabaseConnection:
         database = cls(path)
         opening = asyncio.ensure_future(database._connected())
         try:
-            # The thread opens it to the end whoever waits: only then can it be closed again.
+            # Not cancelled with the caller: only what is open can be closed again.
             await asyncio.shield(opening)
         except BaseException:
             await asyncio.wait([opening])
@@ -145,7 +145,7 @@ class DatabaseConnection:
         return database
 
     async def close(self) -> None:
-        """Finish what was begun, and end the thread. Idempotent."""
+        """Finish the calls that were made before, and end the thread. Idempotent."""
         if self._checkpointing is not None:
             await asyncio.wait([self._checkpointing])
         if self._is_truncation_due and not self._is_closed:
@@ -159,7 +159,7 @@ class DatabaseConnection:
             self._open_lock.close()
 
     async def read(self, work: Callable[[Connection], T]) -> T:
-        """Run *work*, which changes nothing, after the writes that were asked for before."""
+        """Run *work*, which changes nothing, after the writes that were requested before."""
         connection = await self._connected()
         self._group = None  # a later write must not be seen by this read
         result: asyncio.Future[T] = asyncio.get_running_loop().create_future()
@@ -167,17 +167,17 @@ class DatabaseConnection:
         return await self._translated(result, connection)
 
     async def write(
-        self, work: Callable[[Transaction], T], *, size: int = 1, defers: bool = False
+        self, work: Callable[[Transaction], T], *, size: int = 1, shares_updates: bool = False
     ) -> T:
         """Run *work* in a transaction: it is on disk when this returns, or nothing was done.
 
-        Writes that wait share a transaction. One that is refused before it changed anything leaves
-        the others; after any other error all are rolled back, and each runs in a transaction of
-        its own. *size* counts towards `MAX_GROUP_SIZE`. A *work* that *defers* may leave updates
-        in `Transaction.deferred`; any other finds them written.
+        Writes that wait share a transaction. If one raises before it changed anything, the others
+        are committed; after any other error all are rolled back, and each is run again in its own
+        transaction. *size*, in events, counts towards `MAX_GROUP_SIZE`. With *shares_updates*,
+        *work* may leave updates in `Transaction.pending`; without, they are executed before it.
         """
         connection = await self._connected()
-        write = _Write(work, defers=defers)
+        write = _Write(work, shares_updates=shares_updates)
         if self._group is None or not self._group.add(write, size):
             self._group = group = _WriteGroup()
             group.add(write, size)
@@ -190,8 +190,8 @@ class DatabaseConnection:
     async def checkpoint_truncate(self) -> None:
         """Move the write-ahead log into the database and empty it.
 
-        While another process reads what it replaces, that cannot be: then it is tried again after
-        each write, and when this is closed.
+        That is impossible while another process reads the pages that it replaces: then it is
+        retried after each write, and by `close`.
         """
         self._is_truncation_due = not await self.read(driver.checkpoint_truncate)
 
@@ -219,7 +219,7 @@ class DatabaseConnection:
                 return outcomes
         except Exception as error:
             if has_begun and len(writes) > 1:
-                # Only the one that failed shall fail.
+                # Each alone, so that only the one that failed fails.
                 return [outcome for write in writes for outcome in self._run(db, [write])]
             return [error] * len(writes)
 
@@ -265,9 +265,9 @@ class DatabaseConnection:
             raise await self._recover(error, connection) from error
 
     async def _connected(self) -> aiosqlite.Connection:
-        """Return the connection: the first, or one after damage that could not be repaired then.
+        """Return the connection; open it if it is not, as after damage that could not be repaired.
 
-        Callers go on in the order of their calls.
+        Callers continue in the order of their calls.
         """
         if self._is_closed:
             raise StorageUnavailable(f"{self._path} is closed.")
@@ -302,7 +302,7 @@ class DatabaseConnection:
         """Return what to raise for *error*; if it is damage, recover the database first."""
         if isinstance(error, StorageError) or self._open_lock is None:
             return self._translate(error)
-        from segue.store.sqlite import recovery  # loaded in trouble only
+        from segue.store.sqlite import recovery  # loaded only after an error
 
         if not recovery.may_be_damage(self._path, error):
             return self._translate(error)

@@ -31,7 +31,7 @@ from segue.store.sqlite.driver import Connection
 from segue.store.sqlite.row_values import Row
 
 FITTING = 6
-"""How many sessions `find_resumable` returns: the one, and what else fits."""
+"""How many sessions `find_resumable` returns at most: one to resume, and the alternatives."""
 
 _CURSOR = struct.Struct(">qq")
 _NEWEST = (1 << 62, 0)
@@ -86,7 +86,7 @@ ORDER BY updated_at DESC, number DESC LIMIT +:limit
 class LocalSessionService:
     """The SessionService in a SQLite file. Made by `open`; always `close` it.
 
-    What each method promises stands in the contract; the docstrings say how it is done.
+    `SessionService` has the promises of the methods; the docstrings here describe how they work.
     """
 
     def __init__(self, connection: DatabaseConnection, clock: Clock) -> None:
@@ -97,13 +97,13 @@ class LocalSessionService:
     async def open(cls, path: str | os.PathLike[str], clock: Clock = now) -> "LocalSessionService":
         """Open the database at *path*, making or migrating it; `":memory:"` keeps nothing.
 
-        What is made is for its owner alone: folder 0700, files 0600. Raises a StorageError that
-        says what and where; a file that is not ours is left as it is. *clock* tells the time.
+        New folders have mode 0700 and new files 0600. Raises a StorageError that names the problem
+        and the file; a file that is not Segue's is not changed. *clock* returns the time of events.
         """
         return cls(await DatabaseConnection.open(os.fspath(path)), clock)
 
     async def close(self) -> None:
-        """Finish what was begun, checkpoint what is due, and end the thread."""
+        """Finish the calls that were made before, checkpoint if that is due, and end the thread."""
         await self._connection.close()
 
     async def create_session(
@@ -118,10 +118,10 @@ class LocalSessionService:
                 _insert_session(transaction.db, new, self._clock())
             appender = self._appender(transaction, new.id, invocation_id)
             result = appender.append(events, parent_id=None, invocation_id=invocation_id)
-            transaction.deferred[new.id] = appender
+            transaction.pending[new.id] = appender
             return result
 
-        return await self._connection.write(create, size=len(events), defers=True)
+        return await self._connection.write(create, size=len(events), shares_updates=True)
 
     async def append_events(
         self,
@@ -144,16 +144,16 @@ class LocalSessionService:
                 accept_own_head=accept_own_head,
                 boundary=boundary,
             )
-            transaction.deferred[session_id] = appender
+            transaction.pending[session_id] = appender
             return result
 
-        return await self._connection.write(append, size=len(events), defers=True)
+        return await self._connection.write(append, size=len(events), shares_updates=True)
 
     def _appender(
         self, transaction: Transaction, session_id: str, invocation_id: str
     ) -> SessionAppender:
-        """Return the transaction's appender of a session; a new one is kept once it appended."""
-        appender: SessionAppender | None = transaction.deferred.get(session_id)
+        """Return the transaction's appender of a session, or a new one that is not yet pending."""
+        appender: SessionAppender | None = transaction.pending.get(session_id)
         if appender is not None:
             return appender
         return SessionAppender(transaction.db, session_id, invocation_id, self._clock())
@@ -244,9 +244,9 @@ class LocalSessionService:
         await self._update(session_id, "UPDATE sessions SET archived_at = ? WHERE number = ?", None)
 
     async def delete(self, session_id: str) -> None:
-        """Delete the session and all its rows, and checkpoint, so that no file holds its text."""
+        """Delete the session and all its rows, and checkpoint, so that no file contains them."""
         await self._connection.write(lambda transaction: _delete(transaction.db, session_id))
-        # Until then the deleted text can still be read in the pages that the log replaces.
+        # Until then the deleted rows can still be read in the pages that the log replaces.
         await self._connection.checkpoint_truncate()
 
     async def get_metadata(self, session_id: str, key: str) -> Any:
@@ -303,12 +303,12 @@ def _insert_session(db: Connection, new: NewSession, time: Timestamp) -> None:
     _set_metadata(db, number, metadata)
 
 
-def _set_metadata(db: Connection, number: int, texts: Mapping[str, str | None]) -> None:
-    for key, text in texts.items():
+def _set_metadata(db: Connection, number: int, encoded: Mapping[str, str | None]) -> None:
+    for key, value in encoded.items():
         db.execute("DELETE FROM metadata WHERE session = ? AND key = ?", (number, key))
-        if text is not None:
+        if value is not None:
             sql = "INSERT INTO metadata (session, key, value) VALUES (?, ?, ?)"
-            db.execute(sql, (number, key, text))
+            db.execute(sql, (number, key, value))
 
 
 def _write_cursor(row: Row) -> str:
