@@ -4,7 +4,7 @@ from typing import Any
 
 
 class SegueError(Exception):
-    """The root of everything that can go wrong between a session and its store."""
+    """The base class of the errors of sessions and stores."""
 
     @property
     def kind(self) -> str:
@@ -12,12 +12,12 @@ class SegueError(Exception):
         return type(self).__name__
 
     def details(self) -> dict[str, Any]:
-        """Return what a program needs to go on."""
+        """Return what a client needs to handle the error: the rest of `data` on the wire."""
         return {}
 
 
 class SessionError(SegueError):
-    """Something about one session, which *session_id* names."""
+    """An error that concerns one session; `session_id` is its id."""
 
     message = ""
 
@@ -49,7 +49,10 @@ class NothingToResume(SegueError):
 
 
 class HeadMoved(SegueError):
-    """Another window appended first. `head` and `event_count` are the real ones."""
+    """Another window appended first; the store checks that in the transaction of the append.
+
+    `head` and `event_count` are the session's current ones.
+    """
 
     def __init__(self, head: str | None, event_count: int) -> None:
         super().__init__(
@@ -60,7 +63,7 @@ class HeadMoved(SegueError):
         self.event_count = event_count
 
     def details(self) -> dict[str, Any]:
-        """Return the real head and event count."""
+        """Return the current head and event count."""
         return {"head": self.head, "event_count": self.event_count}
 
 
@@ -77,7 +80,7 @@ class EventConflict(SegueError):
 
 
 class StorageError(SegueError):
-    """The store failed. Nothing was half done, and what was acknowledged before is kept."""
+    """The store failed. Nothing was done in part, and every acknowledged event is kept."""
 
 
 class StorageFull(StorageError):
@@ -85,12 +88,12 @@ class StorageFull(StorageError):
 
 
 class StorageReadOnly(StorageError):
-    """The store may be read but not written."""
+    """The store can be read but not written."""
 
 
 class StorageCorrupt(StorageError):
-    """The store is damaged, or is no Segue database."""
+    """The store is damaged, or is not a database at all."""
 
 
 class StorageUnavailable(StorageError):
-    """The store cannot be reached now, or is not for this version."""
+    """The store cannot be used: not now, not by this version, or because it is not Segue's."""

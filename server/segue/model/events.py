@@ -3,6 +3,8 @@
 An event is sent and stored as `(type, data)`; the payload classes define `data` for the known
 types. New events are checked strictly (`Event.parse`), stored ones are returned unchanged
 (`json_text.decode`). Types and fields of a later version are kept.
+
+`server/DEVELOPMENT.md` lists what to change for a new type.
 """
 
 from collections.abc import Callable

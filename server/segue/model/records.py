@@ -1,7 +1,7 @@
 """The records of a store: sessions, stored events, pages of both, and the results of requests.
 
-A result travels as it stands here: `protocol` lists which record answers which request, and the
-JSON names are these fields in camelCase unless a field's metadata says otherwise.
+`protocol.methods` lists which record is the result of which request. In JSON the fields have the
+same names in camelCase, unless a field's metadata has another name.
 """
 
 import time
@@ -16,6 +16,8 @@ PAGE = 200
 """How many records a page holds by default."""
 
 MAX_PAGE = 1_000
+"""How many records a page holds at most."""
+
 MAX_PAGE_BYTES = 4 * 1024 * 1024
 """A page of events ends here, in bytes of stored `data`; it always holds at least one event."""
 
@@ -23,7 +25,7 @@ Timestamp = NewType("Timestamp", int)
 """Milliseconds since 1970 UTC. In JSON: ISO 8601 UTC, `2026-08-01T12:00:00.000Z`."""
 
 Clock = Callable[[], Timestamp]
-"""Tells the current time; `now`, unless a test injects another one."""
+"""Returns the current time; `now`, unless a test injects another one."""
 
 Mode = Literal["auto", "new", "resume"]
 """How `open` chooses: resume if something fits, else new; never resume; resume or fail."""
@@ -70,7 +72,7 @@ class NewSession:
 class StoredEvent:
     """An event and what the store adds.
 
-    If the stored text is not valid JSON, `data` is that text and `corrupt` is true.
+    If what is stored is not valid JSON, `data` is that string and `corrupt` is true.
     """
 
     id: str
@@ -85,7 +87,7 @@ class StoredEvent:
 
 @attrs.frozen(kw_only=True)
 class EventPage:
-    """Events in their order; `has_more` says whether others follow in the direction of reading."""
+    """Events in their order; `has_more` if there are others in the direction of reading."""
 
     events: Sequence[StoredEvent]
     has_more: bool
@@ -122,9 +124,9 @@ class AppendResult:
         return self.duplicates < len(self.events)
 
     @property
-    def caller_knows_head(self) -> bool:
-        """Whether the caller now knows the head; after a mere retry it may be another window's."""
-        return self.wrote_any or any(event.id == self.head for event in self.events)
+    def includes_head(self) -> bool:
+        """Whether the head is one of `events`; after a mere retry it may be another window's."""
+        return any(event.id == self.head for event in reversed(self.events))
 
 
 @attrs.frozen(kw_only=True)

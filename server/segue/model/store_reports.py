@@ -1,4 +1,4 @@
-"""The records that a StoreAdmin returns. Apart from `records`: a server does not load them."""
+"""The records that a StoreAdmin returns; not in `records`, because a server does not load them."""
 
 import attrs
 

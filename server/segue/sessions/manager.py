@@ -32,7 +32,7 @@ class SessionManager:
     """
 
     session_id: str
-    """The session that is open now; a reset changes it."""
+    """The open session; a reset changes it."""
 
     invocation_id: str
     """This opening of the session; every event that is persisted here carries it."""
@@ -108,13 +108,14 @@ class SessionManager:
 
         All or nothing, idempotent, and on disk when it returns; after a failure the next call
         continues from there. Raises what `SessionService.append_events` raises: HeadMoved, too, if
-        another window has appended since this manager last read or appended. Without events, the
-        head is returned and nothing is stored.
+        another window has appended since this manager last read or appended. Without events,
+        nothing is stored and the head is returned.
         """
         async with self._lock:
             if self._deferred is not None:
                 return await self._create(self._deferred, events, parent_id)
-        # The lock is free, but no other call runs before this one is in the store's queue.
+        # The lock is released early, so that appends share commits. The order holds: no other call
+        # runs before this one waits, and then it is in the store's queue.
         session_id = self.session_id
         result = await self._service.append_events(
             session_id,
@@ -125,11 +126,11 @@ class SessionManager:
             boundary=self.boundary,
         )
         if session_id == self.session_id:
-            self._note(result)
+            self._record(result)
         return result
 
     async def persist_server_session_id(self, server_session_id: str) -> None:
-        """Keep the remote service's id: now, or with the session's first event."""
+        """Store the remote service's id: now, or with the session's first event."""
         async with self._lock:
             if self._deferred is None:
                 await self._service.update_server_session_id(self.session_id, server_session_id)
@@ -143,7 +144,7 @@ class SessionManager:
         return self._deferred.metadata.get(key)
 
     async def set_metadata(self, key: str, value: Any) -> None:
-        """Keep a JSON value (None removes it): now, or with the session's first event."""
+        """Store a JSON value (None removes it): now, or with the session's first event."""
         async with self._lock:
             if self._deferred is None:
                 await self._service.set_metadata(self.session_id, key, value)
@@ -198,15 +199,15 @@ class SessionManager:
             raise HeadMoved(None, 0)
         result = await self._service.create_session(new, events, invocation_id=self.invocation_id)
         self._deferred = None
-        self._note(result)
+        self._record(result)
         return result
 
-    def _note(self, result: AppendResult) -> None:
+    def _record(self, result: AppendResult) -> None:
         self._just_read = None
         if result.wrote_any:
             self.boundary = None
-        # A snapshot that was asked for later may have been noted before.
-        if result.caller_knows_head and result.event_count >= self._event_count:
+        # Results are out of order if a snapshot was requested meanwhile: keep the newer head.
+        if result.includes_head and result.event_count >= self._event_count:
             self._head, self._event_count = result.head, result.event_count
 
     async def _archive(self) -> None:

@@ -1,4 +1,7 @@
-"""Appends events to a session, inside a transaction that may append to it several times."""
+"""Appends events to a session, inside a transaction that may append to it several times.
+
+Here duplicates are found, and conflicts: HeadMoved, EventConflict and SessionArchived.
+"""
 
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -95,7 +98,7 @@ class SessionAppender:
             events=[EventPosition(event.id, seqs[event.id]) for event in events],
             duplicates=len(events) - len(new),
         )
-        if result.caller_knows_head:
+        if result.includes_head:
             self._head_known_to.add(invocation_id)
         return result
 
@@ -160,7 +163,7 @@ class SessionAppender:
 def _known_heads(
     events: Sequence[Event], new: Mapping[str, Event], parent_id: str | None
 ) -> set[str | None]:
-    """Return what may be the head: a sender that repeats stored events knows them too."""
+    """Return what the head may be: *parent_id*, or the stored event that the new ones follow."""
     first = next(index for index, event in enumerate(events) if event.id in new)
     return {parent_id, events[first - 1].id} if first else {parent_id}
 
