@@ -11,7 +11,7 @@ import pytest
 
 from segue.model.errors import StorageError, StorageUnavailable
 from segue.store.sqlite import driver, schema
-from segue.store.sqlite.backup import back_up, before_migration
+from segue.store.sqlite.backup import back_up, back_up_before_migration
 from segue.store.sqlite.service import LocalSessionService
 from tests.factories import (
     all_events,
@@ -125,7 +125,7 @@ async def test_a_failed_backup_before_a_migration_raises_corruption_and_leaves_n
     await service.close()
     damage(database)
     with pytest.raises(driver.Error) as caught:
-        before_migration(str(database), len(schema.MIGRATIONS))
+        back_up_before_migration(str(database), len(schema.MIGRATIONS))
     assert driver.is_corruption(caught.value)
     assert not list(database.parent.glob("*.schema-*"))
 

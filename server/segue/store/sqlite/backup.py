@@ -26,8 +26,8 @@ def back_up(path: str, target: str) -> BackupResult:
         raise driver.translate(error, path) from error
 
 
-def before_migration(path: str, version: int) -> None:
-    """Check the database at *path*, of schema *version*, and keep a copy unless there is one.
+def back_up_before_migration(path: str, version: int) -> None:
+    """Check the database at *path*, of schema *version*, and copy it unless a copy exists.
 
     Damage is raised as SQLite's own error: only then can the caller recover the database.
     """
@@ -40,7 +40,7 @@ def before_migration(path: str, version: int) -> None:
     try:
         _back_up(path, target)
     except StorageUnavailable:
-        if not os.path.lexists(target):  # it exists when another window was first
+        if not os.path.lexists(target):  # it exists if another window has made the copy
             raise
     with contextlib.closing(driver.connect_to_read(target)) as db:
         if schema.version_of(db) != version:

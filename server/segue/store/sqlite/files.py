@@ -1,4 +1,4 @@
-"""Opens the database's file: private to its owner, in WAL mode, migrated, and ours."""
+"""Opens a database file: only if it is Segue's, private to its owner, in WAL mode, migrated."""
 
 import contextlib
 import os
@@ -49,7 +49,7 @@ def _migrate(db: Connection, path: str) -> None:
     if schema.needs_migration(db):
         from segue.store.sqlite import backup  # loaded before a migration only
 
-        backup.before_migration(path, schema.version_of(db))
+        backup.back_up_before_migration(path, schema.version_of(db))
     schema.migrate(db)
 
 
@@ -83,7 +83,7 @@ def _create_private(path: str) -> None:
 
 
 def _use_wal(db: Connection) -> None:
-    # Windows that make a database at once collide here, and SQLite does not wait for this lock.
+    # Windows that create a database together collide here, and SQLite does not wait for this lock.
     deadline = time.monotonic() + driver.BUSY_TIMEOUT_S
     while True:
         try:
