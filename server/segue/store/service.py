@@ -1,4 +1,7 @@
-"""The contracts of a store: SessionService keeps sessions, StoreAdmin maintains the store."""
+"""The contracts of a store: SessionService stores sessions, StoreAdmin maintains the store.
+
+`server/DEVELOPMENT.md` lists what to change for a new store. `tests/store` tests all of them alike.
+"""
 
 from collections.abc import Sequence
 from datetime import timedelta
@@ -22,11 +25,11 @@ class SessionService(Protocol):
     """A store of sessions.
 
     Every method may raise a StorageError; those that take a *session_id* raise SessionNotFound if
-    no session has it, unless they say otherwise. Each call is atomic: it happens whole or not at
-    all, also when the caller is cancelled, who only loses the result. Reading never writes.
+    no session has it, unless their docstring differs. Each call is atomic, also if the caller is
+    cancelled: then it may take effect, and only its result is lost. Reading never writes.
 
-    Calls take effect in the order in which they are made, also while earlier ones are still
-    waiting: a caller may have many in flight. One that is refused changes nothing for the others.
+    Calls take effect in the order in which they are made; a caller need not wait for one before it
+    makes the next. A call that raises does not affect the others.
     """
 
     async def create_session(
@@ -38,8 +41,8 @@ class SessionService(Protocol):
     ) -> AppendResult:
         """Store *new* together with its first *events*: a session without events never exists.
 
-        If the session exists already this is `append_events` to its empty beginning, so a retry
-        after a lost answer writes nothing and returns the first result.
+        If the session exists already, this is `append_events` with a *parent_id* of None: a retry
+        after a lost response writes nothing and returns the same positions.
         """
 
     async def append_events(
@@ -52,7 +55,7 @@ class SessionService(Protocol):
         accept_own_head: bool = False,
         boundary: Event | None = None,
     ) -> AppendResult:
-        """Append *events* and advance the head, all or nothing, and on disk when it returns.
+        """Append all *events*, or none, and advance the head. On disk when this returns.
 
         Idempotent: an event whose id is stored with the same content counts as a duplicate and is
         not written again. The others are appended in their order, behind *boundary* if one is given
@@ -67,10 +70,10 @@ class SessionService(Protocol):
     async def find_resumable(
         self, directory: str, git_root: str | None, max_age: timedelta
     ) -> Sequence[Session]:
-        """Return the sessions that may be resumed here, newest first: one, and what else fits.
+        """Return the sessions that may be resumed in a directory and its repository, newest first.
 
         Not archived, with a model-visible event, updated less than *max_age* ago, and of the same
-        git root or the same directory. At most six; it costs the same with a million sessions.
+        git root or the same directory. At most six; the time does not grow with the sessions.
         """
 
     async def load_events(
@@ -91,7 +94,7 @@ class SessionService(Protocol):
         """Return the session, archived or not."""
 
     async def open_session(self, session_id: str, tail: int = PAGE) -> tuple[Session, EventPage]:
-        """Return the session, archived or not, and its last *tail* events, as of one moment."""
+        """Return the session, archived or not, and its last *tail* events, from one snapshot."""
 
     async def list_sessions(
         self,
@@ -109,25 +112,25 @@ class SessionService(Protocol):
         """
 
     async def update_server_session_id(self, session_id: str, server_session_id: str) -> None:
-        """Remember the id that a remote model service gave the conversation."""
+        """Store the id that a remote model service gave the conversation."""
 
     async def archive(self, session_id: str) -> None:
-        """Put the session aside: listed on request, never resumed by itself."""
+        """Archive the session: it takes no new events, and is listed only on request."""
 
     async def unarchive(self, session_id: str) -> None:
-        """Bring an archived session back."""
+        """Make an archived session a normal one again."""
 
     async def delete(self, session_id: str) -> None:
-        """Remove the session and its text for good. An unknown id succeeds."""
+        """Delete the session and all that is stored with it. An unknown id succeeds."""
 
     async def get_metadata(self, session_id: str, key: str) -> Any:
         """Return the JSON value under *key*, or None."""
 
     async def set_metadata(self, session_id: str, key: str, value: Any) -> None:
-        """Keep a JSON value under *key*; None removes it."""
+        """Store a JSON value under *key*; None removes it."""
 
     async def close(self) -> None:
-        """Finish what was begun and release the store. Closing twice is closing once."""
+        """Finish the calls that were made before, and release the store. Idempotent."""
 
 
 class StoreAdmin(Protocol):
@@ -138,11 +141,11 @@ class StoreAdmin(Protocol):
 
     @property
     def location(self) -> str:
-        """Where the store is, as its owner would recognize it; never with a password."""
+        """The path or the address of the store, to be shown to its owner; without a password."""
 
     @property
     def engine(self) -> "StoreEngine":
-        """Which database software is used, and whether its version is safe."""
+        """The database software, and whether its version is safe."""
 
     def exists(self) -> bool:
         """Return whether the store has been created."""
@@ -160,7 +163,7 @@ class StoreAdmin(Protocol):
         """
 
     def repair(self) -> str:
-        """Quarantine a damaged store, replace it by what can be read of it, and say what was done.
+        """Quarantine a damaged store, replace it by what can be read of it, and return a message.
 
         An undamaged store is left as it is. Raises a StorageError if there is no store, or if its
         damage cannot be repaired now; the store is left as it is then.

@@ -33,7 +33,7 @@ _library = _load()
 if TYPE_CHECKING:
     from sqlite3 import Connection as Connection
 else:
-    Connection = _library.Connection  # either library's: their interfaces are one
+    Connection = _library.Connection  # of either library: their interfaces are the same
 
 Error: tuple[type[Exception], ...] = (_library.Error, UnicodeDecodeError)
 """What the library raises: pysqlite3's errors are not sqlite3's.
@@ -97,7 +97,7 @@ def connect(path: str) -> Connection:
 
 def connect_to_read(path: str) -> Connection:
     """Open *path* read-only, without creating a write-ahead log."""
-    # Without a log nobody writes, and joining in would leave an empty log behind.
+    # Without a log no process writes, and a connection that is not immutable would create one.
     immutable = "" if Path(f"{path}-wal").exists() else "&immutable=1"
     return _connect(f"{Path(path).absolute().as_uri()}?mode=ro{immutable}", uri=True)
 
@@ -126,7 +126,7 @@ def transaction(db: Connection) -> Iterator[None]:
 
 @contextlib.contextmanager
 def read_snapshot(db: Connection) -> Iterator[None]:
-    """Let the block read one snapshot, whatever other windows write meanwhile."""
+    """Let the block read from one snapshot: it does not see what other windows write meanwhile."""
     db.execute("BEGIN")
     try:
         yield
@@ -192,7 +192,7 @@ def is_constraint_violation(error: Exception) -> bool:
 
 
 def translate(error: Exception, path: str) -> StorageError:
-    """Return *error* as a StorageError whose message says what, where and what to do."""
+    """Return *error* as a StorageError whose message names the file, the problem and the remedy."""
     code = _code(error)
     if code == _library.SQLITE_IOERR and _is_full(path):
         code = _library.SQLITE_FULL  # how the memory-mapped index of the log reports a full disk
@@ -223,7 +223,7 @@ def locked_too_long(path: str) -> StorageUnavailable:
 
 
 def _is_full(path: str) -> bool:
-    import shutil  # loads three compressors: only in trouble
+    import shutil  # loads three compressors: only after an error
 
     try:
         return shutil.disk_usage(Path(path).parent).free < _NO_SPACE_BYTES

@@ -1,7 +1,7 @@
-"""The lock files beside a database: who writes next, and who has it open.
+"""Advisory locks in files beside a database: one queues its writers, one counts its users.
 
-SQLite's own locks guard the data all the same. A missing or broken lock file costs fairness, or a
-repair that is refused, never data.
+SQLite's own locks protect the data in any case. Without a lock file writers are served unfairly, or
+a repair is refused, but no data is lost.
 """
 
 import contextlib
@@ -19,7 +19,7 @@ _MARK = b"segue\n"
 class WriteLock:
     """An advisory lock that the writers of one database queue for.
 
-    SQLite's own waiting sleeps up to 100 ms between its tries, and whoever sleeps is overtaken. Of
+    SQLite itself polls, up to 100 ms apart, and a process that sleeps is overtaken by others. Of
     16 processes that append for 15 s without a pause the slowest waited 4.65 s without this lock,
     0.29 s with it (`tests/bench`, row 10).
     """
@@ -29,7 +29,7 @@ class WriteLock:
         self._fd: int | None = None
 
     def acquire(self, timeout_s: float) -> bool:
-        """Wait for the lock behind those who wait already; return whether it came in time."""
+        """Queue for the lock; return whether it was acquired within *timeout_s* seconds."""
         if fcntl is None:
             return True
         if self._fd is None:
@@ -62,7 +62,7 @@ class WriteLock:
         return acquired.acquire(timeout=timeout_s) or not settled.acquire(blocking=False)
 
     def release(self) -> None:
-        """Let the next writer in."""
+        """Release the lock: the next process in the queue acquires it."""
         if self._fd is not None:
             fcntl.flock(self._fd, fcntl.LOCK_UN)
 
@@ -74,9 +74,9 @@ class WriteLock:
 
 
 class OpenLock:
-    """Tells other processes that this one has the database open, so that none repairs it.
+    """Shows other processes that this one has the database open, so that none repairs it.
 
-    The file also keeps a mark: that the database is ours, which a damaged header no longer says.
+    The file also has a mark if the database is Segue's: a damaged header does not show that.
     """
 
     def __init__(self, database_path: str) -> None:
@@ -84,15 +84,15 @@ class OpenLock:
         self._fd: int | None = None
 
     def share(self) -> None:
-        """Wait until nobody repairs the database, and count as one who has it open."""
+        """Wait until no process repairs the database, and hold the lock together with others."""
         if self._fd is None:
             self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        if self._fd is not None and fcntl is not None:
+        if fcntl is not None:
             fcntl.flock(self._fd, fcntl.LOCK_SH)
 
     def try_exclusive(self) -> bool:
-        """Return whether nobody else has the database open; if so, keep the others out."""
-        if self._fd is None or fcntl is None:  # Windows moves no file that others have open
+        """Return whether no other process has the database open; if so, no other can open it."""
+        if self._fd is None or fcntl is None:  # Windows renames no file that others have open
             return True
         try:
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -101,19 +101,19 @@ class OpenLock:
         return True
 
     def set_mark(self) -> None:
-        """Record that the database is ours."""
+        """Record that the database is Segue's."""
         with contextlib.suppress(OSError):  # on a full disk the next window does it
             if self._fd is not None and os.fstat(self._fd).st_size == 0:
                 os.write(self._fd, _MARK)
 
     def clear_mark(self) -> None:
-        """Record that the file that is here now is not ours."""
+        """Record that the present file is not Segue's."""
         with contextlib.suppress(OSError):
             if self.has_mark():
                 os.truncate(self._path, 0)
 
     def has_mark(self) -> bool:
-        """Return whether the last file whose header was sound was our database."""
+        """Return whether the file was Segue's database when its header was last undamaged."""
         try:
             with open(self._path, "rb") as file:
                 return file.read() == _MARK

@@ -1,7 +1,7 @@
 """Reads sessions and events: rows become the records of `segue.model`.
 
-Values that corruption made impossible are replaced, see `row_values`. Damage that SQLite itself
-does not notice, and that would hide records, is raised as SQLite's own error.
+Values that corruption made impossible are replaced: see `row_values`. Damage that would hide
+records, and that SQLite does not detect, is raised as SQLite's own error.
 """
 
 from collections.abc import Sequence
@@ -93,13 +93,13 @@ def page(
             has_more = True
             break
         rows.append(row)
-    _check_chain(
+    _check_gapless(
         [row[0] - first for row in rows], has_more, range(low + 1, min(high, count + 1))[::step]
     )
     return EventPage(events=_events(db, rows[::step], first), has_more=has_more)
 
 
-def _check_chain(seqs: list[int], has_more: bool, expected: Sequence[int]) -> None:
+def _check_gapless(seqs: list[int], has_more: bool, expected: Sequence[int]) -> None:
     """Raise damage unless *seqs* are the expected ones, or the first of them and more follow.
 
     A damaged key that is out of order hides the rows behind it, and SQLite does not notice.

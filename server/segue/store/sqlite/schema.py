@@ -2,7 +2,9 @@
 
 To add a column, append a migration to MIGRATIONS and a line to COLUMNS. If clients shall see it,
 the migration replaces the view `session_records`, and the record in `model.records` gets a field of
-the same name: rows are inserted and converted by the names of the columns.
+the same name: rows are inserted and converted by the names of the columns. A value that is given
+with a new session is also a field of `NewSession`, and in what `SessionManager` returns before the
+session is stored.
 """
 
 import contextlib
@@ -123,7 +125,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (M001_INITIAL, M002_COMPATIBILITY)
 
 
 MAX_SEQ = 0xFFFF_FFFF
-"""The seq of the last event that a session has space for: the low half of `events.key`."""
+"""The highest seq that an event can have: it is the low half of `events.key`."""
 
 _MAX_SESSION = 0x7FFF_FFFF
 _MAX_INTEGER = (1 << 63) - 1
@@ -135,7 +137,7 @@ _LOST = "(lost)"
 
 @attrs.frozen
 class Column:
-    """What a column holds, and what replaces a value that damage made impossible or took away.
+    """Which values a column can hold, and what replaces one that damage changed or removed.
 
     An `id` is text, or a UUID as its 16 bytes. Integers go from 0 to `maximum`. `stand_in` is what
     a salvaged row gets where its own value is lost; a row is lost with a value that has none,
@@ -228,7 +230,7 @@ def tables(version: int) -> list[str]:
 
 
 def check_owner(db: Connection, path: str) -> None:
-    """Raise StorageUnavailable unless the database is empty or ours, and may be read.
+    """Raise StorageUnavailable unless the database is empty or Segue's, and may be read.
 
     Changes nothing. A header that contradicts the tables is damage: raised as SQLite's own error.
     """

@@ -1,8 +1,8 @@
-"""Recovers a damaged database: the file is quarantined, every readable row is kept in use.
+"""Recovers a damaged database: the file is quarantined, its readable rows go into a new one.
 
 `policy` decides whether the file is damaged and may be moved, `salvage` copies its rows, `btree`
-finds rows that damaged pages no longer lead to. Import this package only once there is an error: a
-start does not need it.
+finds rows to which no undamaged page leads. This package is imported only after an error, before a
+migration, or to repair: a server that starts does not load it.
 """
 
 import contextlib
@@ -35,9 +35,9 @@ class RecoveryResult:
 def recover(path: str, open_lock: OpenLock, damage: Exception) -> RecoveryResult:
     """Quarantine the damaged database at *path* and put what can be read of it in its place.
 
-    *damage* is the error that met the damage, *open_lock* this process's lock on the database.
-    Raises a StorageError and leaves the file as it is if it is not damaged, not Segue's or open in
-    another process, or if there is no space for what can be read.
+    *damage* is the error that the damage caused, *open_lock* this process's lock on the database.
+    Raises a StorageError, and does not change the file, if it is not damaged, not Segue's or open
+    in another process, or if there is no space for the new database.
     """
     if not (policy.is_ours(path, open_lock) and policy.is_damage(path, damage)):
         raise driver.translate(damage, path)

@@ -1,7 +1,7 @@
 """Finds the rows of a SQLite file without the interior pages, and builds new interior pages.
 
-A table is a b-tree: its rows are on the leaf pages, and the interior pages only say where the leaf
-pages are. File format: https://sqlite.org/fileformat2.html
+A table is a b-tree: its rows are on the leaf pages, and the interior pages only point to the leaf
+pages. File format: https://sqlite.org/fileformat2.html
 """
 
 import collections

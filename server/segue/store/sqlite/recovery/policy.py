@@ -1,5 +1,7 @@
 """Decides whether an error means that the database is damaged, and whether the file is Segue's.
 
+Only then does `recover`, in this package, quarantine and salvage it.
+
 A full disk, a lock, a read error of the disk or a mistake in a statement is never damage. A file is
 Segue's if its header has the application id, or if that is damaged and the lock has the mark.
 """
@@ -38,13 +40,13 @@ def is_damage(path: str, error: Exception) -> bool:
 
 
 def is_ours(path: str, open_lock: OpenLock) -> bool:
-    """Return whether the file is, or was before it was damaged, a database of Segue."""
+    """Return whether the file is a database of Segue, or was one before it was damaged."""
     header = read_header(path)
     if header is None:
         return False
     if header.startswith(_MAGIC) and len(header) == 100:
         return has_our_id(header) or (open_lock.has_mark() and _has_our_tables(path))
-    # The header is damaged, or the file never was a database: only the lock's mark shows that.
+    # The header is damaged, or the file never was a database: the mark of the lock shows which.
     return open_lock.has_mark()
 
 
@@ -91,7 +93,7 @@ def is_header_impossible(path: str) -> bool:
 
 
 def _is_readable(path: str) -> bool:
-    """Return whether the disk can read every byte: then not the disk is at fault."""
+    """Return whether every byte can be read: then the error is not one of the disk."""
     try:
         with open(path, "rb") as file:
             while file.read(1 << 20):

@@ -44,8 +44,8 @@ class Salvaged:
 def salvage(path: str, folder: str) -> Salvaged:
     """Copy every readable row of the database at *path* into a new database in *folder*.
 
-    Nobody may write to *path* meanwhile. Raises SQLite's error or an OSError, for example if there
-    is no space.
+    No process may write to *path* meanwhile. Raises SQLite's error or an OSError, for example if
+    there is no space.
     """
     version = _version(path)
     with _content(path) as content:
@@ -366,7 +366,7 @@ class _TableReader:
 
     def _single(self, sql: str, key: int) -> Iterator[Sequence[Any]]:
         try:
-            # A row whose key is damaged is met when reading on, but not when searching its key.
+            # A row whose key is damaged is found by reading in order, not by searching for its key.
             if (row := self._db.execute(sql, (key,)).fetchone()) is not None:
                 yield tuple(row)[1:]
         except driver.Error as error:
