@@ -1,1 +1,1 @@
-"""Finds secrets in JSON values and masks them."""
+"""Finds secrets in JSON values and masks them; `sessions.window` does so before storing."""

@@ -1,16 +1,16 @@
-"""The boundary: the event that tells a model where an earlier invocation ends."""
+"""The boundary: the event that marks for the model where an earlier invocation ends."""
 
 from segue.model.events import Event, SystemContext
 from segue.model.records import now
 
 
 def make_boundary(last_event_at: int) -> Event:
-    """Return the boundary of a session that had its last event at that time."""
+    """Return the boundary of a session whose last event has the time *last_event_at*."""
     return Event.of(SystemContext(content=boundary_note(last_event_at)))
 
 
 def boundary_note(last_event_at: int) -> str:
-    """Return what a model is told when a session is resumed that had its last event then."""
+    """Return the content of the boundary: a note for the model."""
     return (
         "[Note: a new invocation of the editor begins here. What came before is from an earlier "
         f"invocation; its last event was {ago(last_event_at)}.]"

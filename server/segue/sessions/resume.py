@@ -1,4 +1,4 @@
-"""Decides which session a workspace resumes, and says why."""
+"""Decides which session a workspace resumes, by place and age, and gives the reason."""
 
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
@@ -9,6 +9,7 @@ from segue.sessions.boundary import ago
 from segue.store.service import SessionService
 
 _LONGEST_AGE_MINUTES = 1_000 * 365 * 24 * 60
+"""A thousand years: the store subtracts the age from the time, and timedelta has a limit."""
 
 
 async def find_resumable(

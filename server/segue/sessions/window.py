@@ -1,4 +1,7 @@
-"""Window: the sessions that one editor window has open, and the order of its requests."""
+"""Window: the sessions that one editor window has open.
+
+Here requests are put in order, and secrets in events and metadata are redacted.
+"""
 
 import asyncio
 import contextlib
@@ -35,7 +38,7 @@ def no_redaction() -> Redact:
 
 
 async def no_wait() -> None:
-    """Return at once."""
+    """Return immediately."""
 
 
 class RequestQueue:
@@ -75,10 +78,10 @@ class Window:
         load_redact: Callable[[], Redact] = no_redaction,
         before_request: Callable[[], Awaitable[None]] = no_wait,
     ) -> None:
-        """Take requests; each awaits *before_request* before it takes effect.
+        """Have no session open yet. Each request awaits *before_request* before it takes effect.
 
-        A request whose *before_request* raises has no effect, and raises the same. The store is
-        opened, and what masks secrets is loaded, when they are first needed.
+        A request whose *before_request* raises has no effect, and raises the same. *open_service*
+        and *load_redact* are called when the store and the redaction are first needed.
         """
         self._open_service = open_service
         self._continue_minutes = continue_minutes
@@ -142,7 +145,8 @@ class Window:
             manager = self._open_manager(session_id)
             if not manager.stored:
                 return await manager.persist_events(redacted, parent_id=parent_id)
-        # The next request is free to begin, but runs only after this one is in the store's queue.
+        # The lock is released early, so that appends share commits. The order holds: the next
+        # request resumes only when this one waits, and then it is in the store's queue.
         return await manager.persist_events(redacted, parent_id=parent_id)
 
     async def events(
@@ -188,13 +192,13 @@ class Window:
                 await (await self._connected()).archive(session_id)
 
     async def unarchive(self, session_id: str) -> None:
-        """Bring an archived session back."""
+        """Unarchive a session; for one that is still empty nothing is done."""
         async with self._requests:
             if not self._is_deferred(session_id):
                 await (await self._connected()).unarchive(session_id)
 
     async def delete(self, session_id: str) -> None:
-        """Delete a session for good, and close it here. An unknown id succeeds."""
+        """Delete a session permanently, and close it here. An unknown id succeeds."""
         async with self._requests:
             await (await self._connected()).delete(session_id)
             self._managers.pop(session_id, None)
@@ -205,7 +209,7 @@ class Window:
             self._managers.pop(session_id, None)
 
     async def set_server_session_id(self, session_id: str, server_session_id: str) -> None:
-        """Keep the remote service's id of a session, open here or not."""
+        """Store the remote service's id of a session, open here or not."""
         async with self._requests:
             if (manager := self._managers.get(session_id)) is not None:
                 await manager.persist_server_session_id(server_session_id)
@@ -214,14 +218,14 @@ class Window:
                 await service.update_server_session_id(session_id, server_session_id)
 
     async def get_metadata(self, session_id: str, key: str) -> Any:
-        """Return the value that is kept with a session under *key*, or None."""
+        """Return the value that is stored with a session under *key*, or None."""
         async with self._requests:
             if (manager := self._managers.get(session_id)) is not None:
                 return await manager.get_metadata(key)
             return await (await self._connected()).get_metadata(session_id, key)
 
     async def set_metadata(self, session_id: str, key: str, value: Any) -> None:
-        """Keep a JSON value with a session, open here or not; None removes it."""
+        """Store a JSON value with a session, open here or not; None removes it."""
         async with self._requests:
             value = self._masked(value, encode("$.value", value))
             if (manager := self._managers.get(session_id)) is not None:
