@@ -1,4 +1,4 @@
-"""Starts and ends a server: it never outlives its editor, and stores what it had accepted.
+"""Starts and ends a server: it ends with its editor, and stores what it had accepted before.
 
 pygls cancels the requests in flight at the end of stdin, runs nothing on SIGTERM, and never checks
 whether its editor still runs.
@@ -20,8 +20,8 @@ from segue.sessions.window import Window
 
 logger = logging.getLogger(__name__)
 
-LAST_MOMENT_S = 4.5
-"""The process exits at most this long after its end began, however stuck disk or client are."""
+_EXIT_TIMEOUT_S = 4.5
+"""The process exits at most this long after its shutdown began, even if disk or client hang."""
 
 _READ_TIMEOUT_S = 1.5
 """How long a client may take to read the responses that are due."""
@@ -37,16 +37,16 @@ async def serve(
 ) -> int:
     """Serve the client until the end; return the exit code.
 
-    The end is that of stdin or stdout, `exit`, SIGTERM, SIGHUP or SIGINT, or the exit of the
-    editor's process. Everything that the client had written by then is stored.
+    It ends when stdin or stdout is closed, on `exit`, on SIGTERM, SIGHUP or SIGINT, or when the
+    editor's process exits. Everything that the client had written by then is stored.
     """
     _on_signals(protocol.shut_down)
     protocol.start()
     await protocol.stopped.wait()
     reader.close()
-    _exit_after(LAST_MOMENT_S)
+    _exit_after(_EXIT_TIMEOUT_S)
     drained = await protocol.drain(_READ_TIMEOUT_S)
-    # A client that has not caught up by now is gone, but the appends it sent were accepted.
+    # A client that has not read by now never will, but the appends that it sent were accepted.
     protocol.start_discarding()
     drained = drained or await protocol.drain(_DRAIN_TIMEOUT_S - _READ_TIMEOUT_S)
     await window.close()
@@ -55,7 +55,7 @@ async def serve(
 
 
 def claim_stdio() -> tuple[int, int]:
-    """Return stdin and stdout for the protocol alone: a stray print lands on stderr."""
+    """Return stdin and stdout for the protocol alone: anything that is printed goes to stderr."""
     stdin, stdout = os.dup(0), os.dup(1)
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)

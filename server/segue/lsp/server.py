@@ -1,4 +1,4 @@
-"""One handler for each method: params in, one call of the window, its result out."""
+"""The handlers of the methods: each calls one method of the window and returns its result."""
 
 import os
 import urllib.parse
@@ -124,14 +124,14 @@ async def session_archive(ls: SessionServer, params: SessionParams) -> Nothing:
 
 @handles("session/unarchive")
 async def session_unarchive(ls: SessionServer, params: SessionParams) -> Nothing:
-    """Bring an archived session back."""
+    """Unarchive a session."""
     await ls.window.unarchive(params.session_id)
     return Nothing()
 
 
 @handles("session/delete")
 async def session_delete(ls: SessionServer, params: SessionParams) -> Nothing:
-    """Delete a session for good."""
+    """Delete a session permanently."""
     await ls.window.delete(params.session_id)
     return Nothing()
 
@@ -147,20 +147,20 @@ async def session_close(ls: SessionServer, params: SessionParams) -> Nothing:
 async def session_set_server_session_id(
     ls: SessionServer, params: SetServerSessionIdParams
 ) -> Nothing:
-    """Keep the id that a remote model service gave the conversation."""
+    """Store the id that a remote model service gave the conversation."""
     await ls.window.set_server_session_id(params.session_id, params.server_session_id)
     return Nothing()
 
 
 @handles("session/getMetadata")
 async def session_get_metadata(ls: SessionServer, params: GetMetadataParams) -> GetMetadataResult:
-    """Return the value that is kept with a session under a key."""
+    """Return the value that is stored with a session under a key."""
     return GetMetadataResult(value=await ls.window.get_metadata(params.session_id, params.key))
 
 
 @handles("session/setMetadata")
 async def session_set_metadata(ls: SessionServer, params: SetMetadataParams) -> Nothing:
-    """Keep a value with a session under a key."""
+    """Store a value with a session under a key."""
     await ls.window.set_metadata(params.session_id, params.key, params.value)
     return Nothing()
 

@@ -3,6 +3,8 @@
 pygls registers the handlers, runs them and hands over their results. This is the only module that
 uses its private API; each override names the default it replaces. Params stay plain JSON until the
 method's own types structure them.
+
+Requests are dispatched in the order of their arrival; `sessions.window` keeps that order.
 """
 
 import asyncio
@@ -38,8 +40,8 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 MAX_IN_FLIGHT = 256
-"""Requests without a response; while there are more, nothing more is read. A server that shuts down
-waits for them all, and a slow disk commits this many in a second."""
+"""While more requests are without a response, nothing is read. A server that shuts down waits for
+all of them, and a slow disk commits this many in a second."""
 
 # In ASCII: a lone surrogate has no UTF-8.
 _encoder = json.JSONEncoder(separators=(",", ":"))
@@ -61,8 +63,8 @@ class SessionProtocol(JsonRPCProtocol):
     ) -> None:
         """Serve the client behind *reader* and *writer*.
 
-        *database* is where the client is told that sessions are kept. `watch_process(id, on_exit)`
-        is called with the client's process id once it is known.
+        *database* is the path that `initialize` returns, None if nothing is stored.
+        `watch_process(id, on_exit)` is called with the client's process id once it is known.
         """
         super().__init__(server, messages.wire)
         self.folders: list[str] = []
@@ -85,7 +87,7 @@ class SessionProtocol(JsonRPCProtocol):
         self._reader.start(self.receive, self.stop)
 
     def stop(self, exit_code: int = 0) -> None:
-        """Ask for the end. Requests that were accepted are finished first."""
+        """Make the server end. Requests that were accepted are finished first."""
         self.exit_code = self.exit_code or exit_code
         self.stopped.set()
 
@@ -106,8 +108,8 @@ class SessionProtocol(JsonRPCProtocol):
     def start_discarding(self) -> None:
         """Stop waiting for a client that does not read.
 
-        What the buffer cannot take is discarded, and reads whose results nobody would see are
-        cancelled: the time that is left goes to appends.
+        Responses that the buffer cannot take are discarded, and requests that only read are
+        cancelled if their results would be: the remaining time is for appends.
         """
         self.writer.start_discarding()
         self._cancel_unread()
@@ -168,7 +170,7 @@ class SessionProtocol(JsonRPCProtocol):
         self.stop(0 if self._shutdown else 1)
 
     def lsp_set_trace(self, params: Any) -> None:
-        """Handle `$/setTrace`: nothing is traced, it would be conversation text."""
+        """Handle `$/setTrace`: nothing is traced, because messages contain conversation text."""
 
     def lsp_did_change_workspace_folders(self, params: Any) -> None:
         """Handle `workspace/didChangeWorkspaceFolders`: keep the folders up to date."""
@@ -180,7 +182,7 @@ class SessionProtocol(JsonRPCProtocol):
     # -- incoming messages -----------------------------------------------------------------------
 
     def receive(self, frames: list[Frame]) -> None:
-        """Handle *frames* in their order; after the end has begun, none is accepted."""
+        """Handle *frames* in their order; after `stop`, none is accepted."""
         for frame in frames:
             if self.stopped.is_set():
                 return
@@ -229,7 +231,7 @@ class SessionProtocol(JsonRPCProtocol):
             self.apply_backpressure()
 
     def _dispatch_notification(self, method: str, params: Any) -> None:
-        # pygls would look params.id up in an object of its own making, and log what was sent.
+        # pygls would read `params.id`, which a dict does not have, and log params that fail.
         if method == lsp.CANCEL_REQUEST:
             self._cancel(params)
         elif method in self.fm.builtin_features and method not in (lsp.INITIALIZE, lsp.SHUTDOWN):
@@ -302,7 +304,7 @@ class SessionProtocol(JsonRPCProtocol):
         self._cancel_unread()
 
     def apply_backpressure(self) -> None:
-        """Read on, or pause while the client is too far ahead with requests or behind in reading.
+        """Pause reading while too many requests are in flight or too much is unread, else resume.
 
         See `MAX_IN_FLIGHT` and `FrameWriter.over_high_water_mark`.
         """

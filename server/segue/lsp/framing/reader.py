@@ -57,7 +57,7 @@ class FrameParser:
         self._longest = longest
         self._buffer = bytearray()
         self._lost = False
-        """Whether what follows need not begin at a frame: after a malformed header."""
+        """Whether the next byte need not begin a frame: after a malformed header."""
         self._begin_frame()
 
     def _begin_frame(self) -> None:
@@ -85,12 +85,12 @@ class FrameParser:
 
     @property
     def _is_between(self) -> bool:
-        """Whether the next byte begins a frame, for all that is known."""
+        """Whether the next byte should begin a frame."""
         is_new = self._state is _State.HEADERS and not self._headers
         return is_new and not self._buffer and not self._lost
 
     def _usual_frame(self, data: bytes, offset: int) -> slice | None:
-        """Return where the body lies that is whole and announced in the usual spelling."""
+        """Return where the body is, if it is complete and has a header in the usual spelling."""
         if (header := _USUAL.match(data, offset)) is None:
             return None
         begin, length = header.end(), int(header[1])
@@ -176,7 +176,7 @@ class FrameReader:
         self._hung_up = False
 
     def start(self, on_frames: Callable[[list[Frame]], None], on_end: Callable[[], None]) -> None:
-        """Begin to read: *on_frames* gets what was read, *on_end* is called at the end of it."""
+        """Begin to read: *on_frames* is called with the frames, *on_end* at the end of input."""
         self._on_frames, self._on_end = on_frames, on_end
         try:
             self.resume()
@@ -201,7 +201,7 @@ class FrameReader:
             self._hangup_check.cancel()
 
     def resume(self) -> None:
-        """Read on."""
+        """Continue to read."""
         if self._reading.is_set():
             return
         if self._thread is None:
@@ -209,9 +209,9 @@ class FrameReader:
         self._reading.set()
 
     def drain(self) -> None:
-        """Hand over what the client has written by now, without waiting, and close.
+        """Pass on what the client has written by now, without waiting, and close.
 
-        It is read even while paused. A reading thread has handed it over already.
+        It is read even while paused. A reading thread has passed it on already.
         """
         # Close first: a read that the loop has due would block on what is read here.
         self.close()
@@ -264,7 +264,7 @@ class FrameReader:
 def has_hung_up(fd: int) -> bool:
     """Return whether the other end of *fd*, a pipe or a socket, was closed; False if unknown.
 
-    Windows cannot tell: there the watch over the editor's process has to do.
+    It is unknown on Windows, where only the watch on the editor's process remains.
     """
     # A hang-up of both directions is always reported; of ours alone only on Linux, on request.
     return _poll(fd, "POLLRDHUP")
@@ -282,6 +282,6 @@ def _poll(fd: int, event: str) -> bool:
 def call_in_loop(
     loop: asyncio.AbstractEventLoop, callback: Callable[..., None], *arguments: Any
 ) -> None:
-    """Let *loop* call *callback* soon, from any thread; a closed loop calls nothing."""
+    """Make *loop* call *callback* soon, from any thread; a closed loop calls nothing."""
     with contextlib.suppress(RuntimeError):
         loop.call_soon_threadsafe(callback, *arguments)

@@ -20,13 +20,14 @@ _CAPACITY = 48 * 1024 * 1024
 """Above the high-water mark, so that requests that were read before still get a response."""
 
 _SMALL = 4 * 1024
+"""Frames up to this length are joined with those that follow, instead of written at once."""
 
 
 class FrameWriter:
     """Writes without blocking; what the pipe does not accept is queued for a writer thread.
 
-    So a client that does not read cannot stop the event loop, and one that reads waits for no
-    thread.
+    A client that does not read does not block the event loop, and responses to one that reads do
+    not wait for a thread.
     """
 
     def __init__(self, fd: int) -> None:
@@ -45,7 +46,7 @@ class FrameWriter:
     def start(self, on_broken: Callable[[], None], on_drained: Callable[[], None]) -> None:
         """Begin to write what does not fit the pipe.
 
-        *on_broken* is called when nobody can read it any more, *on_drained* when the buffer falls
+        *on_broken* is called when the client has closed its end, *on_drained* when the buffer falls
         below the high-water mark.
         """
         self._on_broken, self._on_drained = on_broken, on_drained
@@ -53,7 +54,7 @@ class FrameWriter:
 
     @property
     def over_high_water_mark(self) -> bool:
-        """Whether the client has so much left to read that no more requests should be accepted."""
+        """Whether so much is unread by the client that no more requests should be accepted."""
         return self._queued_bytes > _HIGH_WATER_MARK
 
     @property
@@ -68,7 +69,7 @@ class FrameWriter:
 
     @property
     def is_discarding(self) -> bool:
-        """Whether what is written now would hardly be read."""
+        """Whether what is written now would probably be discarded or not be read."""
         return self._discarding and self.over_high_water_mark
 
     def start_discarding(self) -> None:
@@ -77,7 +78,7 @@ class FrameWriter:
         self._has_capacity.set()
 
     def write(self, body: bytes, *, more: bool = False) -> None:
-        """Send *body* in a frame; with *more*, together with those of this round of the loop."""
+        """Send *body* in a frame; with *more*, joined with the others of this loop iteration."""
         if self._is_full and self._discarding:
             return
         frame = b"Content-Length: %d\r\n\r\n%b" % (len(body), body)
@@ -106,7 +107,7 @@ class FrameWriter:
     def _write_nonblocking(self, data: bytes) -> int:
         """Write what is accepted without blocking; return its length.
 
-        A broken pipe accepts nothing: the thread, which may block, meets the error.
+        A broken pipe accepts nothing: the thread, which may block, gets the error.
         """
         try:
             if self._socket is not None:
@@ -116,7 +117,7 @@ class FrameWriter:
             return 0
 
     def close(self, timeout: float) -> None:
-        """Send what is left, for at most *timeout* seconds."""
+        """Send what is buffered, for at most *timeout* seconds."""
         self._send_joined()
         if self._socket is not None:
             self._socket.detach()
