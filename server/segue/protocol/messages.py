@@ -22,7 +22,7 @@ _LAST_MILLISECOND = 253_402_300_799_999  # of the year 9999, the last that ISO 8
 def message(cls: type[T]) -> type[T]:
     """Return *cls* as an attrs class without comparison and representation.
 
-    Nobody compares or prints a message, and building that code takes half of a class's start-up.
+    Messages are neither compared nor printed, and building that code is half of a class's cost.
     """
     return attrs.define(cls, kw_only=True, eq=False, repr=False)
 
@@ -62,10 +62,10 @@ class FoldersChangeParams:
 def iso(time: int) -> str:
     """Return a Timestamp as ISO 8601 UTC with milliseconds: `2026-08-01T12:00:00.000Z`.
 
-    What lies outside 1970 to 9999 is moved to the nearer end.
+    A time before 1970 or after 9999 becomes the nearest one that is not.
     """
-    moment = _EPOCH + timedelta(milliseconds=min(max(time, 0), _LAST_MILLISECOND))
-    return moment.isoformat(timespec="milliseconds") + "Z"
+    limited = min(max(time, 0), _LAST_MILLISECOND)
+    return (_EPOCH + timedelta(milliseconds=limited)).isoformat(timespec="milliseconds") + "Z"
 
 
 wire = validation.make_converter(validation.camel_case)

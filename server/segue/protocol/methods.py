@@ -2,6 +2,8 @@
 
 `server/schema.json`, the TypeScript and Lua clients and the blocks of PROTOCOL.md are generated
 from it, or checked against it, by `tests/protocol`.
+
+`server/DEVELOPMENT.md` lists what to change for a new request.
 """
 
 from typing import Annotated, Any
@@ -46,7 +48,7 @@ class OpenParams:
 
 @message
 class AppendParams:
-    """The params of `session/append`. A `parentId` of null says that the session is empty."""
+    """The params of `session/append`. A `parentId` of null means an empty session."""
 
     session_id: Name
     parent_id: ParentId = LAST_SEEN
@@ -83,7 +85,7 @@ class FindResumableParams:
 
 @message
 class SessionParams:
-    """The params of a request that names a session and nothing else."""
+    """The params of the requests that take only a session."""
 
     session_id: Name
 
@@ -132,9 +134,9 @@ class Method:
     params: type
     result: type
     reads: bool = False
-    """Whether it only reads: a server that shuts down may drop it when its answer goes unread."""
+    """Whether it only reads: a server that shuts down may cancel it if the client reads nothing."""
     retriable: bool = False
-    """Whether a client may send it again, unchanged, after its answer was lost with the server."""
+    """Whether a client may resend it unchanged if the server ended without a response."""
 
 
 METHODS = {
