@@ -1,4 +1,4 @@
-"""What the commands are given to work with, and how they end with an error."""
+"""The context of the commands, and the error that ends them."""
 
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class CommandError(click.ClickException):
-    """Ends the command with exit code 1 and *message* as one line that cannot steer a terminal."""
+    """Ends the command with exit code 1 and *message* as one line without control characters."""
 
     def __init__(self, message: str) -> None:
         super().__init__(visible(message))
@@ -34,7 +34,7 @@ class Store:
 
 @attrs.frozen(kw_only=True)
 class Application:
-    """The collaborators of the commands; `segue.startup` fills it in."""
+    """The context of the commands, made by `startup.compose`."""
 
     serve: Callable[[list[str]], int]
     """Runs `segue lsp` with these arguments and returns the exit code."""

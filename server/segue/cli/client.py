@@ -133,8 +133,9 @@ class Client:
         code = self.process.wait(timeout=ANSWER_TIMEOUT_S)
         self._thread.join()
         for pipe in (self.process.stdin, self.process.stdout):
-            with contextlib.suppress(BrokenPipeError):
-                pipe.close()  # type: ignore[union-attr]  # Popen was given a PIPE for both
+            if pipe is not None:
+                with contextlib.suppress(BrokenPipeError):
+                    pipe.close()
         return code
 
     def _read(self) -> None:

@@ -6,14 +6,14 @@ from datetime import datetime
 _JOINERS = "\u200c\u200d"
 
 
-def visible(text: str, keep: str = "") -> str:
-    """Return *text* with control, escape and direction characters escaped, except those in *keep*.
+def visible(string: str, keep: str = "") -> str:
+    """Return *string* with control and direction characters escaped, except those in *keep*.
 
-    A terminal that is sent an escape sequence may move, hide, or copy to the clipboard.
+    An escape sequence can make a terminal move, hide its output, or write to the clipboard.
     """
     return "".join(
         char if char in keep or not _is_control(char) else char.encode("unicode_escape").decode()
-        for char in text
+        for char in string
     )
 
 

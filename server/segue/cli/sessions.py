@@ -1,4 +1,4 @@
-"""`segue list` and `segue show`: stored sessions as text or as JSON."""
+"""`segue list` and `segue show`: print stored sessions for people or as JSON."""
 
 import asyncio
 import json
@@ -73,7 +73,7 @@ async def show_session(service: SessionService, session_id: str, *, as_json: boo
 
 
 def event_text(event: StoredEvent) -> str:
-    """Return an event as text: its content if that is a string, else its data as JSON."""
+    """Return an event for people: its content if that is a string, else its data as JSON."""
     data: Any = event.data
     if isinstance(data, str):
         return f"(corrupt) {data}"
