@@ -1,1 +1,1 @@
-"""The composition root, and what makes a start fast."""
+"""The composition root, the settings, and the lazy imports of a server."""

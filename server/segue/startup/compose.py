@@ -16,14 +16,14 @@ def main() -> None:
     """Run the `segue` command with the arguments of this process."""
     if sys.argv[1:2] == ["lsp"]:
         sys.exit(serve(sys.argv[2:]))
-    # Only here: a server does not load what only the commands need.
+    # Not at the top: a server does not load what only the commands need.
     from segue.cli import segue
 
     segue(obj=make_application())
 
 
 def make_application() -> "Application":
-    """Return what the commands work with."""
+    """Return the context of the commands."""
     from segue.cli.application import Application
 
     return Application(serve=serve, load_store=load_store, local_engine=local_engine)
@@ -171,7 +171,7 @@ def local_engine() -> "StoreEngine":
 
 
 def load_redact() -> "Redact":
-    """Return what masks secrets. Its rules are compiled with the first append, not at the start."""
+    """Return the function that masks secrets; its rules are compiled when it first needs them."""
     from segue.redaction.engine import mask
 
     return mask

@@ -1,9 +1,9 @@
-"""Imports libraries without what they would import in turn and a server does not use.
+"""Imports libraries without those of their own imports that a server does not use.
 
 `trim_imports` runs before anything else is imported, so the other modules need not know of it. It
 saves a quarter of a server's start time and a third of its memory; tests/startup lists what may be
-loaded. A module that was left out is imported normally by whoever imports it later. A library that
-cannot be imported without it is imported whole, and the reason is returned to be logged.
+loaded. A module that was left out can be imported normally later. A library that cannot be imported
+without it is imported with it by its users, and the reason is returned to be logged.
 """
 
 import importlib
@@ -101,7 +101,7 @@ def _import(library: str, replacements: Mapping[str, ModuleType | None]) -> str 
             setattr(packages[name], name.rpartition(".")[2], module)
     try:
         importlib.import_module(library)
-    except Exception as error:  # whatever it is, the whole library is imported by its users
+    except Exception as error:  # of any kind: the library's users then import all of it
         return f"{library} cannot be imported without {', '.join(replacements)}: {error!r}"
     finally:
         for name in replacements:
