@@ -24,6 +24,9 @@ MAX_PAGE_BYTES = 4 * 1024 * 1024
 Timestamp = NewType("Timestamp", int)
 """Milliseconds since 1970 UTC. In JSON: ISO 8601 UTC, `2026-08-01T12:00:00.000Z`."""
 
+MAX_TIMESTAMP = Timestamp(253_402_300_799_999)
+"""The end of the year 9999: ISO 8601 has no later time."""
+
 Clock = Callable[[], Timestamp]
 """Returns the current time; `now`, unless a test injects another one."""
 

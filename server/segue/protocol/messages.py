@@ -10,12 +10,11 @@ import attrs
 
 from segue.model import validation
 from segue.model.events import Event
-from segue.model.records import Timestamp
+from segue.model.records import MAX_TIMESTAMP, Timestamp
 
 T = TypeVar("T")
 
 _EPOCH = datetime(1970, 1, 1)
-_LAST_MILLISECOND = 253_402_300_799_999  # of the year 9999, the last that ISO 8601 has
 
 
 @dataclass_transform(kw_only_default=True, field_specifiers=(attrs.field,))
@@ -64,7 +63,7 @@ def iso(time: int) -> str:
 
     A time before 1970 or after 9999 becomes the nearest one that is not.
     """
-    limited = min(max(time, 0), _LAST_MILLISECOND)
+    limited = min(max(time, 0), MAX_TIMESTAMP)
     return (_EPOCH + timedelta(milliseconds=limited)).isoformat(timespec="milliseconds") + "Z"
 
 

@@ -16,6 +16,7 @@ from typing import Literal
 import attrs
 
 from segue.model.errors import StorageUnavailable
+from segue.model.records import MAX_TIMESTAMP
 from segue.store.sqlite import driver
 from segue.store.sqlite.driver import Connection
 
@@ -129,8 +130,6 @@ MAX_SEQ = 0xFFFF_FFFF
 
 _MAX_SESSION = 0x7FFF_FFFF
 _MAX_INTEGER = (1 << 63) - 1
-_MAX_TIME = 253_402_300_799_999
-"""The end of the year 9999, in milliseconds since 1970: ISO 8601 has no later time."""
 
 _LOST = "(lost)"
 
@@ -187,9 +186,9 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
         Column("forked_from", "text", optional=True),
         Column("event_count", "integer", maximum=MAX_SEQ, stand_in=0),
         Column("model_visible", "integer", maximum=1, stand_in=1),
-        Column("created_at", "integer", maximum=_MAX_TIME, stand_in=0),
-        Column("updated_at", "integer", maximum=_MAX_TIME, stand_in=0),
-        Column("archived_at", "integer", optional=True, maximum=_MAX_TIME),
+        Column("created_at", "integer", maximum=MAX_TIMESTAMP, stand_in=0),
+        Column("updated_at", "integer", maximum=MAX_TIMESTAMP, stand_in=0),
+        Column("archived_at", "integer", optional=True, maximum=MAX_TIMESTAMP),
     ),
     "invocations": (
         Column("number", "integer", is_rowid=True),
@@ -200,7 +199,7 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
         Column("key", "integer", is_rowid=True),
         Column("id", "id"),
         Column("invocation", "integer", stand_in=0),
-        Column("created_at", "integer", maximum=_MAX_TIME, stand_in=0),
+        Column("created_at", "integer", maximum=MAX_TIMESTAMP, stand_in=0),
         Column("type", "text", stand_in=_LOST),
         Column("data", "text", stand_in=_LOST),
     ),
