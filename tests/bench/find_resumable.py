@@ -59,7 +59,7 @@ def measure(sizes: Sizes, folder: Path) -> Iterator[Result]:
     yield from _rows(
         sizes, statements, "find", "find_resumable, the statement alone, one session", 1.4
     )
-    all_fitting = f"find_resumable, the statement alone, the {store.FITTING} that it returns"
+    all_fitting = f"find_resumable, the statement alone, the {store.MAX_RESUMABLE} that it returns"
     yield from _rows(sizes, statements, "find all", all_fitting)
     yield from _rows(sizes, calls, "find", "find_resumable, the whole call")
     yield from _atuin_rows(sizes, statements)
@@ -225,7 +225,7 @@ def _find_sides(db: Connection, name: str, directory_name: Callable[[int], str])
     # One row, as the baselines return, and as many as the service asks for.
     return [
         _statement_side(db, f"{key} {name}", store._RESUMABLE, _find_values(directory_name, limit))
-        for key, limit in (("find", 1), ("find all", store.FITTING))
+        for key, limit in (("find", 1), ("find all", store.MAX_RESUMABLE))
     ]
 
 

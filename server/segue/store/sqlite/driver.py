@@ -137,7 +137,7 @@ def read_snapshot(db: Connection) -> Iterator[None]:
 
 def checkpoint_truncate(db: Connection) -> bool:
     """Move the write-ahead log into the database and empty it; return whether that was possible."""
-    # Readers may take long, and nobody should wait for them.
+    # Another process may read for long: nothing should wait for it.
     db.execute("PRAGMA busy_timeout = 0")
     try:
         (busy, _, _) = db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()

@@ -30,7 +30,7 @@ from segue.store.sqlite.connection import DatabaseConnection, Transaction
 from segue.store.sqlite.driver import Connection
 from segue.store.sqlite.row_values import Row
 
-FITTING = 6
+MAX_RESUMABLE = 6
 """How many sessions `find_resumable` returns at most: one to resume, and the alternatives."""
 
 _CURSOR = struct.Struct(">qq")
@@ -95,7 +95,7 @@ class LocalSessionService:
 
     @classmethod
     async def open(cls, path: str | os.PathLike[str], clock: Clock = now) -> "LocalSessionService":
-        """Open the database at *path*, making or migrating it; `":memory:"` keeps nothing.
+        """Open the database at *path*, making or migrating it; `":memory:"` is never on disk.
 
         New folders have mode 0700 and new files 0600. Raises a StorageError that names the problem
         and the file; a file that is not Segue's is not changed. *clock* returns the time of events.
@@ -163,10 +163,10 @@ class LocalSessionService:
     ) -> Sequence[Session]:
         """Probe the two partial indexes, of the git root and of the directory."""
         since = self._clock() - max_age // timedelta(milliseconds=1)
-        values = (git_root, directory, since, FITTING)
+        values = (git_root, directory, since, MAX_RESUMABLE)
         found = await self._connection.read(lambda db: db.execute(_RESUMABLE, values).fetchall())
         newest = sorted(map(row_values.validated, found), key=itemgetter("updated_at", "number"))
-        return [queries.session(row) for row in newest[: -FITTING - 1 : -1]]
+        return [queries.session(row) for row in newest[: -MAX_RESUMABLE - 1 : -1]]
 
     async def load_events(
         self,
