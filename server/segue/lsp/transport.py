@@ -94,7 +94,7 @@ class SessionProtocol(JsonRPCProtocol):
     def shut_down(self) -> None:
         """Accept what the client has written so far, then stop.
 
-        An editor that quits closes all its pipes at once: its last requests are still in ours.
+        An editor that quits closes all its pipes at once: its last requests are still in the pipe.
         """
         self._reader.drain()
         self.stop()
@@ -121,7 +121,7 @@ class SessionProtocol(JsonRPCProtocol):
                     request.cancel()
 
     def _register_builtin_features(self) -> None:
-        # pygls' LanguageServer would advertise, and handle, text documents that nobody asked for.
+        # Not pygls' LanguageServer: that would advertise and handle text documents.
         handlers: dict[str, Callable[[Any], Any]] = {
             lsp.INITIALIZE: self.lsp_initialize,
             lsp.INITIALIZED: self.lsp_initialized,

@@ -39,7 +39,7 @@ class Settings:
 
 
 @attrs.frozen(kw_only=True)
-class _Partial:
+class _FileSettings:
     database: str | None = None
     continue_minutes: float | None = None
     log: LogLevel | None = None
@@ -92,7 +92,7 @@ def _from_file(path: Path) -> dict[str, Any]:
 
     try:
         converter = validation.make_converter(forbid_extra_keys=True)
-        given = attrs.asdict(validation.structure(converter, tomllib.loads(content), _Partial))
+        given = attrs.asdict(validation.structure(converter, tomllib.loads(content), _FileSettings))
         if (database := given["database"]) is not None and not _is_rooted(database):
             given["database"] = str(path.parent / database)
         return given
