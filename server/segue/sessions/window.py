@@ -78,7 +78,7 @@ class Window:
         load_redact: Callable[[], Redact] = no_redaction,
         before_request: Callable[[], Awaitable[None]] = no_wait,
     ) -> None:
-        """Have no session open yet. Each request awaits *before_request* before it takes effect.
+        """Make a window without sessions. Each request awaits *before_request* before its effect.
 
         A request whose *before_request* raises has no effect, and raises the same. *open_service*
         and *load_redact* are called when the store and the redaction are first needed.

@@ -2,8 +2,8 @@
 
 `trim_imports` runs before anything else is imported, so the other modules need not know of it. It
 saves a quarter of a server's start time and a third of its memory; tests/startup lists what may be
-loaded. A module that was left out can be imported normally later. A library that cannot be imported
-without it is imported with it by its users, and the reason is returned to be logged.
+loaded. A module that was left out can be imported normally later. If a library cannot be imported
+without it, nothing is left out, and the reason is returned to be logged.
 """
 
 import importlib

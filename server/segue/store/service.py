@@ -25,8 +25,8 @@ class SessionService(Protocol):
     """A store of sessions.
 
     Every method may raise a StorageError; those that take a *session_id* raise SessionNotFound if
-    no session has it, unless their docstring differs. Each call is atomic, also if the caller is
-    cancelled: then it may take effect, and only its result is lost. Reading never writes.
+    no session has it, unless their docstring differs. Each call is atomic: it takes effect
+    completely or not at all. A caller that is cancelled loses only the result. Reading never writes.
 
     Calls take effect in the order in which they are made; a caller need not wait for one before it
     makes the next. A call that raises does not affect the others.
@@ -55,7 +55,7 @@ class SessionService(Protocol):
         accept_own_head: bool = False,
         boundary: Event | None = None,
     ) -> AppendResult:
-        """Append all *events*, or none, and advance the head. On disk when this returns.
+        """Append all *events*, or none, and advance the head: on disk when this returns.
 
         Idempotent: an event whose id is stored with the same content counts as a duplicate and is
         not written again. The others are appended in their order, behind *boundary* if one is given
@@ -115,7 +115,10 @@ class SessionService(Protocol):
         """Store the id that a remote model service gave the conversation."""
 
     async def archive(self, session_id: str) -> None:
-        """Archive the session: it takes no new events, and is listed only on request."""
+        """Archive the session: it takes no new events, and is never resumed automatically.
+
+        It is listed on request.
+        """
 
     async def unarchive(self, session_id: str) -> None:
         """Make an archived session a normal one again."""

@@ -266,7 +266,7 @@ def has_hung_up(fd: int) -> bool:
 
     It is unknown on Windows, where only the watch on the editor's process remains.
     """
-    # poll() always reports that both directions are closed; that one is, only Linux, on request.
+    # poll() always reports a hang-up of both directions; of one, only Linux does, on request.
     return _poll(fd, "POLLRDHUP")
 
 

@@ -1,4 +1,4 @@
-"""Advisory locks in files beside a database: one queues its writers, one counts its users.
+"""Advisory locks in files beside a database: to queue its writers, and to show that it is open.
 
 SQLite's own locks protect the data in any case. Without a lock file writers are served unfairly, or
 a repair is refused, but no data is lost.

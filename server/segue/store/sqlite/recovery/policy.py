@@ -1,6 +1,6 @@
 """Decides whether an error means that the database is damaged, and whether the file is Segue's.
 
-Only then does `recover`, in this package, quarantine and salvage it.
+If both hold, `recover`, in this package, quarantines and salvages it.
 
 A full disk, a lock, a read error of the disk or a mistake in a statement is never damage. A file is
 Segue's if its header has the application id, or if that is damaged and the lock has the mark.
