@@ -26,7 +26,7 @@ class SessionService(Protocol):
 
     Every method may raise a StorageError; those that take a *session_id* raise SessionNotFound if
     no session has it, unless their docstring differs. Each call is atomic: it takes effect
-    completely or not at all. A caller that is cancelled loses only the result. Reading never writes.
+    completely or not at all. A caller that is cancelled loses only the result. Reads never write.
 
     Calls take effect in the order in which they are made; a caller need not wait for one before it
     makes the next. A call that raises does not affect the others.
