@@ -43,8 +43,8 @@ ORDER = {
         "validation", "json_text", "events", "workspace", "errors", "records", "store_reports",
     ],
     "store.sqlite": [
-        "driver", "locks", "schema", "row_values", "queries", "append", "check", "backup", "files",
-        "connection", "service", "admin",
+        "driver", "locks", "schema", "header", "row_values", "queries", "append", "check", "backup",
+        "files", "connection", "service", "admin",
     ],
     "protocol": ["messages", "methods", "schema"],
     "sessions": ["boundary", "resume", "manager", "window"],
@@ -52,7 +52,7 @@ ORDER = {
 }  # fmt: skip
 """Inside of a layer a module imports only those before it."""
 
-RECOVERY_IS_KNOWN_TO = {"store.sqlite.connection", "store.sqlite.check", "store.sqlite.admin"}
+RECOVERY_IS_KNOWN_TO = {"store.sqlite.connection", "store.sqlite.admin"}
 
 OWNERS = {
     "aiosqlite": {"store.sqlite"},

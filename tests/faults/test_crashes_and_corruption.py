@@ -142,6 +142,7 @@ def test_control_corruption_with_other_errors_taken_for_it(tmp_path: Path) -> No
     assert "only damage quarantines a database" in report.violations
 
 
+HEADER = "store/sqlite/header.py"
 POLICY = "store/sqlite/recovery/policy.py"
 SALVAGE = "store/sqlite/recovery/salvage.py"
 
@@ -200,8 +201,8 @@ TARGETED = {
         replacement="    if False:\n",
     ),
     "cut within the last page": Guard(
-        file=POLICY,
-        code="        return os.path.getsize(path) % btree.PAGE != 0\n",
+        file=HEADER,
+        code="        return os.path.getsize(path) % PAGE != 0\n",
         replacement="        return False\n",
     ),
     "interior page": Guard(
@@ -210,15 +211,15 @@ TARGETED = {
         replacement="    return rebuilt if direct is None else direct\n",
     ),
     "schema format": Guard(
-        file=POLICY,
+        file=HEADER,
         code='    return header[18:19] > b"\\2" or header[44:48] > b"\\0\\0\\0\\4"\n',
         replacement="    return False\n",
     ),
     "application id": Guard(
         file=POLICY,
-        code="        return has_our_id(header) or "
+        code="        return header.has_our_id(content) or "
         "(open_lock.has_mark() and _has_our_tables(path))\n",
-        replacement="        return has_our_id(header)\n",
+        replacement="        return header.has_our_id(content)\n",
     ),
 }
 """The guard against each kind of targeted damage. They are independent of each other."""

@@ -49,7 +49,7 @@ ANY_SYNC = Guard(
 )
 IS_TRUNCATED = "def is_cut_within_page(path: str) -> bool:\n"
 IO_ERROR_IS_NO_CORRUPTION = Guard(
-    file="store/sqlite/recovery/policy.py",
+    file="store/sqlite/header.py",
     code=IS_TRUNCATED,
     replacement=f"{IS_TRUNCATED}    return True\n",
 )

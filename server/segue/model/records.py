@@ -70,6 +70,21 @@ class NewSession:
     server_session_id: str | None = None
     metadata: dict[str, Any] = attrs.field(factory=dict)
 
+    def as_session(self, opened_at: Timestamp) -> Session:
+        """Return the session as clients see it before its first event."""
+        return Session(
+            id=self.id,
+            title=None,
+            directory=self.directory,
+            git_root=self.git_root,
+            server_session_id=self.server_session_id,
+            head=None,
+            event_count=0,
+            created_at=opened_at,
+            updated_at=opened_at,
+            archived_at=None,
+        )
+
 
 @attrs.frozen(kw_only=True)
 class StoredEvent:

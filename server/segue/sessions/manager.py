@@ -17,6 +17,7 @@ from segue.model.records import (
     EventPage,
     NewSession,
     Session,
+    Timestamp,
     now,
 )
 from segue.model.workspace import Workspace
@@ -41,6 +42,7 @@ class SessionManager:
     """The note that an earlier invocation ends here; stored before the first append."""
 
     _head: str | None
+    _opened_at: Timestamp
     _deferred: NewSession | None
 
     def __init__(
@@ -95,7 +97,9 @@ class SessionManager:
         """
         async with self._lock:
             if self._deferred is not None:
-                return self._not_stored(self._deferred), EventPage(events=(), has_more=False)
+                return self._deferred.as_session(self._opened_at), EventPage(
+                    events=(), has_more=False
+                )
             read, self._just_read = self._just_read, None
             session, page = read or await self._service.open_session(self.session_id, tail)
             self._head, self._event_count = session.head, session.event_count
@@ -214,17 +218,3 @@ class SessionManager:
         if self.stored:
             with contextlib.suppress(SessionNotFound):  # deleted elsewhere: nothing to archive
                 await self._service.archive(self.session_id)
-
-    def _not_stored(self, new: NewSession) -> Session:
-        return Session(
-            id=new.id,
-            directory=new.directory,
-            git_root=new.git_root,
-            title=None,
-            server_session_id=new.server_session_id,
-            head=None,
-            event_count=0,
-            created_at=self._opened_at,
-            updated_at=self._opened_at,
-            archived_at=None,
-        )

@@ -10,7 +10,7 @@ import attrs
 
 from segue.model.errors import StorageUnavailable
 from segue.model.store_reports import CheckReport, StoreSizes
-from segue.store.sqlite import driver, schema
+from segue.store.sqlite import driver, header, schema
 from segue.store.sqlite.driver import Connection
 
 _MAX_DAMAGE_LINES = 20
@@ -53,11 +53,9 @@ def find_damage(path: str) -> Exception | None:
 
     Raises a StorageError if the database cannot be checked.
     """
-    from segue.store.sqlite.recovery import policy  # loaded before a migration or a repair only
-
-    if policy.is_header_impossible(path):
+    if header.is_impossible(path):
         return driver.corruption("its header has values that SQLite never writes")
-    if policy.is_cut_within_page(path):
+    if header.is_cut_within_page(path):
         return driver.corruption("it ends within a page")  # SQLite reads zeros there, mostly
     try:
         with contextlib.closing(driver.connect_to_read(path)) as db:

@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
+from segue.store.sqlite.header import PAGE
 from segue.store.sqlite.recovery import btree
-from segue.store.sqlite.recovery.btree import PAGE, LeafPage, RowShape
+from segue.store.sqlite.recovery.btree import LeafPage, RowShape
 
 SHAPES = {
     "one": {RowShape(3, begins_with_key=True)},

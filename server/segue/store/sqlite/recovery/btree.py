@@ -12,8 +12,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 
 import attrs
 
-PAGE = 4096
-"""The size of every page: SQLite's own choice, which Segue leaves to it."""
+from segue.store.sqlite.header import PAGE
 
 _LEAF, _INTERIOR = 0x0D, 0x05
 _EMPTY_LEAF = bytes([_LEAF, 0, 0, 0, 0, *PAGE.to_bytes(2, "big"), 0]).ljust(PAGE, b"\0")

@@ -16,7 +16,7 @@ from typing import Any
 import attrs
 
 from segue.model.events import new_id
-from segue.store.sqlite import driver, schema
+from segue.store.sqlite import driver, header, schema
 from segue.store.sqlite.driver import Connection
 from segue.store.sqlite.recovery import btree, policy
 
@@ -25,7 +25,7 @@ _MAX_SESSION = 1 << 30
 """The highest number of a salvaged session: a new one gets the next number, and needs keys too."""
 
 # Of every Segue database: page size, reserved bytes and payload fractions, auto-vacuum, encoding.
-_FORMAT = (btree.PAGE.to_bytes(2, "big"), bytes([0, 64, 32, 32]), bytes([0, 0, 0, 0, 0, 0, 0, 1]))
+_FORMAT = (header.PAGE.to_bytes(2, "big"), bytes([0, 64, 32, 32]), bytes([0, 0, 0, 0, 0, 0, 0, 1]))
 
 LeafPages = Mapping[str, Sequence[btree.LeafPage]]
 
@@ -75,9 +75,9 @@ def _version(path: str) -> int:
     ):
         db.execute("PRAGMA writable_schema = ON")
         return schema.version_by_tables(db) or min(schema.version_of(db), newest) or newest
-    header = policy.read_header(path) or b""
-    version = int.from_bytes(header[60:64], "big")
-    return version if policy.has_our_id(header) and 0 < version <= newest else newest
+    content = header.read_header(path) or b""
+    version = int.from_bytes(content[60:64], "big")
+    return version if header.has_our_id(content) and 0 < version <= newest else newest
 
 
 def _shapes() -> dict[str, set[btree.RowShape]]:
@@ -136,13 +136,13 @@ def _rebuild(copy: str, plain: str, version: int) -> LeafPages:
     _empty_log(copy)
     with _content(copy) as content:
         leaves = btree.find_leaf_pages(content, _shapes())
-        numbers = btree.numbers_from(len(content) // btree.PAGE + 1)
+        numbers = btree.numbers_from(len(content) // header.PAGE + 1)
     roots = {}
     with open(copy, "r+b") as file:
         for table in schema.tables(version):
             roots[table], pages = btree.build_btree(leaves[table], numbers)
             for number, page in pages.items():
-                file.seek((number - 1) * btree.PAGE)
+                file.seek((number - 1) * header.PAGE)
                 file.write(page)
     _write_first_page(copy, _first_page(f"{plain}-2", version, roots))
     return leaves
@@ -167,7 +167,7 @@ def _write_first_page(copy: str, page: bytes) -> None:
 def _first_page(plain: str, version: int, roots: Mapping[str, int]) -> bytes:
     """Return the first page of a database whose tables have these *roots*, and no constraints."""
     with contextlib.closing(driver.connect(plain)) as db:
-        db.execute(f"PRAGMA page_size = {btree.PAGE}")
+        db.execute(f"PRAGMA page_size = {header.PAGE}")
         for table in schema.tables(version):
             columns = ", ".join(map(_definition, schema.columns(table, version)))
             db.execute(f"CREATE TABLE {table} ({columns})")
@@ -175,7 +175,7 @@ def _first_page(plain: str, version: int, roots: Mapping[str, int]) -> bytes:
         for table, root in roots.items():
             db.execute("UPDATE sqlite_master SET rootpage = ? WHERE name = ?", (root, table))
     with open(plain, "rb") as file:
-        return file.read(btree.PAGE)
+        return file.read(header.PAGE)
 
 
 def _definition(column: schema.Column) -> str:
@@ -204,7 +204,7 @@ def _copy_directly(path: str, target: str, version: int, leaves: LeafPages) -> S
 
 def _copy_rows(source: str, target: str, version: int, leaves: LeafPages) -> Salvaged:
     os.close(os.open(target, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
-    is_cut = policy.is_cut_within_page(source)
+    is_cut = header.is_cut_within_page(source)
     old, new = driver.connect_to_read(source), driver.connect(target)
     with contextlib.closing(old), contextlib.closing(new):
         # Otherwise one damaged definition, or a file with fewer pages than in its header, makes
