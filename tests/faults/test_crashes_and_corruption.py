@@ -164,7 +164,7 @@ def test_control_corruption_without_a_search_past_damaged_pages(tmp_path: Path) 
             Guard(
                 file="store/sqlite/backup.py",
                 code="        raise damage\n",
-                replacement="        raise driver.translate(damage, where)\n",
+                replacement="        raise driver.translate(damage, path)\n",
             ),
             "a window opens a session, whatever is damaged",
             id="damage before a migration taken for a failed backup",
