@@ -44,7 +44,10 @@ def now() -> Timestamp:
 
 @attrs.frozen(kw_only=True)
 class Session:
-    """One conversation: its id, where it happened, and how many events it has."""
+    """One conversation: its id, where it happened, and how many events it has.
+
+    The head is the id of its last event.
+    """
 
     id: str = attrs.field(metadata={"json": "sessionId"})
     title: str | None

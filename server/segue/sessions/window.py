@@ -1,6 +1,6 @@
-"""Window: the sessions that one editor window has open.
+"""Window: the sessions of one editor window, and the order in which its requests take effect.
 
-Here requests are put in order, and secrets in events and metadata are redacted.
+Secrets in events and metadata are redacted here.
 """
 
 import asyncio
@@ -44,7 +44,8 @@ async def no_wait() -> None:
 class RequestQueue:
     """Runs requests in arrival order: `async with` it, one at a time.
 
-    The request at the head waits for *before_request*, so at most two responses are built at once.
+    The first in the queue waits for *before_request*, with the lock held: while the output buffer
+    is full, no later request builds a response.
     """
 
     def __init__(self, before_request: Callable[[], Awaitable[None]]) -> None:

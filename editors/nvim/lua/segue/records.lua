@@ -48,39 +48,34 @@ local function nil_if_null(value)
   end
 end
 
+--- Convert a message of the protocol: its names to snake_case, its nulls to nil.
+---@param message table
+---@return table
+local function convert(message)
+  local record = {}
+  for name, value in pairs(message) do
+    local snake_case = name:gsub("%u", function(letter)
+      return "_" .. letter:lower()
+    end)
+    record[snake_case] = nil_if_null(value)
+  end
+  return record
+end
+
 --- Convert a session of the protocol.
 ---@param session table
 ---@return segue.SessionInfo
 function M.session_info(session)
-  return {
-    id = session.sessionId,
-    title = nil_if_null(session.title),
-    directory = session.directory,
-    git_root = nil_if_null(session.gitRoot),
-    head = nil_if_null(session.head),
-    event_count = session.eventCount,
-    created_at = session.createdAt,
-    updated_at = session.updatedAt,
-    archived_at = nil_if_null(session.archivedAt),
-    forked_from = nil_if_null(session.forkedFrom),
-    server_session_id = nil_if_null(session.serverSessionId),
-  }
+  local record = convert(session)
+  record.id, record.session_id = record.session_id, nil
+  return record
 end
 
 --- Convert an event of the protocol.
 ---@param event table
 ---@return segue.Event
 function M.event(event)
-  return {
-    id = event.id,
-    seq = event.seq,
-    parent_id = nil_if_null(event.parentId),
-    invocation_id = event.invocationId,
-    created_at = event.createdAt,
-    type = event.type,
-    data = event.data,
-    corrupt = event.corrupt,
-  }
+  return convert(event)
 end
 
 --- Update a session's record in place, because other code may hold it. The fields that describe how

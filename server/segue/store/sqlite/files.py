@@ -1,4 +1,4 @@
-"""Opens a database file: only if it is Segue's, private to its owner, in WAL mode, migrated."""
+"""Opens or creates a database file: refuses one that is not Segue's, sets WAL mode, migrates."""
 
 import contextlib
 import os

@@ -1,7 +1,7 @@
 """Advisory locks in files beside a database: to queue its writers, and to show that it is open.
 
-SQLite's own locks protect the data in any case. Without a lock file writers are served unfairly, or
-a repair is refused, but no data is lost.
+SQLite's own locks protect the data in any case. If the lock of the writers cannot be used, they are
+served unfairly; if the lock of open databases cannot be used, none is repaired. No data is lost.
 """
 
 import contextlib
@@ -76,7 +76,8 @@ class WriteLock:
 class OpenLock:
     """Shows other processes that this one has the database open, so that none repairs it.
 
-    The file also has a mark if the database is Segue's: a damaged header does not show that.
+    The content of the file, the mark, records that the database is Segue's. It is asked when the
+    database's own header is damaged.
     """
 
     def __init__(self, database_path: str) -> None:

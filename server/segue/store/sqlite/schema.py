@@ -1,10 +1,10 @@
 """The schema of the database: its migrations, and the table of its columns.
 
-To add a column, append a migration to MIGRATIONS and a line to COLUMNS. If clients shall see it,
-the migration replaces the view `session_records`, and the record in `model.records` gets a field of
-the same name: rows are inserted and converted by the names of the columns. A value that is given
-with a new session is also a field of `NewSession`, and in what `SessionManager` returns before the
-session is stored.
+To add a column, append a migration to MIGRATIONS and a line to COLUMNS. If clients shall see a
+column of a session, the migration replaces the view `session_records`, and `Session` in
+`model.records` gets a field of the same name (`NewSession` too, if it is given with a new session):
+a session's row is inserted and converted by the names of its columns. A column of an event is also
+in the statements of `append` and `queries`, which name their columns for speed.
 """
 
 import contextlib
@@ -138,10 +138,10 @@ _LOST = "(lost)"
 class Column:
     """Which values a column can hold, and what replaces one that damage changed or removed.
 
-    An `id` is text, or a UUID as its 16 bytes. Integers go from 0 to `maximum`. `stand_in` is what
-    a salvaged row gets where its own value is lost; a row is lost with a value that has none,
-    unless the column is optional. A column that a later migration adds has its DEFAULT as its
-    `stand_in`: rows that were stored before lack the value.
+    An `id` is text, or a UUID as its 16 bytes. Integers go from 0 to `maximum`. Where a value is
+    lost, a salvaged row gets the `stand_in`, or NULL if the column is optional; without either the
+    whole row is lost. A column that a later migration adds has its DEFAULT as its `stand_in`: rows
+    that were stored before lack the value.
     """
 
     name: str
