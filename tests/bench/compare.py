@@ -116,7 +116,7 @@ def start_pipelined(
 def start_two_sessions(
     stack: contextlib.ExitStack, checkout: Path, folder: Path, sizes: Sizes
 ) -> Block:
-    """Start the row `two-sessions`: as `pipelined`, half of them to each of two sessions."""
+    """Start the row `two-sessions`: as `pipelined`, alternately to two sessions."""
     return _start_pipelines(stack, checkout, folder, sizes, sessions=2)
 
 
@@ -152,7 +152,7 @@ class _Queue:
 
 def _run_pipelines(server: Server, queues: Sequence[_Queue], in_flight: int) -> None:
     unanswered = sum(len(queue.frames) for queue in queues)
-    server.send(b"".join(queue.take(in_flight) for queue in queues))
+    server.send(b"".join(queue.take(1) for _ in range(in_flight) for queue in queues))
     while unanswered:
         refill = b""
         for body in server.receive_available():
