@@ -45,7 +45,7 @@ def validated(row: Any) -> Row:
 
 @functools.lru_cache(256)
 def _is_valid(names: tuple[str, ...], types: tuple[type, ...]) -> bool:
-    return all(_COLUMNS[name].accepts_type(type) for name, type in zip(names, types, strict=True))
+    return all(type in _COLUMNS[name].types for name, type in zip(names, types, strict=True))
 
 
 def coerced(row: Any) -> Row:
@@ -59,4 +59,4 @@ def _coerced(column: schema.Column, value: Any) -> Any:
     if column.kind == "integer":
         return min(max(0, value), column.maximum) if isinstance(value, int) else 0
     # In brackets, to show that it is not what was stored.
-    return value if column.accepts_type(type(value)) else f"<{value!r}>"
+    return value if type(value) in column.types else f"<{value!r}>"

@@ -132,6 +132,11 @@ _MAX_SESSION = 0x7FFF_FFFF
 _MAX_INTEGER = (1 << 63) - 1
 
 _LOST = "(lost)"
+_TYPES: dict[str, frozenset[type]] = {
+    "integer": frozenset({int}),
+    "text": frozenset({str}),
+    "id": frozenset({str, bytes}),
+}
 
 
 @attrs.frozen
@@ -153,19 +158,17 @@ class Column:
     """Whether it is the table's INTEGER PRIMARY KEY, which SQLite stores as the row's key."""
     since: int = 1
     """The number of the migration that adds it."""
+    types: frozenset[type] = attrs.field(init=False, eq=False)
+    """The Python types of the values that it can hold."""
 
-    def accepts_type(self, type: type) -> bool:
-        """Return whether values of this Python type can be in the column."""
-        if type is NoneType:
-            return self.optional
-        if self.kind == "integer":
-            return type is int
-        return type is str or (type is bytes and self.kind == "id")
+    @types.default
+    def _types(self) -> frozenset[type]:
+        return _TYPES[self.kind] | ({NoneType} if self.optional else set())
 
     def accepts(self, value: object) -> bool:
         """Return whether the column can hold *value*."""
         in_range = not isinstance(value, int) or 0 <= value <= self.maximum
-        return in_range and self.accepts_type(type(value))
+        return in_range and type(value) in self.types
 
     def salvaged(self, value: object) -> object:
         """Return *value*, or the stand-in if the column cannot hold it and has one."""
