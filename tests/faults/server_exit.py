@@ -31,7 +31,9 @@ from tests.faults.sandbox import (
 
 ROUNDS: dict[Size, int] = {"short": 1, "long": 50}
 MAX_EXIT_S = 5.0
-APPENDS = 400
+APPENDS = 1_200
+"""More than a pipe holds: when the last one is written, the server has hundreds still to store."""
+
 IDLE_S = 2.0
 MAX_IDLE_TICKS = 4
 """The CPU time that an idle server may use in IDLE_S, in 1/100 s."""

@@ -61,7 +61,10 @@ def test_every_exit_is_in_time_and_loses_nothing() -> None:
     ],
 )
 def test_control_server_exit(guard: Guard, promise: str, tmp_path: Path) -> None:
-    assert promise in run_without(guard, "server_exit", tmp_path, seed=SEED).violations
+    # A server that is quick may have stored everything before the end begins.
+    package = without_all([guard], tmp_path)
+    runs = (run_programme("server_exit", seed=SEED, package=package) for _ in range(3))
+    assert any(promise in run.violations for run in runs)
 
 
 # -- migrations --------------------------------------------------------------------------------
