@@ -31,7 +31,7 @@ from tests.faults.sandbox import (
 
 ROUNDS: dict[Size, int] = {"short": 1, "long": 50}
 MAX_EXIT_S = 5.0
-APPENDS = 1_200
+APPENDS = 1_000
 """More than a pipe holds: when the last one is written, the server has hundreds still to store."""
 
 IDLE_S = 2.0
