@@ -7,7 +7,7 @@ from pathlib import Path
 from segue.model.errors import StorageCorrupt, StorageUnavailable
 from segue.model.store_reports import BackupResult
 from segue.store.sqlite import driver, schema
-from segue.store.sqlite.check import find_damage
+from segue.store.sqlite.check import count_rows, find_damage
 from segue.store.sqlite.locks import OpenLock
 
 _ERRORS: tuple[type[Exception], ...] = (*driver.Error, OSError)
@@ -79,8 +79,7 @@ def _verified(draft: str, target: str) -> BackupResult:
         (verdict,) = copy.execute("PRAGMA integrity_check(1)").fetchone()
         if verdict != "ok":
             raise StorageCorrupt(f"The copy is damaged ({verdict}), and was removed.")
-        (sessions,) = copy.execute("SELECT count(*) FROM sessions").fetchone()
-        (events,) = copy.execute("SELECT count(*) FROM events").fetchone()
+        sessions, events = count_rows(copy)
     _sync(Path(draft))
     return BackupResult(path=target, size=os.path.getsize(draft), sessions=sessions, events=events)
 

@@ -17,6 +17,7 @@ import attrs
 
 from segue.model.events import new_id
 from segue.store.sqlite import driver, header, schema
+from segue.store.sqlite.check import count_rows
 from segue.store.sqlite.driver import Connection
 from segue.store.sqlite.recovery import btree, policy
 
@@ -224,8 +225,7 @@ def _copy_rows(source: str, target: str, version: int, leaves: LeafPages) -> Sal
         new.execute("COMMIT")
         new.execute("PRAGMA foreign_keys = ON")
         schema.migrate(new)
-        (sessions,) = new.execute("SELECT count(*) FROM sessions").fetchone()
-        (events,) = new.execute("SELECT count(*) FROM events").fetchone()
+        sessions, events = count_rows(new)
         new.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     return Salvaged(target, rows, sessions, events)
 
