@@ -115,6 +115,15 @@ def run_without(guard: Guard, name: str, folder: Path, *, seed: int | None = Non
     return run_programme(name, seed=seed, package=without(guard, folder))
 
 
+def breaks(promise: str, name: str, guard: Guard, folder: Path) -> bool:
+    """Return whether a Segue without *guard* breaks *promise* in one of five random runs.
+
+    For a fault whose timing matters, so that a single run may not show it.
+    """
+    package = without(guard, folder)
+    return any(promise in run_programme(name, package=package).violations for _ in range(5))
+
+
 def without(guard: Guard, folder: Path) -> Path:
     """Return a copy of the package in *folder* that lacks *guard*."""
     return without_all([guard], folder)

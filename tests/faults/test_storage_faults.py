@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults import contention, disk_full, io_errors, ledger, power_loss
-from tests.faults.runner import PACKAGE, Guard, Report, run_programme, run_without, without
+from tests.faults.runner import PACKAGE, Guard, Report, breaks, run_programme, run_without, without
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs fork, mount and one library")
 
@@ -85,12 +85,6 @@ def violations_without(
 ) -> dict[str, int]:
     """Return the promises that a Segue without *guard* breaks."""
     return run_without(guard, name, folder, seed=seed).violations
-
-
-def breaks(promise: str, name: str, guard: Guard, folder: Path) -> bool:
-    """Return whether a Segue without *guard* breaks *promise* in one of five random runs."""
-    package = without(guard, folder)
-    return any(promise in run_programme(name, package=package).violations for _ in range(5))
 
 
 # -- server_crash and store_crash --------------------------------------------------------------
