@@ -44,6 +44,23 @@ class Failing:
         return fail
 
 
+class Late:
+    """The real service, whose results of appends are held back until they are released."""
+
+    def __init__(self, service: SessionService) -> None:
+        self._service = service
+        self.stored, self.released = asyncio.Event(), asyncio.Event()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._service, name)
+
+    async def append_events(self, *values: Any, **named: Any) -> AppendResult:
+        result = await self._service.append_events(*values, **named)
+        self.stored.set()
+        await self.released.wait()
+        return result
+
+
 class Recording:
     """A service that records which of its methods were called."""
 
@@ -227,6 +244,22 @@ async def test_an_append_behind_unseen_events_of_another_window_is_refused(
     await manager.snapshot()
     await manager.persist_events([user_message("seen")])
     assert await contents(service, manager.session_id) == ["mine", "theirs", "seen"]
+
+
+async def test_a_late_result_does_not_undo_what_a_snapshot_showed(
+    service: LocalSessionService,
+) -> None:
+    late: Any = Late(service)
+    manager = SessionManager.create_new(late, workspace_at())
+    await manager.persist_events([user_message("one")])
+    append = asyncio.ensure_future(manager.persist_events([user_message("two")]))
+    await late.stored.wait()
+    await append_to_head(service, manager.session_id, user_message("theirs"), invocation_id="b")
+    await manager.snapshot()
+    late.released.set()
+    await append
+    await manager.persist_events([user_message("three")])
+    assert await contents(service, manager.session_id) == ["one", "two", "theirs", "three"]
 
 
 # Resuming
