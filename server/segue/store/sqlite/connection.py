@@ -10,12 +10,13 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import aiosqlite
 
 from segue.model.errors import StorageCorrupt, StorageError, StorageUnavailable
 from segue.store.sqlite import driver, files
+from segue.store.sqlite.append import SessionAppender
 from segue.store.sqlite.driver import Connection
 from segue.store.sqlite.locks import OpenLock, WriteLock
 
@@ -34,20 +35,13 @@ _LONG_LOG = 1_000
 _ERRORS: tuple[type[Exception], ...] = (*driver.Error, OSError, StorageError)
 
 
-class PendingUpdate(Protocol):
-    """An update that several writes of a transaction share: executed once, before the commit."""
-
-    def flush(self) -> None:
-        """Execute it."""
-
-
 class Transaction:
     """The transaction of one group of writes, and the updates that they share."""
 
     def __init__(self, db: Connection) -> None:
         self.db = db
-        self.pending: dict[str, Any] = {}
-        """A `PendingUpdate` for each session that is appended to, by the session's id."""
+        self.pending: dict[str, SessionAppender] = {}
+        """Sessions that were appended to, by their ids: each row is updated once, by `flush`."""
 
     def run(self, write: "_Write") -> Any:
         """Return the result of *write*, or its exception if it has changed nothing."""
@@ -64,7 +58,7 @@ class Transaction:
             return refusal
 
     def flush(self) -> None:
-        """Execute the pending updates."""
+        """Update the rows of the sessions that were appended to."""
         for each in self.pending.values():
             each.flush()
         self.pending.clear()

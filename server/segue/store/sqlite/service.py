@@ -153,9 +153,8 @@ class LocalSessionService:
         self, transaction: Transaction, session_id: str, invocation_id: str
     ) -> SessionAppender:
         """Return the transaction's appender of a session, or a new one that is not yet pending."""
-        appender: SessionAppender | None = transaction.pending.get(session_id)
-        if appender is not None:
-            return appender
+        if session_id in transaction.pending:
+            return transaction.pending[session_id]
         return SessionAppender(transaction.db, session_id, invocation_id, self._clock())
 
     async def find_resumable(
