@@ -28,7 +28,6 @@ from segue.model.errors import (
     EventConflict,
     HeadMoved,
     SegueError,
-    SessionArchived,
     SessionNotFound,
 )
 from segue.model.events import Event, is_model_visible, title
@@ -180,8 +179,6 @@ def append_to(session: ModelSession, append: Append, now: int) -> tuple[int, lis
     new = _new_events(session, append.events)
     duplicates = len(append.events) - len(new)
     if new:
-        if session.archived_at is not None:
-            raise SessionArchived(session.new.id)
         _check_parent(session, append, new[0])
         new = _with_boundary(session, append.boundary, new)
         session.events += [ModelEvent(event, append.invocation, now) for event in new]

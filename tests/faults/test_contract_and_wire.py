@@ -22,7 +22,7 @@ def test_the_service_behaves_like_its_model() -> None:
     assert counts["calls"] > 1_000
     assert min(counts["crashed"], counts["reopened"]) > 50
     assert counts["cancelled, stored"] + counts["cancelled, not stored"] > 20
-    kinds = ("HeadMoved", "EventConflict", "SessionArchived", "SessionNotFound")
+    kinds = ("HeadMoved", "EventConflict", "SessionNotFound")
     assert min(counts[kind] for kind in kinds) > 0
 
 

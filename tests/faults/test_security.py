@@ -470,7 +470,7 @@ def test_no_error_and_no_log_line_holds_conversation_content(
     failing = cause_errors(start, database)
 
     assert failing.kinds >= {
-        "HeadMoved", "SessionNotOpen", "SessionNotFound", "EventConflict", "SessionArchived",
+        "HeadMoved", "SessionNotOpen", "SessionNotFound", "EventConflict",
         "NothingToResume", "StorageUnavailable", "-32602", "-32601", "-32600",
     }  # fmt: skip
     assert [each for each in failing.errors if CANARY in each or "Traceback" in each] == []

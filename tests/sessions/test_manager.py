@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from segue.model.errors import HeadMoved, SessionArchived, SessionNotFound, StorageUnavailable
+from segue.model.errors import HeadMoved, SessionNotFound, StorageUnavailable
 from segue.model.events import Event
 from segue.model.records import AppendResult, now
 from segue.model.validation import InvalidInputError
@@ -375,8 +375,26 @@ async def test_archive_archives_the_stored_session(service: LocalSessionService)
     await manager.persist_events([user_message()])
     await manager.archive()
     assert (await service.get_session(manager.session_id)).archived_at is not None
-    with pytest.raises(SessionArchived):
-        await manager.persist_events([user_message()])
+
+
+async def test_a_late_event_is_stored_in_the_archived_session(service: LocalSessionService) -> None:
+    manager = SessionManager.create_new(service, workspace_at())
+    await manager.persist_events([user_message("question")])
+    await manager.archive()
+    await manager.persist_events([user_message("late")])
+    assert (await service.get_session(manager.session_id)).archived_at is not None
+    assert await contents(service, manager.session_id) == ["question", "late"]
+
+
+async def test_a_copy_goes_on_with_the_session_after_a_reset(service: LocalSessionService) -> None:
+    manager = SessionManager.create_new(service, workspace_at())
+    await manager.persist_events([user_message("question")])
+    before = manager.copy()
+    await manager.archive_and_reset()
+    await before.persist_events([user_message("late")])
+    await manager.persist_events([user_message("afresh")])
+    assert await contents(service, before.session_id) == ["question", "late"]
+    assert await contents(service, manager.session_id) == ["afresh"]
 
 
 async def test_reset_archives_the_old_session_and_defers_the_new_one(

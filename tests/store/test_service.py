@@ -13,7 +13,6 @@ import pytest
 from segue.model.errors import (
     EventConflict,
     HeadMoved,
-    SessionArchived,
     SessionNotFound,
 )
 from segue.model.events import Event, new_id
@@ -814,19 +813,17 @@ async def test_archiving_again_keeps_the_first_timestamp(
     assert await service.get_session(id) == created
 
 
-async def test_an_archived_session_refuses_new_events_and_recognizes_retries(
+async def test_an_archived_session_takes_late_events_and_stays_archived(
     service: SessionService,
 ) -> None:
     one = user_message("one")
     id = await store_session(service, one)
     await service.archive(id)
-    with pytest.raises(SessionArchived):
-        await append(service, id, user_message("two"), parent_id=one.id)
     assert (await append(service, id, one, parent_id=None)).duplicates == 1
-    assert await contents(service, id) == ["one"]
-    await service.unarchive(id)
     await append(service, id, user_message("two"), parent_id=one.id)
     assert await contents(service, id) == ["one", "two"]
+    assert (await service.get_session(id)).archived_at is not None
+    assert await service.find_resumable("/project", None, timedelta(hours=1)) == []
 
 
 async def test_deleting_a_session_keeps_the_others(service: SessionService) -> None:

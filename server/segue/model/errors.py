@@ -32,12 +32,6 @@ class SessionNotFound(SessionError):
     message = "No session has the id {}."
 
 
-class SessionArchived(SessionError):
-    """The session is archived; it takes no events until it is unarchived."""
-
-    message = "Session {} is archived. Unarchive it, or open a new one."
-
-
 class SessionNotOpen(SessionError):
     """The session is not open in this window."""
 

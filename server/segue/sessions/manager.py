@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import copy
 from collections.abc import Sequence
 from typing import Any
 
@@ -162,6 +163,10 @@ class SessionManager:
         """Archive the session; one that was never stored leaves nothing behind."""
         async with self._lock:
             await self._archive()
+
+    def copy(self) -> "SessionManager":
+        """Return a manager of the same session and invocation, which a reset does not affect."""
+        return copy.copy(self)
 
     async def archive_and_reset(self) -> None:
         """Archive what was stored and begin a new session, with new ids and a deferred row.

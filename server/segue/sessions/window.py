@@ -175,13 +175,19 @@ class Window:
             )
 
     async def reset(self, session_id: str) -> OpenResult:
-        """Archive a session that is open here and begin a new one in its place."""
+        """Archive a session that is open here and begin a new one in its place.
+
+        The archived one stays open: answers that are under way are stored with their questions.
+        """
         async with self._requests:
             manager = self._open_manager(session_id)
-            state = "archived" if manager.stored else "empty"
+            archived = manager.copy() if manager.stored else None
             await manager.archive_and_reset()
             del self._managers[session_id]
+            if archived is not None:
+                self._managers[session_id] = archived
             self._managers[manager.session_id] = manager
+            state = "empty" if archived is None else "archived"
             return await self._result(manager, f"The session before it was {state}.")
 
     async def archive(self, session_id: str) -> None:

@@ -64,7 +64,8 @@ class SessionService(Protocol):
         Raises HeadMoved unless the head is *parent_id* or the stored event that the first new one
         follows in *events*; with *accept_own_head* also a head that this invocation wrote is
         accepted, so that a caller with appends in flight need not know their ids. Raises
-        EventConflict for a stored id with other content, and SessionArchived.
+        EventConflict for a stored id with other content. An archived session takes the events and
+        stays archived: an answer is stored with its question.
         """
 
     async def find_resumable(
@@ -115,10 +116,7 @@ class SessionService(Protocol):
         """Store the id that a remote model service gave the conversation."""
 
     async def archive(self, session_id: str) -> None:
-        """Archive the session: it takes no new events, and is never resumed automatically.
-
-        It is listed on request.
-        """
+        """Archive the session: it is listed on request only, and never resumed automatically."""
 
     async def unarchive(self, session_id: str) -> None:
         """Make an archived session a normal one again."""

@@ -1,11 +1,11 @@
 """Appends events to a session, inside a transaction that may append to it several times.
 
-Here duplicates are found, and conflicts: HeadMoved, EventConflict and SessionArchived.
+Here duplicates are found, and conflicts: HeadMoved and EventConflict.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from segue.model.errors import EventConflict, HeadMoved, SessionArchived, SessionNotFound
+from segue.model.errors import EventConflict, HeadMoved, SessionNotFound
 from segue.model.events import Event, is_model_visible, title
 from segue.model.json_text import same_json
 from segue.model.records import AppendResult, EventPosition, Timestamp
@@ -15,7 +15,7 @@ from segue.store.sqlite.row_values import coerced, pack, unpack
 
 _SESSION = """
 SELECT
-    number, archived_at, event_count, head,
+    number, event_count, head,
     (
         SELECT invocations.number FROM invocations
         WHERE invocations.session = session_records.number AND invocations.id = ?
@@ -58,9 +58,7 @@ class SessionAppender:
         session = coerced(row)
         self._db = db
         self._time = time
-        self._session_id = session_id
         self._number: int = session["number"]
-        self._is_archived = session["archived_at"] is not None
         self._head = None if session["head"] is None else unpack(session["head"])
         self._stored_count: int = session["event_count"]
         self._invocations = {invocation_id: row["invocation"]}
@@ -81,8 +79,6 @@ class SessionAppender:
         seqs = self._stored_seqs(events)
         new = _new_events(events, seqs)
         if new:
-            if self._is_archived:
-                raise SessionArchived(self._session_id)
             if not (
                 self._head in _known_heads(events, new, parent_id)
                 or (accept_own_head and self._knows_head(invocation_id))
