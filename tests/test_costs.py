@@ -21,6 +21,7 @@ from segue.lsp.framing.reader import FrameParser, FrameReader
 from segue.lsp.framing.writer import FrameWriter
 from segue.lsp.server import SessionServer
 from segue.lsp.transport import SessionProtocol
+from segue.model.events import new_id
 from segue.sessions.window import Window
 from segue.store.service import SessionService
 from segue.store.sqlite import append as sqlite_append
@@ -38,7 +39,7 @@ from tests.factories import (
 
 ONE_APPEND = [
     "BEGIN IMMEDIATE",
-    "SELECT number, archived_at, event_count, head, ( SELECT invocations.number FROM invocations",
+    "SELECT number, event_count, head, ( SELECT invocations.number FROM invocations",
     "SELECT seq, type, data FROM events",
     "INSERT INTO events",
     "INSERT INTO events",  # its trigger: SQLite traces it as the same statement
@@ -195,7 +196,7 @@ async def test_no_statement_is_prepared_twice(service: LocalSessionService) -> N
         for directory in (None, workspace_at().directory):
             for archived in (False, True):
                 await service.list_sessions(directory=directory, archived=archived, limit=10)
-        await service.set_metadata(id, "key", 1)
+        await service.set_metadata(id, new_id(), 1)  # another one: to replace a value erases it
         await service.get_metadata(id, "key")
 
     await service._connection.read(lambda db: db.set_authorizer(note))

@@ -43,8 +43,9 @@ ORDER = {
         "validation", "json_text", "events", "workspace", "errors", "records", "store_reports",
     ],
     "store.sqlite": [
-        "driver", "locks", "schema", "header", "row_values", "queries", "append", "check", "backup",
-        "files", "connection", "service", "admin",
+        "lock_holders", "driver", "locks", "open_files", "high_water", "schema", "header",
+        "row_values", "queries", "append", "check", "commit", "backup", "files", "connection",
+        "service", "admin",
     ],
     "protocol": ["messages", "methods", "schema"],
     "sessions": ["boundary", "resume", "manager", "window"],

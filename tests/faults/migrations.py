@@ -22,6 +22,7 @@ from segue.model.errors import StorageError, StorageUnavailable
 from segue.model.events import Event
 from segue.model.records import NewSession
 from segue.store.sqlite import driver, files, schema
+from segue.store.sqlite.commit import FileGuard
 from segue.store.sqlite.driver import Connection
 from segue.store.sqlite.locks import OpenLock
 from segue.store.sqlite.service import LocalSessionService
@@ -151,7 +152,8 @@ def _die_of(database: Path, stop: Stop) -> None:
 
     driver.connect = harmed
     try:
-        files.open_database(str(database), database.parent, OpenLock(str(database))).close()
+        guard = FileGuard(str(database), str(database), OpenLock(str(database)))
+        files.open_database(str(database), database.parent, guard.open_lock, guard.prepare).close()
     except BaseException:
         os._exit(1)
     os._exit(0)

@@ -592,6 +592,7 @@ def test_deleted_data_is_in_no_file(start: StartClient, database: Path) -> None:
     kept = open_new(other)
     append(other, kept, user_message("kept"))
     session = store_canary(client)
+    append(client, session, user_message(CANARY))
     assert "sessions.db-wal" in files_with_canary(database.parent)
 
     client.request("session/delete", {"sessionId": session})
@@ -633,7 +634,7 @@ def snapshot(database: Path) -> Iterator[None]:
 def test_data_that_a_snapshot_needs_is_deleted_once_the_snapshot_is_gone(
     start: StartClient, database: Path
 ) -> None:
-    """The WAL that a snapshot reads cannot be truncated: the next deletion completes the first."""
+    """The log that a snapshot reads cannot be emptied: the next commit completes the deletion."""
     client = start()
     session = store_canary(client)
     with snapshot(database):
@@ -641,7 +642,35 @@ def test_data_that_a_snapshot_needs_is_deleted_once_the_snapshot_is_gone(
         client.request("session/delete", {"sessionId": session})
         assert time.monotonic() - began < driver.BUSY_TIMEOUT_S + 5
         assert files_with_canary(database.parent) != [], "the snapshot needs it"
-    client.request("session/delete", {"sessionId": session})
+    append(client, open_new(client), user_message("another session"))
+
+    assert files_with_canary(database.parent) == []
+
+
+def test_what_one_window_deletes_another_erases_from_the_log(
+    start: StartClient, database: Path
+) -> None:
+    deleting, other = start(), start()
+    session, kept = store_canary(deleting), open_new(other)
+    with snapshot(database):
+        deleting.request("session/delete", {"sessionId": session})
+    deleting.kill()
+    assert files_with_canary(database.parent) != []
+
+    append(other, kept, user_message("one"))
+
+    assert files_with_canary(database.parent) == []
+
+
+@pytest.mark.parametrize("value", ["other", None], ids=["replaced", "removed"])
+def test_old_metadata_is_in_no_file(start: StartClient, database: Path, value: object) -> None:
+    client, other = start(), start()
+    session, key = open_new(client), {"key": "key"}
+    append(client, session, user_message("one"))
+    append(other, open_new(other), user_message("one"))  # it keeps the log open
+    client.request("session/setMetadata", {"sessionId": session, "value": CANARY} | key)
+
+    client.request("session/setMetadata", {"sessionId": session, "value": value} | key)
 
     assert files_with_canary(database.parent) == []
 
@@ -655,9 +684,9 @@ def test_data_that_a_snapshot_needs_is_deleted_once_the_snapshot_is_gone(
             replacement='            "PRAGMA secure_delete = OFF",\n',
         ),
         Guard(
-            file="store/sqlite/service.py",
-            code="        await self._connection.checkpoint_truncate()\n",
-            replacement="",
+            file="store/sqlite/commit.py",
+            code="                if driver.checkpoint_truncate(db):\n",
+            replacement="                if False:\n",
         ),
     ],
     ids=["secure_delete", "checkpoint"],

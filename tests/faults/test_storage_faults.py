@@ -13,17 +13,19 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs fork, mou
 SYNCHRONOUS_FULL = "PRAGMA synchronous = FULL"
 COMMIT_BEFORE_RESULT = Guard(
     file="store/sqlite/connection.py",
-    code="        outcomes = self._run(connection._conn, writes)\n",
+    code="        outcomes = self._run(connection._conn, writes, group.deadline)\n",
     replacement="""
         db = connection._conn
         db.execute("BEGIN IMMEDIATE")
         try:
             transaction = Transaction(db)
-            outcomes = [transaction.run(write) for write in writes]
+            outcomes = [
+                transaction.run(each.work, shares_updates=each.shares_updates) for each in writes
+            ]
         finally:
             db.execute("ROLLBACK")
         self._loop.call_soon_threadsafe(self._resolve, writes, outcomes)
-        outcomes = self._run(db, writes)
+        outcomes = self._run(db, writes, group.deadline)
 """,
 )
 LOOKUP_OF_IDS = Guard(
@@ -35,9 +37,9 @@ CLIENT_IDS = Guard(
     file="model/events.py", code="id=envelope.id or new_id(),", replacement="id=new_id(),"
 )
 ONE_TRANSACTION = Guard(
-    file="store/sqlite/connection.py",
-    code="with self._holding_write_lock(), driver.transaction(db):",
-    replacement="with self._holding_write_lock():",
+    file="store/sqlite/commit.py",
+    code="with driver.transaction(db, deadline):",
+    replacement="with contextlib.nullcontext():",
 )
 SYNC_AT_COMMIT = Guard(
     file="store/sqlite/driver.py",

@@ -2,6 +2,9 @@
 
 import contextlib
 import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -79,3 +82,20 @@ def test_an_empty_file_has_no_tables_yet(tmp_path: Path) -> None:
     report = check_database(str(file))
     assert (report.exists, report.schema_version, report.problems) == (True, 0, [])
     assert report.sizes == StoreSizes()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux shows who holds a lock")
+def test_a_lock_that_a_stopped_process_holds_is_a_problem(stored: Path) -> None:
+    source = (
+        "import os, signal, sys; from segue.store.sqlite.locks import WriteLock; "
+        "WriteLock(sys.argv[1]).acquire(5); os.kill(os.getpid(), signal.SIGSTOP)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", source, str(stored)])
+    try:
+        os.waitpid(process.pid, os.WUNTRACED)
+        problems = check_database(str(stored)).problems
+    finally:
+        process.send_signal(signal.SIGCONT)
+        process.wait()
+    assert [f"process {process.pid} " in each for each in problems] == [True], problems
+    assert check_database(str(stored)).problems == []

@@ -13,7 +13,7 @@ import pytest
 
 from segue.model.errors import StorageUnavailable
 from segue.store.sqlite import driver
-from segue.store.sqlite.connection import Transaction
+from segue.store.sqlite.commit import Transaction
 from segue.store.sqlite.locks import OpenLock, WriteLock
 from segue.store.sqlite.service import LocalSessionService
 from tests.factories import (

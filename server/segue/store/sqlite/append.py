@@ -58,7 +58,7 @@ class SessionAppender:
         session = coerced(row)
         self._db = db
         self._time = time
-        self._number: int = session["number"]
+        self.number: int = session["number"]
         self._head = None if session["head"] is None else unpack(session["head"])
         self._stored_count: int = session["event_count"]
         self._invocations = {invocation_id: row["invocation"]}
@@ -83,14 +83,14 @@ class SessionAppender:
                 self._head in _known_heads(events, new, parent_id)
                 or (accept_own_head and self._knows_head(invocation_id))
             ):
-                raise HeadMoved(self._head, self._count)
+                raise HeadMoved(self._head, self.count)
             inserted = list(new.values())
             if boundary and boundary.id not in new and not self._stored_seqs([boundary]):
                 inserted.insert(0, boundary)
             seqs |= self._insert(inserted, invocation_id)
         result = AppendResult(
             head=self._head,
-            event_count=self._count,
+            event_count=self.count,
             events=[EventPosition(event.id, seqs[event.id]) for event in events],
             duplicates=len(events) - len(new),
         )
@@ -104,18 +104,19 @@ class SessionAppender:
             return
         first_title = next(filter(None, map(title, self._new)), None)
         is_visible = any(is_model_visible(event.type) for event in self._new)
-        row = (len(self._new), self._time, first_title, is_visible, self._number)
+        row = (len(self._new), self._time, first_title, is_visible, self.number)
         self._db.execute(_UPDATE_SESSION, row)
-        self._stored_count, self._new = self._count, []
+        self._stored_count, self._new = self.count, []
 
     @property
-    def _count(self) -> int:
+    def count(self) -> int:
+        """How many events the session has, with those that are not flushed."""
         return self._stored_count + len(self._new)
 
     def _stored_seqs(self, events: Iterable[Event]) -> dict[str, int]:
         seqs = {}
         for event in events:
-            row = self._db.execute(_STORED_EVENT, (self._number, pack(event.id))).fetchone()
+            row = self._db.execute(_STORED_EVENT, (self.number, pack(event.id))).fetchone()
             if row is not None:
                 stored = coerced(row)
                 _raise_if_different(event, stored["type"], stored["data"])
@@ -126,14 +127,14 @@ class SessionAppender:
         """Return whether this invocation wrote the head, or sent it again in this transaction."""
         if invocation_id in self._head_known_to:
             return True
-        row = self._db.execute(_WRITER, (self._number << 32 | self._count,)).fetchone()
+        row = self._db.execute(_WRITER, (self.number << 32 | self.count,)).fetchone()
         return row is not None and row["invocation"] == self._find_invocation(invocation_id)
 
     def _insert(self, events: Sequence[Event], invocation_id: str) -> dict[str, int]:
         invocation = self._find_invocation(invocation_id) or self._insert_invocation(invocation_id)
-        first = self._count + 1
+        first = self.count + 1
         for seq, event in enumerate(events, first):
-            key = self._number << 32 | seq
+            key = self.number << 32 | seq
             row = (key, pack(event.id), invocation, self._time, event.type, event.json_text)
             self._db.execute(_INSERT_EVENT, row)
         # Only now: if an insert fails, what this object holds is still true after the rollback.
@@ -145,14 +146,14 @@ class SessionAppender:
 
     def _find_invocation(self, invocation_id: str) -> int | None:
         if invocation_id not in self._invocations:
-            row = self._db.execute(_INVOCATION, (self._number, invocation_id)).fetchone()
+            row = self._db.execute(_INVOCATION, (self.number, invocation_id)).fetchone()
             self._invocations[invocation_id] = None if row is None else row["number"]
         found: int | None = self._invocations[invocation_id]
         return found
 
     def _insert_invocation(self, invocation_id: str) -> int:
         sql = "INSERT INTO invocations (session, id) VALUES (?, ?) RETURNING number"
-        (number,) = self._db.execute(sql, (self._number, invocation_id)).fetchone()
+        (number,) = self._db.execute(sql, (self.number, invocation_id)).fetchone()
         return int(number)
 
 

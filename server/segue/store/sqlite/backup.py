@@ -72,6 +72,9 @@ def _copy(path: str, draft: str) -> None:
         schema.check_owner(db, path)
     with contextlib.closing(driver.connect(path)) as db:
         db.execute("VACUUM INTO ?", (draft,))
+    # As the original: the mode cannot be set where editors have the file open that it overwrites.
+    with contextlib.closing(driver.connect(draft)) as copy:
+        copy.execute("PRAGMA journal_mode = WAL").fetchone()
 
 
 def _verified(draft: str, target: str) -> BackupResult:

@@ -12,6 +12,7 @@ from segue.model.errors import StorageUnavailable
 from segue.model.store_reports import CheckReport, StoreSizes
 from segue.store.sqlite import driver, header, schema
 from segue.store.sqlite.driver import Connection
+from segue.store.sqlite.lock_holders import find_lock_holders, lock_files
 
 _MAX_DAMAGE_LINES = 20
 _ERRORS: tuple[type[Exception], ...] = (*driver.Error, StorageUnavailable)
@@ -32,6 +33,7 @@ def check_database(path: str) -> CheckReport:
             if os.name == "posix" and mode & 0o077 and os.path.isfile(each)
         ],
     )
+    report = _with_problems(report, *_held_locks(path))
     try:
         with contextlib.closing(driver.connect_to_read(path)) as db:
             schema.check_owner(db, path)
@@ -48,17 +50,18 @@ def check_database(path: str) -> CheckReport:
     return attrs.evolve(_with_problems(report, *damage), schema_version=version, sizes=sizes)
 
 
-def find_damage(path: str) -> Exception | None:
+def find_damage(path: str, *, without_log: bool = False) -> Exception | None:
     """Return SQLite's error for the first damage in any page of the database, or None.
 
-    Raises a StorageError if the database cannot be checked.
+    With *without_log* the file is checked as if there were no log beside it. Raises a StorageError
+    if the database cannot be checked.
     """
     if header.is_impossible(path):
         return driver.corruption("its header has values that SQLite never writes")
     if header.is_cut_within_page(path):
         return driver.corruption("it ends within a page")  # SQLite reads zeros there, mostly
     try:
-        with contextlib.closing(driver.connect_to_read(path)) as db:
+        with contextlib.closing(driver.connect_to_read(path, without_log=without_log)) as db:
             schema.check_owner(db, path)
             (verdict,) = db.execute("PRAGMA integrity_check(1)").fetchone()
     except driver.Error as error:
@@ -95,6 +98,12 @@ def _sizes(db: Connection, path: str) -> StoreSizes:
     (archived,) = db.execute(sql).fetchone()
     size = os.path.getsize(path)
     return StoreSizes(bytes=size, sessions=sessions, archived=archived, events=events)
+
+
+def _held_locks(path: str) -> Iterator[str]:
+    for holder in find_lock_holders(*lock_files(path)):
+        if holder.is_stopped:
+            yield f"{path} is locked by {holder}"
 
 
 def _with_problems(report: CheckReport, *problems: str) -> CheckReport:

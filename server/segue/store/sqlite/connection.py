@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,9 +17,10 @@ import aiosqlite
 
 from segue.model.errors import StorageCorrupt, StorageError, StorageUnavailable
 from segue.store.sqlite import driver, files
-from segue.store.sqlite.append import SessionAppender
+from segue.store.sqlite.commit import CommitGuard, FileGuard, MemoryGuard, Transaction
 from segue.store.sqlite.driver import Connection
-from segue.store.sqlite.locks import OpenLock, WriteLock
+from segue.store.sqlite.locks import OpenLock
+from segue.store.sqlite.open_files import ReplacedError
 
 T = TypeVar("T")
 MEMORY = ":memory:"
@@ -29,39 +31,8 @@ MAX_GROUP_SIZE = 1_000
 _CHECKPOINT_EVERY = 50
 """After so many commits of this window the length of the write-ahead log is checked."""
 
-_LONG_LOG = 1_000
-"""The log is checkpointed from so many pages on: SQLite's own default."""
-
-_ERRORS: tuple[type[Exception], ...] = (*driver.Error, OSError, StorageError)
-
-
-class Transaction:
-    """The transaction of one group of writes, and the updates that they share."""
-
-    def __init__(self, db: Connection) -> None:
-        self.db = db
-        self.pending: dict[str, SessionAppender] = {}
-        """Sessions that were appended to, by their ids: each row is updated once, by `flush`."""
-
-    def run(self, write: "_Write") -> Any:
-        """Return the result of *write*, or its exception if it has changed nothing."""
-        if not write.shares_updates:
-            self.flush()
-        changes = self.db.total_changes
-        try:
-            return write.work(self)
-        except driver.Error:
-            raise
-        except Exception as refusal:
-            if self.db.total_changes != changes:
-                raise
-            return refusal
-
-    def flush(self) -> None:
-        """Update the rows of the sessions that were appended to."""
-        for each in self.pending.values():
-            each.flush()
-        self.pending.clear()
+_LIBRARY_ERRORS: tuple[type[Exception], ...] = (*driver.Error, OSError)
+_ERRORS: tuple[type[Exception], ...] = (*_LIBRARY_ERRORS, StorageError)
 
 
 class _Write:
@@ -90,6 +61,11 @@ class _WriteGroup:
         self._writes: list[_Write] = []
         self._size = 0
         self._is_taken = False
+        self.deadline = time.monotonic() + driver.BUSY_TIMEOUT_S
+        """When waiting for a lock ends, in monotonic time.
+
+        All that stand behind a lock wait for it together, not one after the other.
+        """
 
     def add(self, write: _Write, size: int) -> bool:
         """Add *write*, unless the group is full or taken; return whether it was added."""
@@ -112,16 +88,17 @@ class DatabaseConnection:
 
     def __init__(self, path: str) -> None:
         self._folder = Path(os.path.abspath(path)).parent
-        self._path = path = path if path == MEMORY else os.path.realpath(path)
-        self._open_lock = None if path == MEMORY else OpenLock(path)
-        self._write_lock = None if path == MEMORY else WriteLock(path)
+        named, self._path = path, path if path == MEMORY else os.path.realpath(path)
+        self._open_lock = None if path == MEMORY else OpenLock(self._path)
+        self._guard: CommitGuard = MemoryGuard()
+        if self._open_lock is not None:
+            self._guard = FileGuard(named, self._path, self._open_lock)
         self._connection: aiosqlite.Connection | None = None
         self._loop = asyncio.get_running_loop()
         self._connecting = asyncio.Lock()
         self._group: _WriteGroup | None = None
         self._commits = 0
         self._checkpointing: asyncio.Future[None] | None = None
-        self._is_truncation_due = False
         self._is_closed = False
 
     @classmethod
@@ -142,22 +119,30 @@ class DatabaseConnection:
         """Finish the calls that were made before, and end the thread. Idempotent."""
         if self._checkpointing is not None:
             await asyncio.wait([self._checkpointing])
-        if self._is_truncation_due and not self._is_closed:
-            with contextlib.suppress(StorageError):
-                await self.checkpoint_truncate()
         self._is_closed = True
         await self._disconnect()
-        if self._write_lock is not None:
-            self._write_lock.close()
+        self._guard.release()
         if self._open_lock is not None:
             self._open_lock.close()
 
     async def read(self, work: Callable[[Connection], T]) -> T:
         """Run *work*, which changes nothing, after the writes that were requested before."""
+        try:
+            return await self._read(work)
+        except ReplacedError:
+            with self._as_unavailable():
+                return await self._read(work)  # from the files that are there now
+
+    async def _read(self, work: Callable[[Connection], T]) -> T:
         connection = await self._connected()
         self._group = None  # a later write must not be seen by this read
         result: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._enqueue(connection, lambda: work(connection._conn), result)
+
+        def read() -> T:
+            with self._guard.reading():
+                return work(connection._conn)
+
+        self._enqueue(connection, read, result)
         return await self._translated(result, connection)
 
     async def write(
@@ -176,63 +161,62 @@ class DatabaseConnection:
             self._group = group = _WriteGroup()
             group.add(write, size)
             self._enqueue(connection, lambda: self._commit(connection, group))
-        result: T = await self._translated(write.result, connection)
-        if self._is_truncation_due:
-            await self.checkpoint_truncate()
-        return result
+        with self._as_unavailable():
+            result: T = await self._translated(write.result, connection)
+            return result
 
-    async def checkpoint_truncate(self) -> None:
-        """Move the write-ahead log into the database and empty it.
+    @contextlib.contextmanager
+    def _as_unavailable(self) -> Iterator[None]:
+        try:
+            yield
+        except ReplacedError as error:
+            raise StorageUnavailable(str(error)) from error
 
-        That is impossible while another process reads the pages that it replaces: then it is
-        retried after each write, and by `close`.
-        """
-        self._is_truncation_due = not await self.read(driver.checkpoint_truncate)
-
-    async def _checkpoint_passive(self) -> None:
+    async def _checkpoint(self) -> None:
         # Between two writes: SQLite would do it within the commit that makes the log too long.
         with contextlib.suppress(StorageError):
-            await self.read(lambda db: driver.checkpoint_passive(db, _LONG_LOG))
+            await self.read(self._guard.checkpoint)
 
     # -- on the connection's thread --------------------------------------------------------------
 
     def _commit(self, connection: aiosqlite.Connection, group: _WriteGroup) -> None:
         writes = group.take()
-        outcomes = self._run(connection._conn, writes)
+        outcomes = self._run(connection._conn, writes, group.deadline)
         self._loop.call_soon_threadsafe(self._resolve, writes, outcomes)
 
-    def _run(self, db: Connection, writes: Sequence[_Write]) -> list[Any]:
+    def _run(self, db: Connection, writes: Sequence[_Write], deadline: float) -> list[Any]:
         """Return the result of each write, or its exception."""
         has_begun = False
         try:
-            with self._holding_write_lock(), driver.transaction(db):
+            with self._guard.transaction(db, deadline) as transaction:
                 has_begun = True
-                transaction = Transaction(db)
-                outcomes = [transaction.run(write) for write in writes]
-                transaction.flush()
-                return outcomes
+                return [
+                    transaction.run(write.work, shares_updates=write.shares_updates)
+                    for write in writes
+                ]
+        except ReplacedError as error:
+            return [error] * len(writes)
         except Exception as error:
             if has_begun and len(writes) > 1:
                 # Each alone, so that only the one that failed fails.
-                return [outcome for write in writes for outcome in self._run(db, [write])]
+                return [outcome for write in writes for outcome in self._run(db, [write], deadline)]
             return [error] * len(writes)
 
-    @contextlib.contextmanager
-    def _holding_write_lock(self) -> Iterator[None]:
-        if self._write_lock is None:
-            yield
-            return
-        if not self._write_lock.acquire(driver.BUSY_TIMEOUT_S):
-            raise driver.locked_too_long(self._path)
-        try:
-            yield
-        finally:
-            self._write_lock.release()
-
     def _open(self) -> Connection:
-        if self._open_lock is None:
+        guard = self._guard
+        if not isinstance(guard, FileGuard):
             return files.open_migrated(self._path)
-        return files.open_database(self._path, self._folder, self._open_lock)
+        db = files.open_database(self._path, self._folder, guard.open_lock, guard.prepare)
+        try:
+            guard.watch(db)
+        except BaseException:
+            guard.close(db)
+            raise
+        return db
+
+    def _close(self, connection: aiosqlite.Connection) -> None:
+        self._guard.close(connection._conn)
+        connection._connection = None
 
     # -- on the event loop -----------------------------------------------------------------------
 
@@ -249,13 +233,16 @@ class DatabaseConnection:
         for write, outcome in zip(writes, outcomes, strict=True):
             write.resolve(outcome)
         self._commits += 1
-        if self._commits % _CHECKPOINT_EVERY == 0 and not self._is_truncation_due:
-            self._checkpointing = asyncio.ensure_future(self._checkpoint_passive())
+        if self._commits % _CHECKPOINT_EVERY == 0:
+            self._checkpointing = asyncio.ensure_future(self._checkpoint())
 
     async def _translated(self, result: "asyncio.Future[T]", connection: aiosqlite.Connection) -> T:
         try:
             return await result
-        except driver.Error as error:
+        except ReplacedError:
+            await self._reopen(connection)
+            raise
+        except _LIBRARY_ERRORS as error:
             raise await self._recover(error, connection) from error
 
     async def _connected(self) -> aiosqlite.Connection:
@@ -285,7 +272,16 @@ class DatabaseConnection:
     async def _disconnect(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
-            await connection.close()
+            closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._enqueue(connection, lambda: self._close(connection), closed)
+            await closed
+            if (stopped := connection.stop()) is not None:
+                await stopped
+
+    async def _reopen(self, connection: aiosqlite.Connection) -> None:
+        async with self._connecting:
+            if self._connection is connection:
+                await self._disconnect()
 
     def _translate(self, error: Exception) -> StorageError:
         return error if isinstance(error, StorageError) else driver.translate(error, self._path)

@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import functools
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -95,10 +96,11 @@ def connect(path: str) -> Connection:
     return db
 
 
-def connect_to_read(path: str) -> Connection:
-    """Open *path* read-only, without creating a write-ahead log."""
+def connect_to_read(path: str, *, without_log: bool = False) -> Connection:
+    """Open *path* read-only, without creating a write-ahead log, or *without_log* at all."""
     # Without a log no process writes, and a connection that is not immutable would create one.
-    immutable = "" if Path(f"{path}-wal").exists() else "&immutable=1"
+    has_log = Path(f"{path}-wal").exists() and not without_log
+    immutable = "" if has_log else "&immutable=1"
     return _connect(f"{Path(path).absolute().as_uri()}?mode=ro{immutable}", uri=True)
 
 
@@ -111,10 +113,15 @@ def _connect(path: str, *, uri: bool = False) -> Connection:
 
 
 @contextlib.contextmanager
-def transaction(db: Connection) -> Iterator[None]:
-    """Commit the block's changes; an exception in it rolls them all back."""
-    # IMMEDIATE: upgrading a read to a write fails at once, whatever the timeout.
-    db.execute("BEGIN IMMEDIATE")
+def transaction(db: Connection, deadline: float | None = None) -> Iterator[None]:
+    """Commit the block's changes; an exception in it rolls them all back.
+
+    Another connection's transaction is waited for until *deadline*, in monotonic time, if one is
+    given, and for at most BUSY_TIMEOUT_S.
+    """
+    with _busy_until(db, deadline):
+        # IMMEDIATE: upgrading a read to a write fails at once, whatever the timeout.
+        db.execute("BEGIN IMMEDIATE")
     try:
         yield
         db.execute("COMMIT")
@@ -122,6 +129,19 @@ def transaction(db: Connection) -> Iterator[None]:
         if db.in_transaction:
             db.execute("ROLLBACK")
         raise
+
+
+@contextlib.contextmanager
+def _busy_until(db: Connection, deadline: float | None) -> Iterator[None]:
+    left = BUSY_TIMEOUT_S if deadline is None else deadline - time.monotonic()
+    if left > BUSY_TIMEOUT_S - 0.5:  # without a statement, if nothing was waited for before
+        yield
+        return
+    db.execute(f"PRAGMA busy_timeout = {max(0.0, left) * 1_000:.0f}")
+    try:
+        yield
+    finally:
+        db.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_S * 1_000:.0f}")
 
 
 @contextlib.contextmanager
@@ -215,9 +235,13 @@ def translate(error: Exception, path: str) -> StorageError:
 
 
 def locked_too_long(path: str) -> StorageUnavailable:
-    """Return the error for a lock that another window or program held too long."""
+    """Return the error for a lock that another process held too long, which it names."""
+    from segue.store.sqlite import lock_holders  # only after a lock was waited for in vain
+
+    holders = lock_holders.find_lock_holders(*lock_holders.lock_files(path))
+    by = " and ".join(map(str, holders)) or "another program"
     return StorageUnavailable(
-        f"{path} was locked by another program for {BUSY_TIMEOUT_S:.0f} seconds. "
+        f"{path} has been locked for {BUSY_TIMEOUT_S:.0f} seconds by {by}. "
         "Nothing was written; try again."
     )
 

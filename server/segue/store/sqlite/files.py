@@ -3,6 +3,7 @@
 import contextlib
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from segue.model.errors import StorageError, StorageUnavailable
@@ -11,16 +12,19 @@ from segue.store.sqlite.driver import Connection
 from segue.store.sqlite.locks import OpenLock
 
 
-def open_database(path: str, folder: Path, open_lock: OpenLock) -> Connection:
+def open_database(
+    path: str, folder: Path, open_lock: OpenLock, prepare: Callable[[], None]
+) -> Connection:
     """Open, make or migrate the database at *path*, in *folder* before links were resolved.
 
-    Raises a StorageError, or the library's own error; a file that is not ours is left as it is.
+    *prepare* makes the file if there is none. Raises a StorageError, or the library's own error; a
+    file that is not ours is left as it is.
     """
     _check_folder(folder)
     open_lock.share()
     try:
         _refuse_foreign_log(path)
-        _create_private(path)
+        prepare()
         db = open_migrated(path)
     except StorageError:
         open_lock.clear_mark()
@@ -73,13 +77,6 @@ def _refuse_foreign_log(path: str) -> None:
     if os.path.exists(path) and os.path.exists(f"{path}-wal"):
         with contextlib.closing(driver.connect_to_read(path)) as db:
             schema.check_owner(db, path)
-
-
-def _create_private(path: str) -> None:
-    # SQLite gives -wal and -shm the mode that the database has when it makes them.
-    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
-    with contextlib.suppress(FileExistsError):
-        os.close(os.open(path, flags, 0o600))
 
 
 def _use_wal(db: Connection) -> None:

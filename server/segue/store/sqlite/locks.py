@@ -6,7 +6,13 @@ served unfairly; if the lock of open databases cannot be used, none is repaired.
 
 import contextlib
 import os
+import struct
 import threading
+import time
+from collections.abc import Iterator
+
+from segue.model.errors import StorageUnavailable
+from segue.store.sqlite import driver
 
 try:
     import fcntl
@@ -14,6 +20,60 @@ except ImportError:  # Windows: SQLite's own locks are all there is
     fcntl = None  # type: ignore[assignment]  # every use is guarded by `is None`
 
 _MARK = b"segue\n"
+
+OPEN_FILE_LOCK: int | None = getattr(fcntl, "F_OFD_SETLK", None)
+"""Locks for the open file and not, like POSIX locks, for the process: Linux only."""
+
+_POLL_INTERVAL_S = 0.05
+_FLAGS = os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0)
+
+
+class _LockFile:
+    """A file that exists to be locked. It is opened again if the path names another one."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.fd: int | None = None
+        self._id: tuple[int, int] | None = None
+
+    def open(self) -> int:
+        """Return the descriptor; open, or make, the file that the path names if none is open."""
+        if self.fd is None:
+            self.fd = os.open(self.path, _FLAGS, 0o600)
+            stat = os.fstat(self.fd)
+            self._id = stat.st_dev, stat.st_ino
+        return self.fd
+
+    def is_current(self) -> bool:
+        """Return whether the path names the open file: another one is locked by others."""
+        try:
+            stat = os.stat(self.path)
+        except OSError:
+            return False
+        return self._id == (stat.st_dev, stat.st_ino)
+
+    def try_lock(self, operation: int) -> bool:
+        """Return whether the file that the path names could be locked without waiting."""
+        while True:
+            try:
+                fcntl.flock(self.open(), operation | fcntl.LOCK_NB)
+                is_free = True
+            except BlockingIOError:
+                is_free = False
+            if self.is_current():
+                return is_free
+            self.close()
+
+    def close(self) -> None:
+        """Close the file, and release the lock with it."""
+        if self.fd is not None:
+            os.close(self.fd)
+            self.fd, self._id = None, None
+
+
+def lock_of(kind: int, start: int, length: int) -> bytes:
+    """Return fcntl's `struct flock` for bytes of a file."""
+    return struct.pack("hhqqi", kind, os.SEEK_SET, start, length, 0)
 
 
 class WriteLock:
@@ -25,52 +85,101 @@ class WriteLock:
     """
 
     def __init__(self, database_path: str) -> None:
-        self._path = f"{database_path}-write.lock"
-        self._fd: int | None = None
+        self._file = _LockFile(f"{database_path}-write.lock")
+        self._waiter: _Waiter | None = None
+
+    @property
+    def fd(self) -> int:
+        """The descriptor of the file, whose content the holder of the lock may change."""
+        return self._file.open()
 
     def acquire(self, timeout_s: float) -> bool:
         """Queue for the lock; return whether it was acquired within *timeout_s* seconds."""
         if fcntl is None:
             return True
-        if self._fd is None:
-            self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return self._wait(self._fd, timeout_s)
+        deadline = time.monotonic() + timeout_s
+        while not self._file.try_lock(fcntl.LOCK_EX):
+            if (left := deadline - time.monotonic()) <= 0:
+                return False
+            # A thread that waits in vain still waits: it serves the next call, so there is one.
+            if self._waiter is None or self._waiter.has_ended:
+                self._waiter = _Waiter(self._file.open())
+            if self._waiter.wait(left):
+                return True
         return True
 
-    def _wait(self, fd: int, timeout_s: float) -> bool:
-        # Wait on the writing thread itself: time between getting the lock and using it is idle
-        # time for every other process.
-        acquired, settled = threading.Lock(), threading.Lock()
-        acquired.acquire()
-        duplicate = os.dup(fd)  # a number that is closed meanwhile may become another file's
+    @contextlib.contextmanager
+    def checkpointing(self) -> Iterator[bool]:
+        """Hold the lock of a byte during the block; yield whether that was possible.
 
-        def wait_for_flock() -> None:
-            with contextlib.suppress(OSError):
-                fcntl.flock(duplicate, fcntl.LOCK_EX)
-                if settled.acquire(blocking=False):
-                    acquired.release()
-                else:
-                    fcntl.flock(duplicate, fcntl.LOCK_UN)  # the wait has timed out
-            os.close(duplicate)
-
-        # On a thread of its own, since flock has no timeout: a window that is stopped while it
-        # writes must not stop the others for ever.
-        threading.Thread(target=wait_for_flock, name="write-lock", daemon=True).start()
-        return acquired.acquire(timeout=timeout_s) or not settled.acquire(blocking=False)
+        It is another lock than that of `acquire`: during a checkpoint others can write.
+        """
+        if OPEN_FILE_LOCK is None:
+            yield True
+            return
+        fd = self._file.open()
+        try:
+            fcntl.fcntl(fd, OPEN_FILE_LOCK, lock_of(fcntl.F_WRLCK, 0, 1))
+        except OSError:
+            yield False
+            return
+        try:
+            yield True
+        finally:
+            fcntl.fcntl(fd, OPEN_FILE_LOCK, lock_of(fcntl.F_UNLCK, 0, 1))
 
     def release(self) -> None:
         """Release the lock: the next process in the queue acquires it."""
-        if self._fd is not None:
-            fcntl.flock(self._fd, fcntl.LOCK_UN)
+        if self._file.fd is not None and fcntl is not None:
+            fcntl.flock(self._file.fd, fcntl.LOCK_UN)
 
     def close(self) -> None:
         """Close the file, and release the lock with it."""
-        if self._fd is not None:
+        self._file.close()
+
+
+class _Waiter:
+    """Waits for the flock of a descriptor on a thread of its own, since flock has no timeout.
+
+    So a window that is stopped while it writes does not stop the others for ever.
+    """
+
+    def __init__(self, fd: int) -> None:
+        self._fd = os.dup(fd)  # a number that is closed meanwhile may become another file's
+        self._changed = threading.Condition()
+        self._is_wanted = True
+        self._is_acquired = False
+        self.has_ended = False
+        try:
+            threading.Thread(target=self._run, name="write-lock", daemon=True).start()
+        except RuntimeError:  # the system has no more threads
             os.close(self._fd)
-            self._fd = None
+            self.has_ended = True
+
+    def wait(self, timeout_s: float) -> bool:
+        """Return whether the lock was acquired within *timeout_s* seconds."""
+        with self._changed:
+            self._is_wanted = True
+            # On the writing thread itself: time between getting the lock and using it is idle time
+            # for every other process.
+            self._changed.wait_for(lambda: self.has_ended, timeout_s)
+            self._is_wanted = False
+            acquired, self._is_acquired = self._is_acquired, False
+        if self.has_ended and not acquired:
+            time.sleep(_POLL_INTERVAL_S)
+        return acquired
+
+    def _run(self) -> None:
+        with contextlib.suppress(OSError):
+            fcntl.flock(self._fd, fcntl.LOCK_EX)
+            with self._changed:
+                self._is_acquired = self._is_wanted
+                if not self._is_wanted:
+                    fcntl.flock(self._fd, fcntl.LOCK_UN)  # every wait has timed out
+        os.close(self._fd)
+        with self._changed:
+            self.has_ended = True
+            self._changed.notify_all()
 
 
 class OpenLock:
@@ -81,48 +190,59 @@ class OpenLock:
     """
 
     def __init__(self, database_path: str) -> None:
-        self._path = f"{database_path}-lock"
-        self._fd: int | None = None
+        self._database_path = database_path
+        self._file = _LockFile(f"{database_path}-lock")
 
     def share(self) -> None:
-        """Wait until no process repairs the database, and hold the lock together with others."""
-        if self._fd is None:
-            self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        if fcntl is not None:
-            fcntl.flock(self._fd, fcntl.LOCK_SH)
+        """Hold the lock together with others; raise StorageUnavailable if a process repairs.
+
+        It is waited for as long as for a write.
+        """
+        if fcntl is None:
+            self._file.open()
+            return
+        deadline = time.monotonic() + driver.BUSY_TIMEOUT_S
+        while not self._file.try_lock(fcntl.LOCK_SH):
+            if time.monotonic() > deadline:
+                raise driver.locked_too_long(self._database_path)
+            time.sleep(_POLL_INTERVAL_S)
+
+    def renew(self) -> None:
+        """Lock the file that the path names now, if it is another one than the locked one.
+
+        Raises StorageUnavailable if a process that has that lock repairs the database.
+        """
+        if self._file.is_current() or fcntl is None:
+            return
+        if not self._file.try_lock(fcntl.LOCK_SH):
+            raise StorageUnavailable(f"{self._database_path} is being repaired. Try again.")
 
     def try_exclusive(self) -> bool:
         """Return whether no other process has the database open; if so, no other can open it."""
-        if self._fd is None or fcntl is None:  # Windows renames no file that others have open
+        if self._file.fd is None or fcntl is None:  # Windows renames no file that others have open
             return True
-        try:
-            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            return False
-        return True
+        return self._file.try_lock(fcntl.LOCK_EX)
 
     def set_mark(self) -> None:
         """Record that the database is Segue's."""
         with contextlib.suppress(OSError):  # on a full disk the next window does it
-            if self._fd is not None and os.fstat(self._fd).st_size == 0:
-                os.write(self._fd, _MARK)
+            if self._file.fd is not None and os.fstat(self._file.fd).st_size == 0:
+                os.write(self._file.fd, _MARK)
 
     def clear_mark(self) -> None:
         """Record that the present file is not Segue's."""
         with contextlib.suppress(OSError):
             if self.has_mark():
-                os.truncate(self._path, 0)
+                os.truncate(self._file.path, 0)
 
     def has_mark(self) -> bool:
         """Return whether the file was Segue's database when its header was last undamaged."""
         try:
-            with open(self._path, "rb") as file:
+            with open(self._file.path, "rb") as file:
                 return file.read() == _MARK
         except OSError:
             return False
 
     def close(self) -> None:
         """Close the file, and release the lock with it."""
-        if self._fd is not None:
-            os.close(self._fd)
-            self._fd = None
+        self._file.close()

@@ -26,7 +26,8 @@ from segue.model.records import (
 from segue.model.validation import Fault, InvalidInputError
 from segue.store.sqlite import driver, queries, row_values, schema
 from segue.store.sqlite.append import SessionAppender
-from segue.store.sqlite.connection import DatabaseConnection, Transaction
+from segue.store.sqlite.commit import Transaction
+from segue.store.sqlite.connection import DatabaseConnection
 from segue.store.sqlite.driver import Connection
 from segue.store.sqlite.row_values import Row
 
@@ -243,10 +244,8 @@ class LocalSessionService:
         await self._update(session_id, "UPDATE sessions SET archived_at = ? WHERE number = ?", None)
 
     async def delete(self, session_id: str) -> None:
-        """Delete the session and all its rows, and checkpoint, so that no file contains them."""
-        await self._connection.write(lambda transaction: _delete(transaction.db, session_id))
-        # Until then the deleted rows can still be read in the pages that the log replaces.
-        await self._connection.checkpoint_truncate()
+        """Delete the session and all its rows, and empty the log, so that no file contains them."""
+        await self._connection.write(lambda transaction: _delete(transaction, session_id))
 
     async def get_metadata(self, session_id: str, key: str) -> Any:
         """Read one row of metadata."""
@@ -264,7 +263,8 @@ class LocalSessionService:
 
         def set_value(transaction: Transaction) -> None:
             number = queries.get_session(transaction.db, session_id)["number"]
-            _set_metadata(transaction.db, number, {key: encoded})
+            if _set_metadata(transaction.db, number, {key: encoded}):
+                transaction.erase()
 
         await self._connection.write(set_value)
 
@@ -276,9 +276,13 @@ class LocalSessionService:
         await self._connection.write(update)
 
 
-def _delete(db: Connection, session_id: str) -> None:
-    if not db.execute("DELETE FROM sessions WHERE id = ?", (session_id,)).rowcount:
-        queries.raise_if_index_lost(db, session_id)
+def _delete(transaction: Transaction, session_id: str) -> None:
+    sql = "DELETE FROM sessions WHERE id = ? RETURNING number"
+    deleted = transaction.db.execute(sql, (session_id,)).fetchone()
+    if deleted is None:
+        queries.raise_if_index_lost(transaction.db, session_id)
+    else:
+        transaction.erase(deleted["number"])
 
 
 _GIVEN = tuple(
@@ -302,12 +306,16 @@ def _insert_session(db: Connection, new: NewSession, time: Timestamp) -> None:
     _set_metadata(db, number, metadata)
 
 
-def _set_metadata(db: Connection, number: int, encoded: Mapping[str, str | None]) -> None:
+def _set_metadata(db: Connection, number: int, encoded: Mapping[str, str | None]) -> int:
+    """Return how many values were replaced or removed."""
+    removed = 0
     for key, value in encoded.items():
-        db.execute("DELETE FROM metadata WHERE session = ? AND key = ?", (number, key))
+        sql = "DELETE FROM metadata WHERE session = ? AND key = ?"
+        removed += db.execute(sql, (number, key)).rowcount
         if value is not None:
             sql = "INSERT INTO metadata (session, key, value) VALUES (?, ?, ?)"
             db.execute(sql, (number, key, value))
+    return removed
 
 
 def _write_cursor(row: Row) -> str:
