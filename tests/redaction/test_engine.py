@@ -315,8 +315,10 @@ def test_no_file_contains_a_secret_of_deferred_metadata(start: StartClient, data
 @pytest.mark.parametrize("how", ["environment", "file"])
 def test_redact_off_stores_secrets_unchanged(start: StartClient, database: Path, how: str) -> None:
     if how == "file":
-        config_file().parent.mkdir(parents=True)
-        config_file().write_text('redact = "off"\n')
+        file = config_file()
+        assert file is not None
+        file.parent.mkdir(parents=True)
+        file.write_text('redact = "off"\n')
     client = start(**({"SEGUE_REDACT": "off"} if how == "environment" else {}))
     session_id = store_secrets(client)
     events = client.request("session/events", {"sessionId": session_id})["events"]

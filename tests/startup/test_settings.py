@@ -1,27 +1,30 @@
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from segue.startup.settings import (
-    Settings,
-    SettingsError,
-    config_file,
-    data_directory,
-    load_settings,
-)
+from segue.startup.folders import data_folder
+from segue.startup.settings import Settings, SettingsError, config_file, load_settings
+
+
+def default_database() -> str:
+    folder = data_folder()
+    assert folder is not None
+    return str(folder / "sessions.db")
 
 
 @pytest.fixture
 def config() -> Path:
     path = config_file()
+    assert path is not None
     path.parent.mkdir(parents=True)
     return path
 
 
 def test_the_default_database_is_in_the_data_directory() -> None:
     assert load_settings(environment={}) == Settings(
-        database=str(data_directory() / "sessions.db"),
+        database=default_database(),
         continue_minutes=60,
         log="warning",
         redact="mask",
@@ -68,8 +71,12 @@ def test_a_setting_that_a_source_omits_comes_from_the_next_source(config: Path) 
         ("log = 'loud'", "log"),
         ("redact = 'on'", "redact"),
         ("redact = false", "redact"),
-        ("databse = '/x'", "databse"),
-        ("[segue]\nlog = 'info'", "segue"),
+        ("[log]\nlevel = 'info'", "log"),
+        ("database.path = '/x'", "database"),
+        ("database = ''", "database"),
+        ('database = "a\\u0000b"', "database"),
+        ("continue_minutes = 1" + "0" * 5_000, "config.toml"),
+        ("log = " + "[" * 20_000, "config.toml"),
         ("not toml", "config.toml"),
     ],
 )
@@ -80,14 +87,49 @@ def test_a_wrong_setting_in_the_file_is_named(config: Path, content: str, named:
     assert str(config) in str(error.value)
 
 
-def test_a_file_that_cannot_be_read_is_named(config: Path) -> None:
-    config.write_bytes(b"\xff")
-    with pytest.raises(SettingsError, match=r"config\.toml"):
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"\xff", "is not UTF-8 text"),
+        ("log = 'info'".encode("utf-16"), "is not UTF-8 text"),
+        ("log = 'info'".encode("utf-16-le"), "is not UTF-8 text"),
+        (b"#" * 100_000, "is larger than 64 KiB"),
+    ],
+)
+def test_a_file_that_is_no_settings_file_is_described(
+    config: Path, content: bytes, words: str
+) -> None:
+    config.write_bytes(content)
+    with pytest.raises(SettingsError, match=rf"config\.toml {words}"):
         load_settings(environment={})
-    config.unlink()
-    config.mkdir()
-    with pytest.raises(SettingsError, match=r"config\.toml"):
+
+
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo])
+def test_what_is_no_file_in_its_place_is_described(
+    config: Path, make: Callable[[Path], None]
+) -> None:
+    make(config)
+    with pytest.raises(SettingsError, match=r"config\.toml is not a file"):
         load_settings(environment={})
+
+
+@pytest.mark.parametrize("content", [b"\xef\xbb\xbflog = 'info'\n", b"# \r\nlog = 'info'\r\n"])
+def test_a_byte_order_mark_and_line_ends_of_windows_are_read(config: Path, content: bytes) -> None:
+    config.write_bytes(content)
+    assert load_settings(environment={}).log == "info"
+
+
+@pytest.mark.parametrize("content", ["databse = '/x'", "[databse]\nlog = 'info'"])
+def test_an_unknown_key_is_a_warning(config: Path, content: str) -> None:
+    """One file serves several versions: a later one may know the key."""
+    config.write_text(f"log = 'error'\n{content}")
+    settings = load_settings(environment={})
+    assert settings.log == "error"
+    (warning,) = settings.warnings
+    assert warning == (
+        f"{config}: the key 'databse' is not known to this version and was ignored; known are "
+        "database, continue_minutes, log, redact"
+    )
 
 
 @pytest.mark.parametrize(
@@ -98,11 +140,23 @@ def test_a_file_that_cannot_be_read_is_named(config: Path) -> None:
         ("SEGUE_CONTINUE_MINUTES", "inf"),
         ("SEGUE_LOG", "loud"),
         ("SEGUE_REDACT", "no"),
+        ("SEGUE_DATABASE", " /leading/space.db"),
+        ("SEGUE_LOG", "loud" * 100_000),
     ],
 )
 def test_a_wrong_setting_in_the_environment_is_named(name: str, value: str) -> None:
-    with pytest.raises(SettingsError, match=name):
+    with pytest.raises(SettingsError, match=name) as error:
         load_settings(environment={name: value})
+    assert len(str(error.value)) < 200
+
+
+def test_blanks_around_a_value_in_the_environment_do_not_count() -> None:
+    names = ("SEGUE_CONTINUE_MINUTES", "SEGUE_LOG", "SEGUE_REDACT", "SEGUE_DATABASE")
+    given = dict(zip(names, (" 5 ", " Debug\n", "off\t", " "), strict=True))
+    assert load_settings(environment=given) == Settings(
+        database=default_database(), continue_minutes=5, log="debug", redact="off"
+    )
+    assert load_settings(environment=dict.fromkeys(names, "")) == load_settings(environment={})
 
 
 @pytest.mark.parametrize("database", ["postgresql://user:secret@host/db", "mysql://host"])
@@ -128,15 +182,13 @@ def test_nothing_is_read_from_the_working_directory(
     for name in ("config.toml", "segue.toml", ".segue.toml", "pyproject.toml", ".env"):
         (repository / name).write_text('database = "/evil.db"\nSEGUE_DATABASE="/evil.db"\n')
     monkeypatch.chdir(repository)
-    assert load_settings(environment={}).database == str(data_directory() / "sessions.db")
+    assert load_settings(environment={}).database == default_database()
 
 
-def test_a_path_in_the_settings_file_is_relative_to_that_file() -> None:
+def test_a_path_in_the_settings_file_is_relative_to_that_file(config: Path) -> None:
     """If it were relative to the working directory, a cloned repository could choose it."""
-    file = config_file()
-    file.parent.mkdir(parents=True)
-    file.write_text('database = "sessions.db"\n')
-    assert load_settings(environment={}).database == str(file.parent / "sessions.db")
+    config.write_text('database = "sessions.db"\n')
+    assert load_settings(environment={}).database == str(config.parent / "sessions.db")
 
 
 def test_a_relative_path_in_the_environment_is_refused() -> None:

@@ -64,8 +64,6 @@ def trim_imports() -> list[str]:
         _import("uuid6", {"importlib.metadata": metadata, "hmac": LazyModule("hmac")}),
         # Paths have no host whose IP address would be parsed.
         _import("urllib.parse", {"ipaddress": LazyModule("ipaddress")}),
-        # `tempfile` loads three compressors; no directory of the user is a temporary one.
-        _import("platformdirs", {"tempfile": LazyModule("tempfile")}),
         # pygls' language server would load text documents and the LSP types of their features.
         _import("pygls.protocol", {name: LazyModule(name) for name in lsp_only}),
     )

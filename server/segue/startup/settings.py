@@ -6,22 +6,28 @@ cloned repository cannot choose the database or anything else.
 
 import math
 import os
-from collections.abc import Mapping
+import stat
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 import attrs
-import platformdirs
 
 from segue.model import validation
-from segue.model.validation import InvalidInputError
+from segue.startup import folders
 
-APP = "segue"
 MEMORY = ":memory:"
 LogLevel = Literal["debug", "info", "warning", "error"]
 LOG_LEVELS: tuple[str, ...] = get_args(LogLevel)
 Redaction = Literal["mask", "off"]
 REDACTIONS: tuple[str, ...] = get_args(Redaction)
+
+_MAX_FILE_SIZE = 64 * 1024
+_MAX_QUOTED = 80
+_MAX_WARNINGS = 5
+_HOW_TO_NAME_A_DATABASE = (
+    "Set HOME to your home directory, or name the database with SEGUE_DATABASE or --database"
+)
 
 
 class SettingsError(Exception):
@@ -36,6 +42,8 @@ class Settings:
     continue_minutes: float = 60.0
     log: LogLevel = "warning"
     redact: Redaction = "mask"
+    warnings: Sequence[str] = attrs.field(default=(), eq=False)
+    """What was ignored in `config.toml`, one sentence each, to be logged."""
 
 
 @attrs.frozen(kw_only=True)
@@ -53,57 +61,130 @@ def load_settings(
 
     *arguments* are those of the command line by the names of the settings; None means not given.
     """
+    from_file, warnings = _from_file(config_file())
     given: dict[str, Any] = {}
-    for layer in (_from_file(config_file()), _from_environment(environment), arguments or {}):
+    for layer in (from_file, _from_environment(environment), arguments or {}):
         given |= {name: value for name, value in layer.items() if value is not None}
     database = given.pop("database", None)
-    if database is None:
-        return Settings(database=str(data_directory() / "sessions.db"), **given)
+    database = _default_database() if database is None else _resolved(database)
+    return Settings(database=database, warnings=warnings, **given)
+
+
+def config_file() -> Path | None:
+    """Return the path of `config.toml`, whether it exists or not; None if there is no home."""
+    folder = folders.config_folder()
+    return None if folder is None else folder / "config.toml"
+
+
+def _default_database() -> str:
+    folder = folders.data_folder()
+    if folder is None:
+        raise SettingsError(
+            "this user has no home directory (HOME is not set to an absolute path, and the user "
+            f"database has no entry). {_HOW_TO_NAME_A_DATABASE}."
+        )
+    return str(folder / "sessions.db")
+
+
+def _resolved(database: str) -> str:
+    """Return what *database* names, absolute; or raise SettingsError."""
+    if not database or "\0" in database:
+        raise SettingsError(f"database: expected the path of a file, got {_quoted(database)}")
     if "://" in database:
         raise SettingsError(
             f"database: {database.partition('://')[0]}:// URLs are not supported by this version; "
             "give the path of a SQLite file"
         )
-    if database != MEMORY:
-        # Only on the command line may it be relative: the working directory is the editor's. A
-        # symlink that the user names is followed; one in place of the data directory is not.
-        database = os.path.realpath(os.path.expanduser(database))
-    return Settings(database=database, **given)
-
-
-def config_file() -> Path:
-    """Return the path of `config.toml`, whether it exists or not."""
-    return platformdirs.user_config_path(APP, appauthor=False) / "config.toml"
-
-
-def data_directory() -> Path:
-    """Return the directory of the database if no setting names another."""
-    return platformdirs.user_data_path(APP, appauthor=False)
-
-
-def _from_file(path: Path) -> dict[str, Any]:
+    if database == MEMORY:
+        return database
+    # Only on the command line may it be relative: the working directory is the editor's. A symlink
+    # that the user names is followed; one in place of the data directory is not.
+    path = folders.expand_home(database)
+    if path.startswith("~"):
+        raise SettingsError(
+            f"database: the home directory in {_quoted(database)} is not known. Give an absolute "
+            "path"
+        )
     try:
-        content = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        return {}
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{path}: {error}") from None
+        return os.path.realpath(path)
+    except OSError:
+        raise SettingsError(
+            f"database: {_quoted(database)} is relative to a folder that was removed. Give an "
+            "absolute path"
+        ) from None
+
+
+def _from_file(path: Path | None) -> tuple[dict[str, Any], list[str]]:
+    """Return the settings of the file, and a warning for each key that is not one."""
+    if path is None:
+        return {}, []
+    try:
+        content = _read(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return {}, []
+    except OSError as error:
+        if not _is_reachable(path):  # so it is not known to exist; another user's HOME, for example
+            return {}, [f"{path} cannot be reached ({error.strerror}); its settings do not count"]
+        raise SettingsError(f"{path} cannot be read: {error.strerror}") from None
     import tomllib  # only here: most users have no such file
 
     try:
+        values = tomllib.loads(content)
+        known = attrs.fields_dict(_FileSettings)
+        warnings = [
+            f"{path}: the key {_quoted(key)} is not known to this version and was ignored; known "
+            f"are {', '.join(known)}"
+            for key in values
+            if key not in known
+        ][:_MAX_WARNINGS]
+        values = {key: value for key, value in values.items() if key in known}
         converter = validation.make_converter(forbid_extra_keys=True)
-        given = attrs.asdict(validation.structure(converter, tomllib.loads(content), _FileSettings))
-        if (database := given["database"]) is not None and not _is_rooted(database):
-            given["database"] = str(path.parent / database)
-        return given
-    except (tomllib.TOMLDecodeError, InvalidInputError) as error:
+        given = attrs.asdict(validation.structure(converter, values, _FileSettings))
+    except RecursionError:
+        raise SettingsError(f"{path}: its values are nested too deeply") from None
+    except (ValueError, OverflowError) as error:
         raise SettingsError(f"{path}: {error}") from None
+    if (database := given["database"]) is not None:
+        if not database or "\0" in database:
+            raise SettingsError(
+                f"{path}: database: expected the path of a file, got {_quoted(database)}"
+            )
+        if not _is_rooted(database):
+            given["database"] = str(path.parent / database)
+    return given, warnings
+
+
+def _read(path: Path) -> str:
+    """Return the text of a settings file; raise SettingsError, or OSError if it cannot be read."""
+    if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would wait for its writer
+        raise SettingsError(f"{path} is not a file")
+    with path.open("rb") as file:
+        content = file.read(_MAX_FILE_SIZE + 1)
+    if len(content) > _MAX_FILE_SIZE:
+        raise SettingsError(f"{path} is larger than {_MAX_FILE_SIZE // 1024} KiB")
+    try:
+        text = content.decode("utf-8-sig")  # editors on Windows begin a file with a byte order mark
+    except UnicodeDecodeError:
+        text = "\0"
+    if "\0" in text:
+        raise SettingsError(f"{path} is not UTF-8 text. Save it as UTF-8")
+    return text.replace("\r\n", "\n")
+
+
+def _is_reachable(path: Path) -> bool:
+    try:
+        path.lstat()
+    except OSError:
+        return False
+    return True
 
 
 def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
-    database = environment.get("SEGUE_DATABASE") or None
-    if database is not None and not _is_rooted(database):
-        raise SettingsError(f"SEGUE_DATABASE: expected an absolute path, got {database!r}")
+    database = environment.get("SEGUE_DATABASE")
+    if database is None or not database.strip():
+        database = None
+    elif not _is_rooted(database):
+        raise SettingsError(f"SEGUE_DATABASE: expected an absolute path, got {_quoted(database)}")
     return {
         "database": database,
         "continue_minutes": parse_minutes(
@@ -116,25 +197,30 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
 
 def _is_rooted(database: str) -> bool:
     """Return whether *database* is the same store whatever the working directory is."""
-    return database == MEMORY or "://" in database or os.path.isabs(os.path.expanduser(database))
+    return database == MEMORY or "://" in database or os.path.isabs(database) or database[0] == "~"
 
 
 def parse_minutes(value: str | None, setting: str) -> float | None:
     """Return *value* as a finite number, None if it is empty; or raise SettingsError."""
-    if not value:
+    if value is None or not value.strip():
         return None
     try:
         minutes = float(value)
     except ValueError:
         minutes = math.nan
     if not math.isfinite(minutes):
-        raise SettingsError(f"{setting}: expected a number of minutes, got {value!r}")
+        raise SettingsError(f"{setting}: expected a number of minutes, got {_quoted(value)}")
     return minutes
 
 
 def _one_of(choices: tuple[str, ...], value: str | None, setting: str) -> str | None:
-    if not value:
-        return None
-    if value.lower() not in choices:
-        raise SettingsError(f"{setting}: expected one of {', '.join(choices)}")
-    return value.lower()
+    word = (value or "").strip().lower()
+    if word and word not in choices:
+        expected = ", ".join(choices)
+        raise SettingsError(f"{setting}: expected one of {expected}, got {_quoted(value or '')}")
+    return word or None
+
+
+def _quoted(value: str) -> str:
+    """Return *value* for a message: on one line, and no longer than one."""
+    return repr(value if len(value) <= _MAX_QUOTED else f"{value[:_MAX_QUOTED]}…")
