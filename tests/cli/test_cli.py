@@ -11,16 +11,18 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from rich.cells import cell_len
 
 import segue
 from segue.cli import demo
 from segue.cli.client import Client
-from segue.cli.printing import visible
+from segue.cli.printing import Column, isolated, local_time, print_table, uses_color, visible
 from segue.startup.compose import local_engine
 from segue.store.sqlite import driver
 from tests.conftest import StartClient
 from tests.factories import execute
 
+HEBREW = "\u05e9\u05dc\u05d5\u05dd"
 ESCAPES = "red \x1b[31m bell \x07 clipboard \x1b]52;c;aGk=\x07 turn \u202e c1 \x9b1m"
 
 
@@ -106,6 +108,97 @@ def test_visible_keeps_printable_text() -> None:
     assert visible(written) == written
 
 
+@pytest.mark.parametrize(
+    ("time", "zone"),
+    [
+        (-(2**62), "UTC"),
+        (-62_135_596_800_000, "Etc/GMT+12"),  # the year 1, where it is still the year 0
+        (253_402_300_799_999, "Etc/GMT-14"),  # the year 9999, where it is 10000 already
+        (2**62, "UTC"),
+    ],
+)
+def test_a_row_that_was_made_by_hand_is_shown(
+    recorded: str, database: Path, time: int, zone: str
+) -> None:
+    odd = "[/] [bold]x\x1b[31m\x07\u202e\u2066"
+    execute(
+        database,
+        "UPDATE sessions SET id = ?, title = ?, directory = ?, updated_at = ?, created_at = ?",
+        odd, odd, odd, time, time,
+    )  # fmt: skip
+    sql = "UPDATE events SET type = ?, id = ?, created_at = ? WHERE seq = 2"
+    execute(database, sql, odd, odd, time)
+    for arguments in (["list", "--archived"], ["show", odd], ["doctor"]):
+        done = run(*arguments, TZ=zone)
+        assert "Traceback" not in done.stderr
+        assert not re.search(
+            r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202e\u2066]", done.stdout + done.stderr
+        )
+        if arguments != ["doctor"]:
+            assert done.returncode == 0
+            assert r"[/] [bold]x\x1b[31m\x07\u202e\u2066" in done.stdout
+
+
+def test_a_time_without_a_calendar_is_a_number() -> None:
+    assert local_time(0).startswith(("1969-12-31", "1970-01-01"))
+    assert local_time(253_402_300_800_000) == "253402300800000 ms since 1970"
+    assert local_time(-(10**30)) == f"-{10**30} ms since 1970"
+
+
+@pytest.mark.parametrize("text", [HEBREW, "a العربية"])
+def test_right_to_left_text_does_not_reorder_the_rest_of_the_line(text: str) -> None:
+    assert isolated(text) == f"\u2068{text}\u2069"
+    assert isolated("left to right \u200d") == "left to right \u200d"
+    assert visible(f"{text}\u202e\u2069\u200e") == rf"{text}\u202e\u2069\u200e"
+
+
+@pytest.mark.parametrize("width", [20, 60, 100])
+def test_a_narrow_terminal_cuts_titles_and_directories_only(
+    width: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    columns = [Column("ID"), Column("TITLE", is_flexible=True), Column("DIR", is_flexible=True)]
+    output = io.StringIO()
+    monkeypatch.setattr(output, "isatty", lambda: True)
+    monkeypatch.setattr("sys.stdout", output)
+    monkeypatch.setenv("COLUMNS", str(width))
+    monkeypatch.setenv("NO_COLOR", "1")
+    print_table(columns, [["0123456789", f"{HEBREW} " * 20, "/日本語" * 10]])
+    header, line = output.getvalue().splitlines()
+    assert header.split() == ["ID", "TITLE", "DIR"]
+    assert line.startswith(f"0123456789  \u2068{HEBREW} ")
+    assert line.count("\u2068") == line.count("\u2069") == 1
+    assert "…\u2069" in line
+    assert cell_len(line.translate({0x2068: None, 0x2069: None})) == max(width, 10 + 2 + 8 + 2 + 8)
+
+
+@pytest.mark.parametrize(
+    ("is_terminal", "environment", "expected"),
+    [
+        (True, {}, True),
+        (False, {}, False),
+        (True, {"NO_COLOR": "1"}, False),
+        (True, {"NO_COLOR": ""}, True),
+        (True, {"TERM": "dumb"}, False),
+        (False, {"FORCE_COLOR": "1"}, True),
+        (False, {"FORCE_COLOR": "0"}, False),
+        (False, {"FORCE_COLOR": "1", "NO_COLOR": "1"}, False),
+    ],
+)
+def test_colors_follow_the_environment(
+    is_terminal: bool, environment: dict[str, str], expected: bool
+) -> None:
+    stream = SimpleNamespace(isatty=lambda: is_terminal)
+    assert uses_color(stream, environment) is expected  # type: ignore[arg-type]  # all that it asks
+
+
+def test_no_color_is_honoured_by_every_command(recorded: str) -> None:
+    for command in ("list", f"show {recorded}", "doctor", "demo", "--help", "nope"):
+        done = run(*command.split(), NO_COLOR="1", FORCE_COLOR="1")
+        assert "\x1b" not in done.stdout + done.stderr, command
+    for command in ("list", f"show {recorded}", "doctor"):
+        assert "\x1b[" in run(*command.split(), NO_COLOR="", FORCE_COLOR="1").stdout, command
+
+
 def test_doctor_finds_no_problem_in_an_intact_store(recorded: str, database: Path) -> None:
     report = as_json("doctor")
     assert report["problems"] == []
@@ -121,6 +214,48 @@ def test_doctor_warns_if_others_can_read_the_store(recorded: str, database: Path
     done = run("doctor")
     assert done.returncode == 1
     assert f"{database} may be read by others (mode 644)" in done.stdout
+
+
+def test_doctor_names_the_folders_that_cannot_be_written(database: Path) -> None:
+    database.parent.mkdir()
+    (database.parent / "backups").write_text("no folder")
+    done = run("doctor")
+    assert done.returncode == 1
+    assert f"{database.parent}/backups cannot be written (Not a directory)" in done.stdout
+    (problem,) = as_json("doctor")["problems"]
+    assert problem.endswith(
+        "Change its permissions, or name another database in the setting `database`"
+    )
+    assert sorted(path.name for path in database.parent.iterdir()) == ["backups"]
+
+
+def test_doctor_names_the_stores_of_sandboxes(tmp_path: Path) -> None:
+    other = tmp_path / "snap/code/181/.local/share/segue/sessions.db"
+    other.parent.mkdir(parents=True)
+    other.write_bytes(b"x" * 1_234)
+    report = json.loads(run("doctor", "--json", HOME=str(tmp_path)).stdout)
+    assert report["problems"] == []
+    (note,) = report["notes"]
+    assert note == (
+        f"{other} (1,234 bytes) is another store, made by an editor in a sandbox. "
+        f"To list its conversations: segue --database {other} list"
+    )
+
+
+@pytest.mark.parametrize("name", ["PYTHONPATH", "PYTHONHOME"])
+def test_doctor_warns_of_a_variable_that_decides_which_code_runs(name: str, tmp_path: Path) -> None:
+    value = str(tmp_path) if name == "PYTHONPATH" else sys.base_prefix
+    done = run("doctor", **{name: value})
+    assert done.returncode == 1
+    assert f"{name} is set and decides which code this command runs" in done.stdout
+    isolated = subprocess.run(
+        [sys.executable, "-I", "-m", "segue", "doctor"],
+        env={**os.environ, name: value},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert f"{name} is set; this command ignores it" in isolated.stdout
 
 
 def test_doctor_and_list_do_not_change_a_file_that_is_no_database(tmp_path: Path) -> None:

@@ -17,7 +17,6 @@ LIBRARIES_AT_START = {
     "attrs",
     "cattrs",
     "lsprotocol",
-    "platformdirs",
     "pygls",
     "segue",
     "typing_extensions",  # of cattrs
@@ -62,8 +61,10 @@ SEGUE_AT_START = {
     "segue.sessions.window",
     "segue.startup",
     "segue.startup.compose",
+    "segue.startup.folders",
     "segue.startup.lazy_imports",
     "segue.startup.lazy_lsp_types",
+    "segue.startup.process",
     "segue.startup.settings",
     "segue.store",
     "segue.store.service",
@@ -106,6 +107,7 @@ LEFT_OUT = {
     "lzma",
     "multiprocessing",
     "optparse",
+    "platformdirs",
     "shutil",
     "ssl",
     "tempfile",
@@ -194,7 +196,7 @@ import_aiosqlite_on_pysqlite3()
 found = {}
 
 import asyncio, hmac, importlib.metadata, ipaddress, secrets, sqlite3, ssl, tempfile, urllib.parse
-import aiosqlite, platformdirs, uuid6
+import aiosqlite, uuid6
 found["modules"] = [
     hasattr(module, "__file__") and module.__name__
     for module in (hmac, importlib.metadata, ipaddress, sqlite3, ssl, tempfile)
@@ -202,7 +204,6 @@ found["modules"] = [
 found["version"] = importlib.metadata.version("uuid6") != "uuid6"
 found["digest"] = [secrets.compare_digest("a", "a"), secrets.compare_digest("a", "b")]
 found["uuid"] = [uuid6.uuid7().version, uuid6.uuid7() != uuid6.uuid7()]
-found["runtime"] = bool(platformdirs.user_runtime_path("segue"))
 found["host"] = urllib.parse.urlsplit("http://[::1]/").hostname
 try:
     urllib.parse.urlsplit("http://[1.2.3.4]/")
@@ -234,7 +235,6 @@ def test_a_module_that_was_left_out_can_be_imported_later() -> None:
         "version": True,
         "digest": [True, False],
         "uuid": [7, True],
-        "runtime": True,
         "host": "::1",
         "no host": True,
         "query": 1,
@@ -273,7 +273,7 @@ def test_a_library_that_needs_a_left_out_module_at_once_is_imported_whole(
 
 LOADED_BEFORE = """
 import ssl, asyncio, hmac, importlib.metadata, ipaddress, sqlite3, tempfile
-import pygls.lsp.server, uuid6, platformdirs, aiosqlite
+import pygls.lsp.server, uuid6, aiosqlite
 """
 
 REFUSED = """
@@ -288,7 +288,7 @@ import importlib.util, sys
 find_spec = importlib.util.find_spec
 class Finder:
     def find_spec(self, name, path=None, target=None):
-        if name in ("uuid6", "pygls.protocol.json_rpc", "platformdirs.api") and name not in tried:
+        if name in ("uuid6", "pygls.protocol.json_rpc") and name not in tried:
             tried.add(name)
             raise RuntimeError(name)
 tried = set()
@@ -319,6 +319,5 @@ def test_a_library_that_cannot_be_trimmed_is_logged(
     logged = capfd.readouterr().err.splitlines()
     assert [line.partition(" cannot be imported without ")[0] for line in logged] == [
         "segue: WARNING: uuid6",
-        "segue: WARNING: platformdirs",
         "segue: WARNING: pygls.protocol",
     ]

@@ -1,10 +1,55 @@
 """The `segue` command; what a subcommand imports is loaded only when it runs."""
 
+import os
+from collections.abc import Sequence
+
 import attrs
 import click
 
 import segue as package
-from segue.cli.application import Application
+from segue.cli.application import Application, CommandError
+from segue.cli.printing import OutputClosedError, prepare_output, print_error, visible
+
+
+def run_command(application: Application, arguments: Sequence[str]) -> int:
+    """Run one command; return its exit code. What fails outside of Segue is said in one sentence.
+
+    0: done. 1: something is wrong, or was not found. 2: the command, or a setting, is wrong.
+    Raises OSError if the output cannot be written.
+    """
+    prepare_output()
+    try:
+        code = segue.main(
+            list(arguments), prog_name="segue", obj=application, standalone_mode=False
+        )
+    except click.UsageError as error:
+        usage = "" if error.ctx is None else f"{error.ctx.get_usage()}\n"
+        print_error(f"{usage}Error: {error.format_message()}")
+        return error.exit_code
+    except click.ClickException as error:
+        print_error(f"Error: {visible(error.format_message())}")
+        return error.exit_code
+    except OutputClosedError as error:
+        print_error(f"Error: {error}")
+        return 1
+    except (click.Abort, KeyboardInterrupt):
+        print_error("Error: interrupted")
+        return 1
+    return code or 0
+
+
+def _absolute(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    """Return the path *value* made absolute, or raise CommandError."""
+    if value is None:
+        return None
+    if not value or "\0" in value:
+        raise click.BadParameter("expected a path", context, parameter)
+    try:
+        return os.path.realpath(value)
+    except FileNotFoundError:
+        raise CommandError(
+            f"{value} is relative to the current folder, which was removed. Give an absolute path."
+        ) from None
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -19,25 +64,25 @@ def segue(context: click.Context, database: str | None) -> None:
 @segue.command("lsp", add_help_option=False, context_settings={"ignore_unknown_options": True})
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 @click.pass_obj
-def lsp_command(application: Application, arguments: tuple[str, ...]) -> None:
+def lsp_command(application: Application, arguments: tuple[str, ...]) -> int:
     """Serve one editor window: JSON-RPC on stdio."""
     given = [] if application.database is None else ["--database", application.database]
-    raise SystemExit(application.serve([*given, *arguments]))
+    return application.serve([*given, *arguments])
 
 
 @segue.command("demo")
 @click.pass_obj
-def demo_command(application: Application) -> None:
+def demo_command(application: Application) -> int:
     """Record a conversation, kill the server, and resume it."""
     from segue.cli.demo import run
 
-    raise SystemExit(run(application.local_engine()))
+    return run(application.local_engine())
 
 
 @segue.command("list")
 @click.option(
     "--cwd",
-    type=click.Path(resolve_path=True),
+    callback=_absolute,
     metavar="DIR",
     help="Only sessions of this workspace and its worktrees.",
 )
@@ -86,18 +131,18 @@ def show_command(application: Application, session_id: str, as_json: bool) -> No
     help="Quarantine a damaged database and save what can be read of it.",
 )
 @click.pass_obj
-def doctor_command(application: Application, as_json: bool, is_repair: bool) -> None:
+def doctor_command(application: Application, as_json: bool, is_repair: bool) -> int:
     """Check the versions, the linked SQLite and the data. Changes nothing without --repair."""
     from segue.cli.doctor import repair, run
 
     store = application.store()
-    raise SystemExit(repair(store.admin) if is_repair else run(store, as_json=as_json))
+    return repair(store.admin) if is_repair else run(store, as_json=as_json)
 
 
 @segue.command("backup")
-@click.argument("path", required=False, type=click.Path(resolve_path=True))
+@click.argument("path", required=False, callback=_absolute)
 @click.pass_obj
-def backup_command(application: Application, path: str | None) -> None:
+def backup_command(application: Application, path: str | None) -> int:
     """Copy all sessions to PATH and verify the copy. Editors may write meanwhile.
 
     Without PATH, the copy is made in the folder `backups` beside the database. A session that you
@@ -105,4 +150,4 @@ def backup_command(application: Application, path: str | None) -> None:
     """
     from segue.cli.backup import run
 
-    raise SystemExit(run(application.store().admin, path))
+    return run(application.store().admin, path)

@@ -1,12 +1,12 @@
 """The context of the commands, and the error that ends them."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING
 
 import attrs
 import click
 
-from segue.cli.printing import visible
+from segue.model.errors import StorageError
 
 if TYPE_CHECKING:
     from segue.model.store_reports import StoreEngine
@@ -14,10 +14,13 @@ if TYPE_CHECKING:
 
 
 class CommandError(click.ClickException):
-    """Ends the command with exit code 1 and *message* as one line without control characters."""
+    """Ends the command with exit code 1 and its message."""
 
-    def __init__(self, message: str) -> None:
-        super().__init__(visible(message))
+
+class SettingError(CommandError):
+    """A setting is wrong: ends the command with exit code 2, as wrong arguments do."""
+
+    exit_code = 2
 
 
 @attrs.frozen(kw_only=True)
@@ -25,8 +28,17 @@ class Store:
     """The store that the settings name."""
 
     admin: "StoreAdmin"
-    config_file: str
-    """The path of the settings file, whether it exists or not."""
+    config_file: str | None
+    """The path of the settings file, whether it exists or not; None if there is no home."""
+
+    warnings: Sequence[str]
+    """What was ignored in the settings file, one sentence each."""
+
+    folders: Sequence[str]
+    """The folders that the store writes to, whether they exist or not."""
+
+    sandboxed_stores: Callable[[], list[str]]
+    """Returns the paths of stores that editors in sandboxes have made for themselves."""
 
     open_existing: "Callable[[], Awaitable[SessionService]]"
     """Opens the store, or an empty one in memory if it does not exist: reading creates no store."""
@@ -42,7 +54,7 @@ class Application:
     load_store: Callable[[str | None], Store]
     """Returns the store of the settings; the argument is the `--database` option, if it was given.
 
-    Raises CommandError if a setting is wrong.
+    Raises SettingError if one is wrong.
     """
 
     local_engine: "Callable[[], StoreEngine]"
@@ -51,6 +63,16 @@ class Application:
     database: str | None = None
     """The `--database` option."""
 
-    def store(self) -> Store:
-        """Return the store of this command, or raise CommandError if a setting is wrong."""
-        return self.load_store(self.database)
+    def store(self, *, creates: bool = False) -> Store:
+        """Return the store of this command.
+
+        Raises SettingError if a setting is wrong, and CommandError if `--database` names what does
+        not exist, unless the command *creates* it: a mistyped path is not an empty store.
+        """
+        store = self.load_store(self.database)
+        try:
+            if not creates and self.database not in (None, ":memory:") and not store.admin.exists():
+                raise CommandError(f"there is no database at {store.admin.location}")
+        except StorageError as error:
+            raise CommandError(str(error)) from None
+        return store

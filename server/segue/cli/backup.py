@@ -1,9 +1,7 @@
 """`segue backup`: a verified copy of every session."""
 
-import click
-
 from segue.cli.application import CommandError
-from segue.cli.printing import visible
+from segue.cli.printing import print_line
 from segue.model.errors import StorageError
 from segue.store.service import StoreAdmin
 
@@ -14,8 +12,8 @@ def run(admin: StoreAdmin, path: str | None) -> int:
         backup = admin.back_up(path)
     except StorageError as error:
         raise CommandError(str(error)) from None
-    click.echo(visible(backup.path))
-    click.echo(
+    print_line(backup.path)
+    print_line(
         f"{backup.sessions} sessions, {backup.events} events, {backup.size:,} bytes; verified"
     )
     return 0

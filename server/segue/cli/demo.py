@@ -4,15 +4,14 @@ import itertools
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
-import click
-
 import segue
 from segue.cli.client import Client, RequestError, ServerGoneError
-from segue.cli.printing import visible
+from segue.cli.printing import print_line
 from segue.model.events import new_id
 from segue.model.store_reports import StoreEngine
 
@@ -26,6 +25,9 @@ _CONVERSATION: tuple[tuple[str, dict[str, Any]], ...] = (
     ),
     ("text", {"content": "The linker does not find OpenSSL: install its headers."}),
 )
+_SERVER = (sys.executable, "-E", "-P", "-m", "segue", "lsp")
+"""As the command `segue` starts it: without the variables of another Python."""
+
 _STREAM = 1_000
 _ACKNOWLEDGED_BEFORE_KILL = 60
 
@@ -38,14 +40,17 @@ def run(engine: StoreEngine) -> int:
         demonstration.run()
     except (RequestError, ServerGoneError, TimeoutError) as error:
         demonstration.failures.append(str(error))
-        click.secho(f"  ✗ {visible(str(error))}", fg="red")
+        print_line(f"  ✗ {error}", color="red")
     finally:
         demonstration.close()
         shutil.rmtree(folder)
     if demonstration.failures:
-        click.secho(f"\n{len(demonstration.failures)} promises were not kept.", fg="red", bold=True)
+        print_line()
+        count = len(demonstration.failures)
+        print_line(f"{count} promises were not kept.", color="red", bold=True)
         return 1
-    click.secho("\nNothing lost, nothing twice.", fg="green", bold=True)
+    print_line()
+    print_line("Nothing lost, nothing twice.", color="green", bold=True)
     return 0
 
 
@@ -71,7 +76,7 @@ class Demonstration:
     def run(self) -> None:
         """Run all steps and print each as it happens."""
         engine = self._engine
-        click.echo(
+        print_line(
             f"Segue {segue.__version__}, {engine.name} {engine.version} from {engine.library}"
         )
         self._make_repository()
@@ -102,7 +107,7 @@ class Demonstration:
         opened = client.request("session/open", {"mode": "resume"})
         boundary = opened["boundary"]
         self._check("the same session is resumed", opened["session"]["sessionId"] == session_id)
-        _print(f"why: {visible(opened['reason'])}")
+        _print(f"why: {opened['reason']}")
         _print(f"boundary: {boundary['data']['content']}")
         stored = {event["id"] for event in self._all_events(client, session_id)}
         acknowledged = {event["id"] for event in events} - {event["id"] for event in unacknowledged}
@@ -144,7 +149,7 @@ class Demonstration:
             )
 
     def _start(self, directory: Path) -> Client:
-        self._client = Client(directory, self._environment)
+        self._client = Client(directory, self._environment, _SERVER)
         self._client.initialize(rootUri=directory.as_uri())
         return self._client
 
@@ -201,9 +206,9 @@ class Demonstration:
 
     def _check(self, promise: str, kept: bool) -> None:
         if kept:
-            click.secho(f"  ✓ {promise}", fg="green")
+            print_line(f"  ✓ {promise}", color="green")
         else:
-            click.secho(f"  ✗ {promise}", fg="red")
+            print_line(f"  ✗ {promise}", color="red")
             self.failures.append(promise)
 
 
@@ -217,7 +222,7 @@ def _append(session_id: str, event: dict[str, Any]) -> dict[str, Any]:
 
 def _summary(event: dict[str, Any]) -> str:
     data = event["data"]
-    return visible(str(data.get("content") or f"{data['name']} {data['input']}"))
+    return str(data.get("content") or f"{data['name']} {data['input']}")
 
 
 def _print_events(events: list[dict[str, Any]]) -> None:
@@ -231,8 +236,9 @@ def _print_events(events: list[dict[str, Any]]) -> None:
 
 
 def _print_title(title: str) -> None:
-    click.secho(f"\n{title}", bold=True)
+    print_line()
+    print_line(title, bold=True)
 
 
 def _print(line: str) -> None:
-    click.echo(f"  {line}")
+    print_line(f"  {line}")

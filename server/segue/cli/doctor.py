@@ -1,15 +1,13 @@
 """`segue doctor`: the versions in use, whether they are safe, and the state of the store."""
 
-import json
 import platform
 from importlib import metadata
 from typing import Any
 
-import click
-
 import segue
 from segue.cli.application import CommandError, Store
-from segue.cli.printing import visible
+from segue.cli.machine_checks import Finding, examine_machine
+from segue.cli.printing import print_json, print_line
 from segue.model.errors import StorageError
 from segue.model.store_reports import CheckReport, StoreEngine
 from segue.store.service import StoreAdmin
@@ -20,12 +18,14 @@ _PACKAGES = ("pygls", "lsprotocol", "aiosqlite", "cattrs", "uuid6")
 def run(store: Store, *, as_json: bool) -> int:
     """Print the report; return 1 if there is a problem, else 0. Nothing is changed."""
     engine, check = store.admin.engine, store.admin.check()
+    findings = examine_machine(store)
     problems = [*filter(None, [engine.warning]), *check.problems]
     if as_json:
-        click.echo(json.dumps(_report(store, engine, check, problems), indent=2))
+        print_json(_report(store, engine, check, problems, findings))
     else:
-        _print(store, engine, check, problems)
-    return 1 if problems else 0
+        _print(store, engine, check)
+        _print_findings(problems, findings)
+    return 1 if problems or any(each.is_problem for each in findings) else 0
 
 
 def repair(admin: StoreAdmin) -> int:
@@ -34,7 +34,7 @@ def repair(admin: StoreAdmin) -> int:
     Raises CommandError if there is no store, or if it cannot be repaired now.
     """
     try:
-        click.echo(visible(admin.repair()))
+        print_line(admin.repair())
     except StorageError as error:
         raise CommandError(str(error)) from None
     return 0
@@ -45,7 +45,11 @@ def _packages() -> dict[str, str]:
 
 
 def _report(
-    store: Store, engine: StoreEngine, check: CheckReport, problems: list[str]
+    store: Store,
+    engine: StoreEngine,
+    check: CheckReport,
+    problems: list[str],
+    findings: list[Finding],
 ) -> dict[str, Any]:
     return {
         "segue": segue.__version__,
@@ -67,30 +71,41 @@ def _report(
             "archived": check.sizes.archived,
             "events": check.sizes.events,
         },
-        "problems": problems,
+        "problems": [*problems, *(str(each) for each in findings if each.is_problem)],
+        "notes": [str(each) for each in findings if not each.is_problem],
     }
 
 
-def _print(store: Store, engine: StoreEngine, check: CheckReport, problems: list[str]) -> None:
+def _print(store: Store, engine: StoreEngine, check: CheckReport) -> None:
     sizes = check.sizes
     _line("segue", f"{segue.__version__} on Python {platform.python_version()}")
     _line("packages", ", ".join(f"{name} {version}" for name, version in _packages().items()))
     safe = "safe" if engine.is_safe else "NOT SAFE"
     _line(engine.name, f"{engine.version} from {engine.library}, {safe}")
-    _line("settings", visible(store.config_file))
-    _line("database", visible(store.admin.location))
+    _line("settings", store.config_file or "none: there is no home directory")
+    _line("database", store.admin.location)
     if not check.exists:
         _line("", "not created yet: the first conversation creates it")
     elif sizes.sessions is not None:
         _line("", f"{sizes.bytes:,} bytes, schema {check.schema_version}")
         _line("", f"{sizes.sessions} sessions ({sizes.archived} archived), {sizes.events} events")
     for path, mode in check.modes.items():
-        _line("", f"{mode:>4}  {visible(path)}")
+        _line("", f"{mode:>4}  {path}")
+
+
+def _print_findings(problems: list[str], findings: list[Finding]) -> None:
     for problem in problems:
-        click.secho(f"problem   {visible(problem)}", fg="red")
-    if not problems:
-        click.secho("all is well", fg="green")
+        _line("problem", problem, color="red")
+    for each in findings:
+        _line("problem" if each.is_problem else "note", each.what, color=_color(each))
+        _line("", each.remedy)
+    if not problems and not any(each.is_problem for each in findings):
+        print_line("all is well", color="green")
 
 
-def _line(name: str, value: str) -> None:
-    click.echo(f"{name:<9} {value}")
+def _color(finding: Finding) -> str | None:
+    return "red" if finding.is_problem else None
+
+
+def _line(name: str, value: str, color: str | None = None) -> None:
+    print_line(f"{name:<9}", value, color=color)

@@ -1,9 +1,115 @@
-"""Safe output of stored text: characters that could control the terminal are escaped."""
+"""All output of the commands: nothing else writes to stdout or stderr.
 
+What is printed may have been written by anybody. Characters that control the terminal are escaped,
+right-to-left text is kept from reordering its surroundings, and no text is markup.
+"""
+
+import contextlib
+import io
+import json
+import locale
+import os
+import shutil
+import sys
 import unicodedata
-from datetime import datetime
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, TextIO
 
+import attrs
+import click
+from rich.cells import cell_len, set_cell_size
+
+_GAP = "  "
+_MIN_WIDTH = 8
 _JOINERS = "\u200c\u200d"
+_RIGHT_TO_LEFT = frozenset(("R", "AL", "AN"))
+_ISOLATE, _END_ISOLATE = "\u2068", "\u2069"
+
+
+class OutputClosedError(Exception):
+    """There is no standard output."""
+
+
+def prepare_output(environment: Mapping[str, str] = os.environ) -> None:
+    """Let a character that the output cannot express be escaped, and use the locale's encoding."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            with contextlib.suppress(LookupError):  # there is no such encoding
+                stream.reconfigure(encoding=_encoding(environment), errors="backslashreplace")
+
+
+def print_line(*fields: str, color: str | None = None, bold: bool = False) -> None:
+    """Print the *fields*, separated by spaces, as one line."""
+    _write(" ".join(isolated(visible(field)) for field in fields), color=color, bold=bold)
+
+
+def print_text(text: str) -> None:
+    """Print *text*, which may have several lines."""
+    _write(visible(text, keep="\n\t"))
+
+
+def print_json(value: Any) -> None:
+    """Print *value* as JSON: in ASCII, which has no characters that a terminal would obey."""
+    _write(json.dumps(value, indent=2))
+
+
+@attrs.frozen(kw_only=True)
+class Column:
+    """A column of a table."""
+
+    name: str = attrs.field(kw_only=False)
+    is_number: bool = False
+    max_width: int | None = None
+    """In characters of a terminal; what is longer is cut."""
+
+    is_flexible: bool = False
+    """Whether it is cut further where the terminal is too narrow for all columns."""
+
+
+def print_table(columns: Sequence[Column], rows: Iterable[Sequence[str]]) -> None:
+    """Print *rows* below the names of the *columns*; output to a pipe or a file is not cut."""
+    table = [[visible(cell) for cell in row] for row in rows]
+    header = [column.name for column in columns]
+    widths = [
+        min(max(map(cell_len, cells)), column.max_width or sys.maxsize)
+        for column, cells in zip(columns, zip(header, *table, strict=True), strict=True)
+    ]
+    if _stdout().isatty():
+        _shrink(widths, columns, shutil.get_terminal_size().columns)
+    for row in (header, *table):
+        cells = (_fit(*each) for each in zip(row, widths, columns, strict=True))
+        _write(_GAP.join(cells).rstrip(), bold=row is header)
+
+
+def _shrink(widths: list[int], columns: Sequence[Column], available: int) -> None:
+    """Make the flexible columns narrower, the widest first, until all fit if they can."""
+    flexible = [index for index, column in enumerate(columns) if column.is_flexible]
+    while sum(widths) + len(_GAP) * (len(widths) - 1) > available:
+        widest = max(flexible, key=widths.__getitem__)
+        if widths[widest] <= _MIN_WIDTH:
+            return
+        widths[widest] -= 1
+
+
+def _fit(cell: str, width: int, column: Column) -> str:
+    if cell_len(cell) > width:
+        cell = f"{set_cell_size(cell, width - 1)}…"
+    padding = " " * (width - cell_len(cell))
+    return f"{padding}{isolated(cell)}" if column.is_number else f"{isolated(cell)}{padding}"
+
+
+def print_error(text: str) -> None:
+    """Print *text* on stderr, if there is still a stderr."""
+    with contextlib.suppress(OSError, ValueError):
+        sys.stderr.write(visible(text, keep="\n") + "\n")
+
+
+def isolated(escaped: str) -> str:
+    """Return *escaped* so that right-to-left text in it does not reorder what is around it."""
+    if _RIGHT_TO_LEFT.isdisjoint(map(unicodedata.bidirectional, escaped)):
+        return escaped
+    return f"{_ISOLATE}{escaped}{_END_ISOLATE}"
 
 
 def visible(string: str, keep: str = "") -> str:
@@ -18,8 +124,47 @@ def visible(string: str, keep: str = "") -> str:
 
 
 def local_time(milliseconds: int) -> str:
-    """Return a stored timestamp as local date and time, to the second."""
-    return datetime.fromtimestamp(milliseconds / 1_000).strftime("%Y-%m-%d %H:%M:%S")
+    """Return a stored timestamp as local date and time, to the second.
+
+    In UTC where the local calendar does not reach, and as a number where no calendar does.
+    """
+    for zone in (None, UTC):
+        with contextlib.suppress(OverflowError, ValueError, OSError):
+            return f"{datetime.fromtimestamp(milliseconds / 1_000, zone):%Y-%m-%d %H:%M:%S}"
+    return f"{milliseconds} ms since 1970"
+
+
+def uses_color(stream: TextIO, environment: Mapping[str, str] = os.environ) -> bool:
+    """Return whether *stream* gets colors: a terminal does, unless the environment says no."""
+    if environment.get("NO_COLOR"):
+        return False
+    if environment.get("FORCE_COLOR", "0") not in ("", "0"):
+        return True
+    return stream.isatty() and environment.get("TERM") != "dumb"
+
+
+def _write(text: str, *, color: str | None = None, bold: bool = False) -> None:
+    stdout = _stdout()
+    if (color or bold) and uses_color(stdout):
+        text = click.style(text, fg=color, bold=bold or None)
+    stdout.write(f"{text}\n")
+
+
+def _stdout() -> TextIO:
+    if sys.stdout is None:
+        raise OutputClosedError("standard output is closed")
+    return sys.stdout
+
+
+def _encoding(environment: Mapping[str, str]) -> str | None:
+    """Return the encoding of the output; None: the one that Python chose."""
+    # Python, which is started isolated, has not read it.
+    name = environment.get("PYTHONIOENCODING", "").partition(":")[0]
+    if not name and sys.flags.utf8_mode and os.name == "posix":
+        name = locale.getencoding()
+        if name in ("ANSI_X3.4-1968", "US-ASCII", "646"):  # no locale is set, which says nothing
+            return None
+    return name or None
 
 
 def _is_control(char: str) -> bool:

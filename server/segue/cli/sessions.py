@@ -2,17 +2,20 @@
 
 import asyncio
 import json
-import sys
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any
 
-import click
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
-
 from segue.cli.application import CommandError, Store
-from segue.cli.printing import local_time, visible
+from segue.cli.printing import (
+    Column,
+    local_time,
+    print_error,
+    print_json,
+    print_line,
+    print_table,
+    print_text,
+)
 from segue.model.errors import SegueError
 from segue.model.records import MAX_PAGE, Session, StoredEvent
 from segue.model.workspace import InvalidWorkspaceError, locate_workspace
@@ -23,6 +26,8 @@ from segue.store.service import SessionService
 
 def run_with_service(store: Store, work: Callable[[SessionService], Awaitable[None]]) -> None:
     """Open the store, run *work* with it and close it; raise CommandError for what fails."""
+    for warning in store.warnings:
+        print_error(f"Warning: {warning}.")
 
     async def run() -> None:
         service = await store.open_existing()
@@ -40,7 +45,10 @@ def run_with_service(store: Store, work: Callable[[SessionService], Awaitable[No
 async def list_sessions(
     service: SessionService, cwd: str | None, *, archived: bool, limit: int, as_json: bool
 ) -> None:
-    """Print the newest sessions: all, or those of the workspace of the directory *cwd*."""
+    """Print the newest sessions: all, or those of the workspace of the directory *cwd*.
+
+    Raises CommandError if *cwd* does not exist, unless it did when a conversation was stored.
+    """
     workspace = None if cwd is None else locate_workspace(cwd)
     page = await service.list_sessions(
         directory=None if workspace is None else workspace.directory,
@@ -48,12 +56,20 @@ async def list_sessions(
         archived=archived,
         limit=limit,
     )
+    if cwd is not None and not page.sessions:
+        _check_folder(cwd)
     if as_json:
-        _print_json(messages.wire.unstructure(page))
+        print_json(messages.wire.unstructure(page))
     elif not page.sessions:
-        click.echo("No sessions.", err=True)
+        print_error("No sessions.")
     else:
         _print_table(page.sessions)
+
+
+def _check_folder(path: str) -> None:
+    if not os.path.isdir(path):
+        fault = "is not a folder" if os.path.exists(path) else "does not exist"
+        raise CommandError(f"{path} {fault}, and no conversation was stored there.")
 
 
 async def show_session(service: SessionService, session_id: str, *, as_json: bool) -> None:
@@ -61,15 +77,14 @@ async def show_session(service: SessionService, session_id: str, *, as_json: boo
     session = await service.get_session(session_id)
     if as_json:
         events = [messages.wire.unstructure(event) async for event in _events(service, session_id)]
-        _print_json({"session": messages.wire.unstructure(session), "events": events})
+        print_json({"session": messages.wire.unstructure(session), "events": events})
         return
-    click.secho(visible(session.title or "(no title)"), bold=True)
-    click.echo(f"{session.id} · {session.event_count} events · {visible(session.directory)}")
+    print_line(session.title or "(no title)", bold=True)
+    print_line(session.id, "·", f"{session.event_count} events", "·", session.directory)
     async for event in _events(service, session_id):
-        click.secho(
-            f"\n{event.seq} {visible(event.type)} · {local_time(event.created_at)}", fg="cyan"
-        )
-        click.echo(visible(event_text(event), keep="\n\t"))
+        print_line()
+        print_line(str(event.seq), event.type, "·", local_time(event.created_at), color="cyan")
+        print_text(event_text(event))
 
 
 def event_text(event: StoredEvent) -> str:
@@ -97,26 +112,21 @@ async def _events(service: SessionService, session_id: str) -> AsyncIterator[Sto
 
 
 def _print_table(sessions: Sequence[Session]) -> None:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("SESSION", no_wrap=True)
-    table.add_column("UPDATED", no_wrap=True)
-    table.add_column("EVENTS", justify="right", no_wrap=True)
-    table.add_column("TITLE", no_wrap=True, overflow="ellipsis", max_width=48)
-    table.add_column("DIRECTORY", no_wrap=True, overflow="ellipsis")
-    for session in sessions:
-        archived = " (archived)" if session.archived_at is not None else ""
-        table.add_row(
+    columns = (
+        Column("SESSION"),
+        Column("UPDATED"),
+        Column("EVENTS", is_number=True),
+        Column("TITLE", max_width=48, is_flexible=True),
+        Column("DIRECTORY", is_flexible=True),
+    )
+    rows = (
+        (
             session.id,
-            ago(session.updated_at) + archived,
+            ago(session.updated_at) + ("" if session.archived_at is None else " (archived)"),
             str(session.event_count),
-            Text(visible(session.title or "")),
-            Text(visible(session.directory)),
+            session.title or "",
+            session.directory,
         )
-    # Output to a pipe or a file is not truncated to the width of a terminal.
-    console = Console() if sys.stdout.isatty() else Console(width=10_000)
-    console.print(table)
-
-
-def _print_json(value: Any) -> None:
-    # ASCII: it has no control characters that a terminal would obey.
-    click.echo(json.dumps(value, indent=2))
+        for session in sessions
+    )
+    print_table(columns, rows)

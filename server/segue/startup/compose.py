@@ -1,8 +1,12 @@
 """The composition root: loads the settings, chooses the store, and starts a server or a command."""
 
+import contextlib
 import gc
+import os
 import sys
 from typing import TYPE_CHECKING, Any
+
+from segue.startup import process
 
 if TYPE_CHECKING:
     from segue.cli.application import Application, Store
@@ -14,12 +18,17 @@ if TYPE_CHECKING:
 
 def main() -> None:
     """Run the `segue` command with the arguments of this process."""
-    if sys.argv[1:2] == ["lsp"]:
-        sys.exit(serve(sys.argv[2:]))
-    # Not at the top: a server does not load what only the commands need.
-    from segue.cli import segue
+    process.prepare()
+    sys.exit(process.finish(lambda: _run(sys.argv[1:])))
 
-    segue(obj=make_application())
+
+def _run(arguments: list[str]) -> int:
+    if arguments[:1] == ["lsp"]:
+        return serve(arguments[1:])
+    # Not at the top: a server does not load what only the commands need.
+    from segue.cli import run_command
+
+    return run_command(make_application(), arguments)
 
 
 def make_application() -> "Application":
@@ -45,14 +54,32 @@ def serve(arguments: list[str]) -> int:
 
     try:
         settings = load_settings(_parse(arguments))
+        _check_stdio()
     except SettingsError as error:
-        sys.stderr.write(f"segue: {error}\n")
+        _say(str(error))
         return 2
     logging.basicConfig(level=settings.log.upper(), format="segue: %(levelname)s: %(message)s")
     # At INFO it logs conversation text.
     logging.getLogger("pygls").setLevel(max(logging.root.level, logging.WARNING))
-    _warn(failed_trims)
+    _warn([*failed_trims, *settings.warnings])
     return _serve_stdio(settings)
+
+
+def _check_stdio() -> None:
+    from segue.startup.settings import SettingsError
+
+    if sys.stdin is None or sys.stdout is None:
+        raise SettingsError("`segue lsp` needs a standard input and output; one of them is closed")
+    if os.isatty(0):
+        _say(
+            "`segue lsp` waits for the messages of an editor on its standard input; Ctrl-D ends it"
+        )
+
+
+def _say(sentence: str) -> None:
+    # Whoever started it may have left no room on stderr: that is no reason to end otherwise.
+    with contextlib.suppress(OSError, ValueError):
+        sys.stderr.write(f"segue: {sentence}\n")
 
 
 def _serve_stdio(settings: "Settings") -> int:
@@ -115,19 +142,33 @@ def _parse(arguments: list[str]) -> dict[str, Any]:
 
 
 def load_store(database: str | None) -> "Store":
-    """Return the store of the settings, or raise CommandError if a setting is wrong."""
-    from segue.cli.application import CommandError, Store
+    """Return the store of the settings, or raise SettingError if one is wrong."""
+    from segue.cli.application import SettingError, Store
+    from segue.startup import folders
     from segue.startup.settings import SettingsError, config_file, load_settings
 
     try:
         settings = load_settings({"database": database})
     except SettingsError as error:
-        raise CommandError(str(error)) from None
+        raise SettingError(str(error)) from None
+    file = config_file()
     return Store(
         admin=open_admin(settings),
-        config_file=str(config_file()),
+        config_file=None if file is None else str(file),
+        warnings=settings.warnings,
+        folders=_written_folders(settings),
+        sandboxed_stores=folders.sandboxed_stores,
         open_existing=lambda: open_existing(settings),
     )
+
+
+def _written_folders(settings: "Settings") -> list[str]:
+    from segue.startup.settings import MEMORY
+
+    if settings.database == MEMORY:
+        return []
+    folder = os.path.dirname(settings.database)
+    return [folder, os.path.join(folder, "backups")]
 
 
 async def open_service(settings: "Settings") -> "SessionService":

@@ -149,7 +149,10 @@ class StoreAdmin(Protocol):
         """The database software, and whether its version is safe."""
 
     def exists(self) -> bool:
-        """Return whether the store has been created."""
+        """Return whether the store has been created.
+
+        Raises StorageUnavailable if it cannot be reached.
+        """
 
     def sizes(self) -> "StoreSizes":
         """Return how much the store holds: zero bytes and no counts if it does not exist.

@@ -37,8 +37,17 @@ class LocalStoreAdmin:
         return sqlite_engine()
 
     def exists(self) -> bool:
-        """Return whether the file exists."""
-        return os.path.exists(self._path)
+        """Return whether the file exists; raise StorageUnavailable if that cannot be known."""
+        try:
+            os.stat(self._path)
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        except OSError as error:
+            raise StorageUnavailable(
+                f"{self._path} cannot be reached: {error.strerror}. Check the permissions of its "
+                "folders, or name another database."
+            ) from None
+        return True
 
     def sizes(self) -> StoreSizes:
         """Count the rows and the bytes of the file."""

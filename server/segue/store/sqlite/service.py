@@ -35,7 +35,8 @@ MAX_RESUMABLE = 6
 """How many sessions `find_resumable` returns at most: one to resume, and the alternatives."""
 
 _CURSOR = struct.Struct(">qq")
-_NEWEST = (1 << 62, 0)
+_NEWEST = ((1 << 63) - 1, (1 << 63) - 1)
+"""Where the list begins: no row is newer, even if another program wrote it."""
 
 # INDEXED BY: left to itself the planner takes an index that has the archived ones of a directory
 # too, and reads them all. LIMIT +?: it plans anew whenever the number behind a bare LIMIT is bound.
