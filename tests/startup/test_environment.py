@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -27,6 +28,7 @@ def run(
     environment: Mapping[str, str],
     *arguments: str,
     before: Sequence[str | Path] = (),
+    program: str | Path = SEGUE,
     **options: Any,
 ) -> subprocess.CompletedProcess[Any]:
     """Run `segue` with exactly *environment*."""
@@ -36,7 +38,7 @@ def run(
         "errors": "replace",
         "cwd": "/",
     }
-    command = [*before, SEGUE, *arguments]
+    command = [*before, program, *arguments]
     return subprocess.run(command, env=environment, timeout=60, check=False, **defaults | options)
 
 
@@ -111,6 +113,11 @@ def hostile(home: Path) -> Path:
         folder.mkdir(parents=True)
         for module in modules:
             (folder / f"{module}.py").write_text(trap)
+    for name in ("python", "python3", "readlink", "git", "command", "unshare"):
+        (workspace / name).write_text(
+            f"#!/bin/sh\necho {name} >>{shlex.quote(str(home))}/executed\n"
+        )
+        (workspace / name).chmod(0o755)
     return workspace
 
 
@@ -124,17 +131,34 @@ def hostile(home: Path) -> Path:
         {"PYTHONHOME": "{workspace}", "PYTHONPATH": "{workspace}"},
         {"PYTHONUSERBASE": "{workspace}/.local", "PYTHONSTARTUP": "{workspace}/re.py"},
         {"HOME": "."},
+        {"PATH": ".:{path}"},
     ],
 )
 def test_no_code_of_the_workspace_runs(
     variables: dict[str, str], hostile: Path, plain: dict[str, str], home: Path
 ) -> None:
     environment = plain | {
-        name: value.format(workspace=hostile) for name, value in variables.items()
+        name: value.format(workspace=hostile, path=plain["PATH"])
+        for name, value in variables.items()
     }
     environment["SEGUE_DATABASE"] = str(home / "sessions.db")
     serve(environment, ("session/open", {"workspace": str(hostile)}), cwd=hostile)
-    assert run(environment, "list", cwd=hostile).returncode == 0
+    link = home / "segue"
+    link.symlink_to(SEGUE)
+    for command in ("list", "demo"):
+        assert run(environment, command, cwd=hostile, program=link).returncode == 0
+    assert not (home / "executed").exists()
+
+
+def test_a_module_that_is_run_does_not_import_from_the_working_directory(
+    hostile: Path, plain: dict[str, str], home: Path
+) -> None:
+    """Python itself does before any of our code runs: the documents say `python -I -m segue`."""
+    for module in ("segue", "runpy", "sys"):
+        (hostile / f"{module}.py").unlink(missing_ok=True)
+    before = (sys.executable, "-m")
+    done = run(plain, "list", before=before, program="segue", cwd=hostile)
+    assert (done.returncode, done.stderr) == (0, "No sessions.\n")
     assert not (home / "executed").exists()
 
 

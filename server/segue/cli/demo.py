@@ -1,9 +1,7 @@
 """`segue demo`: record a conversation, kill the server, resume it, and check each promise."""
 
 import itertools
-import os
 import shutil
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -136,17 +134,7 @@ class Demonstration:
 
     def _make_repository(self) -> None:
         self._subdirectory.mkdir(parents=True)
-        git = shutil.which("git")
-        if git is None:
-            (self._repository / ".git").mkdir()
-        else:
-            # With a leaked GIT_DIR, as in a hook, git would create the repository elsewhere.
-            environment = {
-                name: value for name, value in os.environ.items() if not name.startswith("GIT_")
-            }
-            subprocess.run(  # noqa: S603  the arguments are ours
-                [git, "init", "--quiet", self._repository], check=True, env=environment
-            )
+        (self._repository / ".git").mkdir()
 
     def _start(self, directory: Path) -> Client:
         self._client = Client(directory, self._environment, _SERVER)

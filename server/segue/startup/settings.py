@@ -91,9 +91,10 @@ def _resolved(database: str) -> str:
     if not database or "\0" in database:
         raise SettingsError(f"database: expected the path of a file, got {_quoted(database)}")
     if "://" in database:
+        scheme = _quoted(database.partition("://")[0])  # the rest may hold a password
         raise SettingsError(
-            f"database: {database.partition('://')[0]}:// URLs are not supported by this version; "
-            "give the path of a SQLite file"
+            f"database: URLs of the scheme {scheme} are not supported by this version. Give the "
+            "path of a SQLite file"
         )
     if database == MEMORY:
         return database
