@@ -396,17 +396,13 @@ def test_output_is_in_the_encoding_of_the_locale(
     assert text in listed.stdout
 
 
-@pytest.mark.parametrize(
-    "encoding", ["ascii", "ascii:strict", "latin-1", "no-such-encoding", "hex"]
-)
-def test_what_the_output_cannot_express_is_escaped(
-    encoding: str, plain: dict[str, str], home: Path
-) -> None:
-    record(plain, (home, "Überraschung 日本"))
-    done = run(plain | {"PYTHONIOENCODING": encoding}, "list", text=False, errors=None)
-    assert done.returncode == 0
-    if encoding.startswith("ascii"):
-        assert rb"\xdcberraschung \u65e5\u672c" in done.stdout
+def test_what_the_output_cannot_express_is_escaped(plain: dict[str, str], home: Path) -> None:
+    record(plain, (home, "Überraschung \u05e9"))
+    for encoding in ("ascii", "ascii:strict", "latin-1", "no-such-encoding", "hex"):
+        done = run(plain | {"PYTHONIOENCODING": encoding}, "list", text=False, errors=None)
+        assert done.returncode == 0
+        if encoding.startswith("ascii"):
+            assert rb"  \xdcberraschung \u05e9  " in done.stdout
 
 
 def test_arguments_that_are_no_text_are_passed_on_unchanged(

@@ -25,6 +25,7 @@ _MIN_WIDTH = 8
 _JOINERS = "\u200c\u200d"
 _RIGHT_TO_LEFT = frozenset(("R", "AL", "AN"))
 _ISOLATE, _END_ISOLATE = "\u2068", "\u2069"
+_WITHOUT_ISOLATES = dict.fromkeys(map(ord, (_ISOLATE, _END_ISOLATE)))
 
 
 class OutputClosedError(Exception):
@@ -147,6 +148,10 @@ def _write(text: str, *, color: str | None = None, bold: bool = False) -> None:
     stdout = _stdout()
     if (color or bold) and uses_color(stdout):
         text = click.style(text, fg=color, bold=bold or None)
+    try:
+        _ISOLATE.encode(stdout.encoding or "utf-8")
+    except UnicodeEncodeError:  # nor has it right-to-left letters that would need them
+        text = text.translate(_WITHOUT_ISOLATES)
     stdout.write(f"{text}\n")
 
 
