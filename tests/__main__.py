@@ -26,7 +26,9 @@ def main() -> int:
 
 def prepare() -> Path:
     """Return the environment's interpreter, after installing what is not installed yet."""
-    inputs = (ROOT / "pyproject.toml").read_bytes() + LOCK.read_bytes()
+    # The command is copied, not linked, when it is installed.
+    sources = (ROOT / "pyproject.toml", LOCK, ROOT / "server" / "scripts" / "segue")
+    inputs = b"".join(source.read_bytes() for source in sources)
     wanted = hashlib.sha256(inputs).hexdigest()
     stamp = ENVIRONMENT / "prepared-for-tests"
     python = ENVIRONMENT / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
