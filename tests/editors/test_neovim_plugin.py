@@ -452,7 +452,7 @@ def test_invalid_settings_are_reported_once_and_replaced(run_neovim: RunNeovim) 
 
     faults = notices(report, 4)
     assert len(faults) == 2
-    assert any("continue_minutes: expected number, got string" in fault for fault in faults)
+    assert any("continue_minutes: expected a finite number, got" in fault for fault in faults)
     assert any("colour: unknown setting" in fault for fault in faults)
     assert "colour: unknown setting" in report["health"]
     assert report["set"] == 5

@@ -32,6 +32,12 @@ end
 
 ---@param value any
 ---@return boolean
+local function is_finite(value)
+  return type(value) == "number" and value - value == 0
+end
+
+---@param value any
+---@return boolean
 local function is_integration(value)
   return type(value) == "boolean"
     or (type(value) == "table" and (value.offer == nil or type(value.offer) == "boolean"))
@@ -43,7 +49,7 @@ local validators = {
     vim.validate("cmd", value, is_command, false, "a list of strings")
   end,
   continue_minutes = function(value)
-    vim.validate("continue_minutes", value, "number")
+    vim.validate("continue_minutes", value, is_finite, false, "a finite number")
   end,
   notify = function(value)
     vim.validate("notify", value, "boolean")
@@ -109,14 +115,14 @@ function M.get()
   return config
 end
 
---- Schedule a notification of one line.
+--- Schedule a message.
 ---@param message string
 ---@param level? integer One of |vim.log.levels| (default: INFO, which `vim.g.segue.notify` can disable)
 function M.notify(message, level)
   level = level or vim.log.levels.INFO
   vim.schedule(function()
     if level > vim.log.levels.INFO or M.get().notify then
-      vim.notify("segue: " .. message, level, { title = "segue" })
+      require("segue.messages").show(message, level)
     end
   end)
 end

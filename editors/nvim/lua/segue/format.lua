@@ -1,13 +1,18 @@
 --- Times, counts and titles as they are shown to people.
 
+local text = require("segue.text")
+
 local M = {}
 
---- Convert the server's `2026-08-01T12:00:00.000Z` to seconds since 1970.
----@param iso string
----@return integer
+--- Convert the server's `2026-08-01T12:00:00.000Z` to seconds since 1970; anything else to nil.
+---@param iso any
+---@return integer?
 function M.epoch_seconds(iso)
   local year, month, day, hour, minute, second =
-    iso:match("^(%d+)-(%d+)-(%d+)T(%d+):(%d+):(%d+)")
+    tostring(iso):match("^(%d+)-(%d+)-(%d+)T(%d+):(%d+):(%d+)")
+  if not year then
+    return nil
+  end
   local y = tonumber(year) - (tonumber(month) <= 2 and 1 or 0)
   local era = math.floor(y / 400)
   local shifted_month = (tonumber(month) + 9) % 12
@@ -21,11 +26,24 @@ function M.epoch_seconds(iso)
   return days * 86400 + tonumber(hour) * 3600 + tonumber(minute) * 60 + tonumber(second)
 end
 
+--- A time in the local time zone; as it is if it is none.
+---@param iso any
+---@return string
+function M.time(iso)
+  local seconds = M.epoch_seconds(iso)
+  local ok, formatted = pcall(os.date, "%Y-%m-%d %H:%M", seconds)
+  return ok and seconds and formatted --[[@as string]] or text.one_line(iso)
+end
+
 --- The time that has passed since *iso*, in its largest unit: `2 hours ago`, `just now`.
----@param iso string
+---@param iso any
 ---@return string
 function M.age(iso)
-  local seconds = math.max(0, os.time() - M.epoch_seconds(iso))
+  local then_seconds = M.epoch_seconds(iso)
+  if not then_seconds then
+    return text.one_line(iso)
+  end
+  local seconds = math.max(0, os.time() - then_seconds)
   for _, unit in ipairs({ { 86400, "day" }, { 3600, "hour" }, { 60, "minute" } }) do
     local count = math.floor(seconds / unit[1])
     if count > 0 then
@@ -43,11 +61,24 @@ function M.count(count, noun)
   return ("%d %s%s"):format(count, noun, count == 1 and "" or "s")
 end
 
---- The title of a session, or a placeholder if it has none yet.
+--- The title of a session on one line, or a placeholder if it has none yet.
 ---@param session { title?: string }
 ---@return string
 function M.title(session)
-  return session.title or "(no message yet)"
+  local title = text.one_line(type(session.title) == "string" and session.title or "")
+  return title ~= "" and title or "(no message yet)"
+end
+
+--- What waits, since when and why: `3 events are not stored yet, since 14:05: the disk is full`.
+---@param count integer
+---@param since? integer Seconds since 1970
+---@param reason? string
+---@return string
+function M.unsent(count, since, reason)
+  local verb = count == 1 and "is" or "are"
+  local since_text = since and ", since " .. os.date("%H:%M", since) or ""
+  local reason_text = reason and ": " .. text.one_line(reason) or ""
+  return ("%s %s not stored yet%s%s"):format(M.count(count, "event"), verb, since_text, reason_text)
 end
 
 return M

@@ -62,12 +62,13 @@ local function convert(message)
   return record
 end
 
---- Convert a session of the protocol.
+--- Convert a session of the protocol. A title without text is none.
 ---@param session table
 ---@return segue.SessionInfo
 function M.session_info(session)
   local record = convert(session)
   record.id, record.session_id = record.session_id, nil
+  record.title = record.title ~= "" and record.title or nil
   return record
 end
 

@@ -1,5 +1,7 @@
 --- Listeners for changes of this Neovim's conversations, see |segue.on()|.
 
+local messages = require("segue.messages")
+
 local M = {}
 
 ---@alias segue.EventName "resumed"|"appended"|"reset"|"moved"
@@ -22,6 +24,13 @@ function M.on(name, listener)
   end
 end
 
+--- Whether anybody listens.
+---@param name segue.EventName
+---@return boolean
+function M.has_listeners(name)
+  return #listeners[name] > 0
+end
+
 --- Schedule a call of every listener that is registered for this event now.
 ---@param name segue.EventName
 ---@param session segue.Session
@@ -29,7 +38,7 @@ end
 function M.emit(name, session, detail)
   for _, listener in ipairs(listeners[name]) do
     vim.schedule(function()
-      listener(session, detail)
+      messages.protect("a listener of " .. name, listener, session, detail)
     end)
   end
 end

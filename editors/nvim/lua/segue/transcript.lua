@@ -2,6 +2,7 @@
 --- end.
 
 local format = require("segue.format")
+local text = require("segue.text")
 
 local M = {}
 
@@ -51,6 +52,14 @@ local function block_quote(content)
   end, to_lines(content))
 end
 
+-- As a code span on one line, whatever it holds.
+---@param name any
+---@return string
+local function code_span(name)
+  local line = text.one_line(name)
+  return line:find("`", 1, true) and ("`` %s ``"):format(line) or ("`%s`"):format(line)
+end
+
 ---@type table<string, fun(data: table): string, string[]> heading and lines by event type
 local renderers = {
   user_message = function(data)
@@ -60,19 +69,20 @@ local renderers = {
     return "Assistant", to_lines(data.content)
   end,
   tool_call = function(data)
-    return ("Tool call: `%s`"):format(data.name), code_block(data.input, "json")
+    return "Tool call: " .. code_span(data.name), code_block(data.input, "json")
   end,
   tool_result = function(data)
-    return data.is_error and "Tool result: error" or "Tool result", code_block(data.content)
+    local is_error = data.is_error == true
+    return is_error and "Tool result: error" or "Tool result", code_block(data.content)
   end,
   skill_invocation = function(data)
-    return ("Skill: `%s`"):format(data.name), to_lines(data.content)
+    return "Skill: " .. code_span(data.name), to_lines(data.content)
   end,
   system_context = function(data)
     return "Context", block_quote(data.content)
   end,
   out_of_band_output = function(data)
-    return ("Output: `%s`"):format(data.name), code_block(data.content)
+    return "Output: " .. code_span(data.name), code_block(data.content)
   end,
 }
 
@@ -87,7 +97,17 @@ local function render_content(event)
       return heading, lines
     end
   end
-  return ("`%s`"):format(event.type), code_block(event.data, "json")
+  return code_span(event.type), code_block(event.data, "json")
+end
+
+---@param event segue.Event
+---@return string[]
+local function render_event(event)
+  local heading, content = render_content(event)
+  local lines = { ("## %s · %s"):format(heading, format.time(event.created_at)), "" }
+  vim.list_extend(lines, content)
+  table.insert(lines, "")
+  return lines
 end
 
 ---@param events segue.Event[]
@@ -95,11 +115,12 @@ end
 local function render(events)
   local lines = {}
   for _, event in ipairs(events) do
-    local heading, content = render_content(event)
-    local time = os.date("%Y-%m-%d %H:%M", format.epoch_seconds(event.created_at))
-    vim.list_extend(lines, { ("## %s · %s"):format(heading, time), "" })
-    vim.list_extend(lines, content)
-    table.insert(lines, "")
+    local ok, rendered = pcall(render_event, event)
+    if not ok then
+      local message = "*An event could not be shown: %s*"
+      rendered = { message:format(text.one_line(rendered)), "" }
+    end
+    vim.list_extend(lines, rendered)
   end
   return lines
 end
@@ -110,9 +131,12 @@ end
 ---@param lines string[]
 local function set_lines(buffer, first, last, lines)
   vim.bo[buffer].modifiable = true
-  vim.api.nvim_buf_set_lines(buffer, first, last, false, lines)
+  local ok, err = pcall(vim.api.nvim_buf_set_lines, buffer, first, last, false, lines)
   vim.bo[buffer].modifiable = false
   vim.bo[buffer].modified = false
+  if not ok then
+    error(err, 0)
+  end
 end
 
 ---@param window integer
@@ -126,7 +150,7 @@ end
 ---@param id string
 ---@return string[]
 local function header_lines(has_more, id)
-  local start = ("*Start of conversation %s.*"):format(id)
+  local start = ("*Start of conversation %s.*"):format(text.one_line(id))
   return { has_more and "*Scroll to the top to load older messages.*" or start, "" }
 end
 
@@ -153,6 +177,13 @@ local function prepend_page(buffer, page)
 end
 
 ---@param buffer integer
+---@param message string
+local function show_error(buffer, message)
+  message = "*Could not load the conversation: " .. text.one_line(message) .. "*"
+  set_lines(buffer, 0, 1, { message })
+end
+
+---@param buffer integer
 ---@param range { before?: integer, after?: integer }
 ---@param callback fun(page: { events: segue.Event[], has_more: boolean })
 local function load(buffer, range, callback)
@@ -165,10 +196,12 @@ local function load(buffer, range, callback)
     end
     state.loading = false
     if err then
-      local message = ("*Could not load the conversation: %s*"):format(err.message:gsub("\n", " "))
-      set_lines(buffer, 0, 1, { message })
+      show_error(buffer, err.message)
     else
-      callback(assert(page))
+      local ok, fault = pcall(callback, page)
+      if not ok then
+        show_error(buffer, tostring(fault))
+      end
     end
     local session = state.reload_for
     if session then
@@ -283,8 +316,11 @@ end
 ---@param mods? table of |nvim_cmd()|
 function M.show(id, mods)
   local name = SCHEME .. id
-  local window = vim.fn.bufwinid(name)
-  if window ~= -1 then
+  -- Not `bufwinid(name)`, which takes a part of a name, and a pattern.
+  local window = vim.iter(vim.api.nvim_tabpage_list_wins(0)):find(function(each)
+    return vim.api.nvim_buf_get_name(vim.api.nvim_win_get_buf(each)) == name
+  end)
+  if window then
     vim.api.nvim_set_current_win(window)
     vim.cmd.edit()
   else

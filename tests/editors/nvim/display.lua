@@ -1,0 +1,250 @@
+-- What is shown, in a Neovim with a screen; and text that is not fit to be shown as it is.
+
+local segue = require("segue")
+
+local M = {}
+
+---@return table child a Neovim with a screen of 60 columns
+local function start_child(t, commands)
+  local plugin = vim.api.nvim_get_runtime_file("plugin/segue.lua", false)[1]
+  local command = { vim.v.progpath, "--clean", "--embed" }
+  vim.list_extend(command, { "--cmd", "set rtp^=" .. vim.fs.dirname(vim.fs.dirname(plugin)) })
+  local channel = vim.fn.jobstart(command, { rpc = true })
+  local child = {}
+  function child.request(...)
+    return vim.rpcrequest(channel, ...)
+  end
+  function child.lua(code, ...)
+    return child.request("nvim_exec_lua", code, { ... })
+  end
+  -- Without a wait: a request would be answered only after the prompt.
+  function child.run(code, ...)
+    vim.rpcnotify(channel, "nvim_exec_lua", code, { ... })
+    vim.wait(150)
+  end
+  function child.mode()
+    return child.request("nvim_get_mode")
+  end
+  function child.last_line()
+    return child.lua([[
+      local cells = {}
+      for column = 1, vim.o.columns do
+        cells[column] = vim.fn.screenstring(vim.o.lines, column)
+      end
+      return vim.trim(table.concat(cells))
+    ]])
+  end
+  function child.stop()
+    vim.fn.jobstop(channel)
+  end
+  child.request("nvim_ui_attach", 60, 12, { rgb = true })
+  for _, each in ipairs(commands or {}) do
+    child.request("nvim_command", each)
+  end
+  child.lua("vim.g.segue = { cmd = ... }", t.args.cmd)
+  return child
+end
+
+local MESSAGES = [[
+  local notify = require("segue.config").notify
+  notify(("a long message "):rep(20), vim.log.levels.ERROR)
+  notify("two\nlines, and " .. ("界"):rep(100), vim.log.levels.WARN)
+  notify(("i"):rep(300))
+  notify("the last one, which is long enough to be cut somewhere before its end", 4)
+]]
+
+-- Whether Neovim waits for ENTER after several long messages, for several settings.
+function M.messages(t)
+  local report = { waiting = {} }
+  for _, settings in ipairs({
+    "set cmdheight=0",
+    "set cmdheight=1",
+    "set cmdheight=2",
+    "set cmdheight=1 laststatus=0 ruler showcmd shortmess=",
+    "set cmdheight=1 columns=20",
+  }) do
+    local child = start_child(t, { settings })
+    child.run(MESSAGES)
+    if child.mode().blocking then
+      table.insert(report.waiting, settings)
+    end
+    if settings == "set cmdheight=1" then
+      t.wait("the last message", function()
+        report.shown = child.last_line()
+        return report.shown:find("the last one", 1, true)
+      end)
+      report.kept = child.lua("return require('segue.messages').kept()")
+      child.lua("vim.cmd.checkhealth('segue')")
+      report.health = child.lua("return vim.api.nvim_buf_get_lines(0, 0, -1, false)")
+    end
+    child.stop()
+  end
+  return report
+end
+
+-- Each of the messages that come by themselves while an answer streams.
+function M.events(t)
+  local child = start_child(t)
+  local report = { waiting = {} }
+  local function try(name, code)
+    child.run(code)
+    if child.mode().blocking then
+      table.insert(report.waiting, name)
+      child.request("nvim_input", "<CR>")
+    end
+  end
+  child.lua([[
+    local segue = require("segue")
+    segue.append({ type = "user_message", data = { content = ("a long title "):rep(20) } })
+    assert(vim.wait(10000, function() return require("segue.registry").unsent() == 0 end))
+  ]])
+  try("after an error of another plugin", [[
+    vim.api.nvim_echo({ { "an error of another plugin" } }, true, { err = true })
+    require("segue.config").notify("in the same cycle", vim.log.levels.WARN)
+  ]])
+  try("refused", [[require("segue").append({ type = "note", data = { [("n"):rep(90)] = print } })]])
+  try("refused by the server", [[
+    require("segue").append({ type = "user_message", data = {} })
+    require("segue").append({ type = "text", data = {} })
+  ]])
+  try("a message of the server", [[
+    local client = vim.lsp.get_clients({ name = "segue" })[1]
+    local method = "window/showMessage"
+    local handler = client.handlers[method] or vim.lsp.handlers[method]
+    handler(nil, { type = 1, message = ("long\n"):rep(40) }, { client_id = client.id })
+    handler(nil, { type = 3, message = ("long\n"):rep(40) }, { client_id = client.id })
+  ]])
+  try("a listener that fails", [[
+    require("segue").on("appended", function() error(("long "):rep(40)) end)
+    require("segue").append({ type = "text", data = { content = "x" } })
+  ]])
+  for _ = 1, 4 do
+    try("a crash of the server", [[
+      local server = require("segue.server")
+      vim.wait(5000, function() return server.info().state == "ready" end)
+      vim.uv.kill(server.info().pid, "sigkill")
+      vim.wait(100)
+    ]])
+  end
+  report.mode = child.mode()
+  child.stop()
+  return report
+end
+
+function M.on_the_command_line(t)
+  local child = start_child(t)
+  child.request("nvim_input", ":echo 1")
+  child.run(MESSAGES)
+  local during = child.mode()
+  child.request("nvim_input", "<C-u><Esc>")
+  t.wait("the message", function()
+    return child.last_line():find("segue: the last one", 1, true)
+  end)
+  local report = { during = during, after = child.mode() }
+  child.stop()
+  return report
+end
+
+function M.hostile_text(t)
+  local bad = "a\nb\r\27[31m`c`\226\128\174d %{e} \226\129\166f\226\128\141g"
+  t.call_ok("open", { mode = "new" })
+  t.call_ok("append", {
+    { type = "user_message", data = { content = bad } },
+    { type = "tool_call", data = { id = "1", name = bad, input = { [bad] = bad } } },
+    { type = "tool_call", data = { id = "2", name = "nul\0l", input = vim.NIL } },
+    { type = "skill_invocation", data = { name = bad, content = "s\0\r\n\226\128\168t" } },
+    { type = "out_of_band_output", data = { name = bad, content = bad } },
+    { type = bad, data = { x = 1 } },
+  }, nil)
+  local id = segue.current().id
+  vim.cmd.Segue("show")
+  t.wait("the last event", function()
+    return table.concat(t.lines(), "\n"):find('{"x":1}', 1, true)
+  end)
+  local lines = t.lines()
+  local echoed, selected = {}, {}
+  ---@diagnostic disable-next-line: duplicate-set-field -- replaced, to record its output
+  vim.api.nvim_echo = function(chunks)
+    for _, chunk in ipairs(chunks) do
+      table.insert(echoed, chunk[1])
+    end
+  end
+  ---@diagnostic disable-next-line: duplicate-set-field -- replaced, to record its items
+  vim.ui.select = function(items, opts)
+    table.insert(selected, opts.format_item(items[1]))
+  end
+  vim.cmd.Segue("info")
+  vim.cmd.Segue("list")
+  vim.cmd.Segue("resume")
+  t.wait("the list", function()
+    return #selected > 0
+  end)
+  return {
+    lines = vim.tbl_map(function(line)
+      return (line:gsub("%z", "<NUL>"))
+    end, lines),
+    shown = table.concat(echoed, " | "),
+    selected = selected[1],
+    status = segue.status(),
+    title = segue.current().title,
+    id = id,
+  }
+end
+
+-- What is shown of a session without a title, by a Neovim that has not opened it.
+function M.untitled(t)
+  local echoed = {}
+  ---@diagnostic disable-next-line: duplicate-set-field -- replaced, to record its output
+  vim.api.nvim_echo = function(chunks)
+    for _, chunk in ipairs(chunks) do
+      table.insert(echoed, chunk[1])
+    end
+  end
+  if t.args.begin then
+    t.call_ok("append", { type = "text", data = { content = "a text" } }, nil)
+    return {}
+  end
+  vim.cmd.Segue("info")
+  t.wait("the information", function()
+    return #echoed > 0
+  end)
+  vim.cmd.Segue("list")
+  t.wait("the list", function()
+    return table.concat(echoed):find("just now", 1, true)
+  end)
+  return { shown = table.concat(echoed, "|") }
+end
+
+-- A page that cannot be rendered says so.
+function M.failing_render(t)
+  t.call_ok("open", { mode = "new" })
+  t.call_ok("append", { t.user_message("one"), t.user_message("two") }, nil)
+  local format = require("segue.format")
+  local time, calls = format.time, 0
+  format.time = function(iso)
+    calls = calls + 1
+    assert(calls ~= 1, "a fault\nof two lines")
+    return time(iso)
+  end
+  vim.cmd.Segue("show")
+  t.wait("the second event", function()
+    return table.concat(t.lines(), "\n"):find("two", 1, true)
+  end)
+  local partly = table.concat(t.lines(), "\n")
+  local set_lines = vim.api.nvim_buf_set_lines
+  ---@diagnostic disable-next-line: duplicate-set-field -- replaced, to fail once
+  vim.api.nvim_buf_set_lines = function(buffer, first, last, ...)
+    if last == -1 and vim.bo[buffer].filetype == "markdown" and not t.failed then
+      t.failed = select(2, ...)[1] ~= "*Loading …*"
+      assert(not t.failed, "cannot set lines")
+    end
+    return set_lines(buffer, first, last, ...)
+  end
+  vim.cmd.edit()
+  t.wait("the error", function()
+    return table.concat(t.lines(), "\n"):find("Could not load", 1, true)
+  end)
+  return { partly = partly, fully = table.concat(t.lines(), "\n") }
+end
+
+return M

@@ -1,0 +1,43 @@
+"""What users see: messages that do not interrupt them, and text that is fit to be shown."""
+
+from tests.editors.neovim import RunNeovim, needs_neovim, notices
+
+pytestmark = needs_neovim
+
+
+def test_messages_wait_until_the_command_line_is_left(run_neovim: RunNeovim) -> None:
+    report = run_neovim("display.on_the_command_line")
+
+    assert report["during"] == {"blocking": False, "mode": "c"}
+    assert report["after"] == {"blocking": False, "mode": "n"}
+
+
+def test_hostile_text_is_shown_on_its_line(run_neovim: RunNeovim) -> None:
+    report = run_neovim("display.hostile_text")
+
+    name = "`` a b [31m`c`d %{e} f\u200dg ``"
+    headings = [line.split(" · ")[0] for line in report["lines"] if line.startswith("## ")]
+    assert headings == [
+        "## You",
+        f"## Tool call: {name}",
+        "## Tool call: `nul l`",
+        f"## Skill: {name}",
+        f"## Output: {name}",
+        f"## {name}",
+    ]
+    assert "s<NUL>" in report["lines"]
+    assert report["title"] == "a"
+    for shown in (report["shown"], report["selected"]):
+        assert not set(shown) & set("\r\033\u202e\u2066")
+    assert report["status"] == "segue 6"
+    assert notices(report, 2) == []
+
+
+def test_transcript_shows_what_could_not_be_rendered(run_neovim: RunNeovim) -> None:
+    report = run_neovim("display.failing_render")
+
+    assert "An event could not be shown: " in report["partly"]
+    assert "a fault of two lines" in report["partly"]
+    assert "Could not load the conversation: " in report["fully"]
+    assert "cannot set lines" in report["fully"]
+    assert "Loading" not in report["fully"]
