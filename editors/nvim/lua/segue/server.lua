@@ -19,6 +19,9 @@ local M = {}
 local MAX_RESTARTS = 3
 local CRASH_WINDOW_S = 180
 
+-- Of a server's `window/showMessage`, by its `type`.
+local LEVELS = { vim.log.levels.ERROR, vim.log.levels.WARN }
+
 ---@type "stopped"|"starting"|"ready"|"stopping"
 local state = "stopped"
 local client ---@type vim.lsp.Client?
@@ -31,7 +34,9 @@ local failure = nil ---@type "crashes"|"version"|nil why the server is not start
 local pid ---@type integer?
 local info ---@type { name: string, version?: string }?
 local not_found_notified = false
+local stray_notified = false
 local before_shutdown = function() end
+local after_start = function() end
 
 ---@param kind string
 ---@param message string
@@ -78,10 +83,68 @@ local function lsp_config()
   return settings
 end
 
---- The server's command: that of `vim.g.segue`, else that of `vim.lsp.config.segue`.
+-- Only absolute entries of PATH: in others, a cloned repository could choose the program.
+---@param program string
+---@return string
+local function resolve(program)
+  if vim.fs.basename(program) ~= program then
+    return vim.fn.fnamemodify(program, ":p")
+  end
+  local is_windows = vim.fn.has("win32") == 1
+  for directory in vim.gsplit(vim.env.PATH or "", is_windows and ";" or ":", { plain = true }) do
+    local is_absolute = directory:find(is_windows and "^%a:[\\/]" or "^/")
+    local path = is_absolute and vim.fn.exepath(vim.fs.joinpath(directory, program)) or ""
+    if path ~= "" then
+      return path
+    end
+  end
+  return program
+end
+
+-- PYTHONPATH, PYTHONHOME and others like them would run another program's, or a repository's, code
+-- in the server.
+---@param cmd_env? table<string, string|number>
+---@return table<string, string>
+local function environment(cmd_env)
+  local inherited = vim.fn.environ()
+  for name in pairs(inherited) do
+    if name:upper():find("^PYTHON") or name == "__PYVENV_LAUNCHER__" then
+      inherited[name] = nil
+    end
+  end
+  inherited.NVIM_LISTEN_ADDRESS = nil
+  return vim.tbl_extend("force", inherited, { NVIM = vim.v.servername }, cmd_env or {})
+end
+
+-- Not the workspace: `python -m` and some wrappers take code or settings from where they run.
+---@return string
+local function safe_directory()
+  local directory = vim.fn.stdpath("state") --[[@as string]]
+  pcall(vim.fn.mkdir, directory, "p")
+  if vim.fn.isdirectory(directory) == 1 then
+    return directory
+  end
+  return vim.fn.has("win32") == 1 and (vim.env.SystemRoot or "C:\\") or "/"
+end
+
+--- The server's command: that of `vim.g.segue`, else that of `vim.lsp.config.segue`; the path of
+--- its program, if it was found.
 ---@return string[]
 function M.command()
-  return lsp_config().cmd --[[@as string[] ]]
+  local cmd = vim.deepcopy(lsp_config().cmd --[[@as string[] ]])
+  cmd[1] = resolve(cmd[1])
+  return cmd
+end
+
+--- How a program of the server is run: where, and in which environment.
+---@return { cwd: string, env: table<string, string>, clear_env: true } options of |vim.system()|
+function M.system_options()
+  local settings = lsp_config()
+  return {
+    cwd = settings.cmd_cwd or safe_directory(),
+    env = environment(settings.cmd_env),
+    clear_env = true,
+  }
 end
 
 ---@param request segue.Request
@@ -89,7 +152,7 @@ local function send(request)
   last_number = last_number + 1
   local number = last_number
   in_flight[number] = request
-  local sent = assert(client):request(request.method, request.params, function(err, result)
+  local function on_response(err, result)
     if not in_flight[number] then
       return -- `on_exit` has completed or queued it
     end
@@ -99,8 +162,14 @@ local function send(request)
       err = { code = err.code, message = err.message, kind = data.kind, data = data }
     end
     request.callback(err, result)
-  end)
-  if not sent then
+  end
+  -- Encoding raises an error for values that have no JSON.
+  local encoded, sent =
+    pcall(client.request, client, request.method, request.params, on_response)
+  if not encoded then
+    in_flight[number] = nil
+    complete(request, { code = -32602, message = tostring(sent), data = {} })
+  elseif not sent then
     -- The process is exiting; `on_exit`, which starts the next one, has not run yet.
     in_flight[number] = nil
     table.insert(queue, request)
@@ -131,6 +200,7 @@ local function on_ready(result)
   end
   state = "ready"
   send_queue()
+  after_start()
 end
 
 ---@return integer
@@ -150,10 +220,10 @@ local function on_crash(code, signal)
   local cause = signal ~= 0 and ("signal %d"):format(signal) or ("exit code %d"):format(code)
   if count > MAX_RESTARTS then
     failure = "crashes"
-    local message = "the server stopped %d times in %d minutes (%s) and is not restarted. "
-      .. "New events are kept in memory until Neovim exits; "
-      .. "see :Segue log, then run :Segue info to try again"
-    config.notify(message:format(count, CRASH_WINDOW_S / 60, cause), vim.log.levels.ERROR)
+    local message = "the server stopped %d times (%s) and is not restarted for %d minutes; "
+      .. "events are kept in memory until Neovim exits. See :Segue log; "
+      .. "to try again at once: :Segue info"
+    config.notify(message:format(count, cause, CRASH_WINDOW_S / 60), vim.log.levels.ERROR)
   elseif count == 1 then
     config.notify(
       ("the server stopped (%s) and is being restarted; no events are lost"):format(cause),
@@ -185,7 +255,7 @@ local function on_exit(code, signal)
     if protocol.RETRIABLE[request.method] then
       table.insert(retries, request)
     else
-      request.callback(new_error("ServerGone", "the server stopped before it responded"))
+      complete(request, new_error("ServerGone", "the server stopped before it responded"))
     end
   end
   queue = vim.list_extend(retries, queue)
@@ -193,6 +263,16 @@ local function on_exit(code, signal)
     fail_queue(new_error("ServerStopped", "the server is not running"))
   elseif #queue > 0 or not expected then
     M.start()
+  end
+end
+
+---@param stray string
+local function on_stray(stray)
+  if not stray_notified then
+    stray_notified = true
+    local message = "the server's command printed something that is no message of the server; "
+      .. "it is ignored: %s"
+    config.notify(message:format(stray), vim.log.levels.WARN)
   end
 end
 
@@ -216,20 +296,23 @@ function M.start()
   if state ~= "stopped" then
     return
   end
-  local settings = lsp_config()
-  local cmd = settings.cmd --[[@as string[] ]]
+  local settings, cmd = lsp_config(), M.command()
   if vim.fn.executable(cmd[1]) == 0 then
     return on_not_found(cmd[1])
   end
   not_found_notified = false
   state = "starting"
   settings.name = "segue"
-  settings.root_dir = M.workspace()
+  -- No folder: each request names its workspace, and the server outlives any of them.
+  settings.root_dir = nil
+  settings.root_markers = nil
+  local options = M.system_options()
   settings.cmd = function(dispatchers)
     local connection
     connection, pid = require("segue.rpc").start(cmd, dispatchers, {
-      cwd = settings.cmd_cwd,
-      env = settings.cmd_env,
+      cwd = options.cwd,
+      env = options.env,
+      on_stray = on_stray,
       before_shutdown = function()
         before_shutdown()
         state = "stopping"
@@ -241,6 +324,11 @@ function M.start()
   settings.on_init = function(_, result)
     on_ready(result)
   end
+  settings.handlers = vim.tbl_extend("keep", settings.handlers or {}, {
+    ["window/showMessage"] = function(_, params)
+      config.notify(params.message, LEVELS[params.type])
+    end,
+  })
   local id = vim.lsp.start(settings, {
     attach = false,
     silent = true,
@@ -278,12 +366,10 @@ function M.request(method, params, callback)
   end
 end
 
---- Forget earlier crashes, so that the next request starts the server even after too many of them.
+--- Forget why the server was not started any more, so that the next request starts it.
 function M.reset_crash_limit()
-  if failure == "crashes" then
-    crash_times = {}
-    failure = nil
-  end
+  crash_times = failure == "crashes" and {} or crash_times
+  failure = nil
 end
 
 --- A number that grows each time the server exits. Sessions opened in an earlier generation must be
@@ -298,6 +384,18 @@ end
 ---@return boolean
 function M.is_unavailable()
   return failure ~= nil or not_found_notified
+end
+
+--- Set the function that runs when a server has started.
+---@param callback fun()
+function M.after_start(callback)
+  after_start = callback
+end
+
+--- Why requests fail now, if they do.
+---@return "not found"|"stopped"|nil
+function M.trouble()
+  return failure and "stopped" or not_found_notified and "not found" or nil
 end
 
 --- Set the function that runs before the server is asked to shut down.
