@@ -96,6 +96,35 @@ def test_chat_with_tool_calls_is_recorded_exactly(run_chat: RunChat, database: P
     assert notices(report, 2) == []
 
 
+@pytest.mark.parametrize("command", ["clear", "new", "archive"])
+def test_late_answer_is_recorded_with_its_question(
+    run_chat: RunChat, database: Path, command: str
+) -> None:
+    report = run_chat("late_answer", command=command)
+
+    late = ["the question", "the late answer"]
+    following = ["the next question", "the next answer"]
+    if command != "archive":
+        first, second = session_ids(database)
+        assert message_contents(database, first) == late
+        assert message_contents(database, second) == following
+        assert is_archived(database) == [True, False]
+        assert report["current"] == second
+    else:
+        (session,) = session_ids(database)
+        assert message_contents(database, session) == late + following
+        assert is_archived(database) == [False], "it was continued"
+        assert report["current"] == session
+
+
+def test_chat_goes_on_after_its_conversation_was_deleted(run_chat: RunChat, database: Path) -> None:
+    report = run_chat("deleted_while_live")
+
+    (session,) = session_ids(database)
+    assert message_contents(database, session) == ["two", "2"]
+    assert report["current"] == session
+
+
 def test_tool_result_is_recorded_once_it_is_complete(run_chat: RunChat, database: Path) -> None:
     run_chat("growing_tool_output")
 

@@ -5,6 +5,25 @@ from tests.editors.neovim import RunNeovim, needs_neovim, notices
 pytestmark = needs_neovim
 
 
+def test_messages_never_wait_for_enter(run_neovim: RunNeovim) -> None:
+    report = run_neovim("display.messages")
+
+    assert report["waiting"] == []
+    assert report["shown"].startswith("segue: the last one, which")
+    assert "… (:checkhealth segue)" in report["shown"]
+    kept = [message["text"] for message in report["kept"]]
+    assert kept[0] == "segue: " + ("a long message " * 20).strip()
+    assert kept[1].startswith("segue: two lines, and 界")
+    assert any(kept[0] in line for line in report["health"])
+
+
+def test_what_happens_by_itself_never_waits_for_enter(run_neovim: RunNeovim) -> None:
+    report = run_neovim("display.events")
+
+    assert report["waiting"] == []
+    assert report["mode"] == {"blocking": False, "mode": "n"}
+
+
 def test_messages_wait_until_the_command_line_is_left(run_neovim: RunNeovim) -> None:
     report = run_neovim("display.on_the_command_line")
 
@@ -31,6 +50,14 @@ def test_hostile_text_is_shown_on_its_line(run_neovim: RunNeovim) -> None:
         assert not set(shown) & set("\r\033\u202e\u2066")
     assert report["status"] == "segue 6"
     assert notices(report, 2) == []
+
+
+def test_untitled_session_has_a_placeholder(run_neovim: RunNeovim) -> None:
+    run_neovim("display.untitled", begin=True)
+    shown = run_neovim("display.untitled")["shown"]
+
+    assert "would resume “(no message yet)”" in shown
+    assert "vim.NIL" not in shown
 
 
 def test_transcript_shows_what_could_not_be_rendered(run_neovim: RunNeovim) -> None:

@@ -70,13 +70,11 @@ def test_reset_archives_and_opens_a_new_session(run_neovim: RunNeovim, database:
         "two",
         "three",
         "last of the old session",
-    ]
-    assert message_contents(database, report["new"]) == [
-        "first of the new session",
         "to the old id",
     ]
+    assert message_contents(database, report["new"]) == ["first of the new session"]
     assert last["id"] == report["new"]
-    assert last["contents"] == ["first of the new session", "to the old id"]
+    assert last["contents"] == ["first of the new session"]
 
 
 def test_archived_session_is_resumed_only_by_id(run_neovim: RunNeovim, database: Path) -> None:
@@ -127,7 +125,7 @@ def test_conflict_keeps_both_conversations_complete(
 
 
 @pytest.mark.parametrize("change", ["archived", "deleted"])
-def test_conversation_archived_or_deleted_elsewhere_continues(
+def test_what_is_said_after_archive_or_deletion_elsewhere(
     start_neovim: StartNeovim,
     start: Callable[..., Client],
     database: Path,
@@ -144,15 +142,16 @@ def test_conversation_archived_or_deleted_elsewhere_continues(
     report = neovim.wait()
     other.kill()
 
-    assert report["before"] == session["sessionId"]
     if change == "archived":
-        assert report["after"] == report["before"]
-        assert message_contents(database, report["after"]) == ["one", "two"]
+        assert report["now"] == session["sessionId"]
+        assert message_contents(database, session["sessionId"]) == ["one", "two", "three", "four"]
+        assert notices(report, 2) == []
     else:
-        assert session_ids(database) == [report["after"]] != [report["before"]]
-        assert message_contents(database, report["after"]) == ["two"]
-    (notice,) = notices(report, 2)
-    assert {"archived": "was unarchived", "deleted": "deleted elsewhere"}[change] in notice
+        assert report["error"] == "SessionNotFound"
+        assert session_ids(database) == [report["now"]] != [session["sessionId"]]
+        assert message_contents(database, report["now"]) == ["four"]
+        (notice,) = notices(report, 2)
+        assert "“one” was deleted; 1 event was not stored" in notice
 
 
 def test_invalid_utf8_nulls_and_large_events_are_stored(

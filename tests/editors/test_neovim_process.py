@@ -1,4 +1,4 @@
-"""Where the server runs, and what its command prints."""
+"""Where the server runs, what its command prints, and what is shown when it does not run."""
 
 import os
 import sys
@@ -11,6 +11,7 @@ from tests.editors.neovim import (
     message_contents,
     needs_neovim,
     notices,
+    session_ids,
 )
 
 pytestmark = needs_neovim
@@ -34,6 +35,9 @@ def test_environment_of_python_does_not_reach_the_server(
     assert report["environment"]["SEGUE_OF_THE_USER"] == "1"
     assert report["environment"]["HOME"] == os.environ["HOME"]
     assert Path(report["cwd"]).is_relative_to(tmp_path / "report0.state")
+    for name in ("PYTHONPATH", "PYTHONHOME"):
+        assert f"WARNING {name} is set in Neovim's environment" in report["health"]
+    assert f"the server's command: {sys.executable} -m segue lsp" in report["health"]
 
 
 def test_program_is_not_taken_from_the_workspace(
@@ -59,3 +63,17 @@ def test_text_around_the_frames_is_skipped_and_shown_once(
     printed, crash = notices(report)
     assert "direnv: loading .envrc direnv: export +X no line break" in printed
     assert "the server stopped" in crash
+
+
+def test_what_is_unsent_is_shown_with_its_reason(run_neovim: RunNeovim, database: Path) -> None:
+    report = run_neovim("process.unsent")
+
+    assert report["stopped"] == "segue 1 server stopped"
+    assert report["status"].startswith("segue 1 +2 unsent since ")
+    assert report["status"].endswith(", server stopped")
+    assert "ERROR 2 events are not stored yet, since " in report["health"]
+    assert "the server is not running" in report["health"]
+    assert "ERROR the server of this Neovim:" in report["health"]
+    assert report["after"] == "segue 4", "with the boundary of the new invocation"
+    (session,) = session_ids(database)
+    assert message_contents(database, session) == ["one", "two", "three"]

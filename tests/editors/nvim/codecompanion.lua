@@ -74,6 +74,58 @@ function M.tool_round(t)
   return { status = segue.status() }
 end
 
+-- The answer to a question that was asked before the chat was cleared.
+function M.late_answer(t)
+  local codecompanion = chats.load_plugin(t)
+  local chat = codecompanion.chat()
+  chats.replies = {
+    function()
+      if t.args.command == "clear" then
+        chat:clear()
+      else
+        vim.cmd.Segue(t.args.command)
+      end
+      return { text = "the late answer" }
+    end,
+    { text = "the next answer" },
+  }
+  chats.run_turn(chat, function()
+    chats.type(chat, "the question")
+    chat:submit()
+  end)
+  wait_for_stored(t, 2)
+  if t.args.command == "archive" then
+    t.wait("no session is open", function()
+      return segue.current() == nil
+    end)
+  end
+  chats.run_turn(chat, function()
+    chats.type(chat, "the next question")
+    chat:submit()
+  end)
+  wait_for_stored(t, 4)
+  return { current = segue.current() and segue.current().id }
+end
+
+-- A conversation that was deleted under a live chat: the chat goes on with a new one.
+function M.deleted_while_live(t)
+  local codecompanion = chats.load_plugin(t)
+  ---@diagnostic disable-next-line: duplicate-set-field -- replaced, to choose without a user
+  vim.ui.select = function(items, _, on_choice)
+    on_choice(items[2], 2)
+  end
+  local chat = codecompanion.chat()
+  chats.submit(chat, "one", { text = "1" })
+  wait_for_stored(t, 2)
+  vim.cmd.Segue("delete")
+  t.wait("no session is open", function()
+    return segue.current() == nil
+  end)
+  chats.submit(chat, "two", { text = "2" })
+  wait_for_stored(t, 4)
+  return { current = segue.current() and segue.current().id }
+end
+
 function M.growing_tool_output(t)
   local chat = chats.load_plugin(t).chat()
   set_inspect_file(function()

@@ -119,13 +119,14 @@ end
 function M.archived_or_deleted_elsewhere(t)
   segue.append(t.user_message("one"))
   t.wait_until_stored()
-  local session = segue.current()
-  local before = session.id
+  local before = segue.current().id
   t.set_flag("appended")
   t.wait_for_flag("archived or deleted")
-  segue.append(t.user_message("two"))
+  local err = t.call("append", t.user_message("two"), nil)
+  t.call("append", t.user_message("three"), { session_id = before })
+  segue.append(t.user_message("four"))
   t.wait_until_stored()
-  return { before = before, after = session.id }
+  return { error = err and err.kind, now = segue.current().id }
 end
 
 function M.unusual_values(t)
@@ -158,9 +159,11 @@ end
 function M.rejected_events(t)
   local err = t.call("append", { type = "user_message", data = { content = print } }, nil)
   local nan = t.call("append", { type = "note", data = { x = 0 / 0 } }, nil)
-  local loop = {}
-  loop.loop = loop
-  local deep = t.call("append", { type = "note", data = loop }, nil)
+  local deep = {}
+  for _ = 1, 300 do
+    deep = { deep }
+  end
+  deep = t.call("append", { type = "note", data = { deep = deep } }, nil)
   local id = segue.append(t.user_message("one"))[1]
   t.wait_until_stored()
   -- The server rejects one event; those before and after it are stored.

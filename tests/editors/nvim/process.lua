@@ -18,9 +18,11 @@ function M.environment(t)
     environment[name or ""] = value
   end
   file:close()
+  vim.cmd.checkhealth("segue")
   return {
     cwd = vim.uv.fs_readlink(("/proc/%d/cwd"):format(pid)),
     environment = environment,
+    health = table.concat(t.lines(), "\n"),
   }
 end
 
@@ -35,6 +37,27 @@ function M.noisy_command(t)
   t.kill_server()
   t.call_ok("append", t.user_message("two"), nil)
   return { session = segue.current().id }
+end
+
+function M.unsent(t)
+  t.call_ok("append", t.user_message("one"), nil)
+  vim.g.segue = { cmd = { t.args.cmd[1], "-c", "raise SystemExit(1)" } }
+  vim.uv.kill(t.server_pid(), "sigkill")
+  t.wait("the server is not restarted any more", function()
+    return require("segue.server").info().state == "failed"
+  end)
+  local stopped = segue.status()
+  segue.append({ t.user_message("two"), t.user_message("three") })
+  t.wait("the reason", function()
+    return require("segue.registry").unsent_state().failure
+  end)
+  local status = segue.status()
+  vim.cmd.checkhealth("segue")
+  local health = table.concat(t.lines(), "\n")
+  vim.g.segue = { cmd = t.args.cmd }
+  vim.cmd.Segue("info")
+  t.wait_until_stored()
+  return { stopped = stopped, status = status, health = health, after = segue.status() }
 end
 
 return M

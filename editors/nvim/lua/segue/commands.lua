@@ -2,6 +2,8 @@
 
 local config = require("segue.config")
 local format = require("segue.format")
+local records = require("segue.records")
+local text = require("segue.text")
 
 local M = {}
 
@@ -130,7 +132,7 @@ function subcommands.list(call)
     for index, session in ipairs(sessions) do
       local is_current = current and current.id == session.id
       table.insert(chunks, { is_current and "* " or "  ", "Special" })
-      table.insert(chunks, { session.id, "Identifier" })
+      table.insert(chunks, { text.one_line(session.id), "Identifier" })
       table.insert(chunks, { "  " .. describe(session) .. (index < #sessions and "\n" or "") })
     end
     echo(chunks)
@@ -144,11 +146,10 @@ function subcommands.show(call)
 end
 
 function subcommands.archive(call)
-  with_session_id(call, function(id)
-    require("segue").archive({ session_id = id }, on_success(function()
-      config.notify("archived the conversation; to resume it: :Segue resume " .. id)
-    end))
-  end)
+  require("segue").archive({ session_id = call.args[1] }, on_success(function(archived)
+    local command = ":Segue resume " .. archived.session_id
+    config.notify("archived the conversation; to resume it: " .. command)
+  end))
 end
 
 ---@param id string
@@ -182,7 +183,7 @@ local function echo_table(rows)
   local chunks = {}
   for index, row in ipairs(rows) do
     table.insert(chunks, { ("%-10s"):format(row[1]), "Title" })
-    table.insert(chunks, { row[2] .. (index < #rows and "\n" or "") })
+    table.insert(chunks, { text.one_line(row[2]) .. (index < #rows and "\n" or "") })
   end
   echo(chunks)
 end
@@ -200,23 +201,45 @@ local function server_row()
   return { "server", table.concat(parts, ", ") }
 end
 
+---@return [string, string]
+local function unsent_row()
+  local unsent = require("segue.registry").unsent_state()
+  if unsent.count == 0 then
+    return { "unsent", "0" }
+  end
+  local reason = unsent.failure and unsent.failure.message
+  return { "unsent", format.unsent(unsent.count, unsent.since, reason) }
+end
+
+---@param found table the result of `session/findResumable`
+local function echo_resumable(found)
+  local next_text = "would start a new one"
+  if found.session ~= vim.NIL then
+    local title = format.title(records.session_info(found.session))
+    next_text = ("would resume “%s”"):format(title)
+  end
+  echo_table({
+    { "session", "none is open yet" },
+    { "next", next_text },
+    { "reason", found.reason },
+    unsent_row(),
+    server_row(),
+  })
+end
+
 function subcommands.info()
   local session = require("segue").current()
   if not session then
-    local server = require("segue.server")
+    local workspaces = require("segue.workspace")
     local params = {
-      workspace = server.workspace(),
+      workspace = workspaces.to_wire(workspaces.of_buffer()),
       continueMinutes = config.get().continue_minutes,
     }
-    return server.request("session/findResumable", params, on_success(function(found)
-      local title = found.session ~= vim.NIL and found.session.title or nil
-      echo_table({
-        { "session", "none is open yet" },
-        { "next", title and ("would resume “%s”"):format(title) or "would start a new one" },
-        { "reason", found.reason },
-        server_row(),
-      })
-    end))
+    if not params.workspace then
+      return config.notify(workspaces.UNKNOWN.message, vim.log.levels.ERROR)
+    end
+    local request = require("segue.server").request
+    return request("session/findResumable", params, on_success(echo_resumable))
   end
   local rows = {
     { "session", session.id },
@@ -224,7 +247,7 @@ function subcommands.info()
     { "workspace", session.git_root or session.directory },
     { session.resumed and "resumed" or "new", session.reason },
     { "events", tostring(session.event_count) },
-    { "unsent", tostring(require("segue.registry").unsent()) },
+    unsent_row(),
     server_row(),
   }
   for index, other in ipairs(session.alternatives) do
@@ -294,7 +317,8 @@ function M.run(command)
       vim.log.levels.ERROR
     )
   end
-  require("segue.server").reset_crash_limit()
+  require("segue.server").reset_failure()
+  require("segue.registry").retry_now()
   subcommand({
     args = vim.split(raw_args, "%s+", { trimempty = true }),
     raw_args = raw_args,
@@ -314,7 +338,8 @@ local function complete_id()
   local current = require("segue").current()
   local ids = current and { current.id } or {}
   for _, session in ipairs(listed) do
-    if not current or session.id ~= current.id then
+    local is_word = session.id:find("^%g+$") ~= nil -- else it would be several arguments
+    if is_word and not (current and session.id == current.id) then
       table.insert(ids, session.id)
     end
   end

@@ -2,7 +2,6 @@
 
 local json = require("segue.json")
 local server = require("segue.server")
-local uuid = require("segue.uuid")
 
 local M = {}
 
@@ -32,28 +31,21 @@ local function load_events(session_id, last_seq, callback)
   load_after(0)
 end
 
----@param type string
----@param data table
----@return segue.PendingEvent
-local function new_event(type, data)
-  local copy, size = json.copy(data)
-  return { event = { id = uuid.v7(), type = type, data = copy }, size = size }
-end
-
 ---@param event table in the protocol's form
----@return segue.PendingEvent
+---@return segue.NewEvent
 local function copy_event(event)
-  if event.corrupt or type(event.data) ~= "table" then
-    return new_event("corrupt_event", { type = event.type, text = tostring(event.data) })
+  if event.corrupt or type(event.data) ~= "table" or not json.encode(event.data) then
+    local data = { type = event.type, text = tostring(event.data) }
+    return { type = "corrupt_event", data = data }
   end
-  return new_event(event.type, event.data)
+  return { type = event.type, data = event.data }
 end
 
 --- Copy the events of a session up to and including *last_seq* under new ids, and add a note that
 --- names the session. If the session is deleted meanwhile, only the events read before are copied.
 ---@param session_id string
 ---@param last_seq integer
----@param callback fun(err?: segue.Error, copies?: segue.PendingEvent[])
+---@param callback fun(err?: segue.Error, copies?: segue.NewEvent[])
 function M.create(session_id, last_seq, callback)
   load_events(session_id, last_seq, function(err, events)
     if err then
@@ -65,7 +57,7 @@ function M.create(session_id, last_seq, callback)
         .. "Everything above is a copy; everything below was added in this window only.]",
       copied_from = session_id,
     }
-    table.insert(copies, new_event("system_context", note))
+    table.insert(copies, { type = "system_context", data = note })
     callback(nil, copies)
   end)
 end

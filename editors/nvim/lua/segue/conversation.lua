@@ -1,8 +1,9 @@
 --- One conversation that is open in this Neovim: it queues events, sends them in order, and
---- recovers from server crashes, from conflicts with other windows, and from an archived or deleted
---- session.
+--- recovers from server crashes and from conflicts with other windows.
 ---
---- A conversation can outlive its session: after a conflict it continues under another session id.
+--- A conversation can outlive its session: after a conflict, or a crash before anything was stored,
+--- it continues under another session id. What is appended to it is never stored in another
+--- conversation, and nowhere once it was deleted.
 
 local Outbox = require("segue.outbox")
 local config = require("segue.config")
@@ -12,20 +13,43 @@ local open_requests = require("segue.open_requests")
 local records = require("segue.records")
 local server = require("segue.server")
 local subscriptions = require("segue.subscriptions")
+local text = require("segue.text")
 
-local RETRY_MS = 10000
+local FIRST_PAUSE_MS = 500
+local LONGEST_PAUSE_MS = 30000
 local MAX_TITLE_CHARACTERS = 80
+
+-- Errors after which the same events are sent again. Any other refuses them.
+local NOT_NOW = {
+  ServerGone = true,
+  ServerStopped = true,
+  ServerNotFound = true,
+  StorageUnavailable = true,
+  StorageFull = true,
+  StorageReadOnly = true,
+  StorageCorrupt = true,
+}
 
 ---@class segue.ConversationOwner What a conversation needs of the registry
 ---@field claim fun(conversation: segue.Conversation, id: string): segue.Conversation? Register it under a session id; or return the other conversation that already has this session
 ---@field remove fun(conversation: segue.Conversation, successor?: segue.Conversation) Remove it, and register the successor, if any, under its ids
+---@field deleted fun(conversation: segue.Conversation) Its session is deleted: it is not the current one any more
 ---@field changed fun() Its event count or queue length may have changed
+
+---@class segue.Failure Why events are not stored
+---@field kind string
+---@field message string
 
 ---@class segue.Conversation
 ---@field record? segue.Session nil until the session is open
 ---@field workspace string
 ---@field outbox segue.Outbox
 ---@field closed boolean It is not in the registry any more; responses to it are ignored
+---@field heir? segue.Conversation The one that got its queue when it was closed
+---@field deleted boolean Its session is deleted: what is appended to it is refused
+---@field asked_id? string The id by which it was asked for, if it was
+---@field successor? segue.Conversation The one that was opened in its place: what the user says next goes there
+---@field failure? segue.Failure Why its events are not stored, while they are not
 ---@field private owner segue.ConversationOwner
 ---@field private open_first fun(self: segue.Conversation, callback: segue.OpenCallback) Opens its session for the first time
 ---@field private fallback? segue.Conversation Gets the queued events if the first opening fails
@@ -34,6 +58,9 @@ local MAX_TITLE_CHARACTERS = 80
 ---@field private generation? integer The generation of the server in which the session was opened
 ---@field private busy boolean A request of it is not answered yet
 ---@field private retry_timer? uv.uv_timer_t
+---@field private pause_ms integer Before the next retry
+---@field is_archived boolean As far as this Neovim knows
+---@field unarchives boolean The next append unarchives its session
 ---@field private head? string Id of the last event that this window knows
 ---@field private head_seq integer Its `seq`; 0 if there is none
 ---@field private notified table<string, true> Topics that the user was notified of
@@ -52,6 +79,8 @@ function Conversation.new(owner, workspace, open_first, fallback)
     workspace = workspace,
     outbox = Outbox.new(),
     closed = false,
+    deleted = false,
+    failure = nil,
     owner = owner,
     open_first = open_first,
     fallback = fallback,
@@ -60,6 +89,9 @@ function Conversation.new(owner, workspace, open_first, fallback)
     generation = nil,
     busy = false,
     retry_timer = nil,
+    pause_ms = FIRST_PAUSE_MS,
+    is_archived = false,
+    unarchives = false,
     head = nil,
     head_seq = 0,
     notified = {},
@@ -80,7 +112,7 @@ end
 ---@private
 ---@return string
 function Conversation:quoted_title()
-  return ("“%s”"):format(format.title(self.record or {}))
+  return self.record and ("“%s”"):format(format.title(self.record)) or tostring(self.asked_id)
 end
 
 ---@private
@@ -89,23 +121,28 @@ function Conversation:is_open()
   return self.record ~= nil and self.generation == server.generation()
 end
 
---- Queue events. They are sent in the next iteration of the event loop, in one batch with those
---- appended before it. The callback runs once: when all of them are stored, or one is rejected.
----@param events segue.PendingEvent[]
----@param callback? fun(err?: segue.Error, result?: segue.AppendResult)
----@return string[] ids
-function Conversation:append(events, callback)
-  local ids = self.outbox:add(events, callback)
-  self.owner.changed()
-  if #events == 0 and callback then
-    vim.schedule(function()
-      callback(nil, { session_id = self.record and self.record.id, events = {} })
-    end)
+--- Queue the events of a call. They are sent in the next iteration of the event loop, in one
+--- request with those appended before it; later, while a retry waits for its time.
+---@param call segue.OutboxCall
+function Conversation:append(call)
+  if self.heir then
+    return self.heir:append(call)
   end
+  self.outbox:add(call)
+  if self.deleted then
+    return self:drop_after_deletion()
+  end
+  self.owner.changed()
   vim.schedule(function()
-    self:retry_now()
+    if not self.retry_timer then
+      self:flush()
+    end
   end)
-  return ids
+end
+
+--- The user goes on with it: if its session is archived now, the next append unarchives it.
+function Conversation:continue()
+  self.unarchives = self.is_archived
 end
 
 --- Run *callback* once the session is open, or could not be opened.
@@ -117,6 +154,9 @@ end
 --- Run *callback* once nothing is queued and no request is unanswered.
 ---@param callback fun()
 function Conversation:when_idle(callback)
+  if self.closed or self.deleted then
+    return callback()
+  end
   table.insert(self.idle_callbacks, callback)
   self:flush()
 end
@@ -124,7 +164,7 @@ end
 --- Open the session if it is not open, else send the next batch; nothing while a request is
 --- unanswered.
 function Conversation:flush()
-  if self.busy or self.closed then
+  if self.busy or self.closed or self.deleted then
     return
   elseif self.outbox:count() == 0 and (self.record or #self.opened_callbacks == 0) then
     return self:run_idle_callbacks()
@@ -140,6 +180,7 @@ end
 --- Flush now, and cancel the retry that waits for its time.
 function Conversation:retry_now()
   self:cancel_retry()
+  self.pause_ms = FIRST_PAUSE_MS
   self:flush()
 end
 
@@ -171,10 +212,10 @@ end
 --- idle callbacks, and is found under its ids.
 ---@param successor? segue.Conversation
 function Conversation:close(successor)
-  self.closed = true
+  self.closed, self.heir = true, successor
   self:cancel_retry()
   if successor then
-    successor.outbox:add_all_from(self.outbox)
+    successor.outbox:take_from(self.outbox)
     vim.list_extend(successor.idle_callbacks, self.idle_callbacks)
   end
   self.owner.remove(self, successor)
@@ -183,8 +224,10 @@ end
 ---@private
 function Conversation:open()
   local function on_opened(err, result)
-    if self.closed then
+    if self.closed or self.deleted then
       return
+    elseif err and err.kind == "SessionNotFound" then
+      return self:on_deleted()
     elseif err then
       return self:on_open_failed(err)
     end
@@ -200,25 +243,28 @@ function Conversation:open()
   end
 end
 
+-- Of a session of which nothing was ever acknowledged or read, nothing was stored either.
 ---@private
 ---@param callback segue.OpenCallback
 function Conversation:reopen(callback)
-  open_requests.reopen(self.workspace, self.record.id, function(err, result)
-    if not err or err.kind ~= "SessionNotFound" then
-      return callback(err, result)
+  open_requests.reopen(self.record.id, function(err, result)
+    if err and err.kind == "SessionNotFound" and not self.head then
+      return self:open_new(callback)
     end
-    if self.head then
-      local message = "the conversation %s was deleted elsewhere; it continues as a new one"
-      self:notify_once("deleted", message:format(self:quoted_title()), vim.log.levels.WARN)
-    end
-    self:open_new(callback)
+    callback(err, result)
   end)
+end
+
+--- The folder of its session, which need not be the one from which it was opened.
+---@return string
+function Conversation:directory()
+  return self.record and self.record.directory or self.workspace
 end
 
 --- Open a new session for this conversation; on success, forget the head of the old one.
 ---@param callback segue.OpenCallback
 function Conversation:open_new(callback)
-  open_requests.open_new(self.workspace, function(err, result)
+  open_requests.open_new(self:directory(), function(err, result)
     if not err then
       self.head, self.head_seq = nil, 0
     end
@@ -241,6 +287,37 @@ function Conversation:on_open_failed(err)
   end
 end
 
+---@private
+---@return segue.Error
+function Conversation:deleted_error()
+  local message = ("there is no conversation %s any more"):format(self:quoted_title())
+  return { code = -32803, kind = "SessionNotFound", message = message, data = {} }
+end
+
+---@private
+function Conversation:drop_after_deletion()
+  local count = self.outbox:drop(self:deleted_error())
+  if count > 0 then
+    local message = "the conversation %s was deleted; %s not stored"
+    local events = format.count(count, "event") .. (count == 1 and " was" or " were")
+    self:notify_once("deleted", message:format(self:quoted_title(), events), vim.log.levels.WARN)
+  end
+end
+
+--- The session was deleted, here or elsewhere: what waits is dropped, and each callback told.
+function Conversation:on_deleted()
+  self.deleted, self.busy, self.failure = true, false, nil
+  self:cancel_retry()
+  self:drop_after_deletion()
+  self.owner.deleted(self)
+  local callbacks = self.opened_callbacks
+  self.opened_callbacks = {}
+  for _, callback in ipairs(callbacks) do
+    callback(self:deleted_error())
+  end
+  self:run_idle_callbacks()
+end
+
 --- Make the session that the server opened the one of this conversation. If another conversation
 --- already has that session, merge into it.
 ---@param result table of `session/open`
@@ -257,6 +334,7 @@ function Conversation:adopt(result)
     self.head, self.head_seq = session.head, session.event_count
   end
   self.generation = server.generation()
+  self.is_archived = session.archived_at ~= nil
   self.record = self.record or {}
   records.update(self.record, session, result)
 
@@ -293,8 +371,11 @@ end
 
 ---@private
 function Conversation:send()
+  if self.unarchives then
+    return self:unarchive()
+  end
   self.outbox:send(self.record.id, self.head, function(batch, err, result)
-    if not self.closed then
+    if not self.closed and not self.deleted then
       self:on_append_response(batch, err, result)
     end
   end)
@@ -303,12 +384,12 @@ end
 --- Send all queued events without waiting for responses: Neovim exits.
 function Conversation:send_remaining()
   if self:is_open() and (not self.busy or self.outbox:is_in_flight()) then
-    self.outbox:send_remaining(self.record.id, self.head)
+    self.outbox:send_remaining(self.record.id)
   end
 end
 
 ---@private
----@param batch segue.PendingEvent[]
+---@param batch segue.OutboxCall[]
 ---@param err? segue.Error
 ---@param result? table of `session/append`
 function Conversation:on_append_response(batch, err, result)
@@ -316,57 +397,52 @@ function Conversation:on_append_response(batch, err, result)
     self:on_stored(batch, assert(result))
   elseif err.kind == "HeadMoved" then
     self:fork_after_conflict()
-  elseif err.kind == "SessionArchived" then
-    self:unarchive()
   elseif err.kind == "SessionNotOpen" or err.kind == "SessionNotFound" then
     self.generation = nil
     self:finish_request()
-  elseif err.kind == "EventConflict" then
-    local reasons = { [err.data.eventId] = "another event has this id" }
-    self.outbox:reject(batch, self.record.id, reasons)
-    self:finish_request()
-  elseif err.code == -32602 then
-    self.outbox:reject_invalid(batch, self.record.id, err)
-    self:finish_request()
-  else
+  elseif NOT_NOW[err.kind] then
     self:on_failure(err)
+  else
+    self.outbox:refuse(batch, err)
+    self:finish_request()
   end
 end
 
 ---@private
----@param batch segue.PendingEvent[]
+---@param batch segue.OutboxCall[]
 ---@param result table of `session/append`
 function Conversation:on_stored(batch, result)
   local record = self.record
   local stored = self.outbox:acknowledge(batch, record.id, result.events)
-  self.head = stored[#stored].id
-  self.notified.failure = nil
+  self.head = stored[#stored] and stored[#stored].id or self.head
+  self.failure, self.notified.failure, self.pause_ms = nil, nil, FIRST_PAUSE_MS
   for _, event in ipairs(stored) do
     self.head_seq = math.max(self.head_seq, event.seq)
     if not record.title and event.type == "user_message" then
-      local first_line = vim.trim(event.data.content):match("^[^\r\n]*")
+      local content = vim.json.decode(event.json).data.content
+      local first_line = text.one_line(vim.trim(content):match("^[^\r\n]*"))
       record.title = vim.fn.strcharpart(first_line, 0, MAX_TITLE_CHARACTERS)
+      record.title = record.title ~= "" and record.title or nil
     end
   end
   record.event_count = result.eventCount
-  subscriptions.emit("appended", record, stored)
+  if subscriptions.has_listeners("appended") then
+    subscriptions.emit("appended", record, vim.tbl_map(function(event)
+      local data = vim.json.decode(event.json).data
+      return { id = event.id, seq = event.seq, type = event.type, data = data }
+    end, stored))
+  end
   self:finish_request()
 end
 
 ---@private
 function Conversation:unarchive()
-  server.request("session/unarchive", { sessionId = self.record.id }, function(err)
-    if self.closed then
-      return
-    elseif err and err.kind ~= "SessionNotFound" then
-      return self:on_failure(err)
-    end
-    if not err then
-      local message = "the archived conversation %s was unarchived because you continued it"
-      self:notify_once("archived", message:format(self:quoted_title()), vim.log.levels.INFO)
-    end
+  server.request("session/unarchive", { sessionId = self.record.id }, self:on_success(function()
+    self.is_archived, self.unarchives = false, false
+    local message = "the archived conversation %s was unarchived because you continued it"
+    self:notify_once("archived", message:format(self:quoted_title()), vim.log.levels.INFO)
     self:finish_request()
-  end)
+  end))
 end
 
 -- Another window appended to this session. This window continues in a new session that begins with
@@ -392,8 +468,10 @@ end
 ---@return fun(err?: segue.Error, result?: any) callback that handles errors, and ignores responses after `close`
 function Conversation:on_success(callback)
   return function(err, result)
-    if self.closed then
+    if self.closed or self.deleted then
       return
+    elseif err and err.kind == "SessionNotFound" then
+      return self:on_deleted()
     elseif err then
       return self:on_failure(err)
     end
@@ -401,28 +479,47 @@ function Conversation:on_success(callback)
   end
 end
 
--- The queue is kept and sent again: at once if the server is being restarted, else with the next
--- append or after RETRY_MS.
 ---@private
 ---@param err segue.Error
 function Conversation:on_failure(err)
   self.busy = false
   if err.kind == "ServerGone" then
     return self:flush()
-  elseif err.kind == "ServerStopped" then
-    return
-  elseif err.kind ~= "ServerNotFound" then
-    local message = "%s not stored yet; retrying every %d seconds: %s"
-    local count = format.count(self.outbox:count(), "event")
-    self:notify_once(
-      "failure",
-      message:format(count, RETRY_MS / 1000, err.message),
+  elseif not NOT_NOW[err.kind] then
+    return self:give_up(err)
+  end
+  self.failure = { kind = err.kind, message = err.message }
+  -- Of the others, the server module has notified.
+  if vim.startswith(err.kind, "Storage") then
+    local unsent = format.unsent(self.outbox:count(), nil, err.message)
+    self:notify_once("failure", unsent .. " (they are sent again by and by)", vim.log.levels.ERROR)
+  end
+  self.retry_timer = self.retry_timer
+    or vim.defer_fn(function()
+      self:cancel_retry()
+      self:flush()
+    end, self.pause_ms)
+  self.pause_ms = math.min(2 * self.pause_ms, LONGEST_PAUSE_MS)
+  self.owner.changed()
+end
+
+-- The session cannot be opened, and asking again would not help.
+---@private
+---@param err segue.Error
+function Conversation:give_up(err)
+  local count = self.outbox:drop(err)
+  if count > 0 then
+    local message = "%s cannot be stored: %s"
+    config.notify(
+      message:format(format.count(count, "event"), err.message),
       vim.log.levels.ERROR
     )
   end
-  self.retry_timer = self.retry_timer or vim.defer_fn(function()
-    self:retry_now()
-  end, RETRY_MS)
+  if not self.record then
+    self:close()
+  end
+  self.owner.changed()
+  self:run_idle_callbacks()
 end
 
 return Conversation

@@ -1,5 +1,7 @@
 --- The checks of `:checkhealth segue`.
 
+local format = require("segue.format")
+
 local M = {}
 
 local DOCTOR_TIMEOUT_MS = 10000
@@ -29,7 +31,9 @@ end
 ---@return table? report, string? fault
 local function run_doctor(cmd)
   local started, result = pcall(function()
-    return vim.system(doctor_command(cmd), { text = true }):wait(DOCTOR_TIMEOUT_MS)
+    local options = require("segue.server").system_options() --[[@as vim.SystemOpts]]
+    options.text = true
+    return vim.system(doctor_command(cmd), options):wait(DOCTOR_TIMEOUT_MS)
   end)
   if not started then
     return nil, tostring(result)
@@ -85,15 +89,29 @@ local function check_store(report)
   end
 end
 
+-- The server is started without these variables.
+local function check_environment()
+  for _, name in ipairs({ "PYTHONPATH", "PYTHONHOME" }) do
+    if (vim.env[name] or "") ~= "" then
+      vim.health.warn(
+        name .. " is set in Neovim's environment",
+        "the server is started without it; `segue` in a terminal is not"
+      )
+    end
+  end
+end
+
 local function check_server()
   vim.health.start("segue: server")
   local server = require("segue.server")
   local cmd = server.command()
+  check_environment()
   local path = vim.fn.exepath(cmd[1])
   if path == "" then
     vim.health.error(cmd[1] .. " was not found", "To install it: " .. server.how_to_install())
     return
   end
+  vim.health.info("the server's command: " .. table.concat(cmd, " "))
   local report, fault = run_doctor(cmd)
   if not report then
     vim.health.error(("%s does not work: %s"):format(table.concat(cmd, " "), fault))
@@ -101,9 +119,43 @@ local function check_server()
   end
   vim.health.ok(("segue %s on Python %s (%s)"):format(report.segue, report.python, path))
   check_store(report)
-  local info = server.info()
+end
+
+-- Nothing here starts the server or sends a request.
+local function check_this_neovim()
+  vim.health.start("segue: this Neovim")
+  local info = require("segue.server").info()
+  local version = info.version and "segue " .. info.version .. ", " or ""
   local process = info.pid and ", process " .. info.pid or ""
-  vim.health.info("the server of this Neovim: " .. info.state .. process)
+  local description = "the server of this Neovim: " .. version .. info.state .. process
+  if info.state == "failed" then
+    vim.health.error(description, "to try again: :Segue info")
+  else
+    vim.health.info(description)
+  end
+  if not package.loaded["segue.registry"] then
+    return
+  end
+  local unsent = require("segue.registry").unsent_state()
+  if unsent.failure then
+    local message = format.unsent(unsent.count, unsent.since, unsent.failure.message)
+    vim.health.error(message, "they are kept in memory until Neovim exits, and sent again")
+  elseif unsent.count > 0 then
+    vim.health.info(format.unsent(unsent.count, unsent.since))
+  else
+    vim.health.ok("everything is stored")
+  end
+end
+
+local function check_messages()
+  local messages = require("segue.messages").kept()
+  if #messages == 0 then
+    return
+  end
+  vim.health.start("segue: latest messages")
+  for _, message in ipairs(messages) do
+    vim.health.info(os.date("%H:%M:%S ", message.time) .. message.text)
+  end
 end
 
 local function check_integrations()
@@ -118,11 +170,13 @@ local function check_integrations()
   end
 end
 
---- Check Neovim, the settings, the server, its database, and the integrations.
+--- Check Neovim, the settings, the server, its database, what is not stored, and the integrations.
 function M.check()
   check_neovim()
   check_server()
+  check_this_neovim()
   check_integrations()
+  check_messages()
 end
 
 return M

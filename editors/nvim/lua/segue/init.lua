@@ -7,7 +7,7 @@
 local M = {}
 
 ---@class segue.OpenOptions
----@field workspace? string A directory (default: the git root of the buffer or the working directory)
+---@field workspace? string A directory (default: that of the buffer, |segue-workspace|)
 ---@field session_id? string Open this session, whatever its age
 ---@field mode? "auto"|"new"|"resume" What to do without a `session_id` (default: "auto")
 ---@field tail? integer How many of the newest events to return (default: 200, at most 1000)
@@ -18,7 +18,7 @@ local M = {}
 ---@field id? string Unique in its session (default: a new UUID)
 
 ---@class segue.AppendOptions
----@field session_id? string (default: the current session, which is opened as by `open()` if there is none)
+---@field session_id? string (default: the current session of the buffer's workspace, which is opened as by `open()` if there is none)
 
 ---@class segue.AppendResult
 ---@field session_id string
@@ -39,19 +39,19 @@ local M = {}
 ---@class segue.SessionOptions
 ---@field session_id? string (default: the current session)
 
---- Open a session and make it the current one of this Neovim.
+--- Open a session and make it the current one of its workspace.
 ---@param opts? segue.OpenOptions
 ---@param callback? fun(err?: segue.Error, session?: segue.Session)
 function M.open(opts, callback)
   require("segue.registry").open(opts or {}, callback)
 end
 
---- Append an event or a list of events. They are queued in memory until they are stored, in order,
---- and sent again if the server crashes.
+--- Append an event or a list of events, all of them or none. They are encoded at once, and queued
+--- in memory until they are stored, in order, however long the server or the disk is away.
 ---@param events segue.NewEvent|segue.NewEvent[]
 ---@param opts? segue.AppendOptions
----@param callback? fun(err?: segue.Error, result?: segue.AppendResult) Runs once all of them are on disk
----@return string[]? ids of the events; nil if one of them can never be stored
+---@param callback? fun(err?: segue.Error, result?: segue.AppendResult) Runs once all of them are on disk, or refused
+---@return string[]? ids of the events; nil if they are refused
 function M.append(events, opts, callback)
   return require("segue.registry").append(events, opts or {}, callback)
 end
@@ -86,7 +86,11 @@ function M.list(opts, callback)
   local params = vim.empty_dict()
   params.archived, params.cursor, params.limit = opts.archived, opts.cursor, opts.limit
   if opts.cwd ~= false then
-    params.cwd = opts.cwd or server.workspace()
+    local workspaces = require("segue.workspace")
+    params.cwd = workspaces.to_wire(opts.cwd or workspaces.of_buffer())
+    if not params.cwd then
+      return vim.schedule_wrap(callback)(workspaces.UNKNOWN)
+    end
   end
   server.request("session/list", params, function(err, result)
     if err then
@@ -98,17 +102,18 @@ function M.list(opts, callback)
   end)
 end
 
---- Archive a session and open a new one in its place. Later appends to the current session or to
---- the old id go to the new one.
+--- Archive a session and open a new one in its place. Later appends to the current session go to
+--- the new one; those to the old id to the old one, with which they belong.
 ---@param opts? segue.SessionOptions
 ---@param callback? fun(err?: segue.Error, session?: segue.Session)
 function M.reset(opts, callback)
   require("segue.registry").reset(opts or {}, callback)
 end
 
---- Archive a session: it is not resumed automatically any more.
+--- Archive a session: it is not resumed automatically any more. Later events with its id are stored
+--- in it, too.
 ---@param opts? segue.SessionOptions
----@param callback? fun(err?: segue.Error)
+---@param callback? fun(err?: segue.Error, result?: { session_id: string })
 function M.archive(opts, callback)
   require("segue.registry").archive(opts or {}, callback)
 end
@@ -121,7 +126,7 @@ function M.delete(opts, callback)
   require("segue.registry").delete(opts, callback)
 end
 
---- The current session of this Neovim, if one is open. Its fields are kept up to date.
+--- The current session of the buffer's workspace, if one is open. Its fields are kept up to date.
 ---@return segue.Session?
 function M.current()
   return require("segue.registry").current()
@@ -139,7 +144,8 @@ function M.on(event, listener)
 end
 
 --- The statusline text: empty if no session is open, else `segue 12` for a session of 12 events,
---- and `segue 12 +3` while three more are not stored yet. Never sends a request.
+--- `segue 12 +3` while three more are on their way, and
+--- `segue 12 +3 unsent since 14:05, storage full` while they cannot be stored. Sends no request.
 ---@return string
 function M.status()
   return require("segue.registry").status()

@@ -4,7 +4,11 @@ local lpeg = vim.lpeg
 
 local M = {}
 
-local MAX_DEPTH = 200
+local MAX_DEPTH = 256
+local MAX_PATH_LEVELS = 16
+
+--- The longest JSON of the events of one call, in bytes: a frame may have 64 MiB.
+M.MAX_BYTES = 60 * 1024 * 1024
 
 --- U+FFFD, which replaces every byte that is not UTF-8.
 M.REPLACEMENT_CHARACTER = "\239\191\189"
@@ -52,51 +56,157 @@ function M.decode(json_text, options)
   return ok and value or vim.json.decode(replace_lone_surrogates:match(json_text), options)
 end
 
----@param value any
----@param depth integer
----@return any copy, integer size
-local function copy_value(value, depth)
-  local kind = type(value)
-  if kind == "string" then
-    local valid = M.to_utf8(value)
-    return valid, #valid
-  elseif kind == "number" then
-    if value ~= value or value == math.huge or value == -math.huge then
-      error("NaN and Infinity cannot be stored", 0)
-    end
-    return value, 8
-  elseif kind == "boolean" or value == vim.NIL then
-    return value, 4
-  elseif kind ~= "table" then
-    error(("a %s cannot be stored"):format(kind), 0)
-  elseif depth > MAX_DEPTH then
-    error(("nested deeper than %d levels"):format(MAX_DEPTH), 0)
-  elseif next(value) == nil then
-    return setmetatable({}, getmetatable(value)), 2
-  end
-  local copy, size, is_list = {}, 2, vim.islist(value)
-  for key, inner in pairs(value) do
-    if not is_list and type(key) ~= "string" and type(key) ~= "number" then
-      error(("a %s cannot be a key"):format(type(key)), 0)
-    end
-    local name = is_list and key or M.to_utf8(tostring(key))
-    local inner_size
-    copy[name], inner_size = copy_value(inner, depth + 1)
-    size = size + inner_size + (is_list and 1 or #name + 4)
-  end
-  return copy, size
+---@param value string
+---@return string
+local function encode_string(value)
+  return vim.json.encode(M.to_utf8(value))
 end
 
---- Copy a value so that it can be sent: strings become valid UTF-8. Returns the copy and its
---- approximate size in bytes, or nil and the reason why the value cannot be stored.
----@param value any
----@return any? copy, integer|string size_or_reason
-function M.copy(value)
-  local ok, copy, size = pcall(copy_value, value, 1)
-  if not ok then
-    return nil, copy --[[@as string]]
+-- The shortest text that reads as the same number.
+---@param value number
+---@return string
+local function encode_number(value)
+  if value ~= value or value == math.huge or value == -math.huge then
+    error("NaN and Infinity cannot be stored", 0)
   end
-  return copy, size
+  local encoded
+  for _, format in ipairs({ "%.15g", "%.16g", "%.17g" }) do
+    encoded = format:format(value)
+    if tonumber(encoded) == value then
+      break
+    end
+  end
+  return encoded
+end
+
+---@class segue.Encoder
+---@field parts string[]
+---@field path (string|integer)[] Where the value is that is being encoded
+---@field open table<table, true> The tables that it is in
+---@field depth integer
+---@field size integer Bytes
+---@field limit integer
+
+---@param encoder segue.Encoder
+---@param part string
+local function add(encoder, part)
+  encoder.size = encoder.size + #part
+  if encoder.size > encoder.limit then
+    error(("larger than %d MiB"):format(encoder.limit / 1024 / 1024), 0)
+  end
+  table.insert(encoder.parts, part)
+end
+
+local encode_value ---@type fun(encoder: segue.Encoder, value: any)
+
+---@param encoder segue.Encoder
+---@param list any[]
+local function encode_list(encoder, list)
+  add(encoder, "[")
+  for index, item in ipairs(list) do
+    encoder.path[#encoder.path + 1] = index - 1
+    add(encoder, index > 1 and "," or "")
+    encode_value(encoder, item)
+    encoder.path[#encoder.path] = nil
+  end
+  add(encoder, "]")
+end
+
+---@param encoder segue.Encoder
+---@param object table<string, any>
+local function encode_object(encoder, object)
+  add(encoder, "{")
+  local names = {}
+  for name, value in pairs(object) do
+    if type(name) == "number" then
+      error("a table that is neither a list nor has only names cannot be stored", 0)
+    elseif type(name) ~= "string" then
+      error(("a %s as a key cannot be stored"):format(type(name)), 0)
+    end
+    local encoded = encode_string(name)
+    if names[encoded] then
+      error("two names that are the same in UTF-8 cannot be stored", 0)
+    end
+    encoder.path[#encoder.path + 1] = name
+    add(encoder, (next(names) and "," or "") .. encoded .. ":")
+    names[encoded] = true
+    encode_value(encoder, value)
+    encoder.path[#encoder.path] = nil
+  end
+  add(encoder, "}")
+end
+
+local empty_dict_metatable = getmetatable(vim.empty_dict())
+
+---@param encoder segue.Encoder
+---@param value table
+local function encode_table(encoder, value)
+  if encoder.open[value] then
+    error("a table that contains itself cannot be stored", 0)
+  end
+  encoder.open[value] = true
+  encoder.depth = encoder.depth + 1
+  if encoder.depth > MAX_DEPTH then
+    error(("nested deeper than %d levels"):format(MAX_DEPTH), 0)
+  elseif next(value) == nil then
+    add(encoder, getmetatable(value) == empty_dict_metatable and "{}" or "[]")
+  elseif vim.islist(value) then
+    encode_list(encoder, value)
+  else
+    encode_object(encoder, value)
+  end
+  encoder.depth = encoder.depth - 1
+  encoder.open[value] = nil
+end
+
+function encode_value(encoder, value)
+  local kind = type(value)
+  if kind == "string" then
+    if #value > encoder.limit - encoder.size then
+      error(("larger than %d MiB"):format(encoder.limit / 1024 / 1024), 0)
+    end
+    add(encoder, encode_string(value))
+  elseif kind == "number" then
+    add(encoder, encode_number(value))
+  elseif kind == "boolean" then
+    add(encoder, tostring(value))
+  elseif value == vim.NIL then
+    add(encoder, "null")
+  elseif kind == "table" then
+    encode_table(encoder, value)
+  else
+    error(("a %s cannot be stored"):format(kind), 0)
+  end
+end
+
+---@param path (string|integer)[]
+---@return string such as `.messages[0].content`
+local function path_text(path)
+  local names = {}
+  for index, name in ipairs(path) do
+    if index > MAX_PATH_LEVELS then
+      table.insert(names, "…")
+      break
+    end
+    table.insert(names, (type(name) == "number" and "[%d]" or ".%s"):format(name))
+  end
+  return M.to_utf8(table.concat(names))
+end
+
+--- Encode a value as JSON that the server accepts. Strings become valid UTF-8; an empty table is a
+--- list, unless it is |vim.empty_dict()|. Returns nil and where what is wrong if the value has no
+--- JSON, nests too deeply, or takes more bytes than *limit*.
+---@param value any
+---@param limit? integer (default: 60 MiB)
+---@return string? encoded, string? fault such as `.n[0]: a function cannot be stored`
+function M.encode(value, limit)
+  local encoder =
+    { parts = {}, path = {}, open = {}, depth = 0, size = 0, limit = limit or M.MAX_BYTES }
+  local ok, fault = pcall(encode_value, encoder, value)
+  if ok then
+    return table.concat(encoder.parts)
+  end
+  return nil, ("%s: %s"):format(path_text(encoder.path), fault)
 end
 
 return M

@@ -2,6 +2,7 @@
 
 local config = require("segue.config")
 local server = require("segue.server")
+local workspaces = require("segue.workspace")
 
 local M = {}
 
@@ -12,7 +13,7 @@ local M = {}
 ---@return table params
 function M.params(opts)
   return {
-    workspace = opts.workspace or server.workspace(),
+    workspace = workspaces.to_wire(opts.workspace or workspaces.of_buffer()),
     continueMinutes = config.get().continue_minutes,
     sessionId = opts.session_id,
     mode = opts.mode,
@@ -34,12 +35,11 @@ function M.open_new(workspace, callback)
   M.open(M.params({ workspace = workspace, mode = "new", tail = 0 }), callback)
 end
 
---- Open a session that this Neovim had open before, without its events.
----@param workspace string
+--- Open a session without its events, whatever became of its folder.
 ---@param id string
 ---@param callback segue.OpenCallback
-function M.reopen(workspace, id, callback)
-  M.open({ workspace = workspace, sessionId = id, tail = 0 }, callback)
+function M.reopen(id, callback)
+  M.open({ sessionId = id, tail = 0 }, callback)
 end
 
 --- Archive a session and open a new one in its place.

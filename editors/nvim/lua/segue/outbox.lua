@@ -1,100 +1,171 @@
---- The queue of a conversation's events that are not stored yet.
+--- The queue of a conversation's events that are not stored yet. The rules are those of the
+--- server's PROTOCOL.md: "Coming back after the server is gone", "When something cannot be stored".
 
 local config = require("segue.config")
+local format = require("segue.format")
 local json = require("segue.json")
+local messages = require("segue.messages")
 local server = require("segue.server")
 local uuid = require("segue.uuid")
 
+-- Calls that wait together share a request, up to these limits.
 local MAX_BATCH_EVENTS = 200
 local MAX_BATCH_BYTES = 4 * 1024 * 1024
-local MAX_EVENT_BYTES = 60 * 1024 * 1024
 
--- An ASCII control character takes six bytes in JSON: `\u0001`.
-local MAX_JSON_EXPANSION = 6
+local MAX_KEPT_BYTES = 128 * 1024 * 1024
+local MAX_KEPT_EVENTS = 100000
+
+local INVALID_PARAMS = -32602
+local REQUEST_FAILED = -32803
 
 ---@class segue.EventPosition
 ---@field id string
 ---@field seq integer
 
----@class segue.AppendCall One call of `append`, until all its events are stored or one is rejected
----@field remaining integer How many of its events are neither stored nor rejected
----@field positions segue.EventPosition[]
+---@class segue.QueuedEvent
+---@field id string
+---@field type string
+---@field json string The event as JSON
+
+---@class segue.OutboxCall The events of one call of `append`: they are stored together or not at all
+---@field events segue.QueuedEvent[]
+---@field bytes integer Of their JSON
+---@field since integer Seconds since 1970
 ---@field callback? fun(err?: segue.Error, result?: segue.AppendResult)
 
----@class segue.PendingEvent
----@field event { id: string, type: string, data: table }
----@field size integer Approximate, in bytes
----@field call? segue.AppendCall nil for copies made after a conflict
-
 ---@class segue.Outbox
----@field private queue segue.PendingEvent[]
----@field private max_batch_events integer
----@field private in_flight integer How many events at the front of the queue were sent
+---@field private calls segue.OutboxCall[]
+---@field private in_flight integer How many calls at the front of the queue were sent
+---@field private single_calls integer How many calls at the front are sent one by one: one of them was refused
 local Outbox = {}
 Outbox.__index = Outbox
+
+-- Of all outboxes of this Neovim.
+local kept_bytes, kept_events = 0, 0
+local full_notified = false
 
 --- A new, empty outbox.
 ---@return segue.Outbox
 function Outbox.new()
-  return setmetatable({ queue = {}, max_batch_events = MAX_BATCH_EVENTS, in_flight = 0 }, Outbox)
+  return setmetatable({ calls = {}, in_flight = 0, single_calls = 0 }, Outbox)
 end
 
 ---@param event any
----@return string? fault
-local function validate(event)
-  if type(event) ~= "table" or type(event.type) ~= "string" then
-    return ".type: expected a string"
+---@return segue.QueuedEvent? queued, string? fault
+local function encode_event(event)
+  if type(event) ~= "table" then
+    return nil, ": expected a table"
+  elseif type(event.type) ~= "string" then
+    return nil, ".type: expected a string"
   elseif type(event.data) ~= "table" or (event.data[1] ~= nil and vim.islist(event.data)) then
-    return ".data: expected a table with names"
+    return nil, ".data: expected a table with names"
   elseif event.id ~= nil and type(event.id) ~= "string" then
-    return ".id: expected a string"
+    return nil, ".id: expected a string"
   end
-end
-
----@param event any
----@return segue.PendingEvent? pending, string? fault
-local function prepare_one(event)
-  local fault = validate(event)
-  if fault then
-    return nil, fault
-  end
-  local data, size = json.copy(event.data)
+  local id, type_name = event.id and json.to_utf8(event.id) or uuid.v7(), json.to_utf8(event.type)
+  local is_empty = next(event.data) == nil
+  local data, fault = json.encode(is_empty and vim.empty_dict() or event.data)
   if not data then
-    return nil, ".data: " .. size
-  elseif next(data) == nil then
-    data = vim.empty_dict()
+    return nil, ".data" .. fault
   end
-  local copy = {
-    id = event.id and json.to_utf8(event.id) or uuid.v7(),
-    type = json.to_utf8(event.type),
-    data = data,
-  }
-  if size * MAX_JSON_EXPANSION > MAX_EVENT_BYTES and #vim.json.encode(copy) > MAX_EVENT_BYTES then
-    return nil, (": larger than %d MiB"):format(MAX_EVENT_BYTES / 1024 / 1024)
-  end
-  return { event = copy, size = size }
+  local envelope = ('{"id":%s,"type":%s,"data":'):format(json.encode(id), json.encode(type_name))
+  return { id = id, type = type_name, json = envelope .. data .. "}" }
 end
 
---- Copy and validate events that are to be appended, and give an id to those that have none.
---- Returns nil and the first fault if one of them can never be stored.
----@param events segue.NewEvent|segue.NewEvent[]
----@return segue.PendingEvent[]? pending, string? fault
-function Outbox.prepare(events)
-  local prepared = {}
-  for index, event in ipairs(vim.islist(events) and events or { events }) do
-    local pending, fault = prepare_one(event)
-    if not pending then
-      return nil, ("events[%d]%s"):format(index, fault)
-    end
-    table.insert(prepared, pending)
+---@param events segue.QueuedEvent[]
+---@return integer
+local function total_bytes(events)
+  local bytes = 0
+  for _, event in ipairs(events) do
+    bytes = bytes + #event.json + 1
   end
-  return prepared
+  return bytes
+end
+
+---@param message string
+---@return segue.Error
+local function invalid(message)
+  return { code = INVALID_PARAMS, message = message, data = {} }
+end
+
+---@param events any
+---@return segue.QueuedEvent[]? encoded, segue.Error? err
+local function encode_events(events)
+  if type(events) ~= "table" then
+    return nil, invalid("events: expected an event or a list of events")
+  end
+  local encoded, bytes = {}, 0
+  for index, event in ipairs(vim.islist(events) and events or { events }) do
+    -- Reading the fields of a table with a metatable may raise an error.
+    local ok, queued, fault = pcall(encode_event, event)
+    if not ok or not queued then
+      return nil, invalid(("events[%d]%s"):format(index - 1, ok and fault or ": " .. queued))
+    end
+    bytes = bytes + #queued.json + 1
+    if bytes > json.MAX_BYTES then
+      local mebibytes = json.MAX_BYTES / 1024 / 1024
+      return nil, invalid(("events[%d]: larger than %d MiB"):format(index - 1, mebibytes))
+    end
+    table.insert(encoded, queued)
+  end
+  return encoded
+end
+
+---@return segue.Error
+local function full()
+  local message = "this Neovim keeps at most %d MiB and %s that are not stored yet"
+  return {
+    code = REQUEST_FAILED,
+    kind = "OutboxFull",
+    message = message:format(
+      MAX_KEPT_BYTES / 1024 / 1024,
+      format.count(MAX_KEPT_EVENTS, "event")
+    ),
+    data = {},
+  }
+end
+
+--- Encode the events of one call, and give an id to those that have none. Returns nil and an error
+--- if one of them can never be stored, or too much waits already.
+---@param events segue.NewEvent|segue.NewEvent[]
+---@param callback? fun(err?: segue.Error, result?: segue.AppendResult)
+---@return segue.OutboxCall? call, segue.Error? err
+function Outbox.prepare(events, callback)
+  local encoded, err = encode_events(events)
+  if not encoded then
+    return nil, err
+  end
+  local bytes = total_bytes(encoded)
+  if kept_bytes + bytes > MAX_KEPT_BYTES or kept_events + #encoded > MAX_KEPT_EVENTS then
+    return nil, full()
+  end
+  return { events = encoded, bytes = bytes, since = os.time(), callback = callback }
+end
+
+--- Whether the user should be notified of an error of `prepare`: of a full outbox only once, until
+--- something was stored.
+---@param err segue.Error
+---@return boolean
+function Outbox.should_notify(err)
+  local repeated = err.kind == "OutboxFull" and full_notified
+  full_notified = full_notified or err.kind == "OutboxFull"
+  return not repeated
 end
 
 --- How many events are not stored yet, those in flight included.
 ---@return integer
 function Outbox:count()
-  return #self.queue
+  local count = 0
+  for _, call in ipairs(self.calls) do
+    count = count + #call.events
+  end
+  return count
+end
+
+--- When the oldest event that is not stored yet was appended, in seconds since 1970.
+---@return integer?
+function Outbox:since()
+  return self.calls[1] and self.calls[1].since
 end
 
 --- Whether a batch was sent and is not answered yet.
@@ -103,171 +174,190 @@ function Outbox:is_in_flight()
   return self.in_flight > 0
 end
 
---- Add the events of one call of `append` at the end. The callback runs once: when all of them are
---- stored, or when one is rejected.
----@param events segue.PendingEvent[]
----@param callback? fun(err?: segue.Error, result?: segue.AppendResult)
----@return string[] ids
-function Outbox:add(events, callback)
-  local call = { remaining = #events, positions = {}, callback = callback }
-  local ids = {}
-  for _, pending in ipairs(events) do
-    pending.call = call
-    table.insert(self.queue, pending)
-    table.insert(ids, pending.event.id)
-  end
-  return ids
+--- Add a call at the end. Its callback runs once: when its events are stored, or refused.
+---@param call segue.OutboxCall
+function Outbox:add(call)
+  table.insert(self.calls, call)
+  kept_bytes, kept_events = kept_bytes + call.bytes, kept_events + #call.events
 end
 
 --- Put events in front of everything that waits. Only while nothing is in flight.
----@param events segue.PendingEvent[]
+---@param events segue.NewEvent[] which can be stored
 function Outbox:prepend(events)
-  self.queue = vim.list_extend(events, self.queue)
+  local waiting = self.calls
+  self.calls = {}
+  local group, bytes = {}, 0
+  local function add_group()
+    self:add({ events = group, bytes = bytes, since = os.time() })
+    group, bytes = {}, 0
+  end
+  for _, event in ipairs(assert(encode_events(events))) do
+    if #group == MAX_BATCH_EVENTS or (bytes > 0 and bytes + #event.json > MAX_BATCH_BYTES) then
+      add_group()
+    end
+    table.insert(group, event)
+    bytes = bytes + #event.json + 1
+  end
+  add_group()
+  vim.list_extend(self.calls, waiting)
 end
 
---- Add everything that waits in another outbox at the end, in its order.
+--- Move everything that waits in another outbox to the end of this one.
 ---@param other segue.Outbox
-function Outbox:add_all_from(other)
-  vim.list_extend(self.queue, other.queue)
+function Outbox:take_from(other)
+  vim.list_extend(self.calls, other.calls)
+  other.calls = {}
 end
 
 ---@private
----@return segue.PendingEvent[]
-function Outbox:next_batch()
-  local batch, bytes = {}, 0
-  for index = 1, math.min(#self.queue, self.max_batch_events) do
-    local pending = self.queue[index]
-    bytes = bytes + pending.size
-    if index > 1 and bytes > MAX_BATCH_BYTES then
+---@param first integer
+---@return segue.OutboxCall[]
+function Outbox:batch_from(first)
+  local batch, count, bytes = {}, 0, 0
+  for index = first, #self.calls do
+    local call = self.calls[index]
+    count, bytes = count + #call.events, bytes + call.bytes
+    local is_single = first <= self.single_calls
+    if index > first and (is_single or count > MAX_BATCH_EVENTS or bytes > MAX_BATCH_BYTES) then
       break
     end
-    batch[index] = pending
+    table.insert(batch, call)
   end
   return batch
 end
 
----@param session_id string
----@param parent_id? string
----@param batch segue.PendingEvent[]
----@param callback fun(err?: segue.Error, result?: table)
-local function request_append(session_id, parent_id, batch, callback)
-  server.request("session/append", {
-    sessionId = session_id,
-    parentId = parent_id or vim.NIL,
-    events = vim.tbl_map(function(pending)
-      return pending.event
-    end, batch),
-  }, callback)
+---@param batch segue.OutboxCall[]
+---@return segue.QueuedEvent[]
+local function events_of(batch)
+  return vim.iter(batch):map(function(call)
+    return call.events
+  end):flatten(1):totable()
 end
 
---- Send the next batch. Its events stay in the queue until `acknowledge` or `reject` removes them.
+---@param session_id string
+---@param parent_id? string|vim.NIL nil: what the server's window last saw
+---@param batch segue.OutboxCall[]
+---@param callback fun(err?: segue.Error, result?: table)
+local function request_append(session_id, parent_id, batch, callback)
+  local parts = { '{"sessionId":', (assert(json.encode(session_id))) }
+  if parent_id then
+    vim.list_extend(parts, { ',"parentId":', (assert(json.encode(parent_id))) })
+  end
+  table.insert(parts, ',"events":[')
+  for index, event in ipairs(events_of(batch)) do
+    vim.list_extend(parts, { index > 1 and "," or "", event.json })
+  end
+  table.insert(parts, "]}")
+  server.request("session/append", require("segue.rpc").encoded(table.concat(parts)), callback)
+end
+
+--- Send the next batch. Its events stay in the queue until `acknowledge` or `refuse` removes them.
 ---@param session_id string
 ---@param head? string
----@param callback fun(batch: segue.PendingEvent[], err?: segue.Error, result?: table)
+---@param callback fun(batch: segue.OutboxCall[], err?: segue.Error, result?: table)
 function Outbox:send(session_id, head, callback)
-  local batch = self:next_batch()
+  local batch = self:batch_from(1)
   self.in_flight = #batch
-  request_append(session_id, head, batch, function(err, result)
+  request_append(session_id, head or vim.NIL, batch, function(err, result)
     self.in_flight = 0
     callback(batch, err, result)
   end)
 end
 
---- Send everything that was not sent, without waiting for responses. Each batch names the last
---- event of the one before it as its parent, so if one fails, those after it fail too.
+--- Send everything that was not sent, without waiting for responses. Each batch follows what the
+--- server stored last, so one that is refused does not prevent those after it.
 ---@param session_id string
----@param head? string
-function Outbox:send_remaining(session_id, head)
-  local last_sent = self.queue[self.in_flight]
-  local parent_id = last_sent and last_sent.event.id or head
-  for first = self.in_flight + 1, #self.queue, MAX_BATCH_EVENTS do
-    local batch = vim.list_slice(self.queue, first, first + MAX_BATCH_EVENTS - 1)
-    request_append(session_id, parent_id, batch, function() end)
-    parent_id = batch[#batch].event.id
+function Outbox:send_remaining(session_id)
+  local first = self.in_flight + 1
+  while first <= #self.calls do
+    local batch = self:batch_from(first)
+    request_append(session_id, nil, batch, function() end)
+    first = first + #batch
   end
 end
 
----@param pending segue.PendingEvent
----@param session_id string
----@param seq? integer
+---@param call segue.OutboxCall
 ---@param err? segue.Error
-local function settle(pending, session_id, seq, err)
-  local call = pending.call
-  if not call or call.remaining == 0 then
-    return
-  end
-  call.remaining = err and 0 or call.remaining - 1
-  table.insert(call.positions, { id = pending.event.id, seq = seq })
-  if call.remaining == 0 and call.callback then
-    local result = not err and { session_id = session_id, events = call.positions } or nil
+---@param result? segue.AppendResult
+local function settle(call, err, result)
+  kept_bytes, kept_events = kept_bytes - call.bytes, kept_events - #call.events
+  full_notified = full_notified and err ~= nil
+  if call.callback then
     vim.schedule(function()
-      call.callback(err, result)
+      messages.protect("a callback of append", call.callback, err, result)
     end)
   end
 end
 
+---@private
+---@param count integer
+function Outbox:remove_first(count)
+  self.calls = vim.list_slice(self.calls, count + 1)
+  self.single_calls = math.max(0, self.single_calls - count)
+end
+
 --- Remove a batch that was stored, and return its events with their positions.
----@param batch segue.PendingEvent[] as `send` gave it to its callback
+---@param batch segue.OutboxCall[] as `send` gave it to its callback
 ---@param session_id string
 ---@param positions segue.EventPosition[]
----@return { id: string, seq: integer, type: string, data: table }[] stored
+---@return { id: string, seq: integer, type: string, json: string }[] stored
 function Outbox:acknowledge(batch, session_id, positions)
-  self.queue = vim.list_slice(self.queue, #batch + 1)
-  self.max_batch_events = MAX_BATCH_EVENTS
+  self:remove_first(#batch)
   local seqs, stored = {}, {}
   for _, position in ipairs(positions) do
     seqs[position.id] = position.seq
   end
-  for _, pending in ipairs(batch) do
-    local event = pending.event
-    local seq = seqs[event.id]
-    table.insert(stored, { id = event.id, seq = seq, type = event.type, data = event.data })
-    settle(pending, session_id, seq)
+  for _, call in ipairs(batch) do
+    local result = { session_id = session_id, events = {} }
+    for _, event in ipairs(call.events) do
+      local seq = seqs[event.id]
+      table.insert(result.events, { id = event.id, seq = seq })
+      table.insert(stored, { id = event.id, seq = seq, type = event.type, json = event.json })
+    end
+    settle(call, nil, result)
   end
   return stored
 end
 
---- Remove the events of a batch that can never be stored, notify the user of each, and fail the
---- calls that they belong to.
----@param batch segue.PendingEvent[]
----@param session_id string
----@param reasons table<string, string> by event id
-function Outbox:reject(batch, session_id, reasons)
-  self.queue = vim.tbl_filter(function(pending)
-    local event = pending.event
-    local reason = reasons[event.id]
-    if not reason or not vim.list_contains(batch, pending) then
-      return true
-    end
-    local message = ("the event %s (%s) cannot be stored: %s"):format(event.id, event.type, reason)
-    config.notify(message, vim.log.levels.ERROR)
-    settle(pending, session_id, nil, { code = -32602, message = message })
-    return false
-  end, self.queue)
+-- An InvalidParams error names the fields that are wrong.
+---@param err segue.Error
+---@return string
+local function reason(err)
+  local fault = err.data and err.data.errors and err.data.errors[1]
+  if not fault then
+    return err.message
+  end
+  return ("%s: %s"):format(tostring(fault.path):gsub("^%$%.?", ""), fault.message)
 end
 
---- Reject the events that an InvalidParams error names. If it names none, send single events until
---- one is stored, which finds the invalid one.
----@param batch segue.PendingEvent[]
----@param session_id string
+--- Remove a call that the server refused, and notify the user and its callback. Of a batch of
+--- several calls nothing is removed: they are sent again one by one.
+---@param batch segue.OutboxCall[]
 ---@param err segue.Error
-function Outbox:reject_invalid(batch, session_id, err)
-  local reasons = {}
-  for _, fault in ipairs(err.data.errors or {}) do
-    local index, path = tostring(fault.path):match("^%$%.events%[(%d+)%]%.?(.*)$")
-    local pending = index and batch[tonumber(index) + 1]
-    if pending then
-      reasons[pending.event.id] = vim.trim(path .. " " .. fault.message)
-    end
+function Outbox:refuse(batch, err)
+  if #batch > 1 then
+    self.single_calls = #batch
+    return
   end
-  if not next(reasons) and #batch == 1 then
-    reasons[batch[1].event.id] = err.message
+  self:remove_first(1)
+  local told = vim.tbl_extend("force", err, { message = reason(err) })
+  local events = batch[1].events
+  local what = #events == 1 and ("the event %s (%s)"):format(events[1].id, events[1].type)
+    or format.count(#events, "event")
+  config.notify(("%s cannot be stored: %s"):format(what, told.message), vim.log.levels.ERROR)
+  settle(batch[1], told)
+end
+
+--- Remove everything, and tell each callback why.
+---@param err segue.Error
+---@return integer count of the events that were dropped
+function Outbox:drop(err)
+  local count, calls = self:count(), self.calls
+  self.calls, self.single_calls = {}, 0
+  for _, call in ipairs(calls) do
+    settle(call, err)
   end
-  if next(reasons) then
-    self:reject(batch, session_id, reasons)
-  else
-    self.max_batch_events = 1
-  end
+  return count
 end
 
 return Outbox

@@ -4,9 +4,11 @@ local Conversation = require("segue.conversation")
 local Outbox = require("segue.outbox")
 local config = require("segue.config")
 local format = require("segue.format")
+local messages = require("segue.messages")
 local open_requests = require("segue.open_requests")
 local server = require("segue.server")
 local subscriptions = require("segue.subscriptions")
+local workspaces = require("segue.workspace")
 
 local M = {}
 
@@ -14,34 +16,56 @@ local EXIT_TIMEOUT_MS = 1500
 
 local conversations = {} ---@type table<segue.Conversation, true>
 local by_id = {} ---@type table<string, segue.Conversation> by every session id that it had here
-local current ---@type segue.Conversation?
+local current = {} ---@type table<string, segue.Conversation> by workspace key
 
-local status = ""
+-- The workspace of a buffer is looked up on disk, but not at every drawing of the statusline.
+local STATUS_LOOKUP_MS = 2000
 local status_used = false
+---@type table<integer, { from: string, time: integer, key?: string }> by buffer
+local last_lookups = {}
 
-local function update_status()
-  local new_status = ""
-  if current and current.record then
-    local count = current.outbox:count()
-    local unsent = count > 0 and (" +%d"):format(count) or ""
-    new_status = ("segue %d%s"):format(current.record.event_count, unsent)
+---@param workspace? string
+---@return string? key
+local function key_of(workspace)
+  return workspace and workspaces.key(workspace)
+end
+
+---@return string? key
+local function key_here()
+  return key_of(workspaces.of_buffer())
+end
+
+local redraw_scheduled = false
+
+local function redraw_status()
+  if status_used and not redraw_scheduled then
+    redraw_scheduled = true
+    vim.schedule(function()
+      redraw_scheduled = false
+      vim.cmd.redrawstatus({ bang = true })
+    end)
   end
-  if new_status ~= status then
-    status = new_status
-    if status_used then
-      vim.schedule(function()
-        vim.cmd.redrawstatus({ bang = true })
-      end)
+end
+
+---@param conversation segue.Conversation
+---@param successor? segue.Conversation
+local function replace_current(conversation, successor)
+  for key, other in pairs(current) do
+    if other == conversation then
+      current[key] = successor
     end
   end
+  redraw_status()
 end
 
 ---@type segue.ConversationOwner
 local owner = {
   claim = function(conversation, id)
     local other = by_id[id]
-    if other and other ~= conversation and other.record and other.record.id == id then
-      return other
+    if other and other ~= conversation and not other.deleted and other.record then
+      if other.record.id == id then
+        return other
+      end
     end
     by_id[id] = conversation
   end,
@@ -52,12 +76,13 @@ local owner = {
         by_id[id] = successor
       end
     end
-    if current == conversation then
-      current = successor
-    end
-    update_status()
+    replace_current(conversation, successor)
   end,
-  changed = update_status,
+  deleted = function(conversation)
+    conversations[conversation] = nil
+    replace_current(conversation, nil)
+  end,
+  changed = redraw_status,
 }
 
 ---@param workspace string
@@ -81,20 +106,10 @@ end
 ---@param id string
 ---@return segue.Conversation
 local function add_by_id(id)
-  local params = open_requests.params({ session_id = id, tail = 0 })
-  local conversation = add(params.workspace, function(self, callback)
-    open_requests.open(params, function(err, result)
-      if not err or err.kind ~= "SessionNotFound" then
-        return callback(err, result)
-      end
-      self:notify_once(
-        "deleted",
-        "the conversation was deleted; new events start a new one",
-        vim.log.levels.WARN
-      )
-      self:open_new(callback)
-    end)
+  local conversation = add(workspaces.of_buffer() or "", function(_, callback)
+    open_requests.reopen(id, callback)
   end)
+  conversation.asked_id = id
   by_id[id] = conversation
   return conversation
 end
@@ -105,11 +120,18 @@ local function find(id)
   if id then
     return by_id[id]
   end
-  return current
+  local key = key_here()
+  return key and current[key]
 end
 
+local NOT_OPEN = {
+  code = -32602,
+  message = "no conversation is open; give an id, see :Segue list",
+  data = {},
+}
+
 ---@param id? string
----@return segue.Conversation
+---@return segue.Conversation? conversation, segue.Error? err
 local function find_or_add(id)
   local conversation = find(id)
   if conversation then
@@ -117,130 +139,211 @@ local function find_or_add(id)
   elseif id then
     return add_by_id(id)
   end
-  current = add_by_params(open_requests.params({ tail = 0 }))
-  return current
+  local params = open_requests.params({ tail = 0 })
+  local key = key_of(params.workspace)
+  if not key then
+    return nil, workspaces.UNKNOWN
+  end
+  current[key] = add_by_params(params)
+  return current[key]
 end
 
---- Open a session and make its conversation the current one, see |segue.open()|.
+--- Make a conversation the current one of a workspace: the user goes on with it. If it was
+--- archived, the next append unarchives it.
+---@param conversation segue.Conversation
+---@param workspace string
+function M.continue(conversation, workspace)
+  conversation:continue()
+  current[workspaces.key(workspace)] = conversation
+  redraw_status()
+end
+
+--- A new conversation, whose session is opened with its first event. It is not the current one.
+---@param workspace string
+---@return segue.Conversation
+function M.start(workspace)
+  return add_by_params(open_requests.params({ workspace = workspace, mode = "new", tail = 0 }))
+end
+
+--- The conversation of a session that is open here.
+---@param id string
+---@return segue.Conversation?
+function M.of_session(id)
+  return by_id[id]
+end
+
+--- Open a session and make its conversation the current one of its workspace, see |segue.open()|.
 ---@param opts segue.OpenOptions
 ---@param callback? fun(err?: segue.Error, session?: segue.Session)
 function M.open(opts, callback)
   local params = open_requests.params(opts)
+  if not params.workspace then
+    return callback and vim.schedule_wrap(callback)(workspaces.UNKNOWN)
+  end
   open_requests.open(params, function(err, result)
     if err then
       return callback and callback(err)
     end
     local id = result.session.sessionId
     local conversation = by_id[id]
-    if not conversation or (conversation.record and conversation.record.id ~= id) then
+    local is_other = conversation and conversation.record and conversation.record.id ~= id
+    if not conversation or is_other or conversation.deleted then
       conversation = add_by_params(params)
     end
     conversation:adopt(result)
-    if not conversation.closed then
-      current = conversation
-    end
-    update_status()
+    conversation = assert(by_id[id])
+    M.continue(conversation, params.workspace)
     conversation:flush()
     if callback then
-      callback(nil, assert(by_id[id]).record)
+      callback(nil, conversation.record)
     end
   end)
+end
+
+---@param events segue.QueuedEvent[]
+---@return boolean
+local function has_question(events)
+  return vim.iter(events):any(function(event)
+    return event.type == "user_message"
+  end)
+end
+
+---@param err segue.Error
+---@param callback? fun(err: segue.Error)
+local function refuse(err, callback)
+  if Outbox.should_notify(err) then
+    config.notify("nothing was appended: " .. err.message, vim.log.levels.ERROR)
+  end
+  if callback then
+    vim.schedule(function()
+      messages.protect("a callback of append", callback, err)
+    end)
+  end
+end
+
+-- A question makes its conversation the current one of its workspace if there is none: after it was
+-- archived, the user went on with it.
+---@param conversation segue.Conversation
+---@param call segue.OutboxCall
+local function queue(conversation, call)
+  local key = has_question(call.events) and key_of(conversation.workspace)
+  if key and not current[key] and not conversation.deleted then
+    current[key] = conversation
+  end
+  conversation:append(call)
 end
 
 --- Queue events until they are stored, see |segue.append()|.
 ---@param events segue.NewEvent|segue.NewEvent[]
 ---@param opts segue.AppendOptions
 ---@param callback? fun(err?: segue.Error, result?: segue.AppendResult)
----@return string[]? ids nil if one of the events can never be stored
+---@return string[]? ids nil if they are refused
 function M.append(events, opts, callback)
-  local pending, fault = Outbox.prepare(events)
-  if pending then
-    return find_or_add(opts.session_id):append(pending, callback)
+  local call, err = Outbox.prepare(events, callback)
+  local id, conversation = opts.session_id, nil
+  if call and id ~= nil and type(id) ~= "string" then
+    err = { code = -32602, message = "session_id: expected a string", data = {} }
+  elseif call then
+    conversation, err = find_or_add(id)
   end
-  local err = { code = -32602, message = assert(fault) }
-  config.notify("nothing was appended: " .. err.message, vim.log.levels.ERROR)
-  if callback then
-    vim.schedule(function()
-      callback(err)
-    end)
+  if not call or not conversation then
+    return refuse(assert(err), callback)
   end
-  return nil
+  queue(conversation, call)
+  return vim.tbl_map(function(event)
+    return event.id
+  end, call.events)
 end
 
---- Archive a session and open a new one in its place, see |segue.reset()|.
+--- Queue events in a conversation until they are stored.
+---@param conversation segue.Conversation
+---@param events segue.NewEvent[]
+---@param callback? fun(err?: segue.Error, result?: segue.AppendResult)
+function M.append_to(conversation, events, callback)
+  local call, err = Outbox.prepare(events, callback)
+  if not call then
+    return refuse(assert(err), callback)
+  end
+  queue(conversation, call)
+end
+
+--- Archive a session and open a new one in its place, see |segue.reset()|. What is appended to the
+--- old one by its id is stored in the old one.
 ---@param opts segue.SessionOptions
 ---@param callback? fun(err?: segue.Error, session?: segue.Session)
 function M.reset(opts, callback)
-  local old = find(opts.session_id)
-  if not old then
-    return M.open({ mode = "new" }, callback)
+  local old = find(opts.session_id) or (opts.session_id and add_by_id(opts.session_id))
+  if old then
+    return M.replace(old, callback)
   end
-  local old_id = old.record and old.record.id
+  M.open({ mode = "new" }, callback)
+end
+
+--- Archive the session of a conversation and open a new one in its place. From now on the new
+--- conversation is the current one, if the old one was, and its successor.
+---@param old segue.Conversation
+---@param callback? fun(err?: segue.Error, session?: segue.Session)
+function M.replace(old, callback)
+  local old_id
   -- If the reset fails, events appended meanwhile go back to the old conversation: it is the
   -- fallback.
   local new = add(old.workspace, function(_, on_opened)
     old:when_idle(function()
-      old_id = old.record and old.record.id or old_id
-      open_requests.reset(old.workspace, old_id, on_opened)
+      old_id = old.record and old.record.id or old.asked_id
+      open_requests.reset(old:directory(), old_id, on_opened)
     end)
   end, old)
   new:when_opened(function(err, record)
-    if not err then
-      old:close(new)
+    if err then
+      old.successor = nil
+    else
+      old.is_archived = true
       subscriptions.emit("reset", record, { from = old_id })
     end
     if callback then
       callback(err, record)
     end
   end)
-  if current == old then
-    current = new
-  end
-  if old_id then
-    by_id[old_id] = new
-  end
+  old.successor = new
+  replace_current(old, new)
   new:flush()
 end
 
 ---@param id? string
----@param callback? fun(err?: segue.Error)
----@param request fun(id: string, callback: fun(err?: segue.Error)) Archives or deletes the session
-local function close_with(id, callback, request)
+---@param callback? fun(err?: segue.Error, result?: { session_id: string })
+---@param ask fun(id: string, conversation?: segue.Conversation, callback: fun(err?: segue.Error, result?: { session_id: string }))
+local function ask_for(id, callback, ask)
+  callback = vim.schedule_wrap(callback or function() end)
   local conversation = find(id)
-  id = conversation and conversation.record and conversation.record.id or id
-  if not id then
-    local err = { code = -32602, message = "no conversation is open" }
-    return callback and callback(err)
+  if not conversation and not id then
+    return callback(NOT_OPEN)
   end
-  request(id, function(err)
-    if conversation and not err then
-      conversation:close()
+  local function ask_now()
+    local session_id = conversation and conversation.record and conversation.record.id or id
+    if not session_id then
+      return callback(NOT_OPEN)
     end
-    if callback then
-      callback(err)
-    end
-  end)
+    ask(session_id, conversation, callback)
+  end
+  if conversation then
+    return conversation:when_idle(ask_now)
+  end
+  ask_now()
 end
 
---- Archive a session once its queued events are stored, see |segue.archive()|.
+--- Archive a session once its queued events are stored, see |segue.archive()|. Later events with
+--- its id are stored in it, too.
 ---@param opts segue.SessionOptions
----@param callback? fun(err?: segue.Error)
+---@param callback? fun(err?: segue.Error, result?: { session_id: string })
 function M.archive(opts, callback)
-  close_with(opts.session_id, callback, function(id, on_archived)
-    local function archive()
-      server.request("session/archive", { sessionId = id }, function(err)
-        if not err then
-          server.request("session/close", { sessionId = id }, function() end)
-        end
-        on_archived(err)
-      end)
-    end
-    local conversation = find(id)
-    if conversation then
-      conversation:when_idle(archive)
-    else
-      archive()
-    end
+  ask_for(opts.session_id, callback, function(id, conversation, on_archived)
+    server.request("session/archive", { sessionId = id }, function(err)
+      if not err and conversation then
+        conversation.is_archived, conversation.unarchives = true, false
+        replace_current(conversation, nil)
+      end
+      on_archived(err, not err and { session_id = id } or nil)
+    end)
   end)
 end
 
@@ -248,32 +351,105 @@ end
 ---@param opts segue.SessionOptions
 ---@param callback? fun(err?: segue.Error)
 function M.delete(opts, callback)
-  close_with(opts.session_id, callback, function(id, on_deleted)
-    server.request("session/delete", { sessionId = id }, on_deleted)
+  local conversation = find(opts.session_id)
+  local id = conversation and conversation.record and conversation.record.id or opts.session_id
+  server.request("session/delete", { sessionId = id }, function(err)
+    if not err and conversation then
+      conversation:on_deleted()
+    end
+    if callback then
+      callback(err)
+    end
   end)
 end
 
 --- The session of the current conversation, or nil if none is open.
 ---@return segue.Session?
 function M.current()
-  return current and current.record
+  local conversation = find()
+  return conversation and conversation.record
+end
+
+--- What is not stored yet, of all conversations.
+---@class segue.Unsent
+---@field count integer
+---@field since? integer When the oldest of it was appended, in seconds since 1970
+---@field failure? segue.Failure nil while it is merely on its way
+
+---@return segue.Unsent
+function M.unsent_state()
+  local unsent = { count = 0 }
+  for conversation in pairs(conversations) do
+    local count, since = conversation.outbox:count(), conversation.outbox:since()
+    unsent.count = unsent.count + count
+    if since then
+      unsent.since = math.min(unsent.since or since, since)
+      unsent.failure = unsent.failure or conversation.failure
+    end
+  end
+  return unsent
+end
+
+-- In the statusline, which may be narrow. No `%`: some plugins evaluate the text.
+local SHORT_REASONS = {
+  ServerStopped = "server stopped",
+  ServerNotFound = "server not found",
+  StorageFull = "storage full",
+  StorageReadOnly = "storage read-only",
+  StorageCorrupt = "storage damaged",
+  StorageUnavailable = "storage unavailable",
+}
+
+---@return string? key
+local function key_for_status()
+  local buffer = vim.api.nvim_get_current_buf()
+  local own = tostring(vim.b[buffer].segue_workspace)
+  local from = table.concat({ vim.api.nvim_buf_get_name(buffer), vim.fn.getcwd(), own }, "\n")
+  local lookup, now = last_lookups[buffer], vim.uv.now()
+  if not lookup or lookup.from ~= from or now - lookup.time > STATUS_LOOKUP_MS then
+    lookup = { from = from, time = now, key = key_here() }
+    last_lookups[buffer] = lookup
+  end
+  return lookup.key
 end
 
 --- The statusline text, see |segue.status()|. After the first call, changes redraw the statusline.
 ---@return string
 function M.status()
   status_used = true
-  return status
+  local unsent = M.unsent_state()
+  local failure = unsent.failure and SHORT_REASONS[unsent.failure.kind]
+  local trouble = server.trouble()
+  local conversation = current[key_for_status() or ""]
+  if not (conversation and conversation.record) and unsent.count == 0 and not trouble then
+    return ""
+  end
+  local parts = { "segue" }
+  if conversation and conversation.record then
+    table.insert(parts, tostring(conversation.record.event_count))
+  end
+  if failure then
+    local since = os.date("%H:%M", unsent.since)
+    table.insert(parts, ("+%d unsent since %s, %s"):format(unsent.count, since, failure))
+  elseif unsent.count > 0 then
+    table.insert(parts, ("+%d"):format(unsent.count))
+  elseif trouble then
+    table.insert(parts, "server " .. trouble)
+  end
+  return table.concat(parts, " ")
 end
 
 --- How many events of all conversations are not stored yet.
 ---@return integer
 function M.unsent()
-  local count = 0
-  for conversation in pairs(conversations) do
-    count = count + conversation.outbox:count()
+  return M.unsent_state().count
+end
+
+--- Send what waits for a retry now: the user asked for it, or a server has started.
+function M.retry_now()
+  for _, conversation in ipairs(vim.tbl_keys(conversations)) do
+    conversation:retry_now()
   end
-  return count
 end
 
 local function is_drained()
@@ -281,6 +457,13 @@ local function is_drained()
 end
 
 local has_drained = false
+local exit_callbacks = {} ---@type fun()[]
+
+--- Run *callback* when Neovim exits, before what waits is stored.
+---@param callback fun()
+function M.before_exit(callback)
+  table.insert(exit_callbacks, callback)
+end
 
 -- Neovim exits: drain the outboxes within EXIT_TIMEOUT_MS; send what is left without waiting.
 local function drain_on_exit()
@@ -288,9 +471,10 @@ local function drain_on_exit()
     return
   end
   has_drained = true
-  for conversation in pairs(conversations) do
-    conversation:retry_now()
+  for _, callback in ipairs(exit_callbacks) do
+    callback()
   end
+  M.retry_now()
   vim.wait(EXIT_TIMEOUT_MS, is_drained, 5)
   if M.unsent() == 0 then
     return
@@ -299,12 +483,13 @@ local function drain_on_exit()
     conversation:send_remaining()
   end
   local count = format.count(M.unsent(), "event")
-  vim.notify(
-    ("segue: %s not confirmed as stored before Neovim exited"):format(count),
+  messages.show(
+    ("%s not confirmed as stored before Neovim exited"):format(count),
     vim.log.levels.ERROR
   )
 end
 
+server.after_start(M.retry_now)
 -- Both: Neovim's LSP client may stop the server before or after this autocommand runs.
 server.before_shutdown(drain_on_exit)
 vim.api.nvim_create_autocmd("VimLeavePre", {

@@ -367,7 +367,7 @@ function M.request(method, params, callback)
 end
 
 --- Forget why the server was not started any more, so that the next request starts it.
-function M.reset_crash_limit()
+function M.reset_failure()
   crash_times = failure == "crashes" and {} or crash_times
   failure = nil
 end
@@ -419,14 +419,6 @@ function M.info()
     version = info and info.version,
     crashes = count_recent_crashes(),
   }
-end
-
---- The directory that this Neovim works in: the git root of the buffer, else that of the working
---- directory, else the working directory.
----@return string
-function M.workspace()
-  local cwd = vim.uv.cwd() or vim.fn.getcwd()
-  return vim.fs.root(0, ".git") or vim.fs.root(cwd, ".git") or cwd
 end
 
 return M

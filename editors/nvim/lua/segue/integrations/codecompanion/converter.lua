@@ -38,7 +38,7 @@ local function parse_arguments(arguments)
     local ok, value = pcall(vim.json.decode, arguments)
     input = ok and value or arguments
   end
-  if json.copy({ input = input }) then
+  if json.encode(input) then
     return input
   end
   return to_string(arguments)

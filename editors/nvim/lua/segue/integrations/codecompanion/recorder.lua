@@ -1,92 +1,53 @@
---- Records the messages of each chat into a session of its own, as they arrive.
+--- Records the messages of each chat into a conversation of its own, as they arrive.
 
 local config = require("segue.config")
 local converter = require("segue.integrations.codecompanion.converter")
 local error_handler = require("segue.integrations.codecompanion.error_handler")
 local protocol = require("segue.protocol")
+local registry = require("segue.registry")
 local resume_offer = require("segue.integrations.codecompanion.resume_offer")
-local segue = require("segue")
 local uuid = require("segue.uuid")
+local workspaces = require("segue.workspace")
 
 local M = {}
-
-local RETRY_MS = 10000
-local EXIT_TIMEOUT_MS = 1500
 
 ---@class segue.codecompanion.Recording
 ---@field chat table
 ---@field workspace string
----@field session? segue.Session nil until a session was opened for the first message
----@field opening boolean
----@field open_callbacks fun(session: segue.Session)[]
+---@field conversation? segue.Conversation The one that got the last question, and gets its answer; nil before anything is recorded
 ---@field is_empty boolean Nothing was recorded since it started or was reset
 ---@field recorded_ids table<string, true> Of messages, as `message_id` assigns them
 ---@field open_calls segue.codecompanion.OpenCall[]
 ---@field held_events segue.NewEvent[] Recorded with the first model-visible event: alone they open no session
 
 local recordings = {} ---@type table<integer, segue.codecompanion.Recording> by buffer
-local unopened = {} ---@type table<segue.codecompanion.Recording, true>
-local last_used ---@type segue.codecompanion.Recording? The one whose chat was submitted last
 
--- :Segue commands act on the current session: make it that of the chat that was used last.
-local function select_last_used()
-  local session, current = last_used and last_used.session, segue.current()
-  if session and current and current.id ~= session.id then
-    segue.open({ session_id = session.id, tail = 0, workspace = last_used.workspace })
-  end
-end
-
----@param recording segue.codecompanion.Recording
-local function open(recording)
-  if recording.opening or recording.session then
-    return
-  end
-  recording.opening = true
-  unopened[recording] = true
-  local opts = { mode = "new", tail = 0, workspace = recording.workspace }
-  segue.open(opts, error_handler.protect(function(err, session)
-    recording.opening = false
-    if err then
-      if err.kind ~= "ServerNotFound" and err.kind ~= "ServerStopped" then
-        local message = "a chat is not stored yet; retrying every %d seconds: %s"
-        error_handler.notify_once("open", message:format(RETRY_MS / 1000, err.message))
-      end
-      vim.defer_fn(
-        error_handler.protect(function()
-          open(recording)
-        end),
-        RETRY_MS
-      )
-      return
-    end
-    error_handler.reset("open")
-    unopened[recording] = nil
-    recording.session = session
-    local callbacks = recording.open_callbacks
-    recording.open_callbacks = {}
-    for _, callback in ipairs(callbacks) do
-      callback(session)
-    end
-    select_last_used()
-  end))
-end
-
----@param recording segue.codecompanion.Recording
----@param callback fun(session: segue.Session)
-local function when_open(recording, callback)
-  if recording.session then
-    return callback(recording.session)
-  end
-  table.insert(recording.open_callbacks, callback)
-  open(recording)
-end
-
----@param recording segue.codecompanion.Recording
 ---@param events segue.NewEvent[]
+---@param matches fun(event: segue.NewEvent): any
+---@return boolean
+local function has_event(events, matches)
+  return vim.iter(events):any(matches)
+end
+
+---@param recording segue.codecompanion.Recording
+---@param events segue.NewEvent[] of one message
 local function append(recording, events)
-  recording.is_empty = false
-  when_open(recording, function(session)
-    segue.append(events, { session_id = session.id })
+  local conversation = recording.conversation
+  if not conversation or (conversation.closed and not conversation.heir) then
+    conversation = registry.start(recording.workspace)
+    recording.conversation = conversation
+  end
+  recording.is_empty = recording.is_empty and conversation.successor ~= nil
+  registry.append_to(conversation, events, function(err)
+    local is_question = has_event(events, function(event)
+      return event.type == "user_message"
+    end)
+    -- A question is not late: it goes on without what was deleted elsewhere.
+    local is_deleted = err and err.kind == "SessionNotFound"
+    if is_deleted and is_question and recording.conversation == conversation then
+      recording.conversation = nil
+      append(recording, events)
+    end
   end)
 end
 
@@ -101,34 +62,45 @@ local function message_id(message)
 end
 
 ---@param recording segue.codecompanion.Recording
+---@param events segue.NewEvent[] of one message
+local function record(recording, events)
+  if #events == 0 or config.get().integrations.codecompanion == false then
+    return
+  end
+  local is_conversation = has_event(events, function(event)
+    return protocol.EVENT_TYPES[event.type]
+  end)
+  if recording.is_empty and not is_conversation then
+    vim.list_extend(recording.held_events, events)
+    return
+  end
+  events = vim.list_extend(recording.held_events, events)
+  recording.held_events = {}
+  append(recording, events)
+end
+
+---@param recording segue.codecompanion.Recording
+---@param message table
+---@return segue.NewEvent[]
+local function convert(recording, message)
+  local ok, events = pcall(converter.to_events, message, recording.open_calls)
+  if ok then
+    return events
+  end
+  error_handler.notify_once("message", "a message could not be recorded: " .. tostring(events))
+  return {}
+end
+
+---@param recording segue.codecompanion.Recording
 ---@param last_index integer
 local function sync_up_to(recording, last_index)
-  local events = recording.held_events
-  recording.held_events = {}
   for index = 1, last_index do
     local message = recording.chat.messages[index]
     local id = message_id(message)
     if not recording.recorded_ids[id] then
       recording.recorded_ids[id] = true
-      local ok, converted = pcall(converter.to_events, message, recording.open_calls)
-      if ok then
-        vim.list_extend(events, converted)
-      else
-        local notice = "a message could not be recorded: " .. tostring(converted)
-        error_handler.notify_once("message", notice)
-      end
+      record(recording, convert(recording, message))
     end
-  end
-  if #events == 0 or config.get().integrations.codecompanion == false then
-    return
-  end
-  local is_conversation = vim.iter(events):any(function(event)
-    return protocol.EVENT_TYPES[event.type]
-  end)
-  if is_conversation or not recording.is_empty then
-    append(recording, events)
-  else
-    recording.held_events = events
   end
 end
 
@@ -147,31 +119,40 @@ function M.sync(recording)
   sync_up_to(recording, may_grow and #messages - 1 or #messages)
 end
 
+-- A question goes to the conversation that replaced the last one, after a reset or a deletion. What
+-- answers an earlier question does not.
 ---@param recording segue.codecompanion.Recording
 local function on_submitted(recording)
   resume_offer.remove(recording.chat.bufnr)
-  last_used = recording
-  select_last_used()
+  local conversation = recording.conversation
+  while conversation and (conversation.heir or conversation.successor) do
+    conversation = conversation.heir or conversation.successor
+  end
+  if conversation and conversation.deleted then
+    conversation = nil
+  end
+  recording.conversation = conversation
   sync_all(recording)
+  if recording.conversation then
+    registry.continue(recording.conversation, recording.workspace)
+  end
 end
 
 ---@param recording segue.codecompanion.Recording
 local function on_cleared(recording)
   resume_offer.remove(recording.chat.bufnr)
   recording.open_calls, recording.held_events = {}, {}
-  if recording.is_empty then
+  if recording.is_empty or not recording.conversation then
     return
   end
   recording.is_empty = true
-  when_open(recording, function(session)
-    segue.reset({ session_id = session.id }, function(err)
-      if err then
-        config.notify(
-          "the chat was cleared, but its conversation was not archived: " .. err.message,
-          vim.log.levels.ERROR
-        )
-      end
-    end)
+  registry.replace(recording.conversation, function(err)
+    if err then
+      config.notify(
+        "the chat was cleared, but its conversation was not archived: " .. err.message,
+        vim.log.levels.ERROR
+      )
+    end
   end)
 end
 
@@ -181,7 +162,7 @@ local function on_closed(recording)
   sync_all(recording)
 end
 
----@type table<string, fun(recording: segue.codecompanion.Recording)> by User event, without its prefix
+---@type table<string, fun(recording: segue.codecompanion.Recording, data: table)> by User event, without its prefix
 local handlers = {
   ChatSubmitted = on_submitted,
   ChatDone = sync_all,
@@ -192,21 +173,6 @@ local handlers = {
   ToolFinished = M.sync,
   ToolsFinished = sync_all,
 }
-
--- A chat's session may not be open yet, and nothing can be sent before it is.
-local function open_before_exit()
-  for _, recording in pairs(recordings) do
-    sync_all(recording)
-  end
-  for recording in pairs(unopened) do
-    open(recording)
-  end
-  vim.wait(EXIT_TIMEOUT_MS, function()
-    return not vim.iter(pairs(unopened)):any(function(recording)
-      return recording.opening
-    end)
-  end, 5)
-end
 
 local is_subscribed = false
 
@@ -222,9 +188,9 @@ local function subscribe()
       pattern = "CodeCompanion" .. name,
       desc = "Segue: record a CodeCompanion chat",
       callback = error_handler.protect(function(args)
-        local recording = recordings[args.data.bufnr]
+        local recording = recordings[args.data and args.data.bufnr]
         if recording then
-          handler(recording)
+          handler(recording, args.data)
         end
       end),
     })
@@ -240,20 +206,11 @@ local function subscribe()
       end
     end),
   })
-  -- Neovim's LSP client may shut the server down in a VimLeavePre handler that runs before this
-  -- one.
-  vim.api.nvim_create_autocmd({ "ExitPre", "VimLeavePre" }, {
-    group = group,
-    desc = "Segue: store queued events",
-    callback = error_handler.protect(open_before_exit),
-  })
-  segue.on("reset", function(session, detail)
+  registry.before_exit(error_handler.protect(function()
     for _, recording in pairs(recordings) do
-      if recording.session and recording.session.id == detail.from then
-        recording.session = session
-      end
+      sync_all(recording)
     end
-  end)
+  end))
 end
 
 ---@param chat table
@@ -261,7 +218,8 @@ end
 local function workspace_of(chat)
   local bufnr = chat.buffer_context and chat.buffer_context.bufnr
   local is_valid = bufnr and vim.api.nvim_buf_is_valid(bufnr)
-  return is_valid and vim.fs.root(bufnr, ".git") or require("segue.server").workspace()
+  local workspace = workspaces.of_buffer(is_valid and bufnr or nil)
+  return workspace or error(workspaces.UNKNOWN.message, 0)
 end
 
 --- Start to record a chat. The messages that it already has are recorded with the first new one,
@@ -274,14 +232,14 @@ function M.start(chat, session)
   local recording = {
     chat = chat,
     workspace = workspace_of(chat),
-    session = session,
-    opening = false,
-    open_callbacks = {},
+    conversation = session and registry.of_session(session.id),
     is_empty = not session,
     recorded_ids = {},
     open_calls = {},
     held_events = {},
   }
+  -- In the chat's buffer, too, commands are about the workspace in which it was opened.
+  vim.b[chat.bufnr].segue_workspace = recording.workspace
   if session then
     for _, message in ipairs(chat.messages) do
       recording.recorded_ids[message_id(message)] = true
@@ -303,7 +261,8 @@ end
 ---@return segue.codecompanion.Recording?
 function M.of_session(id)
   for _, recording in pairs(recordings) do
-    if recording.session and recording.session.id == id then
+    local session = recording.conversation and recording.conversation.record
+    if session and session.id == id then
       return recording
     end
   end

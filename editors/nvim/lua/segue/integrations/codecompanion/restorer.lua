@@ -3,6 +3,7 @@
 local config = require("segue.config")
 local converter = require("segue.integrations.codecompanion.converter")
 local error_handler = require("segue.integrations.codecompanion.error_handler")
+local format = require("segue.format")
 local recorder = require("segue.integrations.codecompanion.recorder")
 local resume_offer = require("segue.integrations.codecompanion.resume_offer")
 local segue = require("segue")
@@ -65,7 +66,7 @@ local function open_chat(session, events)
   end
   chat.cycle = restored.cycle
   if session.title then
-    chat:set_title(session.title)
+    chat:set_title(format.title(session))
   end
   if chat.adapter.type == "acp" then
     table.insert(chat.messages, converter.agent_transcript(chat.messages))

@@ -100,7 +100,7 @@ function M.show_if_resumable(bufnr, workspace, is_open)
     end,
   })
   local params = {
-    workspace = workspace,
+    workspace = require("segue.workspace").to_wire(workspace),
     continueMinutes = require("segue.config").get().continue_minutes,
   }
   local on_found = error_handler.protect(function(err, found)
