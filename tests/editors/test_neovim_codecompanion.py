@@ -96,6 +96,37 @@ def test_chat_with_tool_calls_is_recorded_exactly(run_chat: RunChat, database: P
     assert notices(report, 2) == []
 
 
+def test_tool_calls_of_an_agent_are_recorded_in_their_order(
+    run_chat: RunChat, database: Path
+) -> None:
+    report = run_chat("agent_turn")
+
+    def call(call_id: str, name: str, kind: str, call_input: Any) -> tuple[str, Any]:
+        acp = {"title": "Read it", "kind": kind}
+        return ("tool_call", {"id": call_id, "name": name, "input": call_input, "acp": acp})
+
+    def result(call_id: str, content: str, is_error: bool) -> tuple[str, Any]:
+        data = {"tool_use_id": call_id, "content": content, "is_error": is_error}
+        return ("tool_result", data)
+
+    (session,) = session_ids(database)
+    assert event_contents(database, session) == [
+        ("user_message", "Look at parser.py"),
+        ("text", "Let me look."),
+        call("1", "read", "read", {"path": "parser.py"}),
+        result("1", "its content", False),
+        ("text", "Now I run it."),
+        call("2", "Bash", "execute", {}),
+        result("2", '{"code":1}', True),
+        call("3", "edit", "edit", {}),
+        result("3", "--- /x/a.py\n@@ -1 +1 @@\n-a\n+b\n", False),
+        ("text", "Done."),
+        call("4", "fetch", "fetch", {"url": "u"}),
+    ]
+    assert report["status"] == "segue 11"
+    assert notices(report, 2) == []
+
+
 @pytest.mark.parametrize("command", ["clear", "new", "archive"])
 def test_late_answer_is_recorded_with_its_question(
     run_chat: RunChat, database: Path, command: str

@@ -76,6 +76,14 @@ local function real_tool(name)
   }
 end
 
+local function scripted_agent()
+  return require("codecompanion.adapters").extend("opencode", {
+    name = "scripted",
+    commands = { default = { M.t.args.cmd[1], vim.fs.joinpath(here, "..", "agent.py") } },
+    env = {},
+  })
+end
+
 local function use_real(codecompanion, plenary)
   vim.opt.rtp:prepend(codecompanion)
   vim.opt.rtp:append(plenary)
@@ -100,7 +108,7 @@ local function use_real(codecompanion, plenary)
     })
   end
   require("codecompanion").setup({
-    adapters = { http = { fake = adapter } },
+    adapters = { http = { fake = adapter }, acp = { scripted = scripted_agent } },
     interactions = {
       chat = {
         adapter = "fake",
@@ -115,13 +123,23 @@ end
 
 --- Put CodeCompanion on the runtimepath and set it up, as a plugin manager would.
 function M.load_plugin(t)
+  M.t = t
   if t.args.codecompanion then
     use_real(t.args.codecompanion, t.args.plenary)
   else
     use_fake()
   end
-  M.t = t
   return require("codecompanion")
+end
+
+--- Open a chat with an agent (ACP) that sends these updates during each turn.
+function M.agent_chat(codecompanion, updates)
+  if not M.t.args.codecompanion then
+    require("codecompanion.interactions.chat").agent_updates = updates
+    return codecompanion.chat()
+  end
+  vim.env.SEGUE_TEST_UPDATES = vim.json.encode(updates)
+  return codecompanion.chat({ params = { adapter = "scripted" } })
 end
 
 function M.tool_call(id, name, arguments)

@@ -74,6 +74,53 @@ function M.tool_round(t)
   return { status = segue.status() }
 end
 
+local function said(text)
+  return { sessionUpdate = "agent_message_chunk", content = { type = "text", text = text } }
+end
+
+local function call(fields)
+  return vim.tbl_extend("force", { sessionUpdate = "tool_call", title = "Read it" }, fields)
+end
+
+local function update(fields)
+  return vim.tbl_extend("force", { sessionUpdate = "tool_call_update" }, fields)
+end
+
+function M.agent_turn(t)
+  local codecompanion = chats.load_plugin(t)
+  local text_result = { { type = "content", content = { type = "text", text = "its content" } } }
+  local chat = chats.agent_chat(codecompanion, {
+    said("Let me "),
+    said("look.\n"),
+    call({ toolCallId = "1", kind = "read", status = "pending", rawInput = vim.empty_dict() }),
+    update({ toolCallId = "1", rawInput = { path = "parser.py" }, status = "in_progress" }),
+    update({ toolCallId = "1", status = "in_progress" }),
+    update({ toolCallId = "1", status = "completed", content = text_result }),
+    said("Now I run it."),
+    call({
+      toolCallId = "2",
+      kind = "execute",
+      status = "pending",
+      _meta = { claudeCode = { toolName = "Bash" } },
+    }),
+    update({ toolCallId = "2", status = "failed", rawOutput = { code = 1 } }),
+    call({
+      toolCallId = "3",
+      kind = "edit",
+      status = "completed",
+      content = { { type = "diff", path = "/x/a.py", oldText = "a\n", newText = "b\n" } },
+    }),
+    said("Done."),
+    call({ toolCallId = "4", kind = "fetch", status = "pending", rawInput = { url = "u" } }),
+  })
+  chats.run_turn(chat, function()
+    chats.type(chat, "Look at parser.py")
+    chat:submit()
+  end)
+  wait_for_stored(t, 11)
+  return { status = segue.status() }
+end
+
 -- The answer to a question that was asked before the chat was cleared.
 function M.late_answer(t)
   local codecompanion = chats.load_plugin(t)

@@ -1,5 +1,6 @@
 --- Records the messages of each chat into a conversation of its own, as they arrive.
 
+local agent = require("segue.integrations.codecompanion.agent")
 local config = require("segue.config")
 local converter = require("segue.integrations.codecompanion.converter")
 local error_handler = require("segue.integrations.codecompanion.error_handler")
@@ -15,6 +16,7 @@ local M = {}
 ---@field chat table
 ---@field workspace string
 ---@field conversation? segue.Conversation The one that got the last question, and gets its answer; nil before anything is recorded
+---@field agent? segue.codecompanion.AgentTurn What an agent (ACP) has done since the last question
 ---@field is_empty boolean Nothing was recorded since it started or was reset
 ---@field recorded_ids table<string, true> Of messages, as `message_id` assigns them
 ---@field open_calls segue.codecompanion.OpenCall[]
@@ -83,7 +85,10 @@ end
 ---@param message table
 ---@return segue.NewEvent[]
 local function convert(recording, message)
-  local ok, events = pcall(converter.to_events, message, recording.open_calls)
+  local ok, events = pcall(function()
+    local rest = recording.agent and recording.agent:rest_of(message) or message
+    return converter.to_events(rest, recording.open_calls)
+  end)
   if ok then
     return events
   end
@@ -139,6 +144,28 @@ local function on_submitted(recording)
 end
 
 ---@param recording segue.codecompanion.Recording
+local function on_done(recording)
+  if recording.agent then
+    recording.agent:finish()
+  end
+  sync_all(recording)
+  recording.agent = nil
+end
+
+---@param recording segue.codecompanion.Recording
+---@param data table of the event
+local function on_request_started(recording, data)
+  local connection = recording.chat.acp_connection
+  local prompt = connection and connection._active_prompt
+  if data.adapter and data.adapter.type == "acp" and prompt and prompt.handlers then
+    sync_all(recording)
+    recording.agent = agent.follow(prompt.handlers, function(events)
+      record(recording, events)
+    end)
+  end
+end
+
+---@param recording segue.codecompanion.Recording
 local function on_cleared(recording)
   resume_offer.remove(recording.chat.bufnr)
   recording.open_calls, recording.held_events = {}, {}
@@ -159,19 +186,20 @@ end
 ---@param recording segue.codecompanion.Recording
 local function on_closed(recording)
   recordings[recording.chat.bufnr] = nil
-  sync_all(recording)
+  on_done(recording)
 end
 
 ---@type table<string, fun(recording: segue.codecompanion.Recording, data: table)> by User event, without its prefix
 local handlers = {
   ChatSubmitted = on_submitted,
-  ChatDone = sync_all,
+  ChatDone = on_done,
   ChatCompacting = sync_all,
   ChatCleared = on_cleared,
   ChatClosed = on_closed,
   ToolsStarted = sync_all,
   ToolFinished = M.sync,
   ToolsFinished = sync_all,
+  RequestStarted = on_request_started,
 }
 
 local is_subscribed = false
@@ -208,7 +236,7 @@ local function subscribe()
   })
   registry.before_exit(error_handler.protect(function()
     for _, recording in pairs(recordings) do
-      sync_all(recording)
+      on_done(recording)
     end
   end))
 end

@@ -11,6 +11,9 @@ Chat.model = nil
 Chat.tools = {}
 Chat.adapter_type = "http"
 
+-- Set by tests: the updates that an agent (ACP) sends during the next turn.
+Chat.agent_updates = nil
+
 local function fire(event, data)
   vim.api.nvim_exec_autocmds("User", { pattern = "CodeCompanion" .. event, data = data })
 end
@@ -226,6 +229,9 @@ function Chat:submit(opts)
   self:dispatch("on_submitted", { payload = { messages = self.messages } })
   local request = {}
   self.current_request = request
+  if Chat.agent_updates then
+    return self:run_agent(Chat.agent_updates)
+  end
   local sent = vim.deepcopy(self.messages)
   vim.schedule(function()
     if self.current_request == request then
@@ -233,6 +239,35 @@ function Chat:submit(opts)
     end
   end)
   fire("ChatSubmitted", { bufnr = self.bufnr, id = self.id, type = self.adapter.type })
+end
+
+local AGENT_HANDLERS = {
+  agent_message_chunk = "message_chunk",
+  tool_call = "tool_call",
+  tool_call_update = "tool_update",
+}
+
+function Chat:run_agent(updates)
+  local said = {}
+  local prompt = {
+    handlers = {
+      message_chunk = function(text)
+        table.insert(said, text)
+      end,
+      tool_call = function() end,
+      tool_update = function() end,
+    },
+  }
+  self.acp_connection = { _active_prompt = prompt }
+  fire("ChatSubmitted", { bufnr = self.bufnr, id = self.id, type = "acp" })
+  vim.schedule(function()
+    fire("RequestStarted", { bufnr = self.bufnr, adapter = { type = "acp" } })
+    for _, update in ipairs(updates) do
+      local handler = prompt.handlers[AGENT_HANDLERS[update.sessionUpdate]]
+      handler(update.sessionUpdate == "agent_message_chunk" and update.content.text or update)
+    end
+    self:done({ text = vim.trim(table.concat(said)) })
+  end)
 end
 
 function Chat:done(reply)
