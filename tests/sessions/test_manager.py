@@ -9,7 +9,7 @@ import pytest
 
 from segue.model.errors import HeadMoved, SessionNotFound, StorageUnavailable
 from segue.model.events import Event
-from segue.model.records import AppendResult, now
+from segue.model.records import MAX_BATCH, AppendResult, now
 from segue.model.validation import InvalidInputError
 from segue.sessions.boundary import ago, boundary_note
 from segue.sessions.manager import SessionManager
@@ -375,6 +375,16 @@ async def test_archive_archives_the_stored_session(service: LocalSessionService)
     await manager.persist_events([user_message()])
     await manager.archive()
     assert (await service.get_session(manager.session_id)).archived_at is not None
+
+
+async def test_a_conversation_of_any_length_is_persisted(service: LocalSessionService) -> None:
+    manager = SessionManager.create_new(service, workspace_at())
+    events = [user_message(str(number)) for number in range(2 * MAX_BATCH + 1)]
+    first = await manager.persist_events(events[:MAX_BATCH])
+    assert first.event_count == MAX_BATCH
+    result = await manager.persist_events(events)
+    assert (result.event_count, result.duplicates) == (len(events), MAX_BATCH)
+    assert [event.seq for event in result.events] == list(range(1, len(events) + 1))
 
 
 async def test_a_late_event_is_stored_in_the_archived_session(service: LocalSessionService) -> None:

@@ -16,7 +16,7 @@ from segue.model.errors import (
     SessionNotFound,
 )
 from segue.model.events import Event, new_id
-from segue.model.records import MAX_PAGE_BYTES, AppendResult, EventPosition
+from segue.model.records import MAX_BATCH, MAX_PAGE_BYTES, AppendResult, EventPosition
 from segue.model.validation import InvalidInputError
 from segue.store.service import SessionService
 from tests.factories import (
@@ -811,6 +811,14 @@ async def test_archiving_again_keeps_the_first_timestamp(
     await service.unarchive(id)
     await service.unarchive(id)
     assert await service.get_session(id) == created
+
+
+async def test_a_batch_has_a_bound(service: SessionService) -> None:
+    id = await store_session(service, user_message("one"))
+    events = [user_message("x") for _ in range(MAX_BATCH + 1)]
+    with pytest.raises(InvalidInputError, match="at most 10,000"):
+        await append(service, id, *events, parent_id=None)
+    assert await contents(service, id) == ["one"]
 
 
 async def test_an_archived_session_takes_late_events_and_stays_archived(

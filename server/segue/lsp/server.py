@@ -8,7 +8,14 @@ from typing import Any
 from pygls.server import JsonRPCServer
 
 from segue.lsp.transport import SessionProtocol
-from segue.model.records import AppendResult, EventPage, FindResult, OpenResult, SessionPage
+from segue.model.records import (
+    AppendResult,
+    EventPage,
+    FindResult,
+    OpenResult,
+    SessionPage,
+    check_batch,
+)
 from segue.model.validation import Fault, InvalidInputError
 from segue.model.workspace import (
     InvalidWorkspaceError,
@@ -81,6 +88,7 @@ async def session_open(ls: SessionServer, params: OpenParams) -> OpenResult:
 @handles("session/append")
 async def session_append(ls: SessionServer, params: AppendParams) -> AppendResult:
     """Append events to a session that is open in this window."""
+    check_batch(params.events)
     return await ls.window.append(params.session_id, params.events, params.parent_id)
 
 

@@ -11,12 +11,16 @@ from typing import Any, Literal, NewType
 import attrs
 
 from segue.model.events import Event
+from segue.model.validation import Fault, InvalidInputError
 
 PAGE = 200
 """How many records a page holds by default."""
 
 MAX_PAGE = 1_000
 """How many records a page holds at most."""
+
+MAX_BATCH = 10_000
+"""How many events one append stores at most: other windows wait for it, about 0.1 s."""
 
 MAX_PAGE_BYTES = 4 * 1024 * 1024
 """A page of events ends here, in bytes of stored `data`; it always holds at least one event."""
@@ -149,6 +153,15 @@ class AppendResult:
         """Whether the head is one of `events`; after a mere retry it may be another window's."""
         return any(event.id == self.head for event in reversed(self.events))
 
+    def followed_by(self, later: "AppendResult") -> "AppendResult":
+        """Return the result of both appends."""
+        return AppendResult(
+            head=later.head,
+            event_count=later.event_count,
+            events=[*self.events, *later.events],
+            duplicates=self.duplicates + later.duplicates,
+        )
+
 
 @attrs.frozen(kw_only=True)
 class OpenResult:
@@ -172,3 +185,10 @@ class FindResult:
     session: Session | None
     reason: str
     alternatives: Sequence[Session]
+
+
+def check_batch(events: Sequence[object]) -> None:
+    """Raise InvalidInputError if *events* are more than one append stores."""
+    if len(events) > MAX_BATCH:
+        fault = Fault("$.events", f"has {len(events):,} events; send at most {MAX_BATCH:,} at once")
+        raise InvalidInputError(fault)

@@ -13,6 +13,7 @@ from segue.model.events import Event, new_id
 from segue.model.json_text import encode
 from segue.model.records import (
     LAST_SEEN,
+    MAX_BATCH,
     PAGE,
     AppendResult,
     EventPage,
@@ -111,11 +112,19 @@ class SessionManager:
     ) -> AppendResult:
         """Store those of *events* that are not stored yet; they may be the whole conversation.
 
-        All or nothing, idempotent, and on disk when it returns; after a failure the next call
-        continues from there. Raises what `SessionService.append_events` raises: HeadMoved, too, if
-        another window has appended since this manager last read or appended. Without events,
-        nothing is stored and the head is returned.
+        Idempotent, and on disk when it returns. Up to MAX_BATCH events are stored all or not at
+        all; more are stored in parts, between which other windows can write, and after a failure
+        the next call continues from there. Raises what `SessionService.append_events` raises:
+        HeadMoved, too, if another window has appended since this manager last read or appended.
+        Without events, nothing is stored and the head is returned.
         """
+        result = await self._persist(events[:MAX_BATCH], parent_id)
+        for start in range(MAX_BATCH, len(events), MAX_BATCH):
+            batch = events[start : start + MAX_BATCH]
+            result = result.followed_by(await self._persist(batch, events[start - 1].id))
+        return result
+
+    async def _persist(self, events: Sequence[Event], parent_id: str | None) -> AppendResult:
         async with self._lock:
             if self._deferred is not None:
                 return await self._create(self._deferred, events, parent_id)

@@ -57,6 +57,8 @@ class SessionService(Protocol):
     ) -> AppendResult:
         """Append all *events*, or none, and advance the head: on disk when this returns.
 
+        At most MAX_BATCH of them: InvalidInputError for more.
+
         Idempotent: an event whose id is stored with the same content counts as a duplicate and is
         not written again. The others are appended in their order, behind *boundary* if one is given
         and not stored yet. Without events, the head is returned.

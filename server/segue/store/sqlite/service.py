@@ -21,6 +21,7 @@ from segue.model.records import (
     Session,
     SessionPage,
     Timestamp,
+    check_batch,
     now,
 )
 from segue.model.validation import Fault, InvalidInputError
@@ -114,6 +115,7 @@ class LocalSessionService:
         """Insert the session and its first events in one transaction."""
         if not events:
             raise ValueError("a session is stored with its first event")
+        check_batch(events)
 
         def create(transaction: Transaction) -> AppendResult:
             if queries.find_session(transaction.db, new.id) is None:
@@ -136,6 +138,7 @@ class LocalSessionService:
         boundary: Event | None = None,
     ) -> AppendResult:
         """Insert the new events and update the session, in a transaction that others may share."""
+        check_batch(events)
 
         def append(transaction: Transaction) -> AppendResult:
             appender = self._appender(transaction, session_id, invocation_id)
