@@ -42,6 +42,7 @@ ORDER = {
     "model": [
         "validation", "json_text", "events", "workspace", "errors", "records", "store_reports",
     ],
+    "redaction": ["checks", "rule", "rules", "view", "keywords", "engine"],
     "store.sqlite": [
         "lock_holders", "driver", "locks", "open_files", "high_water", "schema", "header",
         "row_values", "queries", "append", "check", "commit", "backup", "files", "connection",

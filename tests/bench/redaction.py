@@ -11,7 +11,9 @@ import contextlib
 import hashlib
 import importlib
 import json
+import os
 import random
+import subprocess
 import sysconfig
 import time
 import uuid
@@ -20,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from segue.redaction import engine
+from segue.redaction.rules import RULES
 from tests.bench.measure import format_seconds
 from tests.bench.report import print_line
 from tests.secret_samples import leaks
@@ -30,10 +33,28 @@ Detector = Callable[[str], bool]
 SIZE = 64 * 1024
 """Characters of each input whose cost is measured."""
 
-_LEAKS = 500
-_LINES = 20_000
-_SCRIPT_FOLDERS = ("/usr/lib/node_modules", "/usr/share/nodejs")
-_KEYWORDS = [keyword for rule in engine.RULES for keyword in rule.keywords]
+_LEAKS = 5_000
+_LINES = 100_000
+_FOLDERS = (
+    *("/usr/lib/node_modules", "/usr/share/nodejs", "/usr/include", "/usr/share/doc"),
+    *(sysconfig.get_paths()["purelib"], sysconfig.get_paths()["stdlib"]),
+)
+_TEXTS = {
+    ".c",
+    ".css",
+    ".h",
+    ".html",
+    ".js",
+    ".json",
+    ".md",
+    ".py",
+    ".rst",
+    ".toml",
+    ".txt",
+    ".yaml",
+}
+_PER_FILE = 2_000
+_KEYWORDS = [keyword for rule in RULES for keyword in rule.keywords]
 
 HOSTILE = [
     *(
@@ -52,7 +73,36 @@ HOSTILE = [
     ),
     *("-----BEGIN PRIVATE KEY-----", "-----BEGIN PRIVATE KEY-----A:", "TOKEN=", "TOKEN    "),
     *("-----BEGIN PRIVATE KEY-----" + "A" * 24, "SECRET_ACCESS_KEY=", "Bearer ", "gl", "MDAw"),
+    *("-----BEGIN PRIVATE KEY-----\n" + ("A" * 64 + ',"""\n') * 4, "A" * 64 + '"""\n'),
+    *(
+        "A" * 64 + "\n-----END PRIVATE KEY-----\n",
+        "Private-Lines: 1\n",
+        "private key " + "x y\n" * 9,
+    ),
     *(" ".join(_KEYWORDS), "".join(_KEYWORDS), "a" * 300 + "1 TOKEN=", "https://[redacted:a]:"),
+    *(
+        "\\",
+        "\\n",
+        "a\\n",
+        "\\u0041",
+        "\x1b[0m",
+        "\x1b[",
+        "\\x1b[0m token",
+        "\x1b]8;",
+        "é",
+        "日本語 ",
+    ),
+    *(
+        "=a1a1a1a1",
+        "key=aA1bB2cC3dD4eE5fF6 ",
+        "&key=aA1bB2cC3dD4eE5fF6",
+        "--token ",
+        "--a-",
+        "-",
+        "_",
+    ),
+    *("curl -u ", "-u a:b1c2d3e4 ", "machine a login b password c1d2e3 ", "Basic dXNlcjpwYXNz "),
+    *("[redacted:", "[redacted:a:01234567]", "x.", "0.", "md-A", "flb_test_", "glpat-gldt-glrt-"),
     " ".join(_KEYWORDS) + "🔑",
 ]
 """Units that make a string slow to search when it is full of them."""
@@ -112,24 +162,29 @@ def library(named_only: bool) -> Iterator[Detector | None]:
         yield lambda string: any(any(scan.scan_line(line)) for line in string.splitlines())
 
 
-def clean_lines() -> list[str]:
-    """Return lines without secrets: code, prose, and random strings such as hashes and ids."""
+def clean_lines(count: int = _LINES) -> list[str]:
+    """Return *count* lines of code and prose, then random strings such as hashes and ids."""
     rng = random.Random(1)
-    lines = [line for path in _files(rng) for line in _read_lines(path)]
-    return [*rng.sample(lines, min(_LINES, len(lines))), *_random_lines(rng)]
+    lines: list[str] = []
+    for path in _files(rng):
+        found = _read_lines(path)
+        begin = rng.randrange(max(1, len(found) - _PER_FILE))
+        lines += found[begin : begin + _PER_FILE]
+        if len(lines) >= count:
+            break
+    return [*lines[:count], *_random_lines(rng)]
 
 
 def _files(rng: random.Random) -> Iterable[Path]:
-    yield from Path(sysconfig.get_paths()["stdlib"]).glob("*.py")
     root = Path(__file__).parents[2]
-    yield from (
-        path for path in (root / "server").rglob("*") if path.suffix in {".py", ".md", ".txt"}
-    )
-    for folder in _SCRIPT_FOLDERS:
-        scripts = sorted(
-            p for p in Path(folder).rglob("*.*") if p.suffix in {".js", ".json", ".md"}
-        )
-        yield from rng.sample(scripts, min(300, len(scripts)))
+    own = subprocess.run(["git", "ls-files"], cwd=root, capture_output=True, text=True, check=False)
+    paths = [root / name for name in own.stdout.splitlines() if "secret_samples" not in name]
+    for folder in _FOLDERS:
+        for parent, folders, names in os.walk(folder):
+            folders.sort()
+            paths += [Path(parent, name) for name in sorted(names)]
+    rng.shuffle(paths)
+    return (path for path in paths if path.suffix in _TEXTS)
 
 
 def _read_lines(path: Path) -> list[str]:
@@ -148,15 +203,15 @@ def _random_lines(rng: random.Random) -> Iterator[str]:
         yield f"commit {hashlib.sha1(rng.randbytes(8)).hexdigest()}"
 
 
-def filled(unit: str) -> str:
-    """Return *unit* repeated to SIZE characters."""
-    return (unit * (SIZE // len(unit) + 1))[:SIZE]
+def filled(unit: str, size: int = SIZE) -> str:
+    """Return *unit* repeated to *size* characters."""
+    return (unit * (size // len(unit) + 1))[:size]
 
 
-def cost(detector: Detector, string: str) -> float:
-    """Return the CPU seconds for one string: the best of five calls, or of one second of calls."""
+def cost(detector: Detector, string: str, calls: int = 5) -> float:
+    """Return the CPU seconds for one string: the best of *calls*, or of one second of calls."""
     seconds: list[float] = []
-    while len(seconds) < 5 and sum(seconds) < 1:
+    while len(seconds) < calls and sum(seconds) < 1:
         begin = time.process_time()
         detector(string)
         seconds.append(time.process_time() - begin)

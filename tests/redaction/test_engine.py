@@ -2,37 +2,35 @@
 
 import json
 import os
-import random
 import re
 import subprocess
 import sys
-import sysconfig
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from segue.redaction.engine import mask
-from segue.redaction.rules import RULES, Rule
+from segue.redaction.rule import Rule
+from segue.redaction.rules import GROUPS, RULES
 from segue.startup.settings import config_file
-from tests.bench.redaction import HOSTILE, cost, filled, finds
 from tests.conftest import StartClient
 from tests.secret_samples import (
     AROUND,
     CONTEXTS,
     KINDS,
+    PLACES,
     TOKENS,
-    Leak,
     Random,
-    is_hidden,
     leaks,
+    placed,
     some,
 )
 
 ROOT = Path(__file__).parents[2]
-STANDARD_LIBRARY = Path(sysconfig.get_paths()["stdlib"])
 TOKEN = "ghp_" + "Ab3" * 12
 
 
@@ -41,43 +39,6 @@ def masked(value: Any) -> Any:
 
 
 # -- secrets -----------------------------------------------------------------------------------
-
-
-def test_500_secrets_of_more_than_40_kinds_are_found() -> None:
-    made = list(leaks(seed=1, count=500))
-    assert len({leak.kind for leak in made}) == len(KINDS) > 40
-    missed = [leak for leak in made if not is_hidden(leak, masked(leak.text))]
-    assert len(missed) <= 0.02 * len(made), missed
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_each_kind_is_found_alone_and_in_a_sentence(kind: str) -> None:
-    make, around = AROUND[kind] if kind in AROUND else (TOKENS[kind], "{}")
-    secret = make(Random(7))
-    for context in ("{}", "It is {} here", '{"value": "{}"}'):
-        string = context.replace("{}", around.replace("{}", secret))
-        assert is_hidden(Leak(kind, secret, string), masked(string))
-
-
-def test_every_rule_is_exercised_by_a_generated_secret() -> None:
-    found = {
-        name
-        for leak in leaks(seed=3, count=10 * len(KINDS))
-        for name in re.findall(r"\[redacted:([a-z0-9-]+)", masked(leak.text))
-    }
-    assert found >= {rule.name for rule in RULES} - RARE
-
-
-RARE = {
-    "age-key",
-    "atlassian-token",
-    "doppler-token",
-    "langsmith-key",
-    "pulumi-token",
-    "sentry-token",
-    "tailscale-key",
-}
-"""Not generated here: scanners agree on the shape, but no provider documents it."""
 
 
 @pytest.mark.parametrize(
@@ -118,18 +79,6 @@ def test_a_key_that_names_a_secret_masks_its_value() -> None:
     assert env["USER"] == "hunter2x"
 
 
-def test_a_private_key_is_masked_multiline_escaped_and_truncated() -> None:
-    key = TOKENS["RSA key"](Random(2))
-    for string in (key, key.replace("\n", "\\n"), key.replace("\n", "\r\n")):
-        assert re.fullmatch(
-            r"before \[redacted:private-key:\w{8}\] after", masked(f"before {string} after")
-        )
-    cut = "\n".join(key.splitlines()[:6])
-    assert re.fullmatch(
-        r"\[redacted:private-key:\w{8}\]\n\nAnd that is all\.", masked(f"{cut}\n\nAnd that is all.")
-    )
-
-
 # -- everything else ---------------------------------------------------------------------------
 
 
@@ -162,19 +111,6 @@ def test_lookalikes_are_not_masked(string: str) -> None:
     assert masked(string) is string
 
 
-def test_at_most_one_false_positive_in_1000_clean_lines() -> None:
-    files = random.Random(5).sample(sorted(STANDARD_LIBRARY.glob("*.py")), 80)
-    files += [
-        path
-        for path in sorted(ROOT.rglob("server/**/*.*"))
-        if path.suffix in {".py", ".md", ".txt"}
-    ]
-    lines = [line for path in files for line in path.read_text("utf-8").splitlines()]
-    assert len(lines) > 20_000
-    hits = [line for line in lines if masked(line) != line]
-    assert len(hits) <= len(lines) / 1_000, hits[:20]
-
-
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
     lambda children: st.lists(children) | st.dictionaries(st.text(), children),
@@ -187,17 +123,40 @@ def test_a_value_without_a_secret_is_returned_itself(value: Any) -> None:
     assert masked(value) is value
 
 
-def test_only_strings_are_changed_and_keys_are_kept() -> None:
-    value = {TOKEN: 1, "a": [True, None, 1.5, 10**40, {"b": TOKEN}], "c": "\ud83d\0 " + TOKEN}
+def test_only_strings_are_changed() -> None:
+    value = {"n": 1, "a": [True, None, 1.5, 10**40, {"b": TOKEN}], "c": "\ud83d\0 " + TOKEN}
     hidden = masked(TOKEN)
     after = masked(value)
     assert after == {
-        TOKEN: 1,
+        "n": 1,
         "a": [True, None, 1.5, 10**40, {"b": hidden}],
         "c": "\ud83d\0 " + hidden,
     }
     assert list(after) == list(value)
     assert after["a"][0] is True
+
+
+def test_keys_of_objects_are_masked_and_none_is_lost() -> None:
+    value = {f"ftp://a:{word}@host": word for word in ("hunter2", "letmein", "secret1")}
+    hidden = "ftp://a:[redacted:url-password]@host"
+    after = masked({"deep": [{TOKEN: 1}], **value})
+    assert after == {
+        "deep": [{masked(TOKEN): 1}],
+        hidden: "hunter2",
+        f"{hidden} (2)": "letmein",
+        f"{hidden} (3)": "secret1",
+    }
+    assert masked(after) == after
+
+
+def test_a_name_beside_its_value_counts_as_a_key() -> None:
+    after = masked(
+        {"env": [{"name": "DB_PASSWORD", "value": "hunter2x"}], "DB_PASSWORD": ["a1b2c3d4"]}
+    )
+    assert after == {
+        "env": [{"name": "DB_PASSWORD", "value": "[redacted:env-secret]"}],
+        "DB_PASSWORD": ["[redacted:env-secret]"],
+    }
 
 
 def test_a_value_of_maximum_depth_is_masked() -> None:
@@ -221,51 +180,41 @@ def test_passwords_get_no_fingerprint() -> None:
 
 
 MADE = list(leaks(seed=6, count=4 * len(KINDS)))
+BESIDE = [
+    (TOKENS[kind](Random(3)), "") for kind in ("Azure Container Registry", "Azure Storage, marked")
+]
 PIECES = st.sampled_from([string for leak in MADE for string in (leak.text, leak.secret)])
 GLUE = st.sampled_from(["", " ", "\n", "-", "_", ".", "@", ":", "://", "=", "/", "TOKEN=", "\\n"])
 
 
 @given(st.lists(st.tuples(PIECES, GLUE), min_size=1, max_size=6))
-@settings(max_examples=200, deadline=None)
+@example(BESIDE)
+@settings(max_examples=300, deadline=None)
 def test_masking_is_idempotent(pieces: list[tuple[str, str]]) -> None:
     once = masked("".join(piece + glue for piece, glue in pieces))
     assert masked(once) == once
 
 
-def test_masks_are_not_masked_again() -> None:
-    for rule in RULES:
-        for hidden in (f"[redacted:{rule.name}]", f"[redacted:{rule.name}:0123abcd]"):
-            for context in CONTEXTS:
-                for around in ("{}", *(around for _, around in AROUND.values())):
-                    string = context.replace("{}", around.replace("{}", hidden))
-                    assert masked(string) == string
+@pytest.mark.parametrize("place", PLACES)
+def test_masking_a_masked_secret_changes_nothing(place: str) -> None:
+    rng = Random(8)
+    for kind in KINDS:
+        once = masked(placed(rng, kind, place).text)
+        assert masked(once) == once
 
 
-# -- cost --------------------------------------------------------------------------------------
+@pytest.mark.parametrize("name", ["env-secret", "1password-key", "url-password"])
+def test_masks_are_not_masked_again(name: str) -> None:
+    for hidden in (f"[redacted:{name}]", f"[redacted:{name}:0123abcd]"):
+        for context in CONTEXTS:
+            for around in ("{}", *(around for _, around in AROUND.values())):
+                string = context.replace("{}", around.replace("{}", hidden))
+                assert masked(string) == string
 
 
-KEYWORDS = [keyword for rule in RULES for keyword in rule.keywords]
-
-
-@pytest.mark.parametrize("string", [filled(unit) for unit in HOSTILE], ids=range(len(HOSTILE)))
-def test_hostile_input_takes_linear_time(string: str) -> None:
-    """The benchmark of redaction holds 10 ms for 64 KiB; here, only the growth is checked."""
-    assert cost(finds, string * 4) < 10 * cost(finds, string) + 0.05
-    assert cost(finds, string) < 0.25
-
-
-@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name)
-def test_every_match_contains_a_keyword(rule: Rule) -> None:
-    """Otherwise the result would depend on what else is in the event."""
-    compiled = re.compile(rule.pattern, re.ASCII)
-    for leak in leaks(seed=4, count=4 * len(KINDS)):
-        for match in compiled.finditer(leak.text):
-            assert any(keyword in match[0] for keyword in rule.keywords)
-            assert not rule.is_word or (len(match[0]) >= 20 and len(match[0].split()) == 1)
-
-
-def test_keywords_need_no_json_escapes() -> None:
-    assert [keyword for keyword in KEYWORDS if json.dumps(keyword) != f'"{keyword}"'] == []
+def test_an_escape_inside_a_secret_does_not_change_its_mask() -> None:
+    assert masked(f"{TOKEN[:20]}\x1b[0m{TOKEN[20:]}") == masked(TOKEN)
+    assert masked(f"\x1b[31m{TOKEN}\x1b[0m") == f"\x1b[31m{masked(TOKEN)}\x1b[0m"
 
 
 # -- the wire ----------------------------------------------------------------------------------
@@ -386,10 +335,24 @@ def test_a_start_does_not_load_the_rules(tmp_path: Path) -> None:
 
 def test_every_rule_is_documented() -> None:
     document = (ROOT / "server" / "REDACTION.md").read_text()
-    rows = re.findall(r"^\| `([a-z0-9-]+)` \| (.*?) \| (.*?) \| (yes|no) \|$", document, re.M)
-    assert rows == [documented(rule) for rule in RULES]
+    for group, rules in GROUPS.items():
+        assert f"### {group}\n\n{table(rules)}\n" in document
 
 
-def documented(rule: Rule) -> tuple[str, str, str, str]:
-    keywords = ", ".join(f"`{keyword}`" for keyword in rule.keywords)
-    return rule.name, rule.about, keywords, "yes" if rule.fingerprint else "no"
+def table(rules: Sequence[Rule]) -> str:
+    """Return the rows of *rules*, of those with one name in one row."""
+    rows = ["| rule | of | found by |", "|---|---|---|"]
+    for name in dict.fromkeys(rule.name for rule in rules):
+        same = [rule for rule in rules if rule.name == name]
+        about = "; ".join(dict.fromkeys(rule.about for rule in same))
+        keywords = dict.fromkeys(word for rule in same for word in rule.keywords if word)
+        found_by = ", ".join(f"`{word}`".replace("|", "\\|") for word in keywords) or "its length"
+        rows.append(f"| `{name}` | {about} | {found_by} |")
+    return "\n".join(rows)
+
+
+def test_the_document_names_the_rules_without_a_fingerprint() -> None:
+    document = (ROOT / "server" / "REDACTION.md").read_text()
+    named = {rule.name for rule in RULES if not rule.fingerprint}
+    assert named == {rule.name for rule in GROUPS["Contexts"]} | {"npm-config"}
+    assert "`npm-config`" in document.split("## The mask")[1].split("## ")[0]

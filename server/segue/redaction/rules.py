@@ -1,290 +1,370 @@
 """The rules of redaction: each kind of secret, with the keywords and the pattern that find it.
 
 `server/REDACTION.md` lists the rules. The shapes are those that the providers publish, and those of
-the rules that scanners share.
+the rules that scanners share. `@a`, `@h` and their like are explained in `rule.py`.
 """
 
-import re
-from typing import NamedTuple
-
-
-class Rule(NamedTuple):
-    """One kind of secret: its name, and how it is found."""
-
-    name: str
-    about: str
-    """The provider, or the context in which it is found."""
-
-    keywords: tuple[str, ...]
-    """Printable ASCII. Every match contains one of them: they are searched for first."""
-
-    pattern: str
-    """Its group `secret` is what is masked. Compiled with `re.ASCII`."""
-
-    fingerprint: bool = True
-    """Whether the mask carries a fingerprint; never for what a person may have chosen."""
-
-    is_word: bool = True
-    """Whether every match is one word of at least `LONG_WORD` characters."""
-
-
-LONG_WORD = 20
-"""As long as the shortest token, an AWS access key id. JSON's escapes only make words longer."""
-
-MASK = r"\[redacted:[a-z0-9-]+(?::[0-9a-f]{8})?\]"
-"""The pattern of every mask. No rule matches inside one, which makes masking idempotent."""
-
-
-def _after(lead: str, inside: str) -> str:
-    r"""Return the pattern of a *lead* that begins a word or follows an escape: `\n`, `%3D`, `[1m`.
-
-    The lookbehind stands after the lead: a pattern that begins with letters is searched for fast.
-    If *inside* has every character of the secret, no run of them is tried twice.
-    """
-    escaped = rf"(?<=\\[nrt]{lead})|(?<=%[0-9A-Fa-f]{{2}}{lead})|(?<=[0-9\[]m{lead})"
-    return rf"{lead}(?:(?<![{inside}]{lead})|{escaped})"
-
-
-def _token(
-    name: str,
-    about: str,
-    keywords: str,
-    rest: str,
-    *,
-    lead: str | None = None,
-    inside: str = "A-Za-z0-9",
-) -> Rule:
-    """Return the rule of a token that is known by its shape: *lead*, then *rest*.
-
-    *keywords* are separated by spaces. Without *lead* there is one, and it is the lead itself.
-    """
-    begin = _after(re.escape(keywords) if lead is None else lead, inside)
-    pattern = rf"(?P<secret>{begin}{rest})(?![A-Za-z0-9])"
-    return Rule(name, about, tuple(keywords.split()), pattern)
-
-
-_DIGITS = "[MNO][DTjz][AEIMQUYcgk][w-z0-5]"
-"""Three decimal digits in base64."""
-
-_PRIVATE_KEY = r"[A-Z0-9 ]{0,32}PRIVATE KEY(?: BLOCK)?-----"
-_NEWLINE = r"(?:\s|\\{1,4}[nrt]|[\"'+,])"
-_BASE64 = "[A-Za-z0-9+/=]"
-_QUOTES = r"""["'\\]{0,4}"""
-_ASSIGNED = rf"{_QUOTES}[ \t]{{0,8}}[:=]>?[ \t]{{0,8}}{_QUOTES}"
-_IN_URL = r"""\s/?#"'<>`\\"""
-_ENDING = r"""\s\x1b"'`,;&|$(){}<>\[\]\\"""
-_END = r"""(?=$|[\s\x1b"'`,;&|)\]}<\\])"""
-
-RULES: tuple[Rule, ...] = (
-    # First, so that no other rule matches inside one.
-    Rule(
-        "private-key",
-        "private keys: PEM, OpenSSH, PGP",
-        ("PRIVATE KEY",),
-        rf"(?P<secret>-----BEGIN {_PRIVATE_KEY}"
-        rf"{_NEWLINE}*+(?:[A-Za-z-]++:[^\n\\]{{0,200}}+{_NEWLINE}++){{0,8}}+{_BASE64}{{24}}"
-        rf"(?:[^-]*+(?:-(?!----)[^-]*+)*+-----END {_PRIVATE_KEY}"
-        rf"|{_BASE64}*+(?:{_NEWLINE}++{_BASE64}{{20,}}+)*+))",
-        is_word=False,
-    ),
-    _token("age-key", "age", "AGE-SECRET-KEY-1", "[QPZRY9X8GF2TVDW0S3JN54KHCE6MUA7L]{58}"),
-    # Model services.
-    _token("anthropic-key", "Anthropic", "sk-ant-", r"[a-z0-9]{2,12}-[\w-]{40,}+"),
-    _token("openrouter-key", "OpenRouter", "sk-or-v1-", "[0-9a-f]{64}"),
-    _token(
-        "openai-key",
-        "OpenAI, and others with the same shape",
-        "sk-",
-        r"(?:(?:proj|svcacct|admin|None)-[\w-]{40,}+|[A-Za-z0-9]{32,}+)",
-    ),
-    _token("google-api-key", "Google", "AIza", r"[\w-]{35}(?![\w-])"),
-    _token("huggingface-token", "Hugging Face", "hf_", "[A-Za-z0-9]{34,}+"),
-    _token("groq-key", "Groq", "gsk_", "[A-Za-z0-9]{52}"),
-    _token("xai-key", "xAI", "xai-", "[A-Za-z0-9]{80}"),
-    _token("replicate-token", "Replicate", "r8_", "[A-Za-z0-9]{37}"),
-    _token("perplexity-key", "Perplexity", "pplx-", "[A-Za-z0-9]{48}"),
-    _token("nvidia-key", "NVIDIA", "nvapi-", r"[\w-]{60,}+"),
-    _token("langsmith-key", "LangSmith", "lsv2_", "(?:pt|sk)_[0-9a-f]{32}_[0-9a-f]{10}"),
-    # Forges and package registries.
-    _token(
-        "github-token", "GitHub", "ghp_ gho_ ghu_ ghs_ ghr_", "[A-Za-z0-9]{36,}+", lead="gh[pousr]_"
-    ),
-    _token("github-fine-grained-token", "GitHub", "github_pat_", "[A-Za-z0-9]{22}_[A-Za-z0-9]{59}"),
-    _token(
-        "gitlab-token",
-        "GitLab",
-        "glpat- gldt- glrt- glptt- glcbt- glsoat- gloas- glimt- glagent-",
-        r"(?:pat|dt|rt|ptt|cbt|soat|oas|imt|agent)-[\w-]{20,}+(?:\.[0-9a-z]{2}\.[0-9a-z]{7,9})?+",
-        lead="gl",
-    ),
-    _token("npm-token", "npm", "npm_", "[A-Za-z0-9]{36}"),
-    _token("pypi-token", "PyPI", "pypi-Ag", r"[\w-]{50,}+"),
-    _token("rubygems-key", "RubyGems", "rubygems_", "[0-9a-f]{48}"),
-    _token(
-        "docker-token", "Docker Hub", "dckr_pat_ dckr_oat_", r"[\w-]{27,}+", lead="dckr_[po]at_"
-    ),
-    # Clouds.
-    _token("aws-access-key-id", "AWS", "AKIA ASIA", "[A-Z2-7]{16}", lead="A[KS]IA"),
-    Rule(
-        "aws-secret-key",
-        "AWS, by its name",
-        ("secret_access_key", "ecretAccessKey", "SECRET_ACCESS_KEY"),
-        r"[Ss](?:ecret_access_key|ecretAccessKey|ECRET_ACCESS_KEY)"
-        rf"{_ASSIGNED}(?P<secret>[A-Za-z0-9/+]{{40}})(?![A-Za-z0-9/+=])",
-        is_word=False,
-    ),
-    Rule(
-        "aws-session-token",
-        "AWS, by its name",
-        ("session_token", "essionToken", "SESSION_TOKEN"),
-        r"[Ss](?:ession_token|essionToken|ESSION_TOKEN)"
-        rf"{_ASSIGNED}(?P<secret>[A-Za-z0-9/+]{{100,}}+={{0,2}})",
-        is_word=False,
-    ),
-    Rule(
-        "azure-storage-key",
-        "Azure Storage",
-        ("AccountKey=",),
-        r"AccountKey=(?P<secret>[A-Za-z0-9+/]{86}==)",
-    ),
-    Rule(
-        "azure-client-secret",
-        "Azure, Entra ID: all but the first six characters",
-        ("Q~",),
-        r"Q~(?<=[\w~.-]{3}[0-9]Q~)(?P<secret>[\w~.-]{31,34})(?![\w~.-])",
-    ),
-    _token("google-oauth-token", "Google", "ya29.", r"[\w-]{20,}+(?:\.[\w-]++)*+"),
-    _token("google-oauth-secret", "Google", "GOCSPX-", r"[\w-]{28}(?![\w-])"),
-    _token("digitalocean-token", "DigitalOcean", "_v1_", "[0-9a-f]{64}", lead="do[opr]_v1_"),
-    _token("heroku-key", "Heroku", "HRKU-AA", r"[\w-]{58}"),
-    _token("databricks-token", "Databricks", "dapi", "[0-9a-f]{32}(?:-[0-9])?+"),
-    _token("supabase-token", "Supabase", "sbp_", "[0-9a-f]{40}"),
-    _token("planetscale-token", "PlanetScale", "pscale_", r"(?:tkn|pw|oauth)_[\w.=-]{32,}+"),
-    _token("vault-token", "HashiCorp Vault", "hvs. hvb.", r"[\w-]{24,}+", lead=r"hv[sb]\."),
-    Rule(
-        "terraform-token",
-        "HCP Terraform: all but the id before the first dot",
-        (".atlasv1.",),
-        r"\.atlasv1\.(?<=[A-Za-z0-9]{14}\.atlasv1\.)(?P<secret>[\w-]{60,}+)",
-    ),
-    _token("pulumi-token", "Pulumi", "pul-", "[0-9a-f]{40}"),
-    _token("tailscale-key", "Tailscale", "tskey-", r"[a-z]{3,10}-[\w-]{16,}+"),
-    _token("doppler-token", "Doppler", "dp.", r"(?:pt|st|ct|sa)\.[\w.-]{40,}+"),
-    # Services for messages, payments and work.
-    _token(
-        "slack-token",
-        "Slack",
-        "xox xapp-",
-        r"(?:[a-z]-|p-[0-9]-|e\.xox[bp]-)[A-Za-z0-9%-]{20,}+",
-        lead="x(?:ox|ap)",
-    ),
-    Rule(
-        "slack-webhook",
-        "Slack",
-        ("hooks.slack.com/",),
-        r"hooks\.slack\.com/(?:services|workflows|triggers)/(?P<secret>[\w/-]{30,}+)",
-    ),
-    _token(
-        "discord-token",
-        "Discord bots",
-        ".",
-        rf"(?:{_DIGITS}){{5}}[A-Za-z0-9]{{0,3}}\.[\w-]{{6}}\.[\w-]{{27,}}+",
-        lead=_DIGITS,
-        inside="A-Za-z0-9_-",
-    ),
-    Rule(
-        "discord-webhook",
-        "Discord",
-        ("/api/webhooks/",),
-        r"/api/webhooks/[0-9]{17,20}/(?P<secret>[\w-]{60,}+)",
-    ),
-    Rule(
-        "telegram-token",
-        "Telegram bots: all but the bot's id",
-        (":AA",),
-        r":(?P<secret>AA(?<=[0-9]{8}:AA)[\w-]{33})(?![\w-])",
-    ),
-    _token(
-        "stripe-key", "Stripe", "_live_ _test_", "(?:live|test)_[A-Za-z0-9]{16,}+", lead="[sr]k_"
-    ),
-    _token("stripe-webhook-secret", "Stripe", "whsec_", "[A-Za-z0-9+/]{32,}+={0,2}"),
-    _token("square-token", "Square", "sq0", r"(?:atp|csp)-[\w-]{22,}+"),
-    _token(
-        "shopify-token",
-        "Shopify",
-        "shpat_ shpca_ shppa_ shpss_",
-        "[0-9a-fA-F]{32}",
-        lead="shp[acps][ats]_",
-    ),
-    _token("sendgrid-key", "SendGrid", "SG.", r"[\w-]{22}\.[\w-]{43}(?![\w-])"),
-    _token("mailgun-key", "Mailgun", "key-", "[0-9a-f]{32}"),
-    _token("twilio-key", "Twilio", "SK", "[0-9a-f]{32}"),
-    _token("linear-key", "Linear", "lin_", "(?:api|oauth)_[A-Za-z0-9]{40,}+"),
-    _token("notion-token", "Notion", "ntn_", "[A-Za-z0-9]{40,}+"),
-    _token("notion-secret", "Notion, before 2024", "secret_", "[A-Za-z0-9]{43}"),
-    _token("figma-token", "Figma", "figd_", r"[\w-]{40,}+"),
-    _token("atlassian-token", "Atlassian", "ATATT3", r"[\w-]{100,}+=?[0-9A-F]{0,8}"),
-    _token("postman-key", "Postman", "PMAK-", "[0-9a-f]{24}-[0-9a-f]{34}"),
-    _token("grafana-token", "Grafana", "glsa_", "[A-Za-z0-9]{32}_[0-9a-fA-F]{8}"),
-    _token("newrelic-key", "New Relic", "NRAK-", "[A-Z0-9]{27}"),
-    _token(
-        "sentry-token", "Sentry", "sntrys_ sntryu_", "[A-Za-z0-9+/=_-]{60,}+", lead="sntry[su]_"
-    ),
-    _token(
-        "jwt",
-        "JSON Web Tokens, signed",
-        "eyJ",
-        r"[\w-]{10,}+\.eyJ[\w-]{10,}+\.[\w-]{20,}+",
-        inside="A-Za-z0-9_-",
-    ),
-    # Secrets that are known by their context. Last, because a shape is more specific.
-    Rule(
-        "bearer-token",
-        "`Bearer …`",
-        ("earer ",),
-        r"earer {1,4}(?=[A-Za-z._~+/-]*+[0-9])"
-        rf"(?P<secret>[A-Za-z0-9._~+/-]{{16,}}+={{0,2}}){_END}",
-        fingerprint=False,
-        is_word=False,
-    ),
-    Rule(
-        "basic-credentials",
-        "`Authorization: Basic …`",
-        ("asic ", "ASIC "),
-        rf"[Aa](?:uthorization|UTHORIZATION){_ASSIGNED}(?:[Bb]asic|BASIC) {{1,4}}"
-        r"(?P<secret>[A-Za-z0-9+/]{8,}+={0,2})",
-        fingerprint=False,
-        is_word=False,
-    ),
-    Rule(
-        "api-key-header",
-        "`X-Api-Key: …`",
-        ("pi-key", "PI-KEY", "pi-Key", "PI-Key"),
-        rf"[Xx]-(?:api-key|API-KEY|Api-Key|API-Key){_ASSIGNED}(?=[A-Za-z._~+/-]*+[0-9])"
-        rf"(?P<secret>[A-Za-z0-9._~+/-]{{16,}}+={{0,2}}){_END}",
-        fingerprint=False,
-        is_word=False,
-    ),
-    Rule(
-        "url-password",
-        "`scheme://user:…@host`",
-        ("://",),
-        rf"://(?:{MASK}|[^{_IN_URL}@:\[\]])*+:"
-        rf"(?!\$\{{|\$[A-Z_]+@|\{{|%[sr(]|(?:[Pp]ass|pw|pwd|[Pp]assword|PASSWORD|secret|[*x.]+)@)"
-        rf"(?P<secret>[^{_IN_URL}]{{1,512}})@(?=[\w.\[-])",
-        fingerprint=False,
-        is_word=False,
-    ),
-    Rule(
-        "env-secret",
-        "`…_PASSWORD=`, `…_TOKEN=`, `…_SECRET=`, `…_API_KEY=` and their like, in capitals",
-        ("PASSWORD", "PASSWD", "_PWD", "SECRET", "TOKEN", "API_KEY", "ACCESS_KEY", "_AUTH_KEY"),
-        r"(?:PASSWORD|PASSWD|_PWD|SECRET(?:_KEY)?|TOKEN|API_KEY|ACCESS_KEY|_AUTH_KEY)"
-        rf"(?:=|{_QUOTES} {{0,4}}[:=] {{0,4}}(?=[\"'\\])){_QUOTES}"
-        rf"(?![/.~]|https?:)(?=[^{_ENDING}0-9]{{0,32}}+[0-9])(?P<secret>[^{_ENDING}]{{8,256}}+)"
-        rf"{_END}",
-        fingerprint=False,
-        is_word=False,
-    ),
+from segue.redaction.checks import (
+    is_assigned,
+    is_basic,
+    is_curl,
+    is_filled_in,
+    is_mailgun,
+    is_mixed_word,
+    is_numbered,
+    is_parameter,
+    is_password,
+    is_private_key,
+    is_random,
+    is_random_text,
+    is_random_word,
+    is_shaped,
+    is_whole_word,
 )
+from segue.redaction.rule import Rule, around, context, letters, token, word
+
+# fmt: off
+# ruff: noqa: E501 -- each rule is a line of a table, however long its pattern is
+
+PRIVATE_KEYS: tuple[Rule, ...] = (
+    context("private-key", "PEM, OpenSSH, PGP: also with numbers, quotes or `+`, `-` before each line", "private key", "(?P<secret>-{4,5} ?BEGIN @KEY(?P<body>[^-]*+(?:-(?!-{3,4} ?(?:BEGIN|END) )[^-]*+)*+)-{4,5} ?END @KEY)", is_private_key, fingerprint=True),
+    context("private-key", "the beginning of one", "private key", "(?P<secret>-{4,5} ?BEGIN @KEY(?: [^\n]{0,160}?(?<= )@CHUNK(?: @CHUNK)*+|[^A-Za-z0-9\n]{0,16}+(?:\n[^\n]{0,120}?[A-Za-z]: [^\n]{0,200}+|\n[^\n]{0,24}(?=\n)){0,9}+\n@LINE(?:@NEXT)*+))", is_filled_in, fingerprint=True),
+    context("private-key", "the end of one", "private key", "(?:\n|\\A)(?<!@B{24}\n)(?<!@B{24}[^A-Za-z0-9\n]\n)(?P<secret>(?:@LINE\n){1,64}+(?:@LEAD@B{1,23}+[^A-Za-z0-9\n]{0,8}\n)?[^\n]{0,120}?-{4,5} ?END @KEY)", is_filled_in, fingerprint=True),
+    context("putty-key", "PuTTY (`.ppk`)", "private-lines", "Private-Lines: ?[0-9]{1,4}(?P<secret> @CHUNK(?: @CHUNK)*+|[^A-Za-z0-9\n]{0,8}+(?:@NEXT)++(?:\n@LEAD@B{2,}+[^A-Za-z0-9\n]{0,8}+(?=\n[^\n]{0,120}Private-MAC))?)", is_filled_in, fingerprint=True),
+    token("age-key", "age", "AGE-SECRET-KEY-1", "[QPZRY9X8GF2TVDW0S3JN54KHCE6MUA7L]{58}"),
+    context("wireguard-key", "WireGuard", "key", "P(?:rivate|reshared)Key@ASSIGNED(?P<secret>@b{42}[AEIMQUYcgkosw048]=)", is_filled_in, fingerprint=True),
+)
+
+MODELS: tuple[Rule, ...] = (
+    token("anthropic-key", "Anthropic", "sk-ant-", "[a-z0-9]{2,12}-@w{40,}+"),
+    token("openrouter-key", "OpenRouter", "sk-or-v1-", "@h{64}"),
+    token("langfuse-key", "Langfuse", "sk-lf-", "@ID"),
+    token("openai-key", "OpenAI", "sk-proj- sk-svcacct- sk-service- sk-admin- sk-None-", "@w{40,}+"),
+    word("openai-key", "OpenAI, and others with the same shape", "sk-", "@a{32,}+"),
+    word("openai-key", "OpenAI, sessions", "sess-", "@a{32,}+"),
+    letters("google-api-key", "Google", "AIza", "@w{35}"),
+    word("google-gemini-key", "Google Gemini", "AQ.Ab", "@w{40,}+"),
+    word("huggingface-token", "Hugging Face", "hf_ api_org_", "@a{34,}+"),
+    token("groq-key", "Groq", "gsk_", "@a{52}"),
+    word("xai-key", "xAI", "xai-", "[A-Za-z0-9_]{70,}+"),
+    word("replicate-token", "Replicate", "r8_", "[A-Za-z0-9_-]{37}"),
+    token("perplexity-key", "Perplexity", "pplx-", "@a{40,}+"),
+    token("nvidia-key", "NVIDIA", "nvapi-", "@w{60,}+"),
+    token("langsmith-key", "LangSmith", "lsv2_pt_ lsv2_sk_", "@h{32}_@h{10}"),
+    token("cerebras-key", "Cerebras", "csk-", "@l{48}"),
+    word("fireworks-key", "Fireworks", "fw_ fpk_", "@a{22,}+"),
+    token("together-key", "Together", "tgp_v1_", "@w{40,}+"),
+    word("voyage-key", "Voyage", "pa-", "@w{43}"),
+    token("pinecone-key", "Pinecone", "pcsk_", "@a{4,8}_@a{50,}+"),
+    token("jina-key", "Jina", "jina_", "@w{50,}+"),
+    token("tavily-key", "Tavily", "tvly-", "(?:dev-|prod-)?@w{30,}+"),
+    word("firecrawl-key", "Firecrawl", "fc-", "@h{32}"),
+    token("e2b-key", "E2B", "e2b_", "@h{40}"),
+    word("modal-token", "Modal", "ak- as-", "@a{22}"),
+    word("runpod-key", "RunPod", "rpa_", "@a{36,}+"),
+    word("wandb-key", "Weights & Biases", "wandb_v1_", "@w{40,}+"),
+    word("llamaindex-key", "LlamaIndex", "llx-", "@w{40,}+"),
+    word("braintrust-key", "Braintrust", "bt-st-", "@w{30,}+"),
+    word("elevenlabs-key", "ElevenLabs", "sk_", "@h{48}", is_random),
+    word("cursor-key", "Cursor", "crsr_ key_", "@h{64}"),
+    token("baidu-key", "Baidu", "bce-v3/ALTAK-", "@a{16,32}/@h{40}"),
+    word("mem0-key", "Mem0", "m0-", "@a{40}"),
+    token("helicone-key", "Helicone", "sk-helicone-", "@w{24,}+"),
+    token("apify-token", "Apify", "apify_api_", "@a{34,}+"),
+    token("browserbase-key", "Browserbase", "bb_live_ bb_test_", "@w{24,}+"),
+    token("sourcegraph-token", "Sourcegraph", "sgp_ slk_ sgd_", "(?:(?:@h{16}_|local_)?@h{40}|@h{64})"),
+)
+
+FORGES: tuple[Rule, ...] = (
+    token("github-token", "GitHub", "ghp_ gho_ ghu_ ghs_ ghr_", "@a{36,}+"),
+    token("github-fine-grained-token", "GitHub", "github_pat_", "[A-Za-z0-9_]{60,}+", is_random),
+    token("gitlab-token", "GitLab", "glpat- gldt- glrt- glrtr- glptt- glcbt- glsoat- gloas- glimt- glagent- glft- glffct- glwt-", "[\\w-]{20,}+(?:\\.[0-9a-z]{2}\\.[0-9a-z]{7,9})?+", is_random),
+    letters("gitlab-runner-token", "GitLab runners", "GR1348941", "@w{20,}+"),
+    context("gitlab-session", "GitLab", "session", "_gitlab_session=(?P<secret>@h{32})", is_filled_in, fingerprint=True),
+    letters("bitbucket-password", "Bitbucket", "ATBB", "[A-Za-z0-9_=.-]{28,}+", is_random),
+    letters("bitbucket-token", "Bitbucket, Atlassian", "ATCTT3xFfG", "[A-Za-z0-9+/=_-]{60,}+"),
+    token("bitbucket-token", "Bitbucket Data Center", "BBDC-", "[A-Za-z0-9+/@_-]{40,50}", is_random),
+    letters("atlassian-token", "Atlassian", "ATATT3 ATOA3", "[A-Za-z0-9+/=_-]{60,}+"),
+    word("npm-token", "npm", "npm_", "@a{36}"),
+    token("npm-token", "npm, before 2021", "NpmToken.", "@ID"),
+    context("npm-config", "`_authToken`, `_auth` and `_password` in `.npmrc`", "auth,pass", "_(?<![A-Za-z0-9]_)(?:authToken|auth|password)@ASSIGNED(?P<secret>[A-Za-z0-9+/_.-]{8,512}+={0,2})@END", is_filled_in),
+    token("pypi-token", "PyPI", "pypi-Ag", "@w{50,}+"),
+    token("rubygems-key", "RubyGems", "rubygems_", "@h{48}"),
+    letters("crates-token", "crates.io", "cio", "@a{32}", is_random_word),
+    letters("nuget-key", "NuGet", "oy2", "@l{43}", is_random_word),
+    token("clojars-token", "Clojars", "CLOJARS_", "@h{60}"),
+    token("packagist-token", "Packagist", "packagist_ack_ packagist_acs_ packagist_uut_ packagist_out_ packagist_ort_", "@h{40,}+"),
+    letters("artifactory-key", "JFrog", "AKCp", "@a{60,}+"),
+    letters("artifactory-token", "JFrog", "cmVmd", "@a{59}"),
+    token("docker-token", "Docker Hub", "dckr_pat_ dckr_oat_", "@w{27,}+"),
+    token("jsr-token", "JSR", "jsrp_ jsrd_", "@a{30,}+"),
+    token("deno-token", "Deno", "ddp_ ddw_ ddo_", "@a{36}"),
+)
+
+BUILDS: tuple[Rule, ...] = (
+    token("circleci-token", "CircleCI", "CCIPAT_ CCIPRJ_", "@a{22}_@h{40}"),
+    token("buildkite-token", "Buildkite", "bkua_ bkaj_ bkct_ bkpt_", "@a{32,}+"),
+    token("sonar-token", "Sonar", "sqp_ sqa_ squ_ sqco_", "@a{40,}+"),
+    token("harness-token", "Harness", "pat. sat.", "@w{22}\\.@a{24}\\.@a{20}", lengths=(24,)),
+    word("octopus-key", "Octopus Deploy", "API-", "@u{26,34}"),
+    word("jenkins-token", "Jenkins", "11", "@h{32}", is_whole_word, lengths=(34,)),
+    word("percy-token", "Percy", "web_ app_ auto_ ss_", "@h{64}", lengths=(64,)),
+    token("chromatic-token", "Chromatic", "chpt_", "@h{12,}+"),
+    token("nightfall-key", "Nightfall", "NF-", "@a{32}", is_random_word),
+    token("spectral-key", "SpectralOps", "spu-", "@h{32}"),
+    token("snyk-token", "Snyk", "snyk_uat. snyk_sat.", "[\\w.-]{30,}+", is_random),
+    token("endor-key", "Endor Labs", "endr+", "[A-Za-z0-9-]{16,}+", is_random),
+    token("infracost-key", "Infracost", "ico-", "@a{32}", is_random_word),
+    token("pulumi-token", "Pulumi", "pul-", "@h{40}", is_random),
+    around("terraform-token", "HCP Terraform", ".atlasv1.", "@a{14}", "[\\w=-]{60,}+"),
+    token("prefect-key", "Prefect", "pnu_ pnb_", "@a{36}"),
+    token("dbt-token", "dbt", "dbtc_ dbtu_", "@w{30,}+"),
+    token("doppler-token", "Doppler", "dp.pt. dp.st. dp.ct. dp.sa. dp.scim. dp.audit.", "(?:[a-z0-9_-]{2,35}\\.)?@a{40,}+", is_random),
+    token("infisical-token", "Infisical", "st.", "@h{24}\\.@h{32}\\.@h{32}", is_random),
+    token("rootly-key", "Rootly", "rootly_", "@h{64}"),
+    token("trigger-key", "Trigger.dev", "tr_dev_ tr_prod_ tr_stg_ tr_pat_", "@a{18,}+", is_random),
+    token("inngest-key", "Inngest", "signkey-prod- signkey-test- signkey-branch-", "@h{32,}+"),
+)
+
+CLOUDS: tuple[Rule, ...] = (
+    letters("aws-access-key-id", "AWS", "AKIA ASIA ABIA ACCA", "[A-Z2-7]{16}", is_shaped),
+    context("aws-secret-key", "AWS, by its name", "secret", "ecret(?:[ _-]?[Aa]ccess)?(?:[ _-]?[Kk]ey)?@ASSIGNED(?P<secret>@b{40})(?![A-Za-z0-9/+=])", is_random, fingerprint=True),
+    context("aws-secret-key", "AWS, by its name in capitals", "secret", "ECRET(?:_ACCESS)?(?:_KEY)?@ASSIGNED(?P<secret>@b{40})(?![A-Za-z0-9/+=])", is_random, fingerprint=True),
+    context("aws-session-token", "AWS, by its name", "token", "e(?:ssion|curity)[_-]?[Tt]oken@ASSIGNED(?P<secret>[A-Za-z0-9/+%]{100,}+={0,2})", is_filled_in, fingerprint=True),
+    context("aws-session-token", "AWS, by its name in capitals", "token", "E(?:SSION|CURITY)_TOKEN@ASSIGNED(?P<secret>[A-Za-z0-9/+%]{100,}+={0,2})", is_filled_in, fingerprint=True),
+    letters("aws-bedrock-key", "AWS Bedrock", "ABSK", "@b{90,}+={0,2}", is_random),
+    token("aws-bedrock-key", "AWS Bedrock, short-lived", "bedrock-api-key-", "[A-Za-z0-9+/_-]{30,}+={0,2}", is_random),
+    token("aws-appsync-key", "AWS AppSync", "da2-", "@l{26}", is_random),
+    token("aws-mws-token", "Amazon MWS, Login with Amazon", "amzn.mws. amzn1.oa2-cs.v1.", "[0-9a-f-]{36,}+", is_random),
+    letters("aws-session-token", "AWS", "IQoJb3JpZ2lu FwoGZXIvYXdz", "@b{100,}+={0,2}"),
+    context("azure-storage-key", "Azure Storage, Cosmos DB", "key", "AccountKey@ASSIGNED(?P<secret>@b{86}==)", is_filled_in, fingerprint=True),
+    context("azure-shared-key", "Azure Service Bus, Event Hubs, IoT", "key,secret", "Shared(?:AccessKey|SecretValue)@ASSIGNED(?P<secret>@b{40,}+={0,2})", is_random, fingerprint=True),
+    context("azure-signature", "Azure: `sig=…` of a shared access signature", "sig", "ig=(?<=[Ss]ig=)(?<![A-Za-z0-9]sig=)(?P<secret>[A-Za-z0-9%+/_-]{30,}+={0,2})", is_random_text, fingerprint=True),
+    around("azure-storage-key", "Azure Storage", "+ASt", "@b{76}", "@b{5}[AQgw]=="),
+    around("azure-cosmos-key", "Azure Cosmos DB", "ACDb", "@b{76}", "@b{5}[AQgw]=="),
+    around("azure-batch-key", "Azure Batch", "+ABa", "@b{76}", "@b{5}[AQgw]=="),
+    around("azure-ml-key", "Azure Machine Learning", "+AMC", "@b{76}", "@b{5}[AQgw]=="),
+    around("azure-management-key", "Azure API Management", "APIM", "@b{76}", "@b{5}[AQgw]=="),
+    around("azure-search-key", "Azure AI Search", "AzSe", "@a{42}", "@a{6}"),
+    around("azure-function-key", "Azure Functions", "AzFu", "@w{44}", "@w{5}[AQgw]=="),
+    around("azure-cache-key", "Azure Cache for Redis", "AzCa", "@b{33}", "@b{5}[A-P]="),
+    around("azure-bus-key", "Azure Service Bus", "+ASb", "@b{33}", "@b{5}[AEIMQUYcgkosw048]="),
+    around("azure-hub-key", "Azure Event Hubs", "+AEh", "@b{33}", "@b{5}[AEIMQUYcgkosw048]="),
+    around("azure-relay-key", "Azure Relay", "+ARm", "@b{33}", "@b{5}[AEIMQUYcgkosw048]="),
+    around("azure-iot-key", "Azure IoT Hub", "AIoT", "@b{33}", "@b{5}[AEIMQUYcgkosw048]="),
+    around("azure-grid-key", "Azure Event Grid", "AZEG", "@a{33,33}", "@b{5,6}=?"),
+    around("azure-registry-password", "Azure Container Registry", "+ACR", "@b{42}", "@a{6}"),
+    around("azure-devops-token", "Azure DevOps", "AZDO", "@a{76}", "@a{4}"),
+    around("azure-key", "Azure, common annotated keys", "JQQJ9", "@a{52}", "@a{27,31}"),
+    context("azure-devops-token", "Azure DevOps, before 2024", "", "(?<![A-Za-z0-9])(?P<secret>[a-z2-7]{52})(?![A-Za-z0-9])", is_random_text, fingerprint=True, lengths=(52,)),
+    Rule("azure-client-secret", "Azure, Entra ID: all but the first six characters", ("Q~",), r"Q~(?<=[\w~.-]{3}[0-9]Q~)(?P<secret>[\w~.-]{31,})", is_filled_in),
+    token("azure-refresh-token", "Azure, Entra ID", "0.A 1.A", "@w{50,}+(?:\\.[0-9])?\\.Ag@w{100,}+(?:\\.@w++)*+", is_random_word),
+    token("google-oauth-token", "Google", "ya29.", "@w{20,}+(?:\\.[\\w-]++)*+"),
+    token("google-oauth-secret", "Google", "GOCSPX-", "@w{28}"),
+    token("google-refresh-token", "Google", "1//0", "@w{40,}+"),
+    letters("google-cloud-hmac", "Google Cloud Storage", "GOOG1", "[A-Z2-7]{19,57}"),
+    token("digitalocean-token", "DigitalOcean", "dop_v1_ doo_v1_ dor_v1_", "@h{64}"),
+    token("heroku-key", "Heroku", "HRKU-", "@w{58,}+"),
+    letters("databricks-token", "Databricks", "dapi dkea dose", "@h{32}(?:-[0-9])?+"),
+    token("supabase-token", "Supabase", "sbp_", "(?:v0_)?@h{40}"),
+    token("supabase-key", "Supabase", "sb_secret_", "@w{24,}+"),
+    token("neon-key", "Neon", "napi_", "@l{50,}+"),
+    token("planetscale-token", "PlanetScale", "pscale_tkn_ pscale_pw_ pscale_oauth_", "[\\w.=-]{32,}+", is_random),
+    token("fly-token", "Fly", "fo1_", "@w{43,}+"),
+    token("fly-token", "Fly", "fm1_ fm1a_ fm1r_ fm2_", "[A-Za-z0-9+/_-]{60,}+={0,3}(?:,fm2_[A-Za-z0-9+/_-]{20,}+={0,3})*+", is_random),
+    context("fly-token", "Fly", "flyv1", "FlyV1 (?P<secret>[A-Za-z0-9+/_,=-]{40,}+)", is_random_text, fingerprint=True),
+    token("vercel-token", "Vercel", "vercel_blob_rw_ vcp_ vci_ vca_ vcr_ vck_", "@w{24,}+", is_random_word),
+    token("netlify-token", "Netlify", "nfp_ nfc_ nfo_ nfu_ nfb_", "@a{36,}+", is_random_word),
+    token("render-key", "Render", "rnd_", "@a{28,}+", is_random_word),
+    token("cloudflare-key", "Cloudflare origin CA", "v1.0-", "@h{24}-@h{140,}+"),
+    token("cloudflare-token", "Cloudflare", "cfut_ cfat_ cfk_", "@a{40,}+"),
+    letters("alibaba-key-id", "Alibaba Cloud", "LTAI", "@a{17,21}(?![A-Za-z0-9]{12})", is_random_word),
+    letters("tencent-key-id", "Tencent Cloud", "AKID", "@a{32}(?![A-Za-z0-9]{12})", is_random_word),
+    letters("scaleway-key-id", "Scaleway", "SCW", "@u{17}", is_random_word),
+    token("yandex-token", "Yandex", "t1.", "@w{30,}+={0,2}\\.@w{86}={0,2}"),
+    letters("yandex-key", "Yandex", "AQVN", "@w{33,38}", is_random_word),
+    token("yandex-token", "Yandex OAuth", "y0_ y1_ y2_ y3_", "@w{50,}+"),
+    word("yandex-key", "Yandex Cloud", "YC", "@w{38}", is_mixed_word),
+    token("scalingo-token", "Scalingo", "tk-us-", "@w{48}"),
+    token("upcloud-token", "UpCloud", "ucat_", "@a{26}"),
+    letters("backblaze-key", "Backblaze", "K00", "[0-9]@b{27}", is_random_word),
+    token("cockroach-key", "CockroachDB", "CCDB1_", "@a{22}_@a{40}"),
+    word("clickhouse-key", "ClickHouse", "4b1d", "@a{38}"),
+    token("mongodb-secret", "MongoDB Atlas", "mdb_sa_sk_", "@w{36,}+"),
+    token("aiven-password", "Aiven", "AVNS_", "@w{19}"),
+    letters("confluent-key", "Confluent", "cflt", "@b{50,}+", is_random_word),
+    token("xata-key", "Xata", "xau_", "@a{28,}+"),
+    token("tinybird-token", "Tinybird", "p.eyJ", "@w{30,}+\\.@w{30,}+", is_random_word),
+    token("vault-token", "HashiCorp Vault", "hvs. hvb. hvr.", "@w{24,}+", is_random_word),
+    word("vault-token", "HashiCorp Vault, before 1.10", "s.", "@a{24}(?!\\.)", is_mixed_word),
+    token("openshift-token", "OpenShift", "sha256~", "@w{43}"),
+    word("tailscale-key", "Tailscale", "tskey-", "[a-z]{3,10}-[\\w-]{16,}+"),
+    token("netbird-token", "NetBird", "nbp_", "@a{36}"),
+    token("defined-key", "Defined Networking", "dnkey-", "@w{26}-@w{52}"),
+    word("ngrok-token", "ngrok", "2", "@a{26}_[0-9]@a{20}", is_mixed_word, lengths=(27,)),
+    token("1password-token", "1Password", "ops_eyJ", "[A-Za-z0-9+/_-]{100,}+={0,3}", is_random),
+    token("1password-key", "1Password", "A3-", "@u{6}-(?:@u{11}|@u{6}-@u{5})-@u{5}-@u{5}-@u{5}", is_random_word),
+    token("bitwarden-token", "Bitwarden", "0.", "@ID\\.@a{30}:@b{22}==", is_random_word, lengths=(30,)),
+    token("jumpcloud-key", "JumpCloud", "jca_", "@a{36}"),
+    token("dashlane-key", "Dashlane", "dls_", "@w{30,}+", is_random_word),
+)
+
+MESSAGES: tuple[Rule, ...] = (
+    token("slack-token", "Slack", "xoxa- xoxb- xoxe- xoxo- xoxp- xoxr- xoxs- xoxc- xoxd- xapp- xwfp-", "[A-Za-z0-9%-]{16,}+", is_numbered),
+    token("slack-token", "Slack", "xoxe.xoxb- xoxe.xoxp-", "[A-Za-z0-9-]{20,}+", is_numbered),
+    context("slack-webhook", "Slack", "hook", r"hooks\.slack\.com/(?:services|workflows|triggers)/(?P<secret>[\w/-]{30,}+)", is_random_text, fingerprint=True),
+    Rule("discord-token", "Discord bots", (".",), r"(?P<secret>@D{6}[A-Za-z0-9]{0,3}\.[\w-]{6}\.[\w-]{27,}+)", is_filled_in, lengths=range(22, 52), keyword_first=False),
+    context("discord-webhook", "Discord", "hook", "/api/webhooks/[0-9]{17,20}/(?P<secret>[\\w-]{60,}+)", is_filled_in, fingerprint=True),
+    Rule("telegram-token", "Telegram bots: all but the bot's id", (":AA",), r":(?P<secret>AA(?<=[0-9]{8}:AA)[\w-]{32,33})", is_random),
+    word("twilio-key", "Twilio", "SK", "@h{32}"),
+    token("sendgrid-key", "SendGrid", "SG.", "@w{20,24}\\.@w{39,50}", is_random_word),
+    word("mailgun-key", "Mailgun", "key-", "@l{32}(?![A-Za-z0-9])", is_mailgun),
+    around("mailgun-key", "Mailgun", "-", "(?<![A-Za-z0-9-])@h{32}", "@h{8}-@h{8}(?![0-9a-f-])", (32,)),
+    around("mailchimp-key", "Mailchimp", "-us", "@h{32}", "[0-9]{1,2}"),
+    word("mandrill-key", "Mandrill", "md-", "@w{22}"),
+    token("brevo-key", "Brevo", "xkeysib- xsmtpsib-", "@h{64}-@a{16}"),
+    word("resend-key", "Resend", "re_", "@a{8}_@a{22,26}"),
+    token("mailersend-key", "MailerSend", "mlsn.", "@h{64}"),
+    word("klaviyo-key", "Klaviyo", "pk_", "(?:@a{6}_)?@h{34}", is_random),
+    letters("intercom-token", "Intercom", "dG9rO", "@b{40,}+={0,2}"),
+    token("hubspot-token", "HubSpot", "pat-na1- pat-na2- pat-eu1- pat-ap1-", "@ID"),
+    token("pubnub-key", "PubNub", "sec-c-", "@w{36,}+", is_random_word),
+    token("onesignal-key", "OneSignal", "os_v2_app_ os_v2_org_", "@l{80,}+"),
+    around("ably-key", "Ably", ":", "(?<![\\w.-])@w{6}\\.@w{6}", "@w{43}", check=is_random_text),
+    letters("telnyx-key", "Telnyx", "KEY0", "@u{29,}+_@a{20,}+", is_random_word),
+    token("matrix-token", "Matrix", "syt_", "[A-Za-z0-9+/=_-]{8,}+", is_random_word),
+    letters("nostr-key", "Nostr", "nsec1", "[02-9ac-hj-np-z]{58}"),
+    context("teams-webhook", "Microsoft Teams", "hook", "webhook\\.office\\.com/webhookb2/[\\w@-]{30,}/IncomingWebhook/(?P<secret>[\\w/-]{30,}+)", is_filled_in, fingerprint=True),
+    context("zapier-webhook", "Zapier", "hook", "hooks\\.zapier\\.com/hooks/catch/(?P<secret>[0-9]{4,12}/[A-Za-z0-9]{6,}+)", is_filled_in, fingerprint=True),
+    context("google-chat-webhook", "Google Chat", "chat.googleapis.com", "chat\\.googleapis\\.com/v1/spaces/[\\w-]{6,20}/messages\\?(?P<secret>[\\w%=&-]{40,}+)", is_filled_in, fingerprint=True),
+    letters("facebook-token", "Facebook, Instagram", "EAA", "@a{90,}+", is_random),
+    around("facebook-app-token", "Facebook", "|", "(?<![0-9])[0-9]{15}", "@w{27}"),
+    letters("twitter-token", "X, Twitter", "AAAAAAAAAAAAAAAAAAAA", "(?=[A-Za-z0-9]{0,100}%)[A-Za-z0-9%]{60,}+"),
+)
+
+PAYMENTS: tuple[Rule, ...] = (
+    token("stripe-key", "Stripe, and others with the same shape", "sk_live_ sk_test_ rk_live_ rk_test_ sk_prod_ rk_prod_", "[A-Za-z0-9_]{16,}+", is_random),
+    token("stripe-webhook-secret", "Stripe, Svix, Clerk", "whsec_", "@b{30,}+={0,2}"),
+    token("stripe-client-secret", "Stripe", "_secret_", "@a{24,}+", is_mixed_word),
+    token("square-token", "Square", "sq0atp- sq0csp-", "@w{22,}+"),
+    letters("square-token", "Square", "EAAA", "@w{56,}+", is_random_word),
+    token("shopify-token", "Shopify", "shpat_ shpca_ shppa_ shpss_ shptka_ shpua_ shprt_ prtapi_", "[0-9a-fA-F]{32}"),
+    token("paypal-token", "PayPal, Braintree", "access_token$production$ access_token$sandbox$", "@l{16}\\$@h{32}"),
+    letters("adyen-key", "Adyen", "AQE", "@b{3,12}hmf@b{60,}+[\\w+/=.-]*+", is_random_word),
+    token("razorpay-key", "Razorpay", "rzp_live_ rzp_test_", "@a{14}"),
+    token("flutterwave-key", "Flutterwave", "FLWSECK- FLWSECK_TEST-", "[0-9a-zA-Z]{12,32}(?:-X)?"),
+    token("plaid-token", "Plaid", "access-sandbox- access-development- access-production-", "@ID"),
+    word("mollie-key", "Mollie, GoCardless, Lob", "live_ test_", "@w{30,}+", is_mixed_word),
+    token("shippo-token", "Shippo", "shippo_live_ shippo_test_", "@h{40}"),
+    letters("easypost-key", "EasyPost", "EZAK EZTK", "@a{54}"),
+    token("duffel-token", "Duffel", "duffel_live_ duffel_test_", "[\\w=-]{43}", is_random),
+    token("ramp-secret", "Ramp", "ramp_sec_", "@a{48}"),
+    token("brex-token", "Brex", "bxt_", "@a{30,}+", is_random_word),
+    token("paddle-key", "Paddle", "pdl_live_apikey_ pdl_sdbx_apikey_", "@w{40,}+"),
+    token("polar-token", "Polar", "polar_oat_ polar_pat_", "@w{36,}+"),
+    token("pagarme-key", "Pagar.me", "ak_live_ ak_test_", "@a{30}"),
+    token("mercury-token", "Mercury", "secret-token:mercury_", "[\\w]{20,}+", is_random),
+    letters("bitcoin-key", "Bitcoin", "xprv", "[1-9A-HJ-NP-Za-km-z]{107}"),
+    token("robinhood-key", "Robinhood", "rh-api-", "@ID"),
+    letters("salesforce-token", "Salesforce", "00D", "@a{12}![\\w.]{80,}+", is_random_word),
+    letters("salesforce-token", "Salesforce", "5AEP861 3MVG9", "[\\w.+/=]{70,}+", is_random),
+    word("blockfrost-key", "Blockfrost", "mainnet preprod preview", "@a{32}", is_mixed_word),
+    token("quicknode-key", "QuickNode", "QN_", "@h{32}", is_random_word),
+)
+
+WORK: tuple[Rule, ...] = (
+    token("linear-key", "Linear", "lin_api_ lin_oauth_ lin_wh_", "@a{32,}+"),
+    token("notion-token", "Notion", "ntn_", "@a{40,}+"),
+    word("notion-secret", "Notion, before 2024", "secret_", "@a{43}"),
+    token("figma-token", "Figma", "figd_ figo_ figp_ figor_ figoh_ figur_ figuh_", "[\\w=-]{40,}+", is_random),
+    token("postman-key", "Postman", "PMAK-", "@h{24}-@h{34}"),
+    token("postman-key", "Postman", "PMAT-", "@u{26}"),
+    token("grafana-token", "Grafana", "glsa_", "@a{32}_[0-9a-fA-F]{8}"),
+    token("grafana-token", "Grafana Cloud", "glc_", "[A-Za-z0-9+/_-]{32,}+={0,3}", is_random),
+    letters("grafana-key", "Grafana, before 2023", "eyJrIjoi", "[A-Za-z0-9+/_-]{40,}+={0,3}", is_random),
+    token("newrelic-key", "New Relic", "NRAK- NRII- NRIQ- NRRA- NRSP- NRAA- NRAL- NRJS- NRBR-", "@w{19,}+"),
+        around("newrelic-license", "New Relic", "NRAL", "[0-9a-fx]{32}[0-9a-fF]{4}", ""),
+    token("sentry-token", "Sentry", "sntrys_ sntryu_ sntrya_", "[A-Za-z0-9+/=_-]{60,}+", is_random),
+    token("honeycomb-key", "Honeycomb", "hcaik_ hcbik_ hccik_ hcaic_ hcaix_ hcalk_ hcamk_", "@l{40,}+"),
+    token("dynatrace-token", "Dynatrace", "dt0c01. dt0s01. dt0s02. dt0s03. dt0s04. dt0s06. dt0s08. dt0s16.", "@u{8,24}\\.@u{64}"),
+    token("posthog-key", "PostHog", "phx_ phs_", "@w{40,}+"),
+    token("axiom-token", "Axiom", "xaat- xapt-", "@ID"),
+    token("statsig-key", "Statsig", "secret-", "@a{40,}+", is_random_word),
+    token("launchdarkly-key", "LaunchDarkly", "sdk- mob-", "@ID"),
+    word("launchdarkly-key", "LaunchDarkly", "api-", "@ID", is_whole_word),
+    token("configcat-key", "ConfigCat", "configcat-sdk-1/", "@w{22}/@w{22}"),
+    word("airtable-token", "Airtable", "pat", "@a{14}\\.@h{64}", lengths=(17,)),
+    word("airtable-key", "Airtable, before 2024", "key", "@a{14}", is_mixed_word, lengths=(17,)),
+    context("asana-token", "Asana", ":", "(?<![\\w/.])(?P<secret>[0-2]/[0-9]{12,20}(?:/[0-9]{12,20})?:@h{32})(?![\\w])", is_filled_in, fingerprint=True, lengths=(32,)),
+    word("clickup-token", "ClickUp", "pk_", "[0-9]{5,12}_@u{32}"),
+    letters("trello-token", "Trello", "ATTA", "[0-9a-fA-F]{60,}+"),
+    token("typeform-token", "Typeform", "tfp_", "[\\w.=-]{40,}+", is_random),
+    word("dropbox-token", "Dropbox", "sl.", "(?:u\\.)?@w{80,}+"),
+    around("dropbox-token", "Dropbox, long-lived", "AAAAAAAAAA", "(?<![\\w+/-])@w{11}", "@w{43}(?![\\w+/=-])"),
+    word("adobe-secret", "Adobe", "p8e-", "@w{32}"),
+    token("intra42-secret", "42", "s-s4t2ud- s-s4t2af-", "@h{64}"),
+    token("contentful-token", "Contentful", "CFPAT-", "@w{43}"),
+    word("beamer-key", "Beamer", "b_", "[\\w=-]{44}", is_mixed_word),
+    token("readme-key", "ReadMe", "rdme_", "@l{70}"),
+    letters("mapbox-token", "Mapbox", "sk.eyJ pk.eyJ tk.eyJ", "@w{30,}+\\.@w{20,}+"),
+    around("maxmind-key", "MaxMind", "_mmk", "@a{6}_@a{29}", ""),
+    token("ubidots-key", "Ubidots", "BBFF- BBUS-", "@a{30}"),
+    token("adafruit-key", "Adafruit", "aio_", "@a{28}", is_random_word),
+    token("frameio-token", "Frame.io", "fio-u-", "[\\w=-]{60,}+", is_random),
+    token("settlemint-token", "SettleMint", "sm_aat_ sm_pat_ sm_sat_", "@a{16}"),
+    token("authress-key", "Authress", "sc_ ext_ scauth_ authress_", "@l{5,30}\\.@l{4,6}\\.acc[_-][a-z0-9-]{10,32}\\.[A-Za-z0-9+/_=-]{30,}+", is_random),
+    word("nylas-key", "Nylas", "nyk_v0_ nyk_v1_", "@a{40,}+"),
+    token("zuplo-key", "Zuplo", "zpka_", "[A-Za-z0-9_]{36,}+"),
+    token("kong-token", "Kong", "kpat_ spat_ npat_", "@a{40,}+", is_random_word),
+    token("seam-key", "Seam", "seam_", "@a{20,}+(?:_@a{10,}+)?", is_mixed_word),
+    token("flexport-token", "Flexport", "shltm_", "@w{40}"),
+    token("fleetbase-key", "Fleetbase", "flb_live_ flb_test_", "@a{20}"),
+    token("pganalyze-key", "pganalyze", "pgar_", "@a{27}"),
+    token("salad-key", "Salad", "salad_cloud_", "@a{1,7}_@a{20,}+"),
+    token("voiceflow-key", "Voiceflow", "VF.", "(?:(?:DM|WS)\\.)?[0-9a-fA-F]{24}\\.@a{16}"),
+    token("bannerbear-key", "Bannerbear", "bb_pr_ bb_ma_", "@h{30}"),
+    word("close-key", "Close", "api_", "[A-Za-z0-9.]{45}", is_mixed_word),
+    token("zoho-token", "Zoho", "1000.", "@h{32}\\.@h{32}"),
+    token("fullstory-key", "FullStory", "na1. eu1.", "@b{60,}+={0,2}", is_random_word),
+    word("sanity-token", "Sanity", "sk", "@a{78,178}", is_mixed_word, lengths=range(80, 181)),
+    around("ghost-key", "Ghost", ":", "(?<![A-Za-z0-9])@h{24}", "@h{64}(?![0-9a-f])", (24,)),
+    token("trufflehog-token", "TruffleHog", "thog-secret- thog-key-", "@h{16,32}"),
+    around("webex-token", "Webex", "_", "(?<![A-Za-z0-9])@a{64}_@a{4}", "@ID", (64,)),
+    around("tableau-token", "Tableau", "==:", "(?<![A-Za-z0-9+/])@b{22}", "@a{32}"),
+    letters("jwt", "JSON Web Tokens in base64", "ZXlK", "@b{80,}+={0,2}", is_random_word),
+    Rule("jwt", "JSON Web Tokens, signed", ("eyJ",), r"(?<![\w-])[\w-]{0,16}?(?P<secret>eyJ[\w-]{10,}+={0,2}\.eyJ[\w-]{10,}+={0,2}\.[\w-]{20,}+)", is_filled_in, keyword_first=False),
+)
+
+CONTEXTS: tuple[Rule, ...] = (
+    # Last, because a shape is more specific.
+    context("bearer-token", "`Bearer …`", "bearer", "earer[ \t]{1,4}(?:token=\"?)?(?P<secret>[A-Za-z0-9._~+/:|-]{16,}+={0,2})@END", is_random_text),
+    context("bearer-token", "`Authorization: token …`, without a scheme too", "auth", "uthorization(?<![A-Za-z:][Aa]uthorization)@ASSIGNED(?:[A-Za-z-]{2,16}+[ \t]{1,4})?(?:token=\"?)?(?P<secret>[A-Za-z0-9._~+/:|-]{16,}+={0,2})@END", is_random_text),
+    context("bearer-token", "`SSWS …`", "ssws", "SSWS[ \t]{1,4}(?P<secret>[A-Za-z0-9_-]{16,}+)@END", is_random_text),
+    context("basic-credentials", "`Basic …`: a name and a password in base64", "basic", "asic {1,4}(?P<secret>@b{8,}+={0,2})", is_basic),
+    context("basic-credentials", "`auth` in Docker's `config.json`", "auth", "\"auth\"@ASSIGNED(?P<secret>@b{8,}+={0,2})", is_basic),
+    context("api-key-header", "`X-Api-Key: …`", "key", "pi-[Kk]ey@ASSIGNED(?P<secret>[A-Za-z0-9._~+/-]{16,}+={0,2})@END", is_random_text),
+    context("url-password", "`scheme://user:…@host`", "://", "://(?:@MASK|[^\\s/?#\"'<>`\\\\@:\\[\\]])*+:(?!\\$\\{|\\$[A-Z_]+@|\\{|%[sr(]|(?:[Pp]ass|pw|pwd|[Pp]assword|PASSWORD|secret|[*x.]+)@)(?P<secret>[^\\s/?#\"'<>`\\\\]{1,512})@(?=[\\w.\\[-])", is_filled_in),
+    context("url-user", "`scheme://…@host`, if it is random", "://", "://(?P<secret>[\\w.~-]{20,200}+)@(?=[\\w.\\[-])", is_random_text),
+    context("url-parameter", "`?token=…`, `key`, `sig`, `signature` and their like in a URL", "key,token,secret,auth,pass,pwd,cred,jwt,sig,code,session", "[?&;#](?:amp;)?(?P<name>[\\w.-]{0,48}?(?i:key|sig|signature|auth|token|secret|pass|passwd|password|pwd|code|hmac|jwt|session|sessionid|sid|credential|sv))=(?P<secret>[^\\s&#\"'<>`\\\\;,)\\]}]{6,4096}+)", is_parameter),
+    context("curl-password", "`curl -u user:…`", "curl", "-(?:u|-user)[ =]?[\"']?[^\\s:\"'@]{0,64}:(?P<secret>[^\\s\"'@]{6,256}+)", is_curl),
+    context("netrc-password", "`machine … login … password …`", "machine", "machine[ \t\n]{1,4}[^ \t\n]{1,253}[ \t\n]{1,4}login[ \t\n]{1,4}[^ \t\n]{1,128}[ \t\n]{1,4}password[ \t\n]{1,4}(?P<secret>[^ \t\n]{6,256}+)", is_password),
+    context("option-secret", "`--token …`, `--password …`", "--", "--(?<![\\w-]--)(?:[a-z0-9]{1,16}-){0,4}+(?:token|secret|password|passwd|key|auth)[ \t=]{1,4}[\"']?(?P<secret>[^\\s\"'`,;&|$(){}<>\\[\\]\\\\=/.-][^\\s\"'`,;&|$(){}<>\\[\\]\\\\=]{7,512}+={0,2})@END", is_password),
+    context("env-secret", "what is assigned to a name that ends in `password`, `token`, `secret`, `api_key` and their like", "key,token,secret,auth,pass,pwd,cred,jwt,bearer,_pat", "[=:,>](?:(?<=:)=|(?<==)>)?+(?![=~]|(?<=:)-)(?<![=!<>~+*-][=>])[ \t]{0,8}+[\"'`]{0,3}+(?=[^\\s\"'`0-9]{0,64}+[0-9])(?P<secret>@VALUE)", is_assigned),
+)
+# fmt: on
+
+GROUPS: dict[str, tuple[Rule, ...]] = {
+    "Private keys": PRIVATE_KEYS,
+    "Models and agents": MODELS,
+    "Forges and package registries": FORGES,
+    "Builds and infrastructure as code": BUILDS,
+    "Clouds, databases and networks": CLOUDS,
+    "Messages": MESSAGES,
+    "Payments": PAYMENTS,
+    "Services for work": WORK,
+    "Contexts": CONTEXTS,
+}
+"""The rules under the headings of `server/REDACTION.md`."""
+
+RULES: tuple[Rule, ...] = tuple(rule for group in GROUPS.values() for rule in group)
 """Every rule, in the order in which they are applied."""

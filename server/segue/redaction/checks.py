@@ -1,0 +1,248 @@
+"""Decides whether what has the shape of a secret is one: not a placeholder, a word or a hash."""
+
+import re
+from collections.abc import Callable
+
+Check = Callable[[re.Match[str]], bool]
+"""Takes a match with the group `secret`; returns whether to mask it."""
+
+_SAMPLE = 64
+"""As many characters of a secret are enough to tell random letters from words."""
+
+_KINDS = str.maketrans(
+    {
+        **{chr(code): " " for code in range(128)},
+        **dict.fromkeys("0123456789", "0"),
+        **dict.fromkeys("abcdefghijklmnopqrstuvwxyz", "a"),
+        **dict.fromkeys("ABCDEFGHIJKLMNOPQRSTUVWXYZ", "A"),
+    }
+)
+"""Maps a character to its kind: `a`, `A`, `0` or a space."""
+
+_CHANGES = ("aA", "Aa", "a0", "0a", "A0", "0A")
+
+_REPEATED = ("xxxxxx", "***", "...")
+_PLACEHOLDERS = (
+    *(*_REPEATED, "your", "example", "placeholder", "redacted", "changeme", "change-me"),
+    *(
+        "change_me",
+        "insert",
+        "replace",
+        "dummy",
+        "sample",
+        "-here",
+        "_here",
+        "keyhere",
+        "tokenhere",
+    ),
+    *("secrethere", "my-token", "my_token", "my-secret", "my_secret", "my-key", "my_key", "my-api"),
+)
+_IDENTIFIER = re.compile(r"@?[A-Za-z_]\w*+(?:(?:\.|::|->|\?\.|-)[A-Za-z_]\w*+)++|[A-Za-z_]++[0-9]?")
+_UUID = re.compile(r"(?i)[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_HEX = re.compile(r"[0-9a-fA-F]+")
+_KEY_LINE = re.compile(r"[A-Za-z0-9+/=]{24,}")
+
+_COMMAND = 2_000
+_LOOK_BACK = 80
+"""So many characters before a password or a value are searched for its command or name."""
+
+_IN_NAMES = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.- "
+_STAGES = ("production", "prod", "development", "dev", "staging", "test", "live", "value")
+_NO_SEPARATORS = str.maketrans("", "", "_-. ")
+_PASSWORDS = ("password", "passwd", "passphrase", "pwd", "dbpass", "userpass", "apipass")
+_KEYS = (
+    *("token", "secret", "secretkey", "apikey", "accesskey", "authkey", "privatekey", "accountkey"),
+    *("encryptionkey", "signingkey", "masterkey", "clientkey", "servicekey", "appkey", "adminkey"),
+    *("writekey", "licensekey", "sharedkey", "sessionkey", "secretvalue", "credential", "jwt"),
+    *("credentials", "bearer", "deploykey", "integrationkey", "subscriptionkey", "functionkey"),
+    *("connectionstring", "authorization", "applicationkey", "serverkey", "userkey"),
+    *("consumerkey", "developerkey", "storagekey", "presharedkey", "accesscode"),
+)
+_PUBLIC = tuple(
+    f"{word}{kind}"
+    for word in ("public", "next", "page", "continuation", "cursor", "cancel", "sync")
+    for kind in ("key", "token", "keytoken")
+)
+_STRONG = ("api", "auth", "access", "secret", "bearer", "client", "private", "deploy", "license")
+_PATHS = ("/", "./", "~/", "http:", "https:", "file:", "sha1-", "sha256-", "sha384-", "sha512-")
+
+
+def is_shaped(match: re.Match[str]) -> bool:
+    """Return whether the secret is not one letter repeated, as in `AKIAXXXXXXXXXXXXXXXX`."""
+    return not _has_any(match["secret"], _REPEATED)
+
+
+def is_filled_in(match: re.Match[str]) -> bool:
+    """Return whether the secret is no placeholder."""
+    return not _has_any(match["secret"], _PLACEHOLDERS)
+
+
+def is_random(match: re.Match[str]) -> bool:
+    """Return whether the secret is no placeholder and has random parts, unlike `hvs.in-a-vault`."""
+    changes, length = _changes(match["secret"]), min(len(match["secret"]), _SAMPLE)
+    return changes * 3 >= length or (changes * 10 >= length and is_filled_in(match))
+
+
+def is_random_text(match: re.Match[str]) -> bool:
+    """Return whether the secret is random and has letters and digits."""
+    return is_random(match) and _has_both(match["secret"])
+
+
+def is_numbered(match: re.Match[str]) -> bool:
+    """Return whether the secret is random or has long numbers, unlike `xoxo-hugs-and-kisses`."""
+    digits = sum(map(str.isdigit, match["secret"]))
+    return (digits >= 8 and is_filled_in(match)) or is_random_text(match)
+
+
+def is_random_word(match: re.Match[str]) -> bool:
+    """Return whether the secret is random, and begins a word or is mixed.
+
+    After a letter, what may be a hash or the rest of a word does not count.
+    """
+    if _follows(match) and not _is_mixed(match["secret"]):
+        return False
+    return is_random(match)
+
+
+def is_mixed_word(match: re.Match[str]) -> bool:
+    """Return whether the secret is random, begins a word, and is mixed: no hash is."""
+    return is_filled_in(match) and not _follows(match, "_.-") and _is_mixed(match["secret"])
+
+
+def is_whole_word(match: re.Match[str]) -> bool:
+    """Return whether the secret is random and no part of a longer name, as `my-api-1f0c…` is."""
+    return is_random(match) and not _follows(match, "_.-")
+
+
+def is_mailgun(match: re.Match[str]) -> bool:
+    """Return whether `key-…` is a key: what may be a hash is one only as in `api:key-…`."""
+    if _follows(match, "_.-/") or not is_random(match):
+        return False
+    is_hash = _HEX.fullmatch(match["secret"][4:]) is not None
+    return not is_hash or match.string.endswith("api:", 0, match.start("secret"))
+
+
+def is_private_key(match: re.Match[str]) -> bool:
+    """Return whether most of the group `body` is lines of a key."""
+    body = match["body"]
+    return sum(map(len, _KEY_LINE.findall(body))) * 5 >= len(body) * 2 and len(body) >= 32
+
+
+def is_curl(match: re.Match[str]) -> bool:
+    """Return whether `-u name:password` belongs to `curl`."""
+    begin = match.start()
+    line = match.string[max(0, begin - _COMMAND) : begin].rpartition("\n")[2]
+    return "curl" in line and is_password(match)
+
+
+def is_basic(match: re.Match[str]) -> bool:
+    """Return whether the secret is `user:password` in base64."""
+    import binascii  # only what looks like credentials needs it
+
+    secret = match["secret"]
+    try:
+        decoded = binascii.a2b_base64(secret + "=" * (-len(secret) % 4))
+    except binascii.Error:
+        return False
+    return b":" in decoded and all(32 <= byte < 127 for byte in decoded)
+
+
+def is_password(match: re.Match[str]) -> bool:
+    """Return whether the secret is no placeholder or identifier, and has letters and digits."""
+    secret = match["secret"]
+    return is_filled_in(match) and _changes(secret) > 0 and not _is_identifier(secret)
+
+
+def is_parameter(match: re.Match[str]) -> bool:
+    """Return whether the value of a parameter in a URL is random, or is that of a password."""
+    if match["name"].lower().endswith(_PASSWORDS):
+        return is_password(match)
+    return len(match["secret"]) >= 16 and is_random_text(match)
+
+
+def is_assigned(match: re.Match[str]) -> bool:
+    """Return whether a value is assigned to a name that says that it is secret.
+
+    In capitals, as in the environment, the name is enough. Otherwise the value must be random or,
+    after the name of a password, have letters and digits.
+    """
+    begin = match.start()
+    name = _name_before(match.string[max(0, begin - _LOOK_BACK) : begin], match[0][0])
+    compact = _without_stage(name.lower()).translate(_NO_SEPARATORS)
+    of_password = compact.endswith(_PASSWORDS)
+    if not (of_password or compact.endswith(_KEYS) or name.endswith(("_PAT", "_auth", "_AUTH"))):
+        return False
+    secret = match["secret"]
+    if secret.startswith(_PATHS) or not is_password(match):
+        return False
+    if of_password or name.isupper():
+        return "0" in secret.translate(_KINDS)
+    if compact.endswith(_PUBLIC):
+        return False
+    if _UUID.fullmatch(secret):
+        return any(word in compact for word in _STRONG)
+    return len(secret) >= 16 and is_random_text(match)
+
+
+def _without_stage(name: str) -> str:
+    """Return *name* without a number or a stage at its end: `token` for `token_prod_2`."""
+    name = name.rstrip("0123456789_-.")
+    for stage in _STAGES:
+        if name.endswith(stage):
+            return name.removesuffix(stage).rstrip("_-.")
+    return name
+
+
+def _name_before(before: str, separator: str) -> str:
+    """Return the name at the end of *before* to which a value is assigned, or an empty string."""
+    before = before.rstrip(" \t")
+    unquoted = before.rstrip("\"'`")
+    quoted = unquoted != before
+    if separator == "," and not quoted:
+        return ""
+    if unquoted.endswith("]"):
+        if "[redacted:" in unquoted:
+            return ""
+        unquoted = unquoted.rstrip("\"'`]")
+    lead = unquoted.rstrip(_IN_NAMES)
+    name = unquoted[len(lead) :]
+    if lead.endswith("::") or (separator == ">" and not lead.endswith("<")):  # a type, not a name
+        return ""
+    # Unquoted, only the last word is the name; a quoted one may have spaces: "API key".
+    return name if quoted else name.strip(" ").rpartition(" ")[2]
+
+
+def _is_identifier(secret: str) -> bool:
+    """Return whether *secret* is a name in code or words: `process.env.TOKEN_1`, `in-a-vault`."""
+    if _IDENTIFIER.fullmatch(secret) is None:
+        return False
+    return _changes(secret) * 4 < len(secret) or ("-" not in secret and len(secret) < _SAMPLE // 2)
+
+
+def _has_any(secret: str, words: tuple[str, ...]) -> bool:
+    lower = secret.lower()
+    return any(map(lower.__contains__, words))
+
+
+def _changes(secret: str) -> int:
+    kinds = secret[:_SAMPLE].translate(_KINDS)
+    return sum(map(kinds.count, _CHANGES))
+
+
+def _has_both(secret: str) -> bool:
+    kinds = secret[:_SAMPLE].translate(_KINDS)
+    digits = kinds.count("0")
+    return (1 if len(kinds) >= 32 else 2) <= digits <= len(kinds) - 2 and len(set(secret)) >= 8
+
+
+def _is_mixed(secret: str) -> bool:
+    if _HEX.fullmatch(secret[_SAMPLE // 8 :]):
+        return False
+    kinds = secret[:_SAMPLE].translate(_KINDS)
+    return _changes(secret) * 20 >= len(kinds) * (5 if kinds.count("0") >= 2 else 7)
+
+
+def _follows(match: re.Match[str], characters: str = "") -> bool:
+    begin = match.start("secret")
+    before = match.string[begin - 1] if begin else " "
+    return before.isalnum() or before in characters

@@ -1,0 +1,180 @@
+"""Secrets of every kind are found wherever they stand; what only looks like one is not."""
+
+import json
+import re
+from collections import Counter
+from typing import Any
+
+import pytest
+
+from segue.redaction import engine
+from segue.redaction.keywords import find_candidates
+from segue.redaction.rule import compiled
+from segue.redaction.rules import GROUPS, RULES
+from segue.redaction.view import View
+from tests.bench.redaction import clean_lines
+from tests.secret_samples import (
+    AROUND,
+    KEY_FILES,
+    KINDS,
+    LOOKALIKES,
+    PLACES,
+    PRINTED,
+    TOKENS,
+    Leak,
+    Random,
+    is_hidden,
+    leaks,
+    placed,
+    suits,
+)
+
+PER_KIND = 25
+
+
+def masked(value: Any) -> Any:
+    return engine.mask(value, json.dumps(value))
+
+
+def test_there_are_more_than_250_kinds() -> None:
+    assert len(KINDS) == len(TOKENS) + len(AROUND) > 250
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_secrets_of_every_kind_are_found(place: str) -> None:
+    """At least 98 % of all, and most of each kind."""
+    rng = Random(f"recall {place}")
+    kinds = [kind for kind in KINDS if suits(kind, place)]
+    made = [placed(rng, kind, place) for kind in kinds for _ in range(PER_KIND // len(PLACES) + 1)]
+    missed = [leak for leak in made if not is_hidden(leak, masked(leak.text))]
+    assert len(missed) <= 0.02 * len(made), missed[:20]
+    often = [kind for kind, count in Counter(leak.kind for leak in missed).items() if count > 1]
+    assert often == []
+
+
+def test_secrets_of_every_kind_are_found_in_typical_text() -> None:
+    made = list(leaks(seed=1, count=5 * len(KINDS)))
+    missed = [leak for leak in made if not is_hidden(leak, masked(leak.text))]
+    assert len(missed) <= 0.005 * len(made), missed[:20]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_kind_is_found_alone_and_in_a_sentence(kind: str) -> None:
+    make, around = AROUND[kind] if kind in AROUND else (TOKENS[kind], "{}")
+    secret = make(Random(7))
+    for context in ("{}", "It is {} here", '{"value": "{}"}'):
+        string = context.replace("{}", around.replace("{}", secret))
+        assert is_hidden(Leak(kind, secret, string), masked(string))
+
+
+def test_rules_of_every_group_are_exercised() -> None:
+    found = {
+        name
+        for leak in leaks(seed=3, count=3 * len(KINDS))
+        for name in re.findall(r"\[redacted:([a-z0-9-]+)", masked(leak.text))
+    }
+    for group, rules in GROUPS.items():
+        names = {rule.name for rule in rules} - {"putty-key"}
+        assert len(found & names) >= 0.6 * len(names), (group, names - found)
+
+
+# -- keys as tools print them ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("printed", PRINTED)
+@pytest.mark.parametrize("kind", KEY_FILES)
+def test_a_private_key_is_masked_as_tools_print_it(kind: str, printed: str) -> None:
+    lines = KEY_FILES[kind](Random(2)).split("\n")
+    secret = [line for line in lines if re.fullmatch(r"[A-Za-z0-9+/=]{24,}", line)]
+    for shown in (lines, lines[: len(lines) // 2 + 1]):
+        text = f"It is:\n{PRINTED[printed](shown)}\n\nAnd that is all of it.\n"
+        hidden = masked(text)
+        assert [line for line in secret if line[4:-4] in hidden] == []
+        assert "It is:" in hidden
+        assert "that is all of it." in hidden
+        assert masked(hidden) == hidden
+
+
+def test_the_end_of_a_private_key_is_masked() -> None:
+    lines = KEY_FILES["RSA key"](Random(2)).split("\n")[3:]
+    assert re.fullmatch(
+        r"\[\.\.\.\]\n\[redacted:private-key:\w{8}\]\nend",
+        masked("\n".join(["[...]", *lines, "end"])),
+    )
+
+
+def test_text_about_keys_is_not_masked() -> None:
+    text = "-----BEGIN PRIVATE KEY----- begins one, and -----END PRIVATE KEY----- ends it."
+    assert masked(text) is text
+    text = "-----BEGIN PRIVATE KEY-----\n<your key>\n-----END PRIVATE KEY-----"
+    assert masked(text) is text
+
+
+# -- what is none ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", range(len(LOOKALIKES)))
+def test_lookalikes_are_not_masked(number: int) -> None:
+    rng = Random(f"lookalike {number}")
+    lines = [LOOKALIKES[number](rng) for _ in range(40)]
+    assert [masked(line) for line in lines if masked(line) is not line] == []
+
+
+@pytest.mark.parametrize(
+    "string",
+    [
+        "call_9bYvX2hQ0Z1uJr8wK3LmNoPq",
+        "toolu_01A09q90qw90lq917835lq9",
+        "chatcmpl-tool-0123456789abcdef0123456789abcdef",
+        "https://example.com:8080/a@b",
+        "http://localhost:3000?mail=someone@example.com",
+        "postgresql://user:password@localhost/db",
+        "postgresql://$USER:$PASSWORD@localhost/db",
+        "postgresql://{user}:{password}@{host}/db",
+        "Authorization: Bearer $TOKEN",
+        "Authorization: Bearer YOUR_ACCESS_TOKEN_HERE",
+        "API_KEY = os.environ['API_KEY_2']",
+        "GITHUB_TOKEN=process.env.TOKEN_1;",
+        "task-runner-configuration-for-all-of-the-workspaces",
+        "npm_config_registry and hf_hub_download_from_the_repository",
+        "SK and AKIA and eyJ and sk- and ghp_ and xoxb- and :// and :AA and Q~",
+    ],
+)
+def test_harmless_strings_are_not_masked(string: str) -> None:
+    assert masked(string) is string
+
+
+@pytest.mark.parametrize("kind", ["AWS key id", "crates.io", "NuGet", "Azure Storage, marked"])
+def test_the_prefix_of_a_token_inside_of_base64_is_left_alone(kind: str) -> None:
+    beside = "Qk1hN3" * 10
+    blob = f"{beside}{TOKENS[kind](Random(1)).rstrip('=')}{beside}"
+    assert masked(blob) is blob
+
+
+def test_at_most_one_false_positive_in_1000_clean_lines() -> None:
+    """`python -m tests.bench.redaction` does the same for 100,000 lines."""
+    lines = clean_lines(20_000)
+    assert len(lines) > 20_000
+    hits = [line for line in lines if masked(line) != line]
+    assert len(hits) <= len(lines) / 1_000, hits[:20]
+
+
+# -- the search for keywords -------------------------------------------------------------------
+
+
+def test_no_rule_is_left_out_that_matches() -> None:
+    """Otherwise the result would depend on what else is in the event."""
+    for leak in leaks(seed=4, count=2 * len(KINDS)):
+        candidates = find_candidates(json.dumps(leak.text))
+        text = View(leak.text).text
+        for rule in RULES:
+            if rule not in candidates:
+                matches = compiled(rule.pattern).finditer(text)
+                assert not any(map(rule.check, matches)), (rule.name, leak.text)
+
+
+def test_keywords_are_what_the_search_expects() -> None:
+    for rule in RULES:
+        for keyword in rule.keywords:
+            assert json.dumps(keyword) == f'"{keyword}"'
+            assert rule.is_word or keyword == keyword.lower()
