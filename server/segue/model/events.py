@@ -7,6 +7,7 @@ types. New events are checked strictly (`Event.parse`), stored ones are returned
 `server/DEVELOPMENT.md` lists what to change for a new type.
 """
 
+import re
 from collections.abc import Callable
 from typing import Annotated, Any, TypeVar
 
@@ -23,6 +24,8 @@ Name = Annotated[str, StringLength(128)]
 
 MAX_TITLE = 80
 """The length of the longest title, in characters."""
+
+_NOT_BLANK = re.compile(r"\S")
 
 
 @attrs.frozen
@@ -215,6 +218,10 @@ def title(event: Event) -> str | None:
     """
     if event.type != "user_message":
         return None
-    lines = (line.strip() for line in event.data["content"].splitlines())
-    line = next(filter(None, lines), None)
-    return line and "".join(char if char.isprintable() else " " for char in line[:MAX_TITLE])
+    # Not by its lines: the list of those of a long message takes many times its memory.
+    content: str = event.data["content"]
+    first = _NOT_BLANK.search(content)
+    if first is None:
+        return None
+    line = content[first.start() : first.start() + MAX_TITLE].splitlines()[0].rstrip()
+    return "".join(char if char.isprintable() else " " for char in line)

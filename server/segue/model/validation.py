@@ -2,12 +2,12 @@
 
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Any, Literal, TypeVar, get_args, get_origin
 
 import attrs
 import cattrs
-from cattrs.cols import is_sequence, list_structure_factory
+from cattrs.cols import is_sequence
 from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
 
 T = TypeVar("T")
@@ -64,6 +64,10 @@ JSON_NAMES: dict[type, str] = {
 """The names of the JSON types in error messages."""
 
 
+MAX_FAULTS = 100
+"""How many errors of an input are reported; the others are only counted."""
+
+
 @attrs.frozen
 class Fault:
     """One error in an input: the path of the value (`$.events[2].type`) and the message."""
@@ -73,20 +77,31 @@ class Fault:
 
 
 class InvalidInputError(ValueError):
-    """Invalid input; `faults` has every error in it."""
+    """Invalid input: `faults` has the first `MAX_FAULTS` errors in it, `count` is that of all."""
 
-    def __init__(self, *faults: Fault) -> None:
-        super().__init__("; ".join(f"{fault.path}: {fault.message}" for fault in faults))
-        self.faults = faults
+    def __init__(self, *faults: Fault, count: int = 0) -> None:
+        self.faults = faults[:MAX_FAULTS]
+        self.count = max(count, len(faults))
+        message = "; ".join(f"{fault.path}: {fault.message}" for fault in self.faults)
+        more = self.count - len(self.faults)
+        super().__init__(f"{message}; and {more:,} more" if more else message)
+
+    @classmethod
+    def joined(cls, errors: "Iterable[InvalidInputError]") -> "InvalidInputError":
+        """Return one error with the faults of all *errors*."""
+        faults: list[Fault] = []
+        count = 0
+        for error in errors:
+            faults += error.faults[: MAX_FAULTS - len(faults)]
+            count += error.count
+        return cls(*faults, count=count)
 
     def prefixed(self, path: str) -> "InvalidInputError":
         """Return the same faults for the value that contains this one at *path*."""
-        return InvalidInputError(
-            *(
-                attrs.evolve(fault, path=path + fault.path.removeprefix("$"))
-                for fault in self.faults
-            )
+        faults = (
+            attrs.evolve(fault, path=path + fault.path.removeprefix("$")) for fault in self.faults
         )
+        return InvalidInputError(*faults, count=self.count)
 
 
 def camel_case(name: str) -> str:
@@ -115,7 +130,9 @@ def make_converter(rename: Rename = as_is, *, forbid_extra_keys: bool = False) -
 
     @converter.register_structure_hook_factory(is_sequence)
     def structure_list(cls: Any, conv: cattrs.Converter) -> Any:
-        return _only(list, list_structure_factory(cls, conv))
+        (kind,) = get_args(cls)
+        hook = conv.get_structure_hook(kind)
+        return _only(list, lambda values, _: _structure_each(hook, values, kind, rename))
 
     @converter.register_structure_hook_factory(attrs.has)
     def structure_class(cls: Any, conv: cattrs.Converter) -> Any:
@@ -157,8 +174,8 @@ def structure(converter: cattrs.Converter, value: Any, kind: type[T], rename: Re
     """Return *value*, which is JSON, as a *kind*; raise InvalidInputError with all its faults."""
     try:
         return converter.structure(value, kind)
-    except (cattrs.BaseValidationError, TypeError, ValueError, KeyError) as error:
-        raise InvalidInputError(*_faults(error, "$", rename)) from None
+    except _INVALID as error:
+        raise _invalid(error, rename) from None
 
 
 def expected(what: str, value: Any) -> TypeError:
@@ -215,22 +232,42 @@ def _only(kind: type, hook: Callable[[Any, Any], Any]) -> Callable[[Any, Any], A
     return check
 
 
-def _faults(error: BaseException, path: str, rename: Rename) -> Iterator[Fault]:
+def _structure_each(
+    hook: Callable[[Any, Any], Any], values: list[Any], kind: Any, rename: Rename
+) -> list[Any]:
+    # Not by cattrs, which keeps an exception with its traceback for each wrong element.
+    elements: list[Any] = []
+    faults: list[Fault] = []
+    count = 0
+    for index, value in enumerate(values):
+        try:
+            elements.append(hook(value, kind))
+        except _INVALID as error:
+            invalid = _invalid(error, rename)
+            count += invalid.count
+            if len(faults) < MAX_FAULTS:
+                faults += invalid.prefixed(f"$[{index}]").faults
+    if count:
+        raise InvalidInputError(*faults, count=count)
+    return elements
+
+
+_INVALID = (cattrs.BaseValidationError, TypeError, ValueError, KeyError)
+"""What a hook raises for an invalid value."""
+
+
+def _invalid(error: BaseException, rename: Rename) -> InvalidInputError:
     match error:
         case cattrs.ClassValidationError():
             located, other = error.group_exceptions()
-            inner = [(each, f"{path}.{rename(note.name)}") for each, note in located]
-        case cattrs.IterableValidationError():
-            elements, other = error.group_exceptions()
-            inner = [(each, f"{path}[{note.index}]") for each, note in elements]
+            fields = (
+                _invalid(each, rename).prefixed(f"$.{rename(note.name)}") for each, note in located
+            )
+            return InvalidInputError.joined([*fields, *(_invalid(each, rename) for each in other)])
         case InvalidInputError():
-            yield from error.prefixed(path).faults
-            return
+            return error
         case _:
-            yield Fault(path, _describe(error))
-            return
-    for each, inner_path in [*inner, *((each, path) for each in other)]:
-        yield from _faults(each, inner_path, rename)
+            return InvalidInputError(Fault("$", _describe(error)))
 
 
 def _describe(error: BaseException) -> str:
