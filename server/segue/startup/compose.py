@@ -42,6 +42,9 @@ def serve(arguments: list[str]) -> int:
     """Run `segue lsp`, the server of one editor window on stdio; return the exit code."""
     # Nothing that is imported becomes garbage, and collections take a tenth of the start time.
     gc.disable()
+    from segue.startup import log_stream
+
+    log_stream.install()
     # Imported first: they decide how much of the other libraries is loaded.
     from segue.startup import lazy_lsp_types
     from segue.startup.lazy_imports import trim_imports
