@@ -50,7 +50,10 @@ ORDER = {
     ],
     "protocol": ["messages", "methods", "schema"],
     "sessions": ["boundary", "resume", "manager", "window"],
-    "lsp": ["framing.reader", "framing.writer", "transport", "lifecycle", "server"],
+    "lsp": [
+        "framing.reader", "framing.writer", "json_body", "transport", "lifecycle",
+        "server",
+    ],
 }  # fmt: skip
 """Inside of a layer a module imports only those before it."""
 

@@ -39,7 +39,7 @@ def faults(frames: list[Frame]) -> list[str]:
 
 
 def bodies(frames: list[Frame]) -> list[bytes]:
-    return [frame for frame in frames if isinstance(frame, bytes)]
+    return [bytes(frame) for frame in frames if not isinstance(frame, BadFrame)]
 
 
 GOOD = framed(b'{"good":1}')

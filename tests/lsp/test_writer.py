@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from segue.lsp.framing.reader import Frame, FrameParser
+from segue.lsp.framing.reader import BadFrame, Frame, FrameParser
 from segue.lsp.framing.writer import FrameWriter
 
 
@@ -101,7 +101,7 @@ class Connection:
         found: list[Frame] = []
         while select.select([self.fd], [], [], 0.1)[0]:
             found += parser.feed(os.read(self.fd, 1 << 20))
-        return [body for body in found if isinstance(body, bytes)]
+        return [bytes(body) for body in found if not isinstance(body, BadFrame)]
 
     def hang_up(self) -> None:
         """Close the client's end."""

@@ -27,6 +27,11 @@ _CHUNK = 64 * 1024
 _DRAIN_READS = 16
 """With `_CHUNK` 1 MiB, the most that Linux lets a pipe hold (fs.pipe-max-size)."""
 
+_HEAD = 4 * 1024
+_MARK = b"\xef\xbb\xbf"
+"""A byte order mark, which .NET's writers begin with."""
+
+_JSON_LINE = re.compile(rb"[ \t]*[{\[]")
 _HEADER = re.compile(rb"[!-9;-~]+:[ -~\t]*")
 _LENGTH = re.compile(rb"content-length\s*:\s*(\d{1,10})\s*$", re.IGNORECASE)
 _USUAL = re.compile(rb"Content-Length: (\d{1,10})\r\n\r\n")
@@ -38,9 +43,11 @@ class BadFrame:
     """Bytes that were no frame, and what was wrong with them."""
 
     message: str
+    head: bytes = attrs.field(default=b"", eq=False, repr=False)
+    """The first bytes of its body, if that was begun to be read."""
 
 
-Frame = bytes | BadFrame
+Frame = bytes | bytearray | BadFrame
 
 
 class _State(enum.Enum):
@@ -74,7 +81,12 @@ class FrameParser:
             yield data[usual]
             if offset == len(data):
                 return
-        self._buffer += data[offset:]
+        try:
+            self._buffer += data[offset:]
+        except MemoryError:
+            if self._state is not _State.BODY:
+                raise
+            yield self._abandon_body(data)
         step = {
             _State.HEADERS: self._feed_header,
             _State.BODY: self._feed_body,
@@ -100,6 +112,14 @@ class FrameParser:
     # Each of the three returns the frames that it found, or None if it needs more bytes.
 
     def _feed_header(self) -> list[Frame] | None:
+        if not self._headers and self._buffer.startswith(_MARK):
+            del self._buffer[: len(_MARK)]
+        if not self._lost and _JSON_LINE.match(self._buffer):
+            # Not at the end of the line: the client may wait for a response before it sends that.
+            return self._lose(
+                "expected Content-Length headers and an empty line before each message, as LSP "
+                "has them, and got a line of JSON"
+            )
         end = self._buffer.find(b"\n")
         if end < 0:
             if len(self._buffer) <= _MAX_HEADER:
@@ -115,10 +135,20 @@ class FrameParser:
         length = self._length or 0
         if len(self._buffer) < length:
             return None
-        body = bytes(self._buffer[:length])
-        del self._buffer[:length]
+        # Not a copy: a body may be long, and what follows it is not.
+        body, self._buffer = self._buffer, self._buffer[length:]
+        del body[length:]
         self._begin_frame()
         return [body]
+
+    def _abandon_body(self, data: bytes) -> BadFrame:
+        """Skip the frame that there is no memory for; *data* is what follows in the buffer."""
+        # If it was dropped with a part missing, all frames after it would be lost.
+        length, head = self._length or 0, bytes(self._buffer[:_HEAD])
+        self._length = length - len(self._buffer)
+        self._buffer = bytearray(data)
+        self._state = _State.SKIP
+        return BadFrame(f"no memory is left for a frame of {length:,} bytes", head)
 
     def _skip_body(self) -> list[Frame] | None:
         length = self._length or 0
@@ -256,6 +286,8 @@ class FrameReader:
         """Return the frames of one read, or None at the end; a broken descriptor is at its end."""
         try:
             data = os.read(self._fd, _CHUNK)
+        except MemoryError:
+            return []  # nothing was read yet
         except OSError:
             return None
         return list(self._parser.feed(data)) if data else None
@@ -276,7 +308,10 @@ def _poll(fd: int, event: str) -> bool:
         return False
     events = select.poll()
     events.register(fd, getattr(select, event, 0))
-    return bool(events.poll(0))
+    try:
+        return bool(events.poll(0))
+    except OSError:  # the limit of descriptors was set to less than are open
+        return False
 
 
 def call_in_loop(

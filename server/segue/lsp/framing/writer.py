@@ -22,6 +22,8 @@ _CAPACITY = 48 * 1024 * 1024
 _SMALL = 4 * 1024
 """Frames up to this length are joined with those that follow, instead of written at once."""
 
+_LARGE = 1024 * 1024
+
 
 class FrameWriter:
     """Writes without blocking; what the pipe does not accept is queued for a writer thread.
@@ -35,7 +37,7 @@ class FrameWriter:
         self._socket, self._pipe = _nonblocking_socket(fd), _nonblocking_pipe(fd)
         self._loop = asyncio.get_running_loop()
         self._joined: list[bytes] = []
-        self._queue: collections.deque[bytes] = collections.deque()
+        self._queue: collections.deque[memoryview] = collections.deque()
         self._queue_changed = threading.Condition()
         self._queued_bytes = 0
         self._closing = False
@@ -81,7 +83,14 @@ class FrameWriter:
         """Send *body* in a frame; with *more*, joined with the others of this loop iteration."""
         if self._is_full and self._discarding:
             return
-        frame = b"Content-Length: %d\r\n\r\n%b" % (len(body), body)
+        header = b"Content-Length: %d\r\n\r\n" % len(body)
+        if len(body) > _LARGE:
+            # Without a copy of the two together.
+            self._send_joined()
+            self._send(header)
+            self._send(body)
+            return
+        frame = header + body
         if more and len(frame) <= _SMALL:
             if not self._joined:
                 self._loop.call_soon(self._send_joined)
@@ -96,12 +105,13 @@ class FrameWriter:
             self._send(b"".join(joined))
 
     def _send(self, data: bytes) -> None:
+        unsent = memoryview(data)
         if not self._queued_bytes:
-            data = data[self._write_nonblocking(data) :]
-        if data:
+            unsent = unsent[self._write_nonblocking(data) :]
+        if unsent:
             with self._queue_changed:
-                self._queue.append(data)
-                self._queued_bytes += len(data)
+                self._queue.append(unsent)
+                self._queued_bytes += len(unsent)
                 self._queue_changed.notify()
 
     def _write_nonblocking(self, data: bytes) -> int:
@@ -133,7 +143,7 @@ class FrameWriter:
     def _run(self) -> None:
         try:
             while (data := self._next()) is not None:
-                view = memoryview(data)
+                view = data
                 while view:
                     view = view[os.write(self._fd, view) :]
                 with self._queue_changed:
@@ -148,7 +158,7 @@ class FrameWriter:
             call_in_loop(self._loop, self.start_discarding)
             call_in_loop(self._loop, self._on_broken)
 
-    def _next(self) -> bytes | None:
+    def _next(self) -> memoryview | None:
         with self._queue_changed:
             while not self._queue:
                 if self._closing:
