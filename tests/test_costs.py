@@ -16,7 +16,6 @@ from typing import Any
 
 import pytest
 
-from segue.lsp import lifecycle
 from segue.lsp.framing.reader import FrameParser, FrameReader
 from segue.lsp.framing.writer import FrameWriter
 from segue.lsp.server import SessionServer
@@ -228,7 +227,7 @@ class Wire:
                 self.reader,
                 self.writer,
                 database=None,
-                watch_process=lifecycle.watch_process,
+                watch_process=lambda _: None,
             ),
         )
         self._count((stdout, self.writer._pipe), monkeypatch)

@@ -51,7 +51,7 @@ ORDER = {
     "protocol": ["messages", "methods", "schema"],
     "sessions": ["boundary", "resume", "manager", "window"],
     "lsp": [
-        "framing.reader", "framing.writer", "json_body", "transport", "lifecycle",
+        "framing.reader", "framing.writer", "watchdog", "json_body", "transport", "lifecycle",
         "server",
     ],
 }  # fmt: skip

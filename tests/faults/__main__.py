@@ -28,6 +28,7 @@ PROGRAMMES = (
     "frame_fuzzing",
     "backpressure",
     "server_exit",
+    "no_resources",
     "json_roundtrip",
     "clock_skew",
     "corruption",

@@ -8,6 +8,7 @@ import asyncio
 import collections
 import json
 import logging
+import math
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -259,7 +260,7 @@ def responses_to(data: bytes) -> Responses:
     return expected
 
 
-def _response_id(body: bytes) -> str | None:
+def _response_id(body: bytes | bytearray) -> str | None:
     """Return the id, as JSON, of the response to a body; None if it gets none."""
     try:
         message = json.loads(body.decode())
@@ -270,9 +271,13 @@ def _response_id(body: bytes) -> str | None:
     if "method" not in message and ("result" in message or "error" in message):
         return None
     if "id" in message:
-        return json.dumps(message["id"]) if type(message["id"]) in (int, str) else NULL
+        return json.dumps(message["id"]) if _is_id(message["id"]) else NULL
     valid = message.get("jsonrpc") == "2.0" and isinstance(message.get("method"), str)
     return None if valid else NULL
+
+
+def _is_id(value: Any) -> bool:
+    return type(value) in (int, str) or (type(value) is float and math.isfinite(value))
 
 
 class FakePipes:

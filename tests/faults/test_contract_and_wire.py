@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults import backpressure, clock_skew, frame_fuzzing, json_roundtrip
-from tests.faults.runner import Guard, Report, run_programme, run_without
+from tests.faults.runner import Guard, Report, run_programme, run_without, without_all
 
 SEED = 7
 
@@ -67,8 +67,8 @@ def test_control_frame_fuzzing_with_one_spelling_of_the_header(tmp_path: Path) -
 def test_control_frame_fuzzing_without_the_check_of_nesting(tmp_path: Path) -> None:
     guard = Guard(
         file="lsp/transport.py",
-        code="            except (ValueError, RecursionError) as error:",
-        replacement="            except ValueError as error:",
+        code="        except (ValueError, RecursionError) as error:",
+        replacement="        except ValueError as error:",
     )
     report = run_without(guard, "frame_fuzzing", tmp_path, seed=SEED)
     assert frame_fuzzing.NO_CRASH in report.violations
@@ -113,15 +113,6 @@ def test_the_end_of_stdin_ends_a_server_with_responses_unread(overloaded: Report
         ),
         pytest.param(
             Guard(
-                file="lsp/framing/reader.py",
-                code="        if has_hung_up(self._fd):\n",
-                replacement="        if False:\n",
-            ),
-            backpressure.UNREAD_EXIT,
-            id="no check for a hang-up",
-        ),
-        pytest.param(
-            Guard(
                 file="lsp/transport.py",
                 code="            self._respond_error(msg_id, "
                 'JsonRpcRequestCancelled("Request Cancelled"))\n',
@@ -134,6 +125,23 @@ def test_the_end_of_stdin_ends_a_server_with_responses_unread(overloaded: Report
 )
 def test_control_backpressure(guard: Guard, promise: str, tmp_path: Path) -> None:
     assert promise in run_without(guard, "backpressure", tmp_path, seed=SEED).violations
+
+
+def test_control_backpressure_without_a_check_for_a_hang_up(tmp_path: Path) -> None:
+    guards = [
+        Guard(
+            file="lsp/framing/reader.py",
+            code="        if has_hung_up(self._fd):\n",
+            replacement="        if False:\n",
+        ),
+        Guard(
+            file="lsp/watchdog.py",
+            code="            elif event != _UNSUPPORTED:\n",
+            replacement="            elif False:\n",
+        ),
+    ]
+    report = run_programme("backpressure", seed=SEED, package=without_all(guards, tmp_path))
+    assert backpressure.UNREAD_EXIT in report.violations
 
 
 # -- json_roundtrip ----------------------------------------------------------------------------

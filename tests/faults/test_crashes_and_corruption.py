@@ -33,7 +33,7 @@ def test_every_exit_is_in_time_and_loses_nothing() -> None:
         pytest.param(
             Guard(
                 file="lsp/lifecycle.py",
-                code="    drained = await protocol.drain(_READ_TIMEOUT_S)\n",
+                code="    drained = await protocol.drain(_until(deadline - _AFTER_READING_S))\n",
                 replacement="    os._exit(0)\n",
             ),
             server_exit.ALL_STORED,
@@ -42,7 +42,7 @@ def test_every_exit_is_in_time_and_loses_nothing() -> None:
         pytest.param(
             Guard(
                 file="lsp/transport.py",
-                code="            self._watch_process(client.process_id, self.shut_down)\n",
+                code="            self._watch_process(client.process_id)\n",
                 replacement="            pass\n",
             ),
             server_exit.IN_TIME,

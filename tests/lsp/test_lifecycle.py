@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from segue.cli.client import Client
+from segue.cli.client import Client, RequestError
 from segue.lsp.transport import MAX_IN_FLIGHT
 from segue.store.sqlite import driver
 
@@ -230,37 +230,90 @@ def test_it_ends_when_the_editor_exits_where_it_has_to_poll(
     assert wait_for_exit(client) == 0
 
 
-def test_it_ends_if_the_editor_had_exited_before_initialize(
-    tmp_path: Path, editor: subprocess.Popen[bytes]
+@pytest.mark.parametrize("command", [SERVER, [sys.executable, "-c", POLLING]])
+def test_a_process_that_was_never_seen_has_not_exited(
+    tmp_path: Path,
+    editor: subprocess.Popen[bytes],
+    command: list[str],
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
+    # As from outside of the server's container: no process here has the id.
     editor.kill()
     editor.wait()
-    client = Client(tmp_path)
-    client.send("initialize", {"processId": editor.pid, "capabilities": {}})
+    client = Client(tmp_path, {"SEGUE_LOG": "info"}, command=command)
+    client.initialize(processId=editor.pid)
+
+    assert client.request("session/list")["sessions"] == []
+    with pytest.raises(subprocess.TimeoutExpired):
+        client.process.wait(timeout=0.5)
+    assert client.close_stdin() == 0
+    assert f"process {editor.pid}, cannot be seen" in capfd.readouterr().err
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells of a process not waited for")
+def test_an_editor_that_nobody_waits_for_has_exited(
+    tmp_path: Path, editor: subprocess.Popen[bytes]
+) -> None:
+    client = Client(tmp_path, command=[sys.executable, "-c", POLLING])
+    client.initialize(processId=editor.pid)
+
+    editor.kill()
 
     assert wait_for_exit(client) == 0
 
 
-def test_requests_of_an_editor_that_had_exited_are_stored(
-    start: StartClient, editor: subprocess.Popen[bytes]
-) -> None:
-    reader = start()
-    session = open_new(reader)
-    reader.result(send_append(reader, session, "first"))
-    editor.kill()
-    editor.wait()
-    requests = [
-        framed(0, "initialize", {"processId": editor.pid, "capabilities": {}}),
-        framed(1, "session/open", {"sessionId": session}),
-        framed(2, "session/append", {"sessionId": session, "events": [user_message("last")]}),
-    ]
+@pytest.mark.parametrize("process_id", [True, "1", 1.5, [], {}])
+def test_a_process_id_of_another_type_is_refused(tmp_path: Path, process_id: Any) -> None:
+    client = Client(tmp_path)
+    with pytest.raises(RequestError) as refused:
+        client.initialize(processId=process_id)
 
-    with unread_server() as process:
-        assert process.stdin is not None
-        process.stdin.write(b"".join(requests))
-        assert process.wait(timeout=EXIT_LIMIT_S) == 0
+    assert [fault["path"] for fault in refused.value.data["errors"]] == ["$.processId"]
+    client.initialize(processId=None)
+    assert client.shutdown() == 0
 
-    assert stored_ids(reader, session)[-1] == "last"
+
+BLOCKED = """
+import re, sys, time
+{before}
+from segue.sessions.window import Window
+async def block(self, *arguments, **named):
+    {block}
+Window.list_sessions = block
+from segue.startup.compose import serve
+sys.exit(serve([]))
+"""
+SLEEP = "time.sleep(600)"
+REGULAR_EXPRESSION = "re.match('(a+)+b', 'a' * 100)"
+
+
+def test_a_blocked_event_loop_does_not_delay_the_exit(tmp_path: Path) -> None:
+    """All at once, because each takes the whole time that it may."""
+
+    def blocked(block: str, before: str = "") -> Client:
+        program = BLOCKED.format(block=block, before=before)
+        client = Client(tmp_path, command=[sys.executable, "-c", program])
+        client.initialize(processId=process.pid)
+        client.send("session/list")
+        return client
+
+    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"]) as process:
+        by_signal = [blocked(SLEEP), blocked(REGULAR_EXPRESSION)]
+        by_stdin = blocked(SLEEP)
+        by_editor = [blocked(SLEEP), blocked(SLEEP, "import os; del os.pidfd_open")]
+        time.sleep(0.5)
+
+        began = time.monotonic()
+        for client in by_signal:
+            client.process.terminate()
+        assert by_stdin.process.stdin is not None
+        by_stdin.process.stdin.close()
+        process.kill()
+        process.wait()
+        ended = [*by_signal, by_stdin, *by_editor]
+        for client in ended:
+            client.process.wait(timeout=max(EXIT_LIMIT_S - (time.monotonic() - began), 0.01))
+            client.close_stdin()
 
 
 @pytest.mark.parametrize("process_id", [None, 0, -1, 2**31, 2**70])

@@ -1163,4 +1163,5 @@ def test_missing_params_report_the_required_field(window: Client, params: Json) 
 
     error = window.answer(msg_id)["error"]
     assert error["code"] == -32602
-    assert error["data"] == {"errors": [{"path": "$.sessionId", "message": "is required"}]}
+    faults = [{"path": "$.sessionId", "message": "is required"}]
+    assert error["data"] == {"errors": faults, "errorCount": 1}

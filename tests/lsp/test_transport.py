@@ -279,7 +279,8 @@ def test_invalid_params_are_answered_with_the_path_of_every_fault(
 
     assert caught.value.code == INVALID_PARAMS
     assert caught.value.data == {
-        "errors": [{"path": path, "message": message} for path, message in errors]
+        "errors": [{"path": path, "message": message} for path, message in errors],
+        "errorCount": len(errors),
     }
 
 
@@ -298,14 +299,22 @@ def test_an_unknown_method_is_refused(shared: Client) -> None:
         (b'{"jsonrpc":"2.0","id":7,"method":"\xff\xfe"}', PARSE_ERROR),
         (b"[" * 100_000 + b"]" * 100_000, PARSE_ERROR),
         (b'{"id":7,"params":' + b'{"a":' * 100_000 + b"1" + b"}" * 100_001, PARSE_ERROR),
-        (b"\xef\xbb\xbf{}", PARSE_ERROR),
         (b'[{"jsonrpc":"2.0","id":7,"method":"session/list"}]', INVALID_REQUEST),
         (b"7", INVALID_REQUEST),
         (b"null", INVALID_REQUEST),
         (b'{"jsonrpc":"2.0","id":null,"method":"session/list"}', INVALID_REQUEST),
         (b'{"jsonrpc":"2.0","id":[7],"method":"session/list"}', INVALID_REQUEST),
         (b'{"jsonrpc":"2.0","id":true,"method":"session/list"}', INVALID_REQUEST),
-        (b'{"jsonrpc":"2.0","id":7.5,"method":"session/list"}', INVALID_REQUEST),
+        (b'{"jsonrpc":"2.0","id":NaN,"method":"session/list"}', INVALID_REQUEST),
+        (b'{"jsonrpc":"2.0","id":1e999,"method":"session/list"}', INVALID_REQUEST),
+        (
+            b'{"jsonrpc":"2.0","id":%b,"method":"session/list"}' % (b"1" * 4_301),
+            INVALID_REQUEST,
+        ),
+        (
+            b'{"jsonrpc":"2.0","id":"%b","method":"session/list"}' % (b"i" * 1_025),
+            INVALID_REQUEST,
+        ),
     ],
 )
 def test_a_message_without_a_valid_id_is_answered_with_id_null(
@@ -605,13 +614,77 @@ def test_unknown_notifications_are_ignored(
     assert CANARY not in capfd.readouterr().err
 
 
-def test_a_session_method_sent_as_a_notification_stores_nothing(shared: Client) -> None:
-    session = open_new(shared)
+def test_a_session_method_sent_as_a_notification_stores_nothing_and_is_logged_once(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    raw = Client(tmp_path)
+    raw.initialize()
+    session = open_new(raw)
 
-    shared.notify("session/append", append_params(session, user_message("one")))
+    for _ in range(3):
+        raw.notify("session/append", append_params(session, user_message("one")))
+    raw.notify("session/list", {})
 
-    assert read(shared, session) == []
-    assert not shared.is_answered(None)
+    assert read(raw, session) == []
+    assert not raw.is_answered(None)
+    assert raw.shutdown() == 0
+    assert capfd.readouterr().err.splitlines() == [
+        "segue: WARNING: session/append without an id is not executed: send it as a request",
+        "segue: WARNING: session/list without an id is not executed: send it as a request",
+    ]
+
+
+@pytest.mark.parametrize("id", [1.0, 1.5, -0.5, 1e300, 0, -1, 2**63, 10**4_299, "", "1"])
+def test_an_id_is_returned_as_it_was_sent(shared: Client, id: Any) -> None:
+    shared.write({"jsonrpc": "2.0", "id": id, "method": "session/list"})
+
+    answer = shared.answer(id)
+    assert "sessions" in answer["result"]
+    assert (answer["id"], type(answer["id"])) == (id, type(id))
+
+
+def test_a_byte_order_mark_before_the_json_is_skipped(shared: Client) -> None:
+    body = b"\xef\xbb\xbf" + json.dumps({"jsonrpc": "2.0", "id": "m", "method": "x"}).encode()
+    send_raw(shared, body)
+
+    assert shared.answer("m")["error"]["code"] == METHOD_NOT_FOUND
+
+
+def test_a_byte_order_mark_before_the_first_header_is_skipped(raw: Client) -> None:
+    raw.write_bytes(b"\xef\xbb\xbf")
+    raw.initialize()
+
+    assert_still_serves(raw)
+
+
+@pytest.mark.parametrize("end", [b"", b"\n", b"\r\n"])
+def test_a_line_of_json_is_answered_though_the_client_then_waits(raw: Client, end: bytes) -> None:
+    line = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {}}).encode()
+    raw.write_bytes(line + end)
+
+    error = raw.answer(None)["error"]
+    assert error["code"] == INVALID_REQUEST
+    assert "expected Content-Length headers" in error["message"]
+    raw.write_bytes(b"\n" + line + b"\n")
+    raw.initialize()
+    assert not raw.is_answered(None), "it is said once"
+
+
+def test_of_many_faults_the_first_are_reported_and_all_counted(shared: Client) -> None:
+    events = [*5 * [{"type": "x", "data": {}}], *20_000 * [{"type": 1}]]
+    with pytest.raises(RequestError) as refused:
+        shared.request("session/append", {"sessionId": "s", "events": events})
+
+    data = refused.value.data
+    assert [fault["path"] for fault in data["errors"][:3]] == [
+        "$.events[5].type",
+        "$.events[5].data",
+        "$.events[6].type",
+    ]
+    assert len(data["errors"]) == 100
+    assert data["errorCount"] == 40_000
+    assert refused.value.message.endswith("; and 39,900 more")
+    assert len(refused.value.message) < 10_000
 
 
 # -- cancelling and pipelining -----------------------------------------------------------------
@@ -886,7 +959,10 @@ def test_an_internal_error_discloses_only_its_type(
         client.send("session/append", append_params(session, user_message(CANARY)))
     )
 
-    assert answer["error"] == {"code": INTERNAL_ERROR, "message": "Internal Error: ValueError"}
+    assert answer["error"] == {
+        "code": INTERNAL_ERROR,
+        "message": "Internal Error: ValueError, a fault of the server: see its log, and report it",
+    }
     assert_still_serves(client)
     assert client.shutdown() == 0
     stderr = capfd.readouterr().err

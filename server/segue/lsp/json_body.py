@@ -57,6 +57,11 @@ def decode(body: bytearray | bytes) -> Any:
         return json.loads(string, parse_int=_integer)
 
 
+def ends(body: bytearray | bytes) -> bytes:
+    """Return the beginning and the end of *body*: what `find_id` looks at."""
+    return bytes(body) if len(body) <= 2 * _ENDS else bytes(body[:_ENDS] + body[-_ENDS:])
+
+
 def find_id(body: bytearray | bytes) -> int | str | None:
     """Return the id of the request in *body*, which is not decoded; None if it is not found."""
     found = _FIRST_ID.match(body[:_ENDS]) or _LAST_ID.search(body[-_ENDS:])

@@ -11,15 +11,18 @@ import asyncio
 import contextvars
 import json
 import logging
+import math
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
+import attrs
 from lsprotocol import types as lsp
 from pygls.exceptions import (
     JsonRpcException,
     JsonRpcInternalError,
     JsonRpcInvalidParams,
     JsonRpcInvalidRequest,
+    JsonRpcMethodNotFound,
     JsonRpcParseError,
     JsonRpcRequestCancelled,
     JsonRpcServerNotInitialized,
@@ -27,11 +30,12 @@ from pygls.exceptions import (
 from pygls.protocol.json_rpc import JsonRPCProtocol
 
 import segue
+from segue.lsp import json_body
 from segue.lsp.framing.reader import BadFrame, Frame, FrameReader
 from segue.lsp.framing.writer import FrameWriter
 from segue.model import validation
 from segue.model.errors import SegueError
-from segue.model.validation import InvalidInputError
+from segue.model.validation import Fault, InvalidInputError
 from segue.protocol import messages
 from segue.protocol.methods import METHODS, VERSION
 
@@ -42,6 +46,12 @@ T = TypeVar("T")
 MAX_IN_FLIGHT = 256
 """While more requests are without a response, nothing is read. A server that shuts down waits for
 all of them, and a slow disk commits this many in a second."""
+
+MAX_BYTES_IN_FLIGHT = 16 * 1024 * 1024
+"""Nor while their bodies have more bytes: a long request takes several times its length."""
+
+_MAX_ID = 1_024
+"""The longest id that is repeated in a response, in characters."""
 
 # In ASCII: a lone surrogate has no UTF-8.
 _encoder = json.JSONEncoder(separators=(",", ":"))
@@ -59,12 +69,12 @@ class SessionProtocol(JsonRPCProtocol):
         writer: FrameWriter,
         *,
         database: str | None,
-        watch_process: Callable[[int, Callable[[], None]], None],
+        watch_process: Callable[[int], None],
     ) -> None:
         """Serve the client behind *reader* and *writer*.
 
         *database* is the path that `initialize` returns, None if nothing is stored.
-        `watch_process(id, on_exit)` is called with the client's process id once it is known.
+        *watch_process* is called with the client's process id once it is known.
         """
         super().__init__(server, messages.wire)
         self.folders: list[str] = []
@@ -75,8 +85,10 @@ class SessionProtocol(JsonRPCProtocol):
         self._database = database
         self._watch_process = watch_process
         self._initialized = False
-        self._in_flight: dict[Any, str] = {}
+        self._in_flight: dict[Any, _InFlight] = {}
+        self._bytes_in_flight = 0
         self._cancelled: set[Any] = set()
+        self._reported: set[str] = set()
         self._register_builtin_features()
 
     # -- start and end ---------------------------------------------------------------------------
@@ -116,9 +128,9 @@ class SessionProtocol(JsonRPCProtocol):
 
     def _cancel_unread(self) -> None:
         if self.writer.is_discarding:
-            for request, method in self._in_flight.items():
-                if METHODS[method].reads:
-                    request.cancel()
+            for future, request in self._in_flight.items():
+                if METHODS[request.method].reads:
+                    future.cancel()
 
     def _register_builtin_features(self) -> None:
         # Not pygls' LanguageServer: that would advertise and handle text documents.
@@ -143,7 +155,7 @@ class SessionProtocol(JsonRPCProtocol):
         self.folders = folders or ([root] if root else [])
         self._initialized = True
         if client.process_id is not None:
-            self._watch_process(client.process_id, self.shut_down)
+            self._watch_process(client.process_id)
         return {
             "capabilities": {
                 "workspace": {"workspaceFolders": {"supported": True, "changeNotifications": True}},
@@ -182,24 +194,35 @@ class SessionProtocol(JsonRPCProtocol):
     # -- incoming messages -----------------------------------------------------------------------
 
     def receive(self, frames: list[Frame]) -> None:
-        """Handle *frames* in their order; after `stop`, none is accepted."""
-        for frame in frames:
-            if self.stopped.is_set():
-                return
+        """Handle *frames* in their order, and empty the list; after `stop`, none is accepted."""
+        frames.reverse()
+        while frames and not self.stopped.is_set():
+            frame = frames.pop()
             if isinstance(frame, BadFrame):
-                self._respond_error(
-                    None, JsonRpcInvalidRequest(f"Invalid Request: {frame.message}")
-                )
-                continue
-            try:
-                message = _decode(frame)
-            except (ValueError, RecursionError) as error:
-                self._respond_error(None, JsonRpcParseError(f"Parse Error: {_parse_error(error)}"))
-                continue
-            self.handle_message(message)
+                fault = f"Invalid Request: {frame.message}"
+                self._respond_error(json_body.find_id(frame.head), JsonRpcInvalidRequest(fault))
+            else:
+                self._receive_body(frame)
 
-    def handle_message(self, message: Any) -> None:
-        """Handle one decoded message: validate it, then dispatch it."""
+    def _receive_body(self, body: bytes | bytearray) -> None:
+        size = len(body)
+        # A long body is emptied while it is decoded: its id may be needed after that.
+        kept = json_body.ends(body) if isinstance(body, bytearray) else body
+        try:
+            message = json_body.decode(body)
+        except MemoryError as error:
+            self._respond_error(json_body.find_id(kept), _to_json_rpc(error))
+        except json_body.TooLargeError as error:
+            fault = InvalidInputError(Fault("$", str(error)))
+            self._respond_error(json_body.find_id(kept), _to_json_rpc(fault))
+        except (ValueError, RecursionError) as error:
+            parse_error = JsonRpcParseError(f"Parse Error: {json_body.describe(error)}")
+            self._respond_error(None, parse_error)
+        else:
+            self.handle_message(message, size)
+
+    def handle_message(self, message: Any, size: int = 0) -> None:
+        """Handle one decoded message, of *size* bytes: validate it, then dispatch it."""
         if not isinstance(message, dict):
             self._respond_error(None, JsonRpcInvalidRequest("Invalid Request: expected an object"))
             return
@@ -207,8 +230,10 @@ class SessionProtocol(JsonRPCProtocol):
         method: Any = message.get("method")
         if "method" not in message and ("result" in message or "error" in message):
             return  # a response, and the server sends no requests
-        if "id" in message and type(msg_id) not in (int, str):
-            fault = "Invalid Request: id must be int or string"
+        if "id" in message and not _is_id(msg_id):
+            fault = (
+                f"Invalid Request: id must be a number or a string of up to {_MAX_ID:,} characters"
+            )
             self._respond_error(None, JsonRpcInvalidRequest(fault))
         elif message.get("jsonrpc") != self.VERSION or type(method) is not str:
             fault = 'Invalid Request: expected "jsonrpc": "2.0" and a method'
@@ -222,12 +247,17 @@ class SessionProtocol(JsonRPCProtocol):
             self._respond_error(msg_id, JsonRpcInvalidRequest("The server is shutting down"))
         else:
             self._shutdown = method == lsp.SHUTDOWN
-            self._dispatch_request(msg_id, method, message.get("params"))
+            self._dispatch_request(msg_id, method, message.get("params"), size)
 
-    def _dispatch_request(self, msg_id: Any, method: str, params: Any) -> None:
+    def _dispatch_request(self, msg_id: Any, method: str, params: Any, size: int) -> None:
+        if method not in METHODS and method not in self.fm.builtin_features:
+            # pygls would repeat the whole name.
+            self._respond_error(msg_id, JsonRpcMethodNotFound.of(method[:_MAX_ID]))
+            return
         contextvars.copy_context().run(self._handle_request, msg_id, method, params)
         if method in METHODS:
-            self._in_flight[self._request_futures[msg_id]] = method
+            self._in_flight[self._request_futures[msg_id]] = _InFlight(method, size)
+            self._bytes_in_flight += size
             self.apply_backpressure()
 
     def _dispatch_notification(self, method: str, params: Any) -> None:
@@ -239,10 +269,15 @@ class SessionProtocol(JsonRPCProtocol):
                 self.fm.builtin_features[method](params)
             except InvalidInputError as error:
                 logger.warning("%s was ignored: %s", method, error)
+        elif (method in METHODS or method in self.fm.builtin_features) and (
+            method not in self._reported
+        ):
+            self._reported.add(method)
+            logger.warning("%s without an id is not executed: send it as a request", method)
 
     def _cancel(self, params: Any) -> None:
         msg_id: Any = params.get("id") if isinstance(params, dict) else None
-        if type(msg_id) in (int, str) and (request := self._request_futures.pop(msg_id, None)):
+        if _is_id(msg_id) and (request := self._request_futures.pop(msg_id, None)):
             # pygls would stop it at its next await, in the middle of a write.
             self._cancelled.add(request)
             self._respond_error(msg_id, JsonRpcRequestCancelled("Request Cancelled"))
@@ -258,6 +293,8 @@ class SessionProtocol(JsonRPCProtocol):
 
         async def run(params: Any) -> Any:
             typed: Any = _structure(params, shape.params)
+            if isinstance(params, dict):
+                params.clear()  # pygls holds it until the response; it may be large
             return messages.wire.unstructure(await handler(self._server, typed), shape.result)
 
         return run
@@ -266,7 +303,8 @@ class SessionProtocol(JsonRPCProtocol):
 
     def _send_handler_result(self, future: Any, *, msg_id: Any) -> None:
         # pygls would log the traceback of an error that it does not know, and send it.
-        self._in_flight.pop(future, None)
+        if (request := self._in_flight.pop(future, None)) is not None:
+            self._bytes_in_flight -= request.size
         if future in self._cancelled:
             self._cancelled.remove(future)
             if not future.cancelled():
@@ -310,8 +348,13 @@ class SessionProtocol(JsonRPCProtocol):
         """
         if self.stopped.is_set():
             return
-        in_flight = len(self._request_futures) + len(self._cancelled)
-        if in_flight > MAX_IN_FLIGHT or self.writer.over_high_water_mark:
+        # Not by their ids: a client may use one for many requests.
+        in_flight = len(self._in_flight)
+        if (
+            in_flight > MAX_IN_FLIGHT
+            or self._bytes_in_flight > MAX_BYTES_IN_FLIGHT
+            or self.writer.over_high_water_mark
+        ):
             self._reader.pause()
         else:
             self._reader.resume()
@@ -323,33 +366,18 @@ def _structure(params: Any, kind: type[T]) -> T:
     return validation.structure(messages.wire, given, kind, validation.camel_case)
 
 
-def _decode(body: bytes) -> Any:
-    # Without pygls' object_hook, which takes any object with a "jsonrpc" key for a message.
-    string = body.decode()
-    try:
-        return json.loads(string)
-    except json.JSONDecodeError:
-        raise
-    except ValueError:
-        # An integer of over 4,300 digits: read it as NaN, which is refused where the id is known.
-        return json.loads(string, parse_int=_integer)
+@attrs.frozen(eq=False)
+class _InFlight:
+    """A request without a response: its method, and the length of its body."""
+
+    method: str
+    size: int
 
 
-def _integer(digits: str) -> int | float:
-    try:
-        return int(digits)
-    except ValueError:
-        return float("nan")
-
-
-def _parse_error(error: Exception) -> str:
-    match error:
-        case UnicodeDecodeError():
-            return f"not UTF-8 at byte {error.start}"
-        case json.JSONDecodeError():
-            return f"{error.msg} at character {error.pos}"
-        case _:
-            return "nested too deeply"
+def _is_id(value: Any) -> bool:
+    if type(value) is str:
+        return len(value) <= _MAX_ID
+    return type(value) is int or (type(value) is float and math.isfinite(value))
 
 
 def _to_json_rpc(error: BaseException) -> JsonRpcException:
@@ -358,7 +386,8 @@ def _to_json_rpc(error: BaseException) -> JsonRpcException:
             return error
         case InvalidInputError():
             faults = [{"path": fault.path, "message": fault.message} for fault in error.faults]
-            return JsonRpcInvalidParams(f"Invalid Params: {error}", data={"errors": faults})
+            data = {"errors": faults, "errorCount": error.count}
+            return JsonRpcInvalidParams(f"Invalid Params: {error}", data=data)
         case SegueError():
             details = {
                 validation.camel_case(name): value for name, value in error.details().items()
@@ -368,4 +397,19 @@ def _to_json_rpc(error: BaseException) -> JsonRpcException:
         case _:
             # Its message and traceback may hold conversation text: only its type is disclosed.
             logger.error("A request failed inside: %s", type(error).__name__)
-            return JsonRpcInternalError(f"Internal Error: {type(error).__name__}")
+            return JsonRpcInternalError(f"Internal Error: {_describe(error)}")
+
+
+def _describe(error: BaseException) -> str:
+    match error:
+        case MemoryError():
+            return "the server has not enough memory for this request"
+        case RecursionError():
+            return "the request nests too deeply"
+        case RuntimeError() if str(error) == "can't start new thread":
+            return "the system lets the server start no thread (a limit of processes or memory)"
+        case OSError() if error.strerror:
+            # Without the file's name: it is the server's own.
+            return f"the system refused an operation: {error.strerror}"
+        case _:
+            return f"{type(error).__name__}, a fault of the server: see its log, and report it"

@@ -65,7 +65,12 @@ def serve(arguments: list[str]) -> int:
     # At INFO it logs conversation text.
     logging.getLogger("pygls").setLevel(max(logging.root.level, logging.WARNING))
     _warn([*failed_trims, *settings.warnings])
-    return _serve_stdio(settings)
+    try:
+        return _serve_stdio(settings)
+    except (MemoryError, OSError, RuntimeError) as error:
+        # RuntimeError: no thread can be started.
+        _say(f"the server cannot go on: {error or 'no memory is left'}")
+        return 1
 
 
 def _check_stdio() -> None:
@@ -93,12 +98,15 @@ def _serve_stdio(settings: "Settings") -> int:
     from segue.lsp.framing.writer import FrameWriter
     from segue.lsp.server import SessionServer
     from segue.lsp.transport import SessionProtocol
+    from segue.lsp.watchdog import Watchdog
     from segue.sessions.window import Window, no_redaction
     from segue.startup.settings import MEMORY
 
     gc.freeze()
     gc.enable()
     stdin, stdout = lifecycle.claim_stdio()
+    watchdog = Watchdog(stdin)
+    watchdog.start()
 
     async def run() -> int:
         reader, writer = FrameReader(stdin), FrameWriter(stdout)
@@ -115,10 +123,10 @@ def _serve_stdio(settings: "Settings") -> int:
                 reader,
                 writer,
                 database=None if settings.database == MEMORY else settings.database,
-                watch_process=lifecycle.watch_process,
+                watch_process=watchdog.watch_process,
             ),
         )
-        return await lifecycle.serve(server.protocol, window, reader, writer)
+        return await lifecycle.serve(server.protocol, window, reader, writer, watchdog)
 
     return asyncio.run(run())
 
