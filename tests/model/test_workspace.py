@@ -1,15 +1,19 @@
 import os
 import subprocess
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from segue.model.workspace import (
+    MAX_PATH,
     InvalidWorkspaceError,
     Workspace,
     locate_workspace,
     resolve_workspace,
 )
+from tests import fuse
 
 
 def git(directory: Path, *arguments: str | Path) -> None:
@@ -147,3 +151,190 @@ def test_a_path_that_is_not_utf_8_is_refused(tmp_path: Path) -> None:
 def test_a_deleted_folder_can_be_located(repository: Path) -> None:
     gone = locate_workspace(str(repository / "gone"))
     assert (gone.directory, gone.git_root) == (str(repository / "gone"), str(repository))
+
+
+# A folder that is not there, or cannot be looked at
+
+
+def located(path: Path | str) -> str:
+    return locate_workspace(str(path)).directory
+
+
+def test_a_folder_that_never_was_is_located_where_it_would_be(tmp_path: Path) -> None:
+    real = os.path.realpath(tmp_path)
+    (tmp_path / "link").symlink_to("disk/project")
+    assert located(tmp_path / "gone/b/../c/.//d") == f"{real}/gone/c/d"
+    assert located(tmp_path / "link/src") == f"{real}/disk/project/src"
+
+
+def test_a_folder_behind_one_that_may_not_be_passed_is_located(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    locked = Path(os.path.realpath(tmp_path)) / "locked"
+    lstat = os.lstat
+
+    def refusing(path: str) -> os.stat_result:  # root may pass every folder
+        if path.startswith(f"{locked}/"):
+            raise PermissionError(13, "Permission denied")
+        return lstat(path)
+
+    monkeypatch.setattr(os, "lstat", refusing)
+    locked.mkdir()
+    assert located(locked / "project" / "src") == f"{locked}/project/src"
+
+
+@pytest.mark.parametrize("below", ["", "/below", "/below/more", "/.."])
+def test_a_file_in_place_of_a_folder_is_refused(tmp_path: Path, below: str) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(InvalidWorkspaceError, match="not a folder"):
+        locate_workspace(f"{tmp_path}/file{below}")
+
+
+def test_a_name_that_is_too_long_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InvalidWorkspaceError, match="too long"):
+        locate_workspace(f"{tmp_path}/{'x' * 256}/below")
+
+
+@pytest.mark.parametrize("path", ["/c:/Users/me/A", "/C:", "/z:/"])
+def test_a_path_of_windows_is_refused(path: str) -> None:
+    with pytest.raises(InvalidWorkspaceError, match="path of Windows"):
+        locate_workspace(path)
+
+
+def test_a_long_chain_of_symlinks_is_refused_as_the_system_does(tmp_path: Path) -> None:
+    (tmp_path / "0").mkdir()
+    for number in range(1, 60):
+        (tmp_path / str(number)).symlink_to(str(number - 1))
+    assert located(tmp_path / "39") == os.path.realpath(tmp_path / "0")
+    with pytest.raises(InvalidWorkspaceError, match="symbolic links"):
+        locate_workspace(str(tmp_path / "59"))
+
+
+# Bounds
+
+
+@pytest.mark.parametrize(
+    "path", ["/" + "a/" * 40_000_000, "/" + "ü" * MAX_PATH, "/" * (MAX_PATH + 1), "a" * 10**8]
+)
+def test_a_path_over_the_limit_is_refused_before_anything_else(path: str) -> None:
+    began = time.monotonic()
+    with pytest.raises(InvalidWorkspaceError, match=f"at most {MAX_PATH:,} bytes"):
+        locate_workspace(path)
+    assert time.monotonic() - began < 0.2
+
+
+def test_a_path_of_as_many_folders_as_there_can_be_is_located_quickly() -> None:
+    began = time.monotonic()
+    path = "/a" * (MAX_PATH // 2 - 1)
+    assert located(path) == path
+    assert time.monotonic() - began < 1
+
+
+# Repositories
+
+
+def test_a_home_that_is_a_repository_is_no_root_for_the_folders_below(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = Path(os.path.realpath(tmp_path)) / "home"
+    (home / ".git").mkdir(parents=True)
+    (home / "notes").mkdir()
+    (home / "project" / ".git").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(home)
+    for named in (home, tmp_path / "link", f"{home}/"):
+        monkeypatch.setenv("HOME", str(named))
+        assert locate_workspace(str(home)).git_root == str(home)
+        assert locate_workspace(str(home / "notes")).git_root is None
+        assert locate_workspace(str(home / "project")).git_root == str(home / "project")
+    monkeypatch.setenv("HOME", "/nonexistent")
+    assert locate_workspace(str(home / "notes")).git_root == str(home)
+
+
+def test_a_dot_git_that_is_a_dangling_symlink_is_no_root(repository: Path) -> None:
+    (repository / "src" / ".git").symlink_to("nowhere")
+    assert locate_workspace(str(repository / "src")).git_root == str(repository)
+
+
+@pytest.mark.parametrize("name", [".git", ".git/commondir"])
+def test_a_fifo_is_not_waited_for(tmp_path: Path, name: str) -> None:
+    fifo = tmp_path / name
+    fifo.parent.mkdir(exist_ok=True)
+    os.mkfifo(fifo)
+    directory = os.path.realpath(tmp_path)
+    assert locate_workspace(str(tmp_path)).git_common_dir == f"{directory}/.git"
+
+
+def test_every_path_is_announced_before_it_is_looked_at(
+    repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    touched: list[str] = []
+    looked: list[str] = []
+    for name in ("lstat", "stat", "open"):
+        call = getattr(os, name)
+
+        def recording(path: str, *given: object, call: object = call, **named: object) -> object:
+            looked.append(os.fspath(path))
+            assert callable(call)
+            return call(path, *given, **named)
+
+        monkeypatch.setattr(os, name, recording)
+    resolve_workspace(str(repository / "src"), touched.append)
+    assert looked
+    assert set(looked) <= set(touched)
+
+
+# Spelling
+
+
+@pytest.fixture
+def mount(tmp_path: Path) -> Iterator[Path]:
+    """Return a file system that ignores case and Unicode form."""
+    if (reason := fuse.unavailable()) is not None:
+        pytest.skip(reason)
+    folder = Path(os.path.realpath(tmp_path)) / "mount"
+    folder.mkdir()
+    paths = ("Users/Me/Projekt/.git", "Users/Me/Projekt/\u00dcber/src", "Hidden/Inner/Deep")
+    try:
+        with fuse.case_insensitive(folder, *paths, unlisted="Hidden"):
+            yield folder
+    except PermissionError as error:
+        pytest.skip(str(error))
+
+
+SPELLINGS = [
+    "Users/Me/Projekt/\u00dcber/src",
+    "users/me/projekt/\u00dcber/SRC",
+    "USERS/ME/PROJEKT/U\u0308BER/src",
+    "users/Me/Projekt/u\u0308ber/src",
+    "Users/Me/Projekt/\u00fcber/src",
+]
+
+
+@pytest.mark.parametrize("spelling", SPELLINGS)
+def test_all_spellings_of_a_folder_are_one_workspace(mount: Path, spelling: str) -> None:
+    found = locate_workspace(str(mount / spelling))
+    root = f"{mount}/Users/Me/Projekt"
+    assert found == Workspace(
+        directory=f"{root}/\u00dcber/src", git_root=root, git_common_dir=f"{root}/.git"
+    )
+    given = str(mount / spelling)
+    above = os.path.dirname(os.path.dirname(given))
+    assert found.aliases == (() if given == found.directory else (given, above))
+
+
+def test_a_folder_that_cannot_be_listed_keeps_the_spelling_that_was_given(mount: Path) -> None:
+    assert located(mount / "hidden/inner/DEEP") == f"{mount}/Hidden/inner/Deep"
+
+
+def test_what_is_not_there_keeps_the_spelling_that_was_given(mount: Path) -> None:
+    assert located(mount / "users/me/GONE/Inner") == f"{mount}/Users/Me/GONE/Inner"
+
+
+def test_no_folder_is_listed_where_case_matters(
+    repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (repository / "Src").mkdir()
+    (repository / "U\u0308").mkdir()
+    monkeypatch.setattr(os, "listdir", lambda path: pytest.fail(f"{path} was listed"))
+    for name in ("src", "Src", "U\u0308"):
+        assert located(repository / name) == str(repository / name)
