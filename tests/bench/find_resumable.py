@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 
 from segue.model.events import Event, new_id
-from segue.model.records import NewSession, now
+from segue.model.records import MAX_TIMESTAMP, NewSession, now
 from segue.store.sqlite import driver
 from segue.store.sqlite import service as store
 from segue.store.sqlite.driver import Connection
@@ -250,7 +250,7 @@ def _find_values(directory_name: Callable[[int], str], limit: int) -> Callable[[
 
     def values(n: int) -> object:
         workspace = _workspace(directory_name(n))
-        return workspace["git_root"], workspace["directory"], since, limit
+        return workspace["directory"], workspace["git_root"], since, MAX_TIMESTAMP, limit
 
     return values
 

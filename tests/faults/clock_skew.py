@@ -14,7 +14,14 @@ import attrs
 
 from segue.model.errors import StorageCorrupt
 from segue.model.events import Event
-from segue.model.records import Mode, OpenResult, StoredEvent, Timestamp
+from segue.model.records import (
+    MAX_SKEW_MS,
+    Mode,
+    OpenResult,
+    Resumable,
+    StoredEvent,
+    Timestamp,
+)
 from segue.model.workspace import Workspace
 from segue.sessions import boundary, manager
 from segue.sessions.window import Window
@@ -32,7 +39,9 @@ ORDER = "the order of events is the order of appending"
 NO_GAP = "the order of events has no gap"
 VALID_AGE = "a boundary gives a valid age"
 NOT_NEGATIVE = "no age is negative"
-RESUMABLE = "a session stays resumable when the clock is set back"
+RESUMABLE = "a session stays resumable when the clock is set back by up to a minute"
+NOT_FRESH = "a session with a time in the future is not resumed"
+SAID = "a session that is not resumed because of a time in the future is reported"
 TIMES = "createdAt and updatedAt are the times of the first and the last append"
 CLOCK_TIMES = "every time is one that the clock had"
 COMPLETE_LIST = "a list has every session once"
@@ -42,7 +51,10 @@ JUMPS_MS = [
     -HOUR_MS, HOUR_MS, -HOUR_MS, HOUR_MS, -10 * 60_000, 10 * 60_000, -1, 1, 0, 86_400_000,
     -86_400_000,
 ]  # fmt: skip
-AGE = re.compile(r"(?:less than a second|[1-9]\d* (?:day|hour|minute|second)s?) ago")
+AGE = re.compile(
+    r"(?:less than a second|[1-9]\d* (?:day|hour|minute|second)s?) ago"
+    r"|in the future \(\d{4}-\d\d-\d\d\)"
+)
 NOTE = re.compile(r"\[Note: .* its last event was (.*)\.\]")
 
 
@@ -108,8 +120,13 @@ class Skew:
         directory = f"/project/{self._chance.randrange(3)}"
         workspace = Workspace(directory=directory, git_root=None, git_common_dir=None)
         modes: list[Mode] = ["auto", "auto", "new"]
-        opened = await window.open(workspace, mode=self._chance.choice(modes))
+        known = self._chance.choice([None, None, *list(self._sent)[-2:]])
+        opened = await window.open(workspace, session_id=known, mode=self._chance.choice(modes))
         self._check_ages(opened)
+        last = opened.last_event_at
+        is_ahead = last is not None and last > self._clock.now + MAX_SKEW_MS
+        self._report.expect(known is not None or not is_ahead, NOT_FRESH, opened.session.id)
+        self._report.count("opened by id with a time in the future", int(is_ahead))
         events = [Event.new("user_message", {"content": "x"}) for _ in range(2)]
         stored = self._sent.get(opened.session.id)
         await window.append(opened.session.id, events)
@@ -119,7 +136,7 @@ class Skew:
         sent.ids += [event.id for event in events]
         sent.times += [self._clock.now] * len(events)
         self._report.count("appends")
-        await self._check_resumable(directory, opened.session.id)
+        await self._check_resumable(opened.session.directory, opened.session.id)
 
     def _check_ages(self, opened: OpenResult) -> None:
         if opened.boundary is None:
@@ -130,17 +147,25 @@ class Skew:
         self._report.expect(valid, VALID_AGE, note)
         self._report.expect(" -" not in opened.reason, NOT_NEGATIVE, opened.reason)
         self._report.count("boundaries")
-        if opened.last_event_at is not None and opened.last_event_at > self._clock.now:
-            self._report.count("resumed with a last event in the future")
 
     async def _check_resumable(self, directory: str, session: str) -> None:
-        """Check that a session that was just updated is found after the clock is set back."""
-        self._clock.advance(-HOUR_MS)
-        found = await self._service.find_resumable(directory, None, timedelta(minutes=60))
-        self._clock.advance(HOUR_MS)
-        is_found = session in [each.id for each in found]
-        newer = sum(each.updated_at >= self._clock.now for each in found)
+        """Set the clock back after an update: by a little, and by an hour."""
+        fitting = (await self._resumable_after(-MAX_SKEW_MS, directory)).sessions
+        newer = sum(each.updated_at >= self._clock.now for each in fitting)
+        is_found = session in [each.id for each in fitting]
         self._report.expect(is_found or newer >= 6, RESUMABLE, session)
+        found = await self._resumable_after(-HOUR_MS, directory)
+        is_found = session in [each.id for each in found.sessions]
+        self._report.expect(not is_found, NOT_FRESH, session)
+        self._report.expect(found.in_future is not None, SAID, session)
+        self._report.count("left, with a time in the future")
+
+    async def _resumable_after(self, jump_ms: int, directory: str) -> Resumable:
+        self._clock.advance(jump_ms)
+        try:
+            return await self._service.find_resumable(directory, None, timedelta(minutes=60))
+        finally:
+            self._clock.advance(-jump_ms)
 
     async def _check_sessions(self) -> None:
         """Check the list of sessions, their times, and the events of some of them."""

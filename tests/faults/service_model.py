@@ -515,16 +515,20 @@ class SessionContract(RuleBasedStateMachine):
         age = timedelta(minutes=minutes)
 
         def is_resumable(session: ModelSession) -> bool:
-            here = session.new.directory == directory or (
-                git_root is not None and session.new.git_root == git_root
-            )
+            places = {directory, git_root} - {None}
+            here = bool({session.new.directory, session.new.git_root} & places)
             recent = self.clock.now - session.updated_at < minutes * 60_000
             return here and recent and session.archived_at is None and session.is_conversation()
 
         self.both(
-            self.service.find_resumable(directory, git_root, age),
+            self.resumable(directory, git_root, age),
             lambda: [each.record() for each in self.newest() if is_resumable(each)][:6],
         )
+
+    async def resumable(
+        self, directory: str, git_root: str | None, age: timedelta
+    ) -> Sequence[Session]:
+        return (await self.service.find_resumable(directory, git_root, age)).sessions
 
     @rule(
         directory=st.sampled_from([None, *DIRECTORIES]),
@@ -534,6 +538,9 @@ class SessionContract(RuleBasedStateMachine):
     def list_sessions(self, directory: str | None, archived: bool, limit: int) -> None:
         def is_listed(session: ModelSession) -> bool:
             here = directory is None or session.new.directory == directory
+            # The index of git roots has those that can be resumed.
+            if session.archived_at is None and session.is_conversation():
+                here = here or session.new.git_root == directory
             return here and (archived or session.archived_at is None)
 
         self.both(

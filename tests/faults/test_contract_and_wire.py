@@ -217,7 +217,19 @@ def test_the_clock_does_not_change_the_order_of_events() -> None:
     assert report.broken == []
     assert report.counts["appends"] == report.counts["clock jumps"] == 1_000
     assert report.counts["backward time steps within a session"] > 100
-    assert report.counts["resumed with a last event in the future"] > 100
+    assert report.counts["left, with a time in the future"] == 1_000
+    assert report.counts["opened by id with a time in the future"] > 100
+
+
+def test_control_clock_skew_without_the_check_for_a_time_in_the_future(tmp_path: Path) -> None:
+    guard = Guard(
+        file="store/sqlite/service.py",
+        code=" now + MAX_SKEW_MS\n",
+        replacement=" MAX_TIMESTAMP\n",
+    )
+    report = run_without(guard, "clock_skew", tmp_path, seed=SEED)
+    assert clock_skew.NOT_FRESH in report.violations
+    assert clock_skew.SAID in report.violations
 
 
 def test_control_clock_skew_with_events_ordered_by_time(tmp_path: Path) -> None:

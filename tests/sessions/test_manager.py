@@ -358,13 +358,21 @@ async def test_a_conversation_that_contains_the_boundary_may_be_persisted(
         (timedelta(hours=23.5), "23 hours ago"),
         (timedelta(days=1.5), "1 day ago"),
         (timedelta(days=400), "400 days ago"),
-        (timedelta(hours=-1), "less than a second ago"),
+        (timedelta(seconds=-50), "less than a second ago"),
     ],
 )
 def test_ages_in_words(age: timedelta, words: str) -> None:
     then = now() - age // timedelta(milliseconds=1)
     assert ago(then) == words
     assert words in boundary_note(then)
+
+
+@pytest.mark.parametrize(
+    ("time", "date"), [(4_294_967_295_000, "2106-02-07"), (1 << 62, "9999-12-31")]
+)
+def test_a_time_in_the_future_is_called_one(time: int, date: str) -> None:
+    assert ago(time) == f"in the future ({date})"
+    assert f"its last event was in the future ({date})." in boundary_note(time)
 
 
 # Archiving and resetting

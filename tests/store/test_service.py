@@ -16,7 +16,13 @@ from segue.model.errors import (
     SessionNotFound,
 )
 from segue.model.events import Event, new_id
-from segue.model.records import MAX_BATCH, MAX_PAGE_BYTES, AppendResult, EventPosition
+from segue.model.records import (
+    MAX_BATCH,
+    MAX_PAGE_BYTES,
+    MAX_SKEW_MS,
+    AppendResult,
+    EventPosition,
+)
 from segue.model.validation import InvalidInputError
 from segue.store.service import SessionService
 from tests.factories import (
@@ -70,7 +76,7 @@ async def resumable(
     git_root: str | None = None,
     max_age: timedelta = HOUR,
 ) -> list[str]:
-    found = await service.find_resumable(directory, git_root, max_age)
+    found = (await service.find_resumable(directory, git_root, max_age)).sessions
     return [session.id for session in found]
 
 
@@ -536,6 +542,58 @@ async def test_a_session_with_the_same_root_and_directory_is_found_once(
     assert await resumable(service, "/repo", "/repo") == [id]
 
 
+async def test_a_session_stays_resumable_when_its_directory_becomes_a_repository(
+    service: SessionService,
+) -> None:
+    id = await store_session(service, directory="/repo")
+    assert await resumable(service, "/repo", "/repo") == [id]
+    assert await resumable(service, "/repo/src", "/repo") == [id]
+    assert await resumable(service, "/repo/src", None) == []
+
+
+async def test_a_session_stays_resumable_when_its_repository_is_none_any_more(
+    service: SessionService,
+) -> None:
+    id = await store_session(service, directory="/repo/src", git_root="/repo")
+    assert await resumable(service, "/repo/src", None) == [id]
+    assert await resumable(service, "/repo", None) == [id]
+    assert await resumable(service, "/repo/docs", None) == []
+
+
+async def test_sessions_of_another_spelling_are_resumable_and_listed(
+    service: SessionService, clock: FakeClock
+) -> None:
+    old = await store_session(service, directory="/vol/proj/src", git_root="/vol/proj")
+    clock.now += 1
+    new = await store_session(service, directory="/Vol/Proj/src", git_root="/Vol/Proj")
+    place = {"git_root": "/Vol/Proj", "aliases": ("/vol/proj/src", "/vol/proj")}
+    found = await service.find_resumable("/Vol/Proj/src", max_age=HOUR, **place)  # type: ignore[arg-type]  # the values have different types
+    assert [session.id for session in found.sessions] == [new, old]
+    assert await listed(service, directory="/Vol/Proj/src", **place) == [new, old]
+    assert await resumable(service, "/Vol/Proj/src", "/Vol/Proj") == [new]
+
+
+async def test_a_session_with_a_time_in_the_future_is_not_resumable(
+    service: SessionService, clock: FakeClock
+) -> None:
+    ahead = await store_session(service, user_message("ahead"))
+    clock.now -= MAX_SKEW_MS
+    assert await resumable(service) == [ahead], "clocks are set back a little"
+    clock.now -= 1
+    found = await service.find_resumable(HERE, None, timedelta(days=365_000))
+    assert (found.sessions, found.in_future and found.in_future.id) == ([], ahead)
+    ids = []
+    for _ in range(8):
+        clock.now -= 1
+        ids.append(await store_session(service))
+    found = await service.find_resumable(HERE, None, HOUR)
+    assert [session.id for session in found.sessions] == ids[:6]
+    assert found.in_future is not None
+    await append_to_head(service, ahead, user_message())
+    found = await service.find_resumable(HERE, None, HOUR)
+    assert found.in_future is None, "an append makes it a normal one again"
+
+
 async def test_a_session_is_resumable_for_less_than_the_given_age(
     service: SessionService, clock: FakeClock
 ) -> None:
@@ -761,9 +819,60 @@ async def test_the_list_of_a_directory_includes_its_worktrees(
     assert await listed(service) == [bare, other, worktree, main]
     assert await listed(service, directory="/repo", **repository) == [worktree, main]
     assert await listed(service, directory="/tree", **repository) == [worktree, main]
-    assert await listed(service, directory="/repo") == [main]
+    assert await listed(service, directory="/repo") == [worktree, main]
     assert await listed(service, directory="/tmp") == [bare]
     assert await listed(service, directory="/nowhere") == []
+
+
+async def test_a_directory_lists_its_sessions_before_and_after_it_is_a_repository(
+    service: SessionService, clock: FakeClock
+) -> None:
+    before = await store_session(service, directory="/repo")
+    clock.now += 1
+    inside = await store_session(
+        service, directory="/repo/src", git_root="/repo", git_common_dir="/repo/.git"
+    )
+    clock.now += 1
+    tree = await store_session(
+        service, directory="/tree/src", git_root="/tree", git_common_dir="/repo/.git"
+    )
+    all_of_it = [tree, inside, before]
+    common = {"git_common_dir": "/repo/.git"}
+    assert await listed(service, directory="/repo", git_root="/repo", **common) == all_of_it
+    assert await listed(service, directory="/repo/docs", git_root="/repo", **common) == all_of_it
+    # The repository is none any more.
+    assert await listed(service, directory="/repo") == all_of_it
+    assert await listed(service, directory="/repo/src") == [inside]
+    assert await listed(service, directory="/tree") == [tree]
+    await service.archive(inside)
+    assert await listed(service, directory="/repo", archived=True) == all_of_it
+
+
+async def test_the_pages_of_several_places_hold_every_session_once(
+    service: SessionService, clock: FakeClock
+) -> None:
+    ids = []
+    places = ("/Repo", "/Repo/src", "/repo", "/repo/src")
+    for number in range(17):
+        clock.now += number % 2
+        root = None if number % 3 else "/Repo"
+        directory = places[number % 4]
+        ids.append(await store_session(service, directory=directory, git_root=root))
+        await store_session(service, directory="/elsewhere")
+    seen: list[str] = []
+    cursor = None
+    while cursor is not None or not seen:
+        page = await service.list_sessions(
+            directory="/Repo/src",
+            git_root="/Repo",
+            aliases=("/repo/src", "/repo"),
+            cursor=cursor,
+            limit=3,
+        )
+        assert len(page.sessions) <= 3
+        seen += [session.id for session in page.sessions]
+        cursor = page.next_cursor
+    assert seen == ids[::-1]
 
 
 async def test_the_list_of_a_directory_has_pages(service: SessionService) -> None:
@@ -831,7 +940,7 @@ async def test_an_archived_session_takes_late_events_and_stays_archived(
     await append(service, id, user_message("two"), parent_id=one.id)
     assert await contents(service, id) == ["one", "two"]
     assert (await service.get_session(id)).archived_at is not None
-    assert await service.find_resumable("/project", None, timedelta(hours=1)) == []
+    assert await resumable(service) == []
 
 
 async def test_deleting_a_session_keeps_the_others(service: SessionService) -> None:

@@ -52,7 +52,9 @@ async def list_sessions(
     workspace = None if cwd is None else locate_workspace(cwd)
     page = await service.list_sessions(
         directory=None if workspace is None else workspace.directory,
+        git_root=None if workspace is None else workspace.git_root,
         git_common_dir=None if workspace is None else workspace.git_common_dir,
+        aliases=() if workspace is None else workspace.aliases,
         archived=archived,
         limit=limit,
     )

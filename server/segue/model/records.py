@@ -28,6 +28,9 @@ MAX_PAGE_BYTES = 4 * 1024 * 1024
 Timestamp = NewType("Timestamp", int)
 """Milliseconds since 1970 UTC. In JSON: ISO 8601 UTC, `2026-08-01T12:00:00.000Z`."""
 
+MAX_SKEW_MS = 60_000
+"""How far in the future a time may be: clocks of one machine are set back, but seldom by more."""
+
 MAX_TIMESTAMP = Timestamp(253_402_300_799_999)
 """The end of the year 9999: ISO 8601 has no later time."""
 
@@ -176,6 +179,15 @@ class OpenResult:
     has_more: bool
     last_event_at: Timestamp | None
     alternatives: Sequence[Session] = ()
+
+
+@attrs.frozen(kw_only=True)
+class Resumable:
+    """The sessions that may be resumed at a place, newest first."""
+
+    sessions: Sequence[Session]
+    in_future: Session | None = None
+    """One that would be among them if its time were not in the future."""
 
 
 @attrs.frozen(kw_only=True)

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 from segue.model.records import FindResult, Session
 from segue.model.workspace import Workspace
-from segue.sessions.boundary import ago
+from segue.sessions.boundary import ago, date
 from segue.store.service import SessionService
 
 _LONGEST_AGE_MINUTES = 1_000 * 365 * 24 * 60
@@ -25,19 +25,32 @@ async def find_resumable(
         return FindResult(session=None, reason=reason, alternatives=())
     max_age = timedelta(minutes=min(continue_minutes, _LONGEST_AGE_MINUTES))
     service = await connect()
-    fitting = await service.find_resumable(workspace.directory, workspace.git_root, max_age)
-    if not fitting:
+    found = await service.find_resumable(
+        workspace.directory, workspace.git_root, max_age, aliases=workspace.aliases
+    )
+    ahead = "" if found.in_future is None else f" {_in_future(found.in_future)}"
+    if not found.sessions:
         reason = (
             f"No session of this workspace was updated in the last {continue_minutes:g} minutes."
         )
-        return FindResult(session=None, reason=reason, alternatives=())
-    session, *others = fitting
-    return FindResult(session=session, reason=_reason(session, workspace), alternatives=others)
+        return FindResult(session=None, reason=reason + ahead, alternatives=())
+    session, *others = found.sessions
+    reason = _reason(session, workspace)
+    return FindResult(session=session, reason=reason + ahead, alternatives=others)
 
 
 def _reason(session: Session, workspace: Workspace) -> str:
-    if session.git_root is not None and session.git_root == workspace.git_root:
+    places = (workspace.git_root, workspace.directory, *workspace.aliases)
+    if session.git_root is not None and session.git_root in places:
         scope = f"git repository ({session.git_root})"
     else:
         scope = f"directory ({session.directory})"
     return f"The newest session of this {scope}, last updated {ago(session.updated_at)}."
+
+
+def _in_future(session: Session) -> str:
+    title = "" if session.title is None else f' "{session.title}"'
+    return (
+        f"The session{title} has a time in the future, {date(session.updated_at)}, and counts as "
+        "old: open it by its id."
+    )

@@ -13,6 +13,7 @@ from segue.model.records import (
     AppendResult,
     EventPage,
     NewSession,
+    Resumable,
     Session,
     SessionPage,
 )
@@ -71,12 +72,20 @@ class SessionService(Protocol):
         """
 
     async def find_resumable(
-        self, directory: str, git_root: str | None, max_age: timedelta
-    ) -> Sequence[Session]:
+        self,
+        directory: str,
+        git_root: str | None,
+        max_age: timedelta,
+        *,
+        aliases: Sequence[str] = (),
+    ) -> Resumable:
         """Return the sessions that may be resumed in a directory and its repository, newest first.
 
-        Not archived, with a model-visible event, updated less than *max_age* ago, and of the same
-        git root or the same directory. At most six; the time does not grow with the sessions.
+        Not archived, with a model-visible event, updated less than *max_age* ago, and whose git
+        root or directory is *directory*, *git_root* or one of *aliases*: so they are found before
+        and after the directory becomes a repository. A time more than MAX_SKEW_MS in the future is
+        not fresh: such a session is not among them. At most six; the time does not grow with the
+        sessions.
         """
 
     async def load_events(
@@ -103,15 +112,20 @@ class SessionService(Protocol):
         self,
         *,
         directory: str | None = None,
+        git_root: str | None = None,
         git_common_dir: str | None = None,
+        aliases: Sequence[str] = (),
         archived: bool = False,
         cursor: str | None = None,
         limit: int = PAGE,
     ) -> SessionPage:
         """Return a page of sessions, newest first, the archived ones only if *archived*.
 
-        With *directory*, those of that directory and of every worktree of *git_common_dir*.
-        Raises InvalidInputError for a cursor that is not one of its own.
+        With *directory*, those whose directory or git root is *directory*, *git_root* or one of
+        *aliases*, and those of every worktree of *git_common_dir*. Of the archived ones, and those
+        without a model-visible event, whose git root is a linked worktree, only those are found
+        that share *git_common_dir*. Raises InvalidInputError for a cursor that is not one of its
+        own.
         """
 
     async def update_server_session_id(self, session_id: str, server_session_id: str) -> None:

@@ -13,11 +13,14 @@ import attrs
 from segue.model import json_text
 from segue.model.events import Event
 from segue.model.records import (
+    MAX_SKEW_MS,
+    MAX_TIMESTAMP,
     PAGE,
     AppendResult,
     Clock,
     EventPage,
     NewSession,
+    Resumable,
     Session,
     SessionPage,
     Timestamp,
@@ -45,16 +48,31 @@ _RESUMABLE = """
 SELECT * FROM session_records
 WHERE number IN (
     SELECT number FROM sessions INDEXED BY resumable_by_git_root
-    WHERE git_root = ?1 AND updated_at > ?3 AND archived_at IS NULL AND model_visible = 1
-    ORDER BY updated_at DESC, number DESC LIMIT +?4
+    WHERE git_root = ?1 AND updated_at > ?3 AND updated_at <= ?4
+        AND archived_at IS NULL AND model_visible = 1
+    ORDER BY updated_at DESC, number DESC LIMIT +?5
 )
 OR number IN (
     SELECT number FROM sessions INDEXED BY resumable_by_directory
-    WHERE directory = ?2 AND updated_at > ?3 AND archived_at IS NULL AND model_visible = 1
-    ORDER BY updated_at DESC, number DESC LIMIT +?4
+    WHERE directory = ?1 AND updated_at > ?3 AND updated_at <= ?4
+        AND archived_at IS NULL AND model_visible = 1
+    ORDER BY updated_at DESC, number DESC LIMIT +?5
+)
+OR number IN (
+    SELECT number FROM sessions INDEXED BY resumable_by_git_root
+    WHERE git_root = ?2 AND updated_at > ?3 AND updated_at <= ?4
+        AND archived_at IS NULL AND model_visible = 1
+    ORDER BY updated_at DESC, number DESC LIMIT +?5
+)
+OR number IN (
+    SELECT number FROM sessions INDEXED BY resumable_by_directory
+    WHERE directory = ?2 AND updated_at > ?3 AND updated_at <= ?4
+        AND archived_at IS NULL AND model_visible = 1
+    ORDER BY updated_at DESC, number DESC LIMIT +?5
 )
 """
-"""At most twice as many as are wanted, in no order: SQLite would sort them in a tree of its own."""
+"""Of two places, at most four times as many as are wanted, in no order: SQLite would sort them in a
+tree of its own. A place of NULL has none."""
 
 _LIST_LIVE = """
 SELECT * FROM session_records
@@ -68,20 +86,21 @@ WHERE (updated_at, number) < (:updated_at, :number)
 ORDER BY updated_at DESC, number DESC LIMIT +:limit
 """
 
+# No index has the git root of every session. Of a main worktree it is the folder that holds the
+# common directory, and resuming has an index of those that can be resumed.
 _LIST_HERE = """
-SELECT * FROM (
-    SELECT * FROM session_records
-    WHERE directory = :directory AND (updated_at, number) < (:updated_at, :number)
-        AND (:archived OR archived_at IS NULL)
-    ORDER BY updated_at DESC, number DESC LIMIT +:limit
+SELECT * FROM session_records
+WHERE number IN (
+    SELECT number FROM sessions INDEXED BY sessions_by_directory
+    WHERE directory = :place
+    UNION SELECT number FROM sessions INDEXED BY sessions_by_git_common_dir
+    WHERE git_common_dir = :git_common_dir
+    UNION SELECT number FROM sessions INDEXED BY sessions_by_git_common_dir
+    WHERE git_common_dir = :own_common_dir
+    UNION SELECT number FROM sessions INDEXED BY resumable_by_git_root
+    WHERE git_root = :place AND archived_at IS NULL AND model_visible = 1
 )
-UNION
-SELECT * FROM (
-    SELECT * FROM session_records
-    WHERE git_common_dir = :git_common_dir AND (updated_at, number) < (:updated_at, :number)
-        AND (:archived OR archived_at IS NULL)
-    ORDER BY updated_at DESC, number DESC LIMIT +:limit
-)
+AND (updated_at, number) < (:updated_at, :number) AND (:archived OR archived_at IS NULL)
 ORDER BY updated_at DESC, number DESC LIMIT +:limit
 """
 
@@ -163,14 +182,29 @@ class LocalSessionService:
         return SessionAppender(transaction.db, session_id, invocation_id, self._clock())
 
     async def find_resumable(
-        self, directory: str, git_root: str | None, max_age: timedelta
-    ) -> Sequence[Session]:
+        self,
+        directory: str,
+        git_root: str | None,
+        max_age: timedelta,
+        *,
+        aliases: Sequence[str] = (),
+    ) -> Resumable:
         """Probe the two partial indexes, of the git root and of the directory."""
-        since = self._clock() - max_age // timedelta(milliseconds=1)
-        values = (git_root, directory, since, MAX_RESUMABLE)
-        found = await self._connection.read(lambda db: db.execute(_RESUMABLE, values).fetchall())
-        newest = sorted(map(row_values.validated, found), key=itemgetter("updated_at", "number"))
-        return [queries.session(row) for row in newest[: -MAX_RESUMABLE - 1 : -1]]
+        now = self._clock()
+        since, latest = now - max_age // timedelta(milliseconds=1), now + MAX_SKEW_MS
+        places = list(dict.fromkeys(filter(None, (directory, git_root, *aliases))))
+
+        def find(db: Connection) -> Resumable:
+            found = _find_resumable(db, places, since, MAX_TIMESTAMP)
+            if not found or found[0]["updated_at"] <= latest:
+                return Resumable(sessions=[queries.session(row) for row in found])
+            fresh = _find_resumable(db, places, since, latest)
+            return Resumable(
+                sessions=[queries.session(row) for row in fresh],
+                in_future=queries.session(found[0]),
+            )
+
+        return await self._connection.read(find)
 
     async def load_events(
         self,
@@ -210,24 +244,36 @@ class LocalSessionService:
         self,
         *,
         directory: str | None = None,
+        git_root: str | None = None,
         git_common_dir: str | None = None,
+        aliases: Sequence[str] = (),
         archived: bool = False,
         cursor: str | None = None,
         limit: int = PAGE,
     ) -> SessionPage:
-        """Read a page along the index of the time, or of the directory."""
+        """Read a page along the index of the time, or those of the places."""
         updated_at, number = _NEWEST if cursor is None else _read_cursor(cursor)
-        values = {
-            "directory": directory,
-            "git_common_dir": git_common_dir,
-            "archived": archived,
-            "updated_at": updated_at,
-            "number": number,
-            "limit": limit + 1,
-        }
-        everywhere = _LIST_ALL if archived else _LIST_LIVE
-        sql = everywhere if directory is None else _LIST_HERE
-        found = await self._connection.read(lambda db: db.execute(sql, values).fetchall())
+        page = {"updated_at": updated_at, "number": number, "limit": limit + 1}
+        places = dict.fromkeys(filter(None, (directory, git_root, *aliases)))
+
+        def read(db: Connection) -> list[Any]:
+            if directory is None:
+                return db.execute(_LIST_ALL if archived else _LIST_LIVE, page).fetchall()
+            rows: dict[int, Any] = {}
+            with driver.read_snapshot(db):
+                for place in places:
+                    values = page | {
+                        "place": place,
+                        "git_common_dir": git_common_dir,
+                        "own_common_dir": os.path.join(place, ".git"),
+                        "archived": archived,
+                    }
+                    rows |= {row["number"]: row for row in db.execute(_LIST_HERE, values)}
+            # Each place has its newest: so the newest of all are among them.
+            newest = sorted(rows.values(), key=itemgetter("updated_at", "number"), reverse=True)
+            return newest[: limit + 1]
+
+        found = await self._connection.read(read)
         return SessionPage(
             sessions=[queries.session(row_values.validated(row)) for row in found[:limit]],
             next_cursor=_write_cursor(found[limit - 1]) if len(found) > limit else None,
@@ -278,6 +324,18 @@ class LocalSessionService:
             transaction.db.execute(sql, (value, number))
 
         await self._connection.write(update)
+
+
+def _find_resumable(db: Connection, places: list[str], since: int, until: int) -> list[Row]:
+    """Return the newest sessions of *places* from after *since* until *until*, newest first."""
+    rows: dict[int, Row] = {}
+    for first in range(0, len(places), 2):
+        place, other = (*places[first : first + 2], None)[:2]
+        values = (place, other, since, until, MAX_RESUMABLE)
+        for row in map(row_values.validated, db.execute(_RESUMABLE, values)):
+            rows[row["number"]] = row
+    newest = sorted(rows.values(), key=itemgetter("updated_at", "number"), reverse=True)
+    return newest[:MAX_RESUMABLE]
 
 
 def _delete(transaction: Transaction, session_id: str) -> None:
