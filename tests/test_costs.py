@@ -9,7 +9,8 @@ import json
 import os
 import re
 import sys
-from collections.abc import AsyncIterator, Awaitable
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -343,3 +344,48 @@ async def test_many_responses_at_once_take_few_writes(wire: Wire, tmp_path: Path
     assert [response["result"]["eventCount"] for response in found] == list(range(2, 66))
     size = sum(len(json.dumps(response)) for response in found)
     assert wire.writes <= 3 + size // 4_096, "one for the first, few for the others together"
+
+
+LOOKS = ("stat", "lstat", "open", "listdir", "readlink", "getcwd")
+
+
+async def test_no_folder_is_looked_at_on_the_event_loop(
+    wire: Wire, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A mount that hangs would stop the whole server."""
+    (tmp_path / "repository" / ".git").mkdir(parents=True)
+    session = await open_session(wire, tmp_path)
+    on_loop: list[str] = []
+    looked: list[str] = []
+    loop_thread = threading.get_ident()
+
+    def recording(name: str, call: Callable[..., Any]) -> Callable[..., Any]:
+        def record(*given: Any, **named: Any) -> Any:
+            looked.append(name)
+            if threading.get_ident() == loop_thread:
+                on_loop.append(f"{name} {given}")
+            return call(*given, **named)
+
+        return record
+
+    for name in LOOKS:
+        monkeypatch.setattr(os, name, recording(name, getattr(os, name)))
+    where = str(tmp_path / "repository")
+    folder = {"uri": where, "name": "repository"}
+    change = {"event": {"added": [folder], "removed": []}}
+    requests: list[tuple[str, Any]] = [
+        ("session/open", {}),
+        ("session/open", {"workspace": where}),
+        ("session/open", {"sessionId": session, "workspace": where}),
+        ("session/findResumable", {"workspace": f"file://{where}"}),
+        ("session/list", {"cwd": where}),
+        ("session/reset", {"sessionId": session}),
+    ]
+    wire.send(*requests)
+    await wire.receive(len(requests))
+    wire.send(("workspace/didChangeWorkspaceFolders", change))
+    wire.send(("session/open", {"mode": "new"}))
+    await wire.receive(2)
+    monkeypatch.undo()
+    assert on_loop == []
+    assert {"stat", "lstat", "getcwd"} <= set(looked)

@@ -49,10 +49,10 @@ ORDER = {
         "service", "admin",
     ],
     "protocol": ["messages", "methods", "schema"],
-    "sessions": ["boundary", "resume", "manager", "window"],
+    "sessions": ["boundary", "resume", "manager", "locator", "window"],
     "lsp": [
         "framing.reader", "framing.writer", "watchdog", "json_body", "transport", "lifecycle",
-        "server",
+        "uris", "server",
     ],
 }  # fmt: skip
 """Inside of a layer a module imports only those before it."""

@@ -29,6 +29,7 @@ PROGRAMMES = (
     "backpressure",
     "server_exit",
     "no_resources",
+    "stalled_mount",
     "json_roundtrip",
     "clock_skew",
     "corruption",

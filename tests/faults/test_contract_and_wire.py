@@ -4,8 +4,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults import backpressure, clock_skew, frame_fuzzing, json_roundtrip
-from tests.faults.runner import Guard, Report, run_programme, run_without, without_all
+from tests.faults import backpressure, clock_skew, frame_fuzzing, json_roundtrip, stalled_mount
+from tests.faults.runner import (
+    PACKAGE,
+    Guard,
+    Report,
+    run_programme,
+    run_without,
+    without,
+    without_all,
+)
 
 SEED = 7
 
@@ -142,6 +150,52 @@ def test_control_backpressure_without_a_check_for_a_hang_up(tmp_path: Path) -> N
     ]
     report = run_programme("backpressure", seed=SEED, package=without_all(guards, tmp_path))
     assert backpressure.UNREAD_EXIT in report.violations
+
+
+# -- stalled_mount -----------------------------------------------------------------------------
+
+
+def run_stalled_mount(package: Path = PACKAGE) -> Report:
+    report = run_programme("stalled_mount", seed=SEED, package=package)
+    if "skipped" in report.counts:
+        pytest.skip(report.counts["skipped"])
+    return report
+
+
+def test_a_mount_that_hangs_delays_only_its_own_requests() -> None:
+    report = run_stalled_mount()
+
+    assert report.broken == []
+    assert report.counts["requests for folders that hang"] == 31
+    assert report.counts["other requests meanwhile"] == 12
+    assert report.counts["exits"] == 2
+
+
+@pytest.mark.parametrize(
+    ("guard", "promise"),
+    [
+        pytest.param(
+            Guard(
+                file="sessions/window.py",
+                code="_KEEPS_ITS_TURN_S = 0.1\n",
+                replacement="_KEEPS_ITS_TURN_S = 60.0\n",
+            ),
+            stalled_mount.BY_ID,
+            id="a request keeps its place in the queue",
+        ),
+        pytest.param(
+            Guard(
+                file="sessions/locator.py",
+                code="                raise _BehindStuckError(other)\n",
+                replacement="                pass\n",
+            ),
+            stalled_mount.FEW_THREADS,
+            id="no thread for each mount",
+        ),
+    ],
+)
+def test_control_stalled_mount(guard: Guard, promise: str, tmp_path: Path) -> None:
+    assert promise in run_stalled_mount(without(guard, tmp_path)).violations
 
 
 # -- json_roundtrip ----------------------------------------------------------------------------

@@ -1036,13 +1036,30 @@ def test_a_symlink_is_resolved(window: Client, repository: Path) -> None:
         "file:///nowhere/%FF",
         "/nowhere/\x00",
         "/nowhere/\ud83d",
-        "/nowhere/at/all",
-        "file:///nowhere/at/all",
+        "file://server/share",
+        "file:///c%3A/Users/me",
+        "C:\\Users\\me",
+        "/" + "x" * 256,
+        "/a" * 2_100,
+        "/" * 100_000,
     ],
 )
-@pytest.mark.parametrize("method", ["session/open", "session/findResumable"])
-def test_an_invalid_workspace_is_refused(window: Client, method: str, workspace: str) -> None:
-    assert paths(error_of(window, method, {"workspace": workspace})) == ["$.workspace"]
+@pytest.mark.parametrize(
+    ("method", "field"),
+    [
+        ("session/open", "workspace"),
+        ("session/findResumable", "workspace"),
+        ("session/list", "cwd"),
+    ],
+)
+def test_an_invalid_workspace_is_refused(
+    window: Client, method: str, field: str, workspace: str
+) -> None:
+    error = error_of(window, method, {field: workspace})
+
+    assert paths(error) == [f"$.{field}"]
+    assert len(error.message) < 500
+    assert "\n" not in error.message
 
 
 def test_a_file_is_refused_as_a_workspace(window: Client, repository: Path) -> None:
@@ -1051,6 +1068,138 @@ def test_a_file_is_refused_as_a_workspace(window: Client, repository: Path) -> N
     error = error_of(window, "session/open", {"workspace": str(repository / "file")})
 
     assert paths(error) == ["$.workspace"]
+    assert "is not a folder: there is a file" in error.message
+
+
+def test_what_was_said_in_a_folder_that_is_gone_is_resumed_there(
+    window: Client, other: Client, tmp_path: Path
+) -> None:
+    gone = Path(os.path.realpath(tmp_path)) / "disk" / "project"
+    gone.mkdir(parents=True)
+    session = open_new(window, gone)
+    append(window, session, user_message("one"))
+    gone.rmdir()
+    gone.parent.rmdir()
+
+    assert open_in(other, gone, mode="resume")["session"]["sessionId"] == session
+    where = {"workspace": gone.as_uri()}
+    found = other.request("session/findResumable", where)["session"]
+    assert found["sessionId"] == session
+    new = open_in(other, gone, mode="new")["session"]
+    assert (new["directory"], new["gitRoot"]) == (str(gone), None)
+    append(other, new["sessionId"], user_message("two"))
+    assert len(other.request("session/list", {"cwd": str(gone)})["sessions"]) == 2
+
+
+@pytest.mark.parametrize("root", ["vscode-remote://host/home/me", "file:///gone", None])
+def test_a_session_is_opened_by_its_id_whatever_the_workspace(
+    window: Client,
+    repository: Path,
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
+    home: Path,
+    root: str | None,
+) -> None:
+    session = open_new(window, repository)
+    append(window, session, user_message("one"))
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    client = Client(gone, {"SEGUE_DATABASE": str(home / "sessions.db")})
+    request.addfinalizer(client.kill)
+    client.initialize(rootUri=root)
+    gone.rmdir()
+    unusable = [
+        None,
+        "vscode-remote://host/home/me",
+        "untitled:x",
+        "file:///c%3A/Users/me",
+        "relative",
+        "",
+        "/half \ud83d",
+        "/etc/passwd",
+        "/" * 100_000,
+    ]
+
+    for workspace in (*unusable, "/nowhere/at/all"):
+        opened = client.request("session/open", {"sessionId": session, "workspace": workspace})
+        assert opened["session"]["sessionId"] == session
+        append(client, session, user_message("two"))
+        session = client.request("session/reset", {"sessionId": session})["session"]
+        place = "/nowhere/at/all" if workspace == "/nowhere/at/all" else str(repository)
+        assert session["directory"] == place
+        append(client, session := session["sessionId"], user_message("three"))
+        client.request("session/close", {"sessionId": session})
+
+
+@pytest.mark.parametrize(
+    "roots",
+    [
+        {"rootUri": "vscode-remote://ssh-remote%2Bhost/home/me/A"},
+        {"rootUri": "untitled:x"},
+        {"rootUri": "file:///gone/A"},
+        {"rootUri": "file:///c%3A/Users/me/A"},
+        {"rootUri": "file://server/share/A"},
+        {"rootPath": "C:\\Users\\me\\A"},
+        {"rootPath": "/gone/A"},
+        {"rootPath": "A"},
+        {"workspaceFolders": [{"uri": "vscode-vfs://github/o/r", "name": "r"}]},
+        {
+            "workspaceFolders": [
+                {"uri": "file:///gone/A", "name": "A"},
+                {"uri": "file:///gone/B", "name": "B"},
+            ]
+        },
+    ],
+)
+def test_a_root_that_is_not_here_is_not_replaced_by_the_servers_directory(
+    repository: Path, roots: Json, request: pytest.FixtureRequest
+) -> None:
+    client = Client(repository)
+    request.addfinalizer(client.kill)
+    client.initialize(**roots)
+    append(client, open_new(client, repository), user_message("of the server's own directory"))
+
+    for params in ({}, {"mode": "new"}, {"mode": "resume"}):
+        error = error_of(client, "session/open", params)
+        assert paths(error) == ["$.workspace"]
+        assert "name a folder of this machine in `workspace`" in error.message
+    assert paths(error_of(client, "session/findResumable", {})) == ["$.workspace"]
+
+    change = {"added": [{"uri": repository.as_uri(), "name": "r"}], "removed": []}
+    client.notify("workspace/didChangeWorkspaceFolders", {"event": change})
+    assert client.request("session/open", {})["session"]["eventCount"] == 1
+
+
+def test_a_folder_whose_name_has_a_raw_question_mark_or_hash_is_that_folder(
+    window: Client, repository: Path
+) -> None:
+    for name in ("c#", "what?", "a?b#c"):
+        (repository / name).mkdir()
+        assert directory_of(window, f"file://{repository}/{name}") == str(repository / name)
+
+
+def test_git_init_and_the_loss_of_git_hide_nothing(
+    window: Client, other: Client, tmp_path: Path
+) -> None:
+    folder = Path(os.path.realpath(tmp_path)) / "project"
+    (folder / "src").mkdir(parents=True)
+    session = open_new(window, folder)
+    append(window, session, user_message("before git init"))
+    (folder / ".git").mkdir()
+    inside = open_new(window, folder / "src")
+    append(window, inside, user_message("after it"))
+    for directory in (folder, folder / "src"):
+        found = other.request("session/findResumable", {"workspace": str(directory)})
+        ids = [each["sessionId"] for each in (found["session"], *found["alternatives"])]
+        assert ids == [inside, session]
+        listed = other.request("session/list", {"cwd": str(directory)})["sessions"]
+        assert [each["sessionId"] for each in listed] == [inside, session]
+    (folder / ".git").rmdir()
+    found = other.request("session/findResumable", {"workspace": str(folder)})
+    assert found["session"]["sessionId"] == inside
+    assert f"git repository ({folder})" in found["reason"]
+    listed = other.request("session/list", {"cwd": str(folder)})["sessions"]
+    assert [each["sessionId"] for each in listed] == [inside, session]
 
 
 def test_list_refuses_a_cwd_that_is_not_a_path(window: Client) -> None:
@@ -1088,7 +1237,7 @@ def test_the_workspace_folder_is_chosen_per_session(
         {},
         {"rootUri": None, "workspaceFolders": None},
         {"workspaceFolders": []},
-        {"rootUri": "untitled:x"},
+        {"rootUri": None, "rootPath": ""},
     ],
 )
 def test_without_a_folder_the_servers_directory_is_used(
@@ -1111,7 +1260,9 @@ def test_a_workspace_is_required_if_the_servers_directory_was_deleted(
     client.initialize()
     gone.rmdir()
 
-    assert paths(error_of(client, "session/open", {})) == ["$.workspace"]
+    error = error_of(client, "session/open", {})
+    assert paths(error) == ["$.workspace"]
+    assert "is required: the server's own directory is gone" in error.message
     assert directory_of(client, str(repository)) == str(repository)
 
 

@@ -1,6 +1,7 @@
 """The sessions of one window: opening, order of requests, group commit and backpressure."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from segue.model.errors import (
     SessionNotOpen,
 )
 from segue.model.records import AppendResult, Mode
+from segue.model.workspace import InvalidWorkspaceError, Workspace
 from segue.sessions.window import Window
 from segue.store.service import SessionService
 from segue.store.sqlite.service import LocalSessionService
@@ -521,3 +523,138 @@ async def test_a_request_that_is_refused_before_it_begins_has_no_effect(
     assert (
         await asyncio.wait_for(window.append(session, [user_message("two")]), 5)
     ).event_count == 1
+
+
+# Workspaces that are still being looked for
+
+
+def pending() -> "asyncio.Future[Workspace]":
+    return asyncio.get_running_loop().create_future()
+
+
+async def test_a_session_opened_by_its_id_does_not_wait_for_a_workspace(
+    window: Window, service: LocalSessionService
+) -> None:
+    id = await store_session(service, user_message("one"))
+    async with asyncio.timeout(1):
+        assert (await window.open(pending(), session_id=id)).session.id == id
+        await window.append(id, [user_message("two")])
+
+
+@pytest.mark.parametrize("answer", ["in time", "late", "never", "a fault"])
+async def test_a_reset_after_a_restart_begins_where_the_window_is_or_the_session_was(
+    window: Window, service: LocalSessionService, answer: str
+) -> None:
+    id = await store_session(service, directory="/repo/docs", git_root="/repo")
+    workspace = pending()
+    await window.open(workspace, session_id=id)
+    if answer == "in time":
+        workspace.set_result(workspace_at("/window"))
+    elif answer == "late":
+        asyncio.get_running_loop().call_later(0.02, workspace.set_result, workspace_at("/window"))
+    elif answer == "a fault":
+        workspace.set_exception(InvalidWorkspaceError("is a file"))
+    opened = await window.reset(id)
+    known = answer in ("in time", "late")
+    assert opened.session.directory == ("/window" if known else "/repo/docs")
+    assert opened.session.git_root == (None if known else "/repo")
+    await window.append(opened.session.id, [user_message()])
+    listed = await service.list_sessions(directory="/repo")
+    assert (opened.session.id in [each.id for each in listed.sessions]) != known
+
+
+async def test_requests_keep_their_order_while_a_workspace_is_looked_for(
+    window: Window, service: LocalSessionService
+) -> None:
+    id = await store_session(service)
+    workspace = pending()
+    opening = asyncio.ensure_future(window.open(workspace))
+    archiving = asyncio.ensure_future(window.archive(id))
+    await asyncio.sleep(0.02)
+    workspace.set_result(workspace_at())
+    assert (await opening).session.id == id
+    await archiving
+    assert (await service.get_session(id)).archived_at is not None
+
+
+async def test_a_workspace_that_takes_long_lets_the_other_requests_go_first(
+    window: Window, service: LocalSessionService
+) -> None:
+    id = (await window.open(workspace_at())).session.id
+    stuck = [pending() for _ in range(20)]
+    late = [asyncio.ensure_future(window.find_resumable(each)) for each in stuck]
+    async with asyncio.timeout(1):
+        for word in "abc":
+            await window.append(id, [user_message(word)])
+        assert (await window.open(workspace_at("/elsewhere"))).session.directory == "/elsewhere"
+    assert await contents(service, id) == list("abc")
+    stuck[0].set_result(workspace_at())
+    assert (await late[0]).session is not None
+    for each in stuck[1:]:
+        each.set_exception(InvalidWorkspaceError("the folder does not answer"))
+    refused = await asyncio.gather(*late[1:], return_exceptions=True)
+    assert {type(each) for each in refused} == {InvalidWorkspaceError}
+
+
+# Sessions that are still empty
+
+
+async def test_auto_costs_the_same_with_any_number_of_empty_sessions(window: Window) -> None:
+    async def seconds_for(folders: range) -> float:
+        best = 1.0
+        for first in folders:
+            began = time.perf_counter()
+            for number in range(first, first + 20):
+                await window.open(workspace_at(f"/{number}"), continue_minutes=0)
+            best = min(best, time.perf_counter() - began)
+        return best
+
+    few = await seconds_for(range(0, 200, 20))
+    await seconds_for(range(200, 6_000, 20))
+    many = await seconds_for(range(6_000, 6_200, 20))
+    assert many < 3 * few
+
+
+async def test_auto_finds_the_oldest_session_that_is_still_empty(window: Window) -> None:
+    first, second, third = [
+        (await window.open(workspace_at(), mode="new")).session.id for _ in range(3)
+    ]
+
+    async def empty() -> str:
+        return (await window.open(workspace_at(), continue_minutes=0)).session.id
+
+    assert await empty() == first
+    await window.append(first, [user_message()])
+    assert await empty() == second
+    await window.close_session(second)
+    assert await empty() == third
+    reset = (await window.reset(third)).session.id
+    assert await empty() == reset
+    await window.archive(reset)
+    assert await empty() not in {first, second, third, reset}
+
+
+# Times in the future
+
+
+async def test_a_session_with_a_time_in_the_future_is_named_and_not_resumed(
+    database: Path, window: Window, service: LocalSessionService
+) -> None:
+    ahead = await store_session(service, user_message("in 2106"))
+    make_older(database, ahead, -60 * 24 * 365 * 80)
+    found = await window.find_resumable(workspace_at())
+    assert (found.session, found.alternatives) == (None, ())
+    assert 'The session "in 2106" has a time in the future, 21' in found.reason
+    with pytest.raises(NothingToResume, match="has a time in the future"):
+        await window.open(workspace_at(), mode="resume")
+    fresh = await store_session(service, user_message("now"))
+    opened = await window.open(workspace_at())
+    assert (opened.session.id, opened.alternatives) == (fresh, [])
+    assert "has a time in the future" in opened.reason
+    by_id = await window.open(workspace_at(), session_id=ahead)
+    assert by_id.boundary is not None
+    assert "was in the future (21" in by_id.boundary.data["content"]
+    await window.append(ahead, [user_message()])
+    found = await window.find_resumable(workspace_at())
+    assert (found.session and found.session.id, len(found.alternatives)) == (ahead, 1)
+    assert "future" not in found.reason

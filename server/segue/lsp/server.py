@@ -1,13 +1,15 @@
 """The handlers of the methods: each calls one method of the window and returns its result."""
 
+import asyncio
+import contextlib
 import os
-import urllib.parse
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Any
 
 from pygls.server import JsonRPCServer
 
 from segue.lsp.transport import SessionProtocol
+from segue.lsp.uris import path_of
 from segue.model.records import (
     AppendResult,
     EventPage,
@@ -19,6 +21,7 @@ from segue.model.records import (
 from segue.model.validation import Fault, InvalidInputError
 from segue.model.workspace import (
     InvalidWorkspaceError,
+    Touch,
     Workspace,
     locate_workspace,
     resolve_workspace,
@@ -37,6 +40,7 @@ from segue.protocol.methods import (
     SetMetadataParams,
     SetServerSessionIdParams,
 )
+from segue.sessions.locator import WorkspaceLocator
 from segue.sessions.window import Window
 
 Handler = Callable[[Any, Any], Awaitable[Any]]
@@ -66,6 +70,7 @@ class SessionServer(JsonRPCServer):
         # Our converter structures everything: lsprotocol's hooks would build every LSP type.
         super().__init__(lambda server, _: make_protocol(server), converter_factory=lambda: wire)  # type: ignore[arg-type]  # pygls asks for a class and calls it
         self.window = window
+        self.locator = WorkspaceLocator()
         for method, handler in HANDLERS.items():
             self.feature(method)(self.protocol.feature(method, handler))
 
@@ -76,13 +81,14 @@ class SessionServer(JsonRPCServer):
 @handles("session/open")
 async def session_open(ls: SessionServer, params: OpenParams) -> OpenResult:
     """Open a session: the one that is named, one that fits, or a new one."""
-    return await ls.window.open(
-        _workspace(ls, params.workspace),
-        session_id=params.session_id,
-        mode=params.mode,
-        continue_minutes=params.continue_minutes,
-        tail=params.tail,
-    )
+    with _faults_of("$.workspace"):
+        return await ls.window.open(
+            _workspace(ls, params.workspace),
+            session_id=params.session_id,
+            mode=params.mode,
+            continue_minutes=params.continue_minutes,
+            tail=params.tail,
+        )
 
 
 @handles("session/append")
@@ -105,16 +111,19 @@ async def session_events(ls: SessionServer, params: EventsParams) -> EventPage:
 @handles("session/list")
 async def session_list(ls: SessionServer, params: ListParams) -> SessionPage:
     """Return a page of the sessions of a workspace, or of all."""
-    workspace = None if params.cwd is None else _located(params.cwd, "$.cwd", locate_workspace)
-    return await ls.window.list_sessions(
-        workspace, archived=params.archived, cursor=params.cursor, limit=params.limit
-    )
+    workspace = None if params.cwd is None else _located(ls, params.cwd)
+    with _faults_of("$.cwd"):
+        return await ls.window.list_sessions(
+            workspace, archived=params.archived, cursor=params.cursor, limit=params.limit
+        )
 
 
 @handles("session/findResumable")
 async def session_find_resumable(ls: SessionServer, params: FindResumableParams) -> FindResult:
     """Return the session that `session/open` would resume."""
-    return await ls.window.find_resumable(_workspace(ls, params.workspace), params.continue_minutes)
+    workspace = _workspace(ls, params.workspace)
+    with _faults_of("$.workspace"):
+        return await ls.window.find_resumable(workspace, params.continue_minutes)
 
 
 @handles("session/reset")
@@ -173,44 +182,53 @@ async def session_set_metadata(ls: SessionServer, params: SetMetadataParams) -> 
     return Nothing()
 
 
-def _workspace(ls: SessionServer, given: str | None) -> Workspace:
-    """Return the workspace that was given, else the first folder's, else the process's own."""
+def _workspace(ls: SessionServer, given: str | None) -> "asyncio.Future[Workspace]":
+    """Look for the workspace that was given, else the first folder's, else the process's own."""
     if given is not None:
-        return _located(given, "$.workspace", resolve_workspace)
-    for folder in ls.protocol.folders:
-        if (path := _path(folder)) is not None and os.path.isdir(path):
-            return _located(path, "$.workspace", resolve_workspace)
-    try:
-        return _located(os.getcwd(), "$.workspace", resolve_workspace)
-    except FileNotFoundError:
-        fault = Fault("$.workspace", "is required: the server's own directory is gone")
-        raise InvalidInputError(fault) from None
+        return _located(ls, given)
+    roots = tuple(ls.protocol.folders)
+    name = roots[0] if roots else "that the server runs in"
+    return ls.locator.find(lambda touch: _root_workspace(roots, touch), name)
 
 
-def _located(given: str, field: str, locate: Callable[[str], Workspace]) -> Workspace:
-    path = _path(given)
-    if path is None:
-        raise InvalidInputError(Fault(field, "expected an absolute path or a file: URI"))
+def _located(ls: SessionServer, given: str) -> "asyncio.Future[Workspace]":
+    """Look for the workspace of a path or URI, which need not exist any more."""
+    return ls.locator.find(lambda touch: locate_workspace(path_of(given), touch), given)
+
+
+def _root_workspace(roots: Sequence[str], touch: Touch) -> Workspace:
+    """Return the workspace of the first root that exists here.
+
+    None is replaced by the process's own directory: that would be another project.
+    """
+    if not roots:
+        return _own_workspace(touch)
+    faults = []
+    for root in roots:
+        try:
+            return resolve_workspace(path_of(root), touch)
+        except InvalidWorkspaceError as error:
+            faults.append(str(error))
+    more = f", and {len(faults) - 1} other folders are not here either" if faults[1:] else ""
+    raise InvalidWorkspaceError(f"{faults[0]}{more}; {_REMEDY}")
+
+
+def _own_workspace(touch: Touch) -> Workspace:
     try:
-        return locate(path)
+        own = os.getcwd()
+    except OSError:
+        fault = f"is required: the server's own directory is gone; {_REMEDY}"
+        raise InvalidWorkspaceError(fault) from None
+    return locate_workspace(own, touch)
+
+
+_REMEDY = "name a folder of this machine in `workspace`, or a session in `sessionId`"
+
+
+@contextlib.contextmanager
+def _faults_of(field: str) -> Iterator[None]:
+    """Report a workspace that cannot be one as a fault of *field*."""
+    try:
+        yield
     except InvalidWorkspaceError as error:
         raise InvalidInputError(Fault(field, str(error))) from None
-
-
-def _path(given: str) -> str | None:
-    """Return the path that a URI or a path names, or None: `untitled:` and others have none."""
-    if os.path.isabs(given):
-        return given
-    # pygls' own conversion drops what follows a semicolon, which is legal in a folder's name.
-    try:
-        uri = urllib.parse.urlsplit(given)
-        path = urllib.parse.unquote(uri.path, errors="strict")
-    except ValueError:
-        return None
-    if uri.scheme != "file":
-        return None
-    if uri.netloc not in ("", "localhost"):
-        path = f"//{uri.netloc}{path}"
-    elif os.name == "nt":
-        path = path.removeprefix("/")
-    return os.path.normpath(path) if os.path.isabs(path) else None

@@ -70,21 +70,24 @@ class SessionManager:
         cls,
         service: SessionService,
         session_id: str,
-        workspace: Workspace,
+        workspace: Workspace | None,
         *,
         tail: int | None = None,
     ) -> "SessionManager":
         """Return a manager that continues a stored session, under a new invocation id.
 
-        *workspace* is where the window is now: a reset begins there, not where the session was.
-        With *tail*, so many events are read as well, for the `snapshot` that follows. Raises
-        SessionNotFound.
+        *workspace* is where the window is now: a reset begins there, not where the session was;
+        None: where the session was. With *tail*, so many events are read as well, for the
+        `snapshot` that follows. Raises SessionNotFound.
         """
         if tail is None:
-            return cls(service, workspace, await service.get_session(session_id))
-        session, page = await service.open_session(session_id, tail)
-        manager = cls(service, workspace, session)
-        manager._just_read = session, page
+            session, read = await service.get_session(session_id), None
+        else:
+            session, page = await service.open_session(session_id, tail)
+            read = session, page
+        here = workspace or Workspace.recorded(session.directory, session.git_root)
+        manager = cls(service, here, session)
+        manager._just_read = read
         return manager
 
     @property

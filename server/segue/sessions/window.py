@@ -5,7 +5,7 @@ Secrets in events and metadata are redacted here.
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any
 
 import attrs
@@ -27,6 +27,12 @@ from segue.model.workspace import Workspace
 from segue.sessions import resume
 from segue.sessions.manager import SessionManager
 from segue.store.service import SessionService
+
+Located = Workspace | asyncio.Future[Workspace]
+"""A workspace, or one that is still being looked for."""
+
+_KEEPS_ITS_TURN_S = 0.1
+"""How long the requests behind it wait for a request whose workspace is still being looked for."""
 
 Redact = Callable[[Any, str], Any]
 """Takes a JSON value and its encoding; returns the value with its secrets masked."""
@@ -67,9 +73,10 @@ class RequestQueue:
 class Window:
     """The sessions of one editor window, over a service.
 
-    Requests take effect in the order in which they are made. Appends to stored sessions need not
-    wait for one another: those that are queued together share a commit. Secrets are redacted here,
-    before anything is stored, compared or used as a title.
+    Requests take effect in the order in which they are made; only one whose workspace is not found
+    within 0.1 s lets those behind it go first. Appends to stored sessions need not wait for one
+    another: those that are queued together share a commit. Secrets are redacted here, before
+    anything is stored, compared or used as a title.
     """
 
     def __init__(
@@ -90,6 +97,8 @@ class Window:
         self._redact: Redact | None = None
         self._service: SessionService | None = None
         self._managers: dict[str, SessionManager] = {}
+        self._empty: dict[Workspace, dict[str, SessionManager]] = {}
+        self._moving: dict[str, asyncio.Future[Workspace]] = {}
         self._requests = RequestQueue(before_request)
 
     async def close(self) -> None:
@@ -100,7 +109,7 @@ class Window:
 
     async def open(
         self,
-        workspace: Workspace,
+        workspace: Located,
         *,
         session_id: str | None = None,
         mode: Mode = "auto",
@@ -109,33 +118,36 @@ class Window:
     ) -> OpenResult:
         """Open a session: the one that is named, one that fits *workspace*, or a new one.
 
-        A session that is open here is returned as it is. Raises SessionNotFound, or
-        NothingToResume for the mode `resume`.
+        A session that is open here is returned as it is. Raises SessionNotFound, NothingToResume
+        for the mode `resume`, or what looking for *workspace* raises. A session that is named needs
+        none: *workspace* is only where a reset of it begins, and if it is not found, that is where
+        the session began.
         """
-        async with self._requests:
-            if session_id is not None:
+        if session_id is not None:
+            async with self._requests:
                 reason = "It was asked for by its id."
                 return await self._open(session_id, workspace, reason, tail)
+        async with self._in_workspace(workspace) as here:
             if mode == "new":
-                return await self._create(workspace, "A new session was asked for.")
-            if mode == "auto" and (empty := self._empty_session(workspace)) is not None:
+                return await self._create(here, "A new session was asked for.")
+            if mode == "auto" and (empty := self._empty_session(here)) is not None:
                 return await self._result(empty, "It is open here and still empty.")
-            found = await self._find_resumable(workspace, continue_minutes)
+            found = await self._find_resumable(here, continue_minutes)
             if found.session is not None:
                 # Another window may delete it in between: then nothing fits any more.
                 with contextlib.suppress(SessionNotFound):
-                    opened = await self._open(found.session.id, workspace, found.reason, tail)
+                    opened = await self._open(found.session.id, here, found.reason, tail)
                     return attrs.evolve(opened, alternatives=found.alternatives)
             if mode == "resume":
                 raise NothingToResume(found.reason)
-            return await self._create(workspace, found.reason)
+            return await self._create(here, found.reason)
 
     async def find_resumable(
-        self, workspace: Workspace, continue_minutes: float | None = None
+        self, workspace: Located, continue_minutes: float | None = None
     ) -> FindResult:
         """Return the session that `open` would resume, and the reason. Opens nothing."""
-        async with self._requests:
-            return await self._find_resumable(workspace, continue_minutes)
+        async with self._in_workspace(workspace) as here:
+            return await self._find_resumable(here, continue_minutes)
 
     async def append(
         self, session_id: str, events: Sequence[Event], parent_id: str | None = LAST_SEEN
@@ -161,14 +173,19 @@ class Window:
             return await service.load_events(session_id, after=after, before=before, limit=limit)
 
     async def list_sessions(
-        self, workspace: Workspace | None, *, archived: bool, cursor: str | None, limit: int
+        self, workspace: Located | None, *, archived: bool, cursor: str | None, limit: int
     ) -> SessionPage:
         """Return a page of the sessions of *workspace* and its worktrees, or of all."""
-        async with self._requests:
-            service = await self._connected()
-            return await service.list_sessions(
-                directory=None if workspace is None else workspace.directory,
-                git_common_dir=None if workspace is None else workspace.git_common_dir,
+        if workspace is None:
+            async with self._requests:
+                service = await self._connected()
+                return await service.list_sessions(archived=archived, cursor=cursor, limit=limit)
+        async with self._in_workspace(workspace) as here:
+            return await (await self._connected()).list_sessions(
+                directory=here.directory,
+                git_root=here.git_root,
+                git_common_dir=here.git_common_dir,
+                aliases=here.aliases,
                 archived=archived,
                 cursor=cursor,
                 limit=limit,
@@ -179,14 +196,19 @@ class Window:
 
         The archived one stays open: answers that are under way are stored with their questions.
         """
+        turn_ends = _turn_ends()
         async with self._requests:
             manager = self._open_manager(session_id)
+            if (workspace := self._moving.get(session_id)) is not None:
+                await _wait_until(turn_ends, workspace)
+                if workspace.done() and workspace.exception() is None:
+                    manager.workspace = workspace.result()
             archived = manager.copy() if manager.stored else None
             await manager.archive_and_reset()
-            del self._managers[session_id]
+            self._forget(session_id)
             if archived is not None:
                 self._managers[session_id] = archived
-            self._managers[manager.session_id] = manager
+            self._add_empty(manager)
             state = "empty" if archived is None else "archived"
             return await self._result(manager, f"The session before it was {state}.")
 
@@ -194,7 +216,7 @@ class Window:
         """Archive a session, open here or not. One that is still empty is only closed."""
         async with self._requests:
             if self._is_deferred(session_id):
-                del self._managers[session_id]
+                self._forget(session_id)
             else:
                 await (await self._connected()).archive(session_id)
 
@@ -208,12 +230,12 @@ class Window:
         """Delete a session permanently, and close it here. An unknown id succeeds."""
         async with self._requests:
             await (await self._connected()).delete(session_id)
-            self._managers.pop(session_id, None)
+            self._forget(session_id)
 
     async def close_session(self, session_id: str) -> None:
         """Close a session in this window. One that is not open succeeds."""
         async with self._requests:
-            self._managers.pop(session_id, None)
+            self._forget(session_id)
 
     async def set_server_session_id(self, session_id: str, server_session_id: str) -> None:
         """Store the remote service's id of a session, open here or not."""
@@ -264,24 +286,64 @@ class Window:
         manager = self._managers.get(session_id)
         return manager is not None and not manager.stored
 
+    @contextlib.asynccontextmanager
+    async def _in_workspace(self, workspace: Located) -> AsyncIterator[Workspace]:
+        """Yield the workspace in the request's turn, or after it if the workspace takes long."""
+        if isinstance(workspace, Workspace):
+            async with self._requests:
+                yield workspace
+            return
+        turn_ends = _turn_ends()
+        async with self._requests:
+            await _wait_until(turn_ends, workspace)
+            if workspace.done():
+                yield workspace.result()
+                return
+        here = await workspace
+        async with self._requests:
+            yield here
+
     def _empty_session(self, workspace: Workspace) -> SessionManager | None:
-        managers = self._managers.values()
-        empty = (each for each in managers if not each.stored and each.workspace == workspace)
-        return next(empty, None)
+        """Return the oldest session of *workspace* that is open here and not stored yet."""
+        empty = self._empty.get(workspace, {})
+        while empty:
+            id, manager = next(iter(empty.items()))
+            if not manager.stored:
+                return manager
+            self._drop_empty(id, workspace)
+        return None
+
+    def _add_empty(self, manager: SessionManager) -> None:
+        self._managers[manager.session_id] = manager
+        self._empty.setdefault(manager.workspace, {})[manager.session_id] = manager
+
+    def _drop_empty(self, session_id: str, workspace: Workspace) -> None:
+        empty = self._empty.get(workspace, {})
+        empty.pop(session_id, None)
+        if not empty:
+            self._empty.pop(workspace, None)
+
+    def _forget(self, session_id: str) -> None:
+        self._moving.pop(session_id, None)
+        if (manager := self._managers.pop(session_id, None)) is not None:
+            self._drop_empty(session_id, manager.workspace)
 
     async def _create(self, workspace: Workspace, reason: str) -> OpenResult:
         manager = SessionManager.create_new(await self._connected(), workspace)
-        self._managers[manager.session_id] = manager
+        self._add_empty(manager)
         return await self._result(manager, reason)
 
     async def _open(
-        self, session_id: str, workspace: Workspace, reason: str, tail: int
+        self, session_id: str, workspace: Located, reason: str, tail: int
     ) -> OpenResult:
         manager = self._managers.get(session_id)
         if manager is None:
             service = await self._connected()
-            manager = await SessionManager.resume(service, session_id, workspace, tail=tail)
+            here = workspace if isinstance(workspace, Workspace) else None
+            manager = await SessionManager.resume(service, session_id, here, tail=tail)
             self._managers[session_id] = manager
+            if not isinstance(workspace, Workspace):
+                self._moving[session_id] = workspace
         return await self._result(manager, reason, tail)
 
     async def _find_resumable(
@@ -302,3 +364,14 @@ class Window:
             has_more=page.has_more,
             last_event_at=session.updated_at if session.event_count else None,
         )
+
+
+def _turn_ends() -> float:
+    """Return until when a request that is made now keeps its turn, by the clock of the loop."""
+    return asyncio.get_running_loop().time() + _KEEPS_ITS_TURN_S
+
+
+async def _wait_until(time: float, workspace: "asyncio.Future[Workspace]") -> None:
+    """Wait for *workspace*, but not longer than until *time* by the clock of the loop."""
+    if not workspace.done():
+        await asyncio.wait({workspace}, timeout=max(0, time - asyncio.get_running_loop().time()))
