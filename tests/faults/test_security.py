@@ -110,11 +110,13 @@ def test_files_are_private_at_all_times(umask: str, database: Path) -> None:
     assert {name: each for name, each in modes.items() if each != {0o600}} == {}
 
 
-def test_control_files_are_not_private_if_sqlite_creates_them(
+def test_control_files_are_not_private_if_they_are_made_with_any_mode(
     database: Path, tmp_path: Path
 ) -> None:
     guard = Guard(
-        file="store/sqlite/files.py", code="        _create_private(path)\n", replacement=""
+        file="store/sqlite/disk.py",
+        code="    os.close(os.open(path, flags, 0o600))\n",
+        replacement="    os.close(os.open(path, flags, 0o666))\n",
     )
     modes = modes_while_writing("000", database, without(guard, tmp_path))
 

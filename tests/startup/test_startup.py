@@ -81,6 +81,7 @@ STORE_MODULES = {
     "segue.store.sqlite",
     "segue.store.sqlite.append",
     "segue.store.sqlite.connection",
+    "segue.store.sqlite.disk",
     "segue.store.sqlite.driver",
     "segue.store.sqlite.files",
     "segue.store.sqlite.locks",

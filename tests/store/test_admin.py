@@ -1,13 +1,13 @@
 """The contract suite of StoreAdmin, which runs on every store of `stores.STORES` that has one."""
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
 
 from segue.model.errors import StorageUnavailable
-from segue.model.store_reports import StoreSizes
+from segue.model.store_reports import RestorePreview, StoreSizes
 from segue.store.service import SessionService, StoreAdmin
 from tests.factories import store_session, user_message
 from tests.store.stores import STORES, FakeClock, StoreFactory
@@ -50,6 +50,8 @@ def test_a_store_that_does_not_exist_is_not_created(admin: StoreAdmin, tmp_path:
     for change in (admin.repair, admin.back_up, lambda: admin.back_up(str(tmp_path / "copy"))):
         with pytest.raises(StorageUnavailable, match=re.escape(admin.location)):
             change()
+    assert admin.copies() == []
+    assert admin.sweep() == []
     assert list(tmp_path.iterdir()) == []
 
 
@@ -94,3 +96,55 @@ async def test_an_undamaged_store_is_not_changed_by_repair(
     before = admin.check()
     assert admin.location in admin.repair()
     assert admin.check() == before
+
+
+def answer(answer: bool) -> Callable[[RestorePreview], bool]:
+    """Return a function that answers every question alike."""
+    return lambda preview: answer
+
+
+async def test_every_backup_without_a_path_is_a_copy_of_its_own(
+    admin: StoreAdmin, service: SessionService
+) -> None:
+    await store_session(service)
+    assert admin.copies() == []
+    paths = [admin.back_up().path for _ in range(3)]
+    copies = admin.copies()
+    assert sorted(copy.path for copy in copies) == sorted(paths)
+    assert {copy.kind for copy in copies} == {"backup"}
+    assert all(copy.bytes > 0 for copy in copies)
+
+
+async def test_a_restored_store_holds_what_the_backup_holds(
+    admin: StoreAdmin, factory: StoreFactory, tmp_path: Path
+) -> None:
+    service = await factory.open_service(tmp_path / "data", FakeClock())
+    kept = await store_session(service, user_message(), user_message())
+    backup = admin.back_up()
+    await store_session(service)
+    with pytest.raises(StorageUnavailable, match=re.escape(admin.location)):
+        admin.restore(backup.path, answer(True))
+    await service.close()
+    assert admin.restore(backup.path, answer(False)) is None
+    assert admin.sizes().sessions == 2
+    result = admin.restore(backup.path, answer(True))
+    assert result is not None
+    assert (result.restored.sessions, result.restored.events) == (1, 2)
+    assert [copy.path for copy in admin.copies() if copy.kind == "replaced"] == [result.replaced_as]
+    service = await factory.open_service(tmp_path / "data", FakeClock())
+    assert [each.id for each in (await service.list_sessions()).sessions] == [kept]
+    await service.close()
+
+
+async def test_a_store_that_does_not_exist_can_be_restored(
+    admin: StoreAdmin, factory: StoreFactory, tmp_path: Path
+) -> None:
+    assert factory.make_admin is not None
+    service = await factory.open_service(tmp_path / "data", FakeClock())
+    await store_session(service)
+    backup = admin.back_up()
+    await service.close()
+    other = factory.make_admin(tmp_path / "other")
+    result = other.restore(backup.path, answer(True))
+    assert result is not None
+    assert (result.replaced_as, other.sizes().sessions) == (None, 1)

@@ -1,6 +1,10 @@
 """The records that a StoreAdmin returns; not in `records`, because a server does not load them."""
 
+from typing import Literal
+
 import attrs
+
+from segue.model.records import Timestamp
 
 
 @attrs.frozen(kw_only=True)
@@ -47,3 +51,46 @@ class BackupResult:
     size: int
     sessions: int
     events: int
+
+
+@attrs.frozen(kw_only=True)
+class StoreContents:
+    """How much a store holds, and when its newest session was updated; None without a session."""
+
+    sessions: int
+    events: int
+    newest: Timestamp | None
+
+
+@attrs.frozen(kw_only=True)
+class RestorePreview:
+    """What a restore is about to do to the store at *path*.
+
+    `present` is None if there is no store yet, or if it cannot be read.
+    """
+
+    path: str
+    present: StoreContents | None
+    restored: StoreContents
+
+
+@attrs.frozen(kw_only=True)
+class RestoreResult:
+    """What a store holds since it was restored, and where the former one is kept, if there was."""
+
+    path: str
+    replaced_as: str | None
+    restored: StoreContents
+
+
+@attrs.frozen(kw_only=True)
+class StoreCopy:
+    """A copy of a store: its path, and its bytes on disk.
+
+    A `backup` was made by the user; the store was copied `before a migration`, was set aside as
+    `damaged` by a repair or as `replaced` by a restore, or the copy is `in the making`.
+    """
+
+    kind: Literal["backup", "before a migration", "damaged", "replaced", "in the making"]
+    path: str
+    bytes: int

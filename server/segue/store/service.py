@@ -3,7 +3,7 @@
 `server/DEVELOPMENT.md` lists what to change for a new store. `tests/store` tests all of them alike.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -19,7 +19,15 @@ from segue.model.records import (
 )
 
 if TYPE_CHECKING:
-    from segue.model.store_reports import BackupResult, CheckReport, StoreEngine, StoreSizes
+    from segue.model.store_reports import (
+        BackupResult,
+        CheckReport,
+        RestorePreview,
+        RestoreResult,
+        StoreCopy,
+        StoreEngine,
+        StoreSizes,
+    )
 
 
 class SessionService(Protocol):
@@ -153,7 +161,7 @@ class SessionService(Protocol):
 class StoreAdmin(Protocol):
     """The maintenance of a store, which need not be open and may be in use by editors meanwhile.
 
-    The calls block. None creates the store, and only `repair` changes it.
+    The calls block. Only `repair` and `restore` change the store, and only `restore` creates one.
     """
 
     @property
@@ -196,3 +204,23 @@ class StoreAdmin(Protocol):
         Raises StorageUnavailable if there is no store or *target* exists, and a StorageError if the
         copy fails; *target* is left as it was then.
         """
+
+    def restore(
+        self, source: str, confirm: "Callable[[RestorePreview], bool]"
+    ) -> "RestoreResult | None":
+        """Replace the store by a copy of the backup *source*, if *confirm* returns True.
+
+        The backup is verified first, and left as it is; the store need not exist. A store that is
+        replaced is kept. Returns None if *confirm* returned False. Raises a StorageError if
+        *source* is no backup of such a store, is damaged or of a later version, or if the store is
+        open. The store is left as it is then.
+        """
+
+    def copies(self) -> "Sequence[StoreCopy]":
+        """Return the copies of the store that are kept beside it, the oldest of each kind first.
+
+        A deleted conversation may still be in them.
+        """
+
+    def sweep(self) -> Sequence[str]:
+        """Remove the unfinished copies of backups that were killed; return their paths."""

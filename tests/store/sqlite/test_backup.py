@@ -11,6 +11,7 @@ import pytest
 
 from segue.model.errors import StorageError, StorageUnavailable
 from segue.store.sqlite import driver, schema
+from segue.store.sqlite.admin import LocalStoreAdmin
 from segue.store.sqlite.backup import back_up, back_up_before_migration
 from segue.store.sqlite.service import LocalSessionService
 from tests.factories import (
@@ -21,12 +22,20 @@ from tests.factories import (
     store_session,
     user_message,
 )
-from tests.store.sqlite.helpers import mode, opened
+from tests.store.sqlite.helpers import (
+    mode,
+    opened,
+    read_line,
+    send_line,
+    start_process,
+    wait_for_exit,
+    write_file,
+)
 
 
 @pytest.fixture
 def target(tmp_path: Path) -> Path:
-    return tmp_path / "backups" / "copy.db"
+    return tmp_path / "new" / "backups" / "copy.db"
 
 
 async def test_a_backup_holds_everything_and_can_be_used(
@@ -56,7 +65,8 @@ async def test_only_its_owner_can_read_a_backup(
         back_up(str(database), str(target))
     finally:
         os.umask(old)
-    assert [stat.S_IMODE(each.stat().st_mode) for each in (target.parent, target)] == [0o700, 0o600]
+    made = (target.parent.parent, target.parent, target)
+    assert [stat.S_IMODE(each.stat().st_mode) for each in made] == [0o700, 0o700, 0o600]
 
 
 async def test_a_backup_that_is_made_during_writes_is_a_snapshot(
@@ -84,7 +94,7 @@ async def test_a_backup_overwrites_no_file(
     database: Path, service: LocalSessionService, target: Path
 ) -> None:
     await store_session(service)
-    target.parent.mkdir()
+    target.parent.mkdir(parents=True)
     target.write_text("precious")
     with pytest.raises(StorageUnavailable, match="exists already"):
         back_up(str(database), str(target))
@@ -151,3 +161,105 @@ async def test_a_new_database_gets_no_backup(database: Path) -> None:
     async with opened(database):
         pass
     assert [path.name for path in database.parent.iterdir() if "schema" in path.name] == []
+
+
+# Backups that are killed
+
+
+KILLED = """
+import os, signal
+from segue.store.sqlite import backup
+
+async def main(where, target, how):
+    verified = backup._verified
+    def wait(draft, target):
+        print("copied", flush=True)
+        if how == "waits":
+            sys.stdin.readline()
+            return verified(draft, target)
+        os.kill(os.getpid(), signal.SIGKILL)
+    backup._verified = wait
+    backup.back_up(where, target)
+"""
+
+
+def drafts_in(*folders: Path) -> list[str]:
+    """Return the names of drafts and of their records."""
+    return [each.name for folder in folders for each in folder.iterdir() if "draft-" in each.name]
+
+
+def kill_backup(database: Path, target: Path) -> None:
+    process = start_process(KILLED, database, target, "dies")
+    assert read_line(process) == "copied"
+    process.wait()
+    assert len(drafts_in(database.parent, target.parent)) == 2
+
+
+@pytest.mark.parametrize("way", ["another backup", "doctor", "a migration"])
+async def test_the_draft_of_a_killed_backup_is_removed(
+    database: Path, target: Path, tmp_path: Path, way: str
+) -> None:
+    async with opened(database) as service:
+        await store_session(service)
+    kill_backup(database, target)
+    if way == "another backup":
+        back_up(str(database), str(tmp_path / "somewhere else.db"))
+    elif way == "doctor":
+        (removed,) = LocalStoreAdmin(database).sweep()
+        assert removed.startswith(f"{target}.draft-")
+    else:
+        back_up_before_migration(str(database), len(schema.MIGRATIONS))
+    assert drafts_in(database.parent, target.parent) == []
+    assert not target.exists()
+
+
+async def test_the_draft_of_a_backup_that_runs_is_left(database: Path, target: Path) -> None:
+    async with opened(database) as service:
+        await store_session(service)
+    process = start_process(KILLED, database, target, "waits")
+    assert read_line(process) == "copied"
+    assert LocalStoreAdmin(database).sweep() == []
+    assert len(drafts_in(database.parent, target.parent)) == 2
+    send_line(process, "go on")
+    wait_for_exit(process)
+    assert drafts_in(database.parent, target.parent) == []
+    assert target.exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"/nowhere/x.draft-1", b"precious"])
+async def test_only_drafts_are_removed(database: Path, content: bytes) -> None:
+    precious = database.with_name("precious")
+    write_file(precious, b"precious")
+    record = database.with_name("sessions.db-draft-1-1")
+    record.write_bytes(content.replace(b"precious", os.fsencode(precious)))
+    assert LocalStoreAdmin(database).sweep() == []
+    assert precious.exists()
+    assert not record.exists()
+
+
+# Copies
+
+
+async def test_every_copy_is_listed_with_its_parts(database: Path, target: Path) -> None:
+    async with opened(database) as service:
+        await store_session(service)
+    folder = database.parent
+    for name in (
+        "sessions.db.corrupt-20260101T000000", "sessions.db.corrupt-20260101T000000-wal",
+        "sessions.db.replaced-20260101T000000", "sessions.db.schema-1", "backups/mine.db",
+        "backups/mine.db-lock", "backups/other.db.draft-7", "sessions.db.schema-2.draft-7",
+        "sessions.db.other", "other.db.corrupt-1", "sessions.db-wal-1",
+    ):  # fmt: skip
+        write_file(folder / name, b"12345")
+    found = {
+        (copy.kind, copy.path.removeprefix(f"{folder}/"), copy.bytes)
+        for copy in LocalStoreAdmin(database).copies()
+    }
+    assert found == {
+        ("backup", "backups/mine.db", 10),
+        ("before a migration", "sessions.db.schema-1", 5),
+        ("damaged", "sessions.db.corrupt-20260101T000000", 10),
+        ("in the making", "backups/other.db.draft-7", 5),
+        ("in the making", "sessions.db.schema-2.draft-7", 5),
+        ("replaced", "sessions.db.replaced-20260101T000000", 5),
+    }

@@ -2,11 +2,21 @@
 
 import os
 import time
-from pathlib import Path
+from collections.abc import Callable, Sequence
+
+import attrs
 
 from segue.model.errors import StorageUnavailable
-from segue.model.store_reports import BackupResult, CheckReport, StoreEngine, StoreSizes
-from segue.store.sqlite import backup, check, driver
+from segue.model.store_reports import (
+    BackupResult,
+    CheckReport,
+    RestorePreview,
+    RestoreResult,
+    StoreCopy,
+    StoreEngine,
+    StoreSizes,
+)
+from segue.store.sqlite import backup, check, copies, drafts, driver, replacement
 
 
 def sqlite_engine() -> StoreEngine:
@@ -24,12 +34,14 @@ class LocalStoreAdmin:
     """The StoreAdmin of the database file at *path*."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self._path = os.fspath(path)
+        self._location = os.fspath(path)
+        # As servers do: a link has no locks of its own, and must not be replaced by the file.
+        self._path = os.path.realpath(path)
 
     @property
     def location(self) -> str:
         """Return the path of the database file."""
-        return self._path
+        return self._location
 
     @property
     def engine(self) -> StoreEngine:
@@ -37,11 +49,14 @@ class LocalStoreAdmin:
         return sqlite_engine()
 
     def exists(self) -> bool:
-        """Return whether the file exists; raise StorageUnavailable if that cannot be known."""
+        """Return whether the file exists, or can be made of what is left beside it.
+
+        Raises StorageUnavailable if that cannot be known.
+        """
         try:
             os.stat(self._path)
         except (FileNotFoundError, NotADirectoryError):
-            return False
+            return replacement.is_pending(self._path) or driver.is_emptied(self._path)
         except OSError as error:
             raise StorageUnavailable(
                 f"{self._path} cannot be reached: {error.strerror}. Check the permissions of its "
@@ -55,7 +70,11 @@ class LocalStoreAdmin:
 
     def check(self) -> CheckReport:
         """Check the file's modes, its owner and its integrity; nothing is changed."""
-        return check.check_database(self._path)
+        report = check.check_database(self._path)
+        if not replacement.is_pending(self._path):
+            return report
+        message = replacement.pending_message(self._path)
+        return attrs.evolve(report, exists=True, problems=[message, *report.problems])
 
     def repair(self) -> str:
         """Quarantine a damaged file and salvage its rows; return what was done."""
@@ -69,10 +88,36 @@ class LocalStoreAdmin:
         self._require()
         return backup.back_up(self._path, target or self._new_backup_path())
 
+    def restore(
+        self, source: str, confirm: Callable[[RestorePreview], bool]
+    ) -> RestoreResult | None:
+        """Replace the database by a copy of the file *source*; keep the old as `.replaced-TIME`."""
+        if self._location == ":memory:":
+            raise StorageUnavailable(
+                "The database is `:memory:`, which keeps nothing that could be restored. Name a "
+                "file with --database or the setting `database`."
+            )
+        from segue.store.sqlite.recovery import restore  # loaded only to restore
+
+        return restore.restore(self._path, source, confirm)
+
+    def copies(self) -> Sequence[StoreCopy]:
+        """Return the copies beside the database and in `backups`."""
+        return copies.copies_of(self._path)
+
+    def sweep(self) -> Sequence[str]:
+        """Remove what killed backups left."""
+        return drafts.sweep(self._path)
+
     def _require(self) -> None:
         if not self.exists():
-            raise StorageUnavailable(f"there is no database at {self._path} yet")
+            raise StorageUnavailable(f"there is no database at {self._location} yet")
 
     def _new_backup_path(self) -> str:
         stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
-        return str(Path(self._path).parent / "backups" / f"sessions-{stamp}.db")
+        name, number = f"sessions-{stamp}", 1
+        folder = copies.backup_folder(self._path)
+        while os.path.lexists(target := folder / f"{name}.db"):
+            number += 1
+            name = f"sessions-{stamp}-{number}"
+        return str(target)

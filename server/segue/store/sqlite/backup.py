@@ -6,8 +6,8 @@ from pathlib import Path
 
 from segue.model.errors import StorageCorrupt, StorageUnavailable
 from segue.model.store_reports import BackupResult
-from segue.store.sqlite import driver, schema
-from segue.store.sqlite.check import count_rows, find_damage
+from segue.store.sqlite import disk, drafts, driver, replacement, schema
+from segue.store.sqlite.check import count_rows, find_damage, find_emptied, one_line
 from segue.store.sqlite.locks import OpenLock
 
 _ERRORS: tuple[type[Exception], ...] = (*driver.Error, OSError)
@@ -35,6 +35,7 @@ def back_up_before_migration(path: str, version: int) -> None:
     if damage := find_damage(path):
         raise damage
     target = f"{path}.schema-{version}"
+    drafts.sweep(path)
     if os.path.lexists(target):
         return
     try:
@@ -50,24 +51,25 @@ def back_up_before_migration(path: str, version: int) -> None:
 def _back_up(path: str, target: str) -> BackupResult:
     if os.path.lexists(target):
         raise StorageUnavailable(f"{target} exists already. It was left as it is.")
-    draft = f"{target}.draft-{os.getpid()}"
+    drafts.sweep(path)
     open_lock = OpenLock(path)
     try:
-        Path(target).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        disk.make_private_folder(Path(target).parent)
         open_lock.share()
-        _copy(path, draft)
-        backup = _verified(draft, target)
-        os.rename(draft, target)
-        _sync(Path(target).parent)
+        replacement.finish(path, open_lock)
+        with drafts.new_draft(path, target) as draft:
+            _copy(path, draft)
+            backup = _verified(draft, target)
+            os.rename(draft, target)
+            disk.sync_folder_of(target)
     finally:
         open_lock.close()
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(draft)
     return backup
 
 
 def _copy(path: str, draft: str) -> None:
-    os.close(os.open(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+    if emptied := find_emptied(path):
+        raise emptied
     with contextlib.closing(driver.connect_to_read(path)) as db:
         schema.check_owner(db, path)
     with contextlib.closing(driver.connect(path)) as db:
@@ -81,17 +83,7 @@ def _verified(draft: str, target: str) -> BackupResult:
     with contextlib.closing(driver.connect_to_read(draft)) as copy:
         (verdict,) = copy.execute("PRAGMA integrity_check(1)").fetchone()
         if verdict != "ok":
-            raise StorageCorrupt(f"The copy is damaged ({verdict}), and was removed.")
+            raise StorageCorrupt(f"The copy is damaged ({one_line(verdict)}), and was removed.")
         sessions, events = count_rows(copy)
-    _sync(Path(draft))
+    disk.sync_file(draft)
     return BackupResult(path=target, size=os.path.getsize(draft), sessions=sessions, events=events)
-
-
-def _sync(path: Path) -> None:
-    if os.name == "nt" and path.is_dir():
-        return
-    fd = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

@@ -13,6 +13,7 @@ from segue.model.store_reports import CheckReport, StoreSizes
 from segue.store.sqlite import driver, header, schema
 from segue.store.sqlite.driver import Connection
 from segue.store.sqlite.lock_holders import find_lock_holders, lock_files
+from segue.store.sqlite.locks import OpenLock
 
 _MAX_DAMAGE_LINES = 20
 _ERRORS: tuple[type[Exception], ...] = (*driver.Error, StorageUnavailable)
@@ -20,6 +21,9 @@ _ERRORS: tuple[type[Exception], ...] = (*driver.Error, StorageUnavailable)
 
 def check_database(path: str) -> CheckReport:
     """Return who else can read the database at *path*, whether it is damaged, and what it holds."""
+    if emptied := find_emptied(path):
+        problem = str(driver.translate(emptied, path))
+        return CheckReport(exists=True, sizes=StoreSizes(), problems=[problem])
     if not os.path.exists(path):
         return CheckReport(exists=False, sizes=StoreSizes())
     modes = {each: stat.S_IMODE(os.stat(each).st_mode) for each in _files(path)}
@@ -46,7 +50,7 @@ def check_database(path: str) -> CheckReport:
         return _with_problems(report, str(driver.translate(error, path)))
     except StorageUnavailable as error:
         return _with_problems(report, str(error))
-    damage = [line for line in lines if line != "ok"]
+    damage = [one_line(line) for line in lines if line != "ok"]
     return attrs.evolve(_with_problems(report, *damage), schema_version=version, sizes=sizes)
 
 
@@ -56,6 +60,8 @@ def find_damage(path: str, *, without_log: bool = False) -> Exception | None:
     With *without_log* the file is checked as if there were no log beside it. Raises a StorageError
     if the database cannot be checked.
     """
+    if damage := find_emptied(path):
+        return damage
     if header.is_impossible(path):
         return driver.corruption("its header has values that SQLite never writes")
     if header.is_cut_within_page(path):
@@ -68,7 +74,24 @@ def find_damage(path: str, *, without_log: bool = False) -> Exception | None:
         if driver.is_corruption(error):
             return error
         raise driver.translate(error, path) from error
-    return None if verdict == "ok" else driver.corruption(verdict)
+    return None if verdict == "ok" else driver.corruption(one_line(verdict))
+
+
+def find_emptied(path: str) -> Exception | None:
+    """Return an error if the database is empty or missing, and was not before; else None.
+
+    SQLite would make a new one of it, and delete the log.
+    """
+    if driver.is_emptied(path):
+        return driver.corruption(f"it is empty, but {path}-wal is not")
+    if os.path.exists(path) and not os.path.getsize(path) and OpenLock(path).has_mark():
+        return driver.corruption("it is empty, and it was not before")
+    return None
+
+
+def one_line(verdict: str) -> str:
+    """Return what SQLite's integrity check says, which may have line breaks, as one line."""
+    return " ".join(verdict.split())
 
 
 def database_sizes(path: str) -> StoreSizes:

@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import functools
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -97,11 +98,29 @@ def connect(path: str) -> Connection:
 
 
 def connect_to_read(path: str, *, without_log: bool = False) -> Connection:
-    """Open *path* read-only, without creating a write-ahead log, or *without_log* at all."""
+    """Open *path* read-only, without creating or deleting a log, or *without_log* at all.
+
+    Raises SQLite's error for damage if the database is empty and its log is not.
+    """
+    if not without_log and is_emptied(path):
+        raise corruption(f"it is empty, but {path}-wal is not: without that, a new one is made")
     # Without a log no process writes, and a connection that is not immutable would create one.
     has_log = Path(f"{path}-wal").exists() and not without_log
     immutable = "" if has_log else "&immutable=1"
     return _connect(f"{Path(path).absolute().as_uri()}?mode=ro{immutable}", uri=True)
+
+
+def is_emptied(path: str) -> bool:
+    """Return whether the database is empty or missing, and its log is not.
+
+    SQLite would delete the log.
+    """
+    try:
+        return os.path.getsize(f"{path}-wal") > 0 and (
+            not os.path.lexists(path) or os.path.getsize(path) == 0
+        )
+    except OSError:
+        return False
 
 
 def _connect(path: str, *, uri: bool = False) -> Connection:

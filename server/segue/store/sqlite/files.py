@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from segue.model.errors import StorageError, StorageUnavailable
-from segue.store.sqlite import driver, schema
+from segue.store.sqlite import disk, driver, schema
 from segue.store.sqlite.driver import Connection
 from segue.store.sqlite.locks import OpenLock
 
@@ -20,10 +20,13 @@ def open_database(
     *prepare* makes the file if there is none. Raises a StorageError, or the library's own error; a
     file that is not ours is left as it is.
     """
-    _check_folder(folder)
+    prepare_folder(folder)
     open_lock.share()
+    _finish_replacement(path, open_lock)
     try:
         _refuse_foreign_log(path)
+        _forget_removed(path, open_lock)
+        _check_not_emptied(path, open_lock)
         prepare()
         db = open_migrated(path)
     except StorageError:
@@ -57,8 +60,9 @@ def _migrate(db: Connection, path: str) -> None:
     schema.migrate(db)
 
 
-def _check_folder(folder: Path) -> None:
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+def prepare_folder(folder: Path) -> None:
+    """Make *folder* if it is missing, or raise StorageUnavailable if it is not this user's own."""
+    disk.make_private_folder(folder)
     if folder.is_symlink():
         raise StorageUnavailable(
             f"{folder} is a link: what it names can be changed under the database. Name the real "
@@ -77,6 +81,25 @@ def _refuse_foreign_log(path: str) -> None:
     if os.path.exists(path) and os.path.exists(f"{path}-wal"):
         with contextlib.closing(driver.connect_to_read(path)) as db:
             schema.check_owner(db, path)
+
+
+def _finish_replacement(path: str, open_lock: OpenLock) -> None:
+    suffixes = (disk.REPLACEMENT_JOURNAL, disk.REPLACEMENT_FOLDER)
+    if any(os.path.lexists(f"{path}{suffix}") for suffix in suffixes):
+        from segue.store.sqlite import replacement  # loaded only after a repair that was killed
+
+        replacement.finish(path, open_lock)
+
+
+def _forget_removed(path: str, open_lock: OpenLock) -> None:
+    if not os.path.lexists(path):
+        open_lock.clear_mark()  # of a database that was removed: the new one is empty at first
+
+
+def _check_not_emptied(path: str, open_lock: OpenLock) -> None:
+    # SQLite would make a new database of it, without a word.
+    if os.path.exists(path) and os.path.getsize(path) == 0 and open_lock.has_mark():
+        raise driver.corruption("it is empty, and it was not before")
 
 
 def _use_wal(db: Connection) -> None:

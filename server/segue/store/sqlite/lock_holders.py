@@ -33,8 +33,9 @@ def lock_files(database: str) -> tuple[str, ...]:
     return database, f"{database}-shm", f"{database}-write.lock", f"{database}-lock"
 
 
-def find_lock_holders(*paths: str) -> list[LockHolder]:
-    """Return the other processes that hold an exclusive lock on one of *paths*."""
+def find_lock_holders(*paths: str, shared: bool = False) -> list[LockHolder]:
+    """Return the other processes with an exclusive lock on one of *paths*, or also a *shared*."""
+    kinds = {"WRITE", "READ"} if shared else {"WRITE"}
     files = {str(os.stat(path).st_ino): path for path in paths if os.path.exists(path)}
     try:
         with open("/proc/locks", encoding="ascii", errors="replace") as locks:
@@ -45,7 +46,7 @@ def find_lock_holders(*paths: str) -> list[LockHolder]:
     # "1: FLOCK ADVISORY WRITE 708 08:01:2228253 0 EOF"; a waiting process has "->" in second place.
     for _, _, _, kind, pid, file, *_ in (line for line in lines if len(line) >= 8):
         inode = file.rpartition(":")[2]
-        if kind == "WRITE" and inode in files and _has_open(pid, files[inode]):
+        if kind in kinds and inode in files and _has_open(pid, files[inode]):
             pids.add(int(pid))
     return [_holder(pid) for pid in sorted(pids - {os.getpid()})]
 

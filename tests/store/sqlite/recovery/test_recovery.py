@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 
 from segue.model.errors import StorageCorrupt, StorageError, StorageUnavailable
-from segue.store.sqlite import driver, recovery
+from segue.store.sqlite import driver, recovery, replacement
+from segue.store.sqlite.admin import LocalStoreAdmin
+from segue.store.sqlite.backup import back_up
 from segue.store.sqlite.locks import OpenLock
 from segue.store.sqlite.recovery import policy
 from segue.store.sqlite.service import LocalSessionService
@@ -260,6 +262,80 @@ async def test_a_damaged_database_that_another_process_has_open_is_not_moved(
         assert len(await read_all(service, ids)) >= 2_900
 
 
+async def test_a_recovery_that_is_refused_keeps_the_lock(database: Path) -> None:
+    """Otherwise another process could move the file while this one has it open."""
+    await fill_database(database)
+    damage(database, leaf_pages(database, b"payload 15-50 ")[0])
+    mine, other = OpenLock(str(database)), OpenLock(str(database))
+    for each in (mine, other):
+        each.share()
+    with pytest.raises(StorageCorrupt, match="other editor windows"):
+        recovery.recover(str(database), mine, driver.corruption("damaged"))
+    assert not other.try_exclusive()
+    other.close()
+    mine.close()
+
+
+class OvertakenLock(OpenLock):
+    """A lock that another process overtakes: it repairs the database first."""
+
+    def __init__(self, database_path: str) -> None:
+        super().__init__(database_path)
+        self._database = database_path
+
+    def try_exclusive(self) -> bool:
+        """Let the other process repair, then try."""
+        self.close()
+        recovery.repair(self._database)
+        self.share()
+        return super().try_exclusive()
+
+
+async def test_a_database_that_another_process_has_repaired_is_left(database: Path) -> None:
+    ids = await fill_database(database)
+    damage(database, leaf_pages(database, b"payload 15-50 ")[0])
+    lock = OvertakenLock(str(database))
+    lock.share()
+    with pytest.raises(StorageUnavailable, match="is repaired"):
+        recovery.recover(str(database), lock, driver.corruption("damaged"))
+    lock.close()
+    assert len(quarantined(database)) == 1
+    async with opened(database) as service:
+        assert len(await read_all(service, ids)) >= 2_900
+
+
+async def test_repair_through_a_link_asks_for_the_lock_of_the_database(
+    database: Path, tmp_path: Path
+) -> None:
+    await fill_database(database)
+    damaged = damage(database, leaf_pages(database, b"payload 15-50 ")[0])
+    link = tmp_path / "link.db"
+    link.symlink_to(database)
+    with another_process(database), pytest.raises(StorageCorrupt, match="other editor windows"):
+        LocalStoreAdmin(link).repair()
+    LocalStoreAdmin(link).repair()
+    assert link.is_symlink()
+    assert [digest(each) for each in quarantined(database)] == [damaged]
+
+
+async def test_what_a_recovery_makes_is_private_whatever_the_umask(
+    database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = await fill_database(database, sessions=3)
+    damage(database, root_page_offset(database, "events"))
+    found: set[int] = set()
+    monkeypatch.setattr(
+        replacement, "replace", lambda *_: found.update(modes(Path(f"{database}.rescue")).values())
+    )
+    old = os.umask(0)
+    try:
+        recovery.repair(str(database))
+    finally:
+        os.umask(old)
+    assert found == {0o600}
+    assert ids
+
+
 # Damaged headers
 
 
@@ -325,16 +401,6 @@ async def test_a_damaged_foreign_database_is_refused_and_unchanged(
     assert quarantined(database) == []
 
 
-async def test_an_empty_file_that_replaced_the_database_becomes_a_new_one(database: Path) -> None:
-    await fill_database(database, sessions=1)
-    database.write_bytes(b"")
-    async with opened(database) as service:
-        assert await contents(service, await store_session(service, user_message("anew"))) == [
-            "anew"
-        ]
-    assert quarantined(database) == []
-
-
 # The write-ahead log
 
 
@@ -366,6 +432,101 @@ async def test_rows_in_the_write_ahead_log_survive_a_damaged_first_page(database
     assert len(words) == 104
     (kept,) = quarantined(database)
     assert [digest(kept), digest(kept.with_name(f"{kept.name}-wal"))] == before
+
+
+# Files that are empty, or gone
+
+
+async def leave_log(database: Path) -> str:
+    """Store 100 events in the file and four in the log, as a killed process leaves them."""
+    (id,) = await fill_database(database, sessions=1)
+    writer = start_process(LOGGER, database, id)
+    assert read_line(writer) == "stored"
+    writer.kill()
+    writer.wait()
+    return id
+
+
+@pytest.mark.parametrize("backup", ["", "with a backup"])
+async def test_an_empty_file_that_was_segues_is_reported(database: Path, backup: str) -> None:
+    await fill_database(database, sessions=1)
+    kept = database.parent / "backups" / "kept.db"
+    if backup:
+        back_up(str(database), str(kept))
+    database.write_bytes(b"")
+    admin = LocalStoreAdmin(database)
+    assert admin.check().problems == [
+        f"{database} is damaged (it is empty, and it was not before)."
+    ]
+    with pytest.raises(StorageCorrupt, match="is empty"):
+        admin.back_up()
+    (error,) = read_elsewhere(database)
+    (empty,) = quarantined(database)
+    assert empty.read_bytes() == b""
+    assert error.startswith(f"StorageCorrupt: {database} was damaged. ")
+    assert (f"`segue restore {kept}`" in error) is bool(backup)
+    async with opened(database) as service:
+        assert await contents(service, await store_session(service, user_message("anew"))) == [
+            "anew"
+        ]
+    assert quarantined(database) == [empty]
+
+
+@pytest.mark.parametrize("left", ["an empty file", "no file"])
+@pytest.mark.parametrize("how", ["opened", "repaired"])
+async def test_the_log_of_a_file_that_is_gone_is_salvaged(
+    database: Path, left: str, how: str
+) -> None:
+    await leave_log(database)
+    log = database.with_name("sessions.db-wal")
+    before = log.read_bytes()
+    database.write_bytes(b"")
+    if left == "no file":
+        database.unlink()
+    admin = LocalStoreAdmin(database)
+    assert admin.exists()
+    assert admin.check().problems == [
+        f"{database} is damaged (it is empty, but {database}-wal is not)."
+    ]
+    with pytest.raises(StorageCorrupt, match="is empty"):
+        admin.back_up()
+    assert log.read_bytes() == before
+    if how == "opened":
+        (error,) = read_elsewhere(database)
+        if left == "no file":  # windows that have it open may still use the log
+            (kept,) = database.parent.glob("*.corrupt-*-wal")
+            assert str(kept) in error
+            assert kept.read_bytes() == before
+            return
+        assert error.startswith(f"StorageCorrupt: {database} was damaged. ")
+    else:
+        assert admin.repair().startswith(f"{database} was damaged. ")
+    (kept,) = quarantined(database)
+    assert kept.with_name(f"{kept.name}-wal").read_bytes() == before
+    async with opened(database) as service:
+        (session,) = (await service.list_sessions()).sessions
+        assert (await contents(service, session.id))[-1] == "in the log 3"
+
+
+async def test_the_log_of_an_empty_file_that_is_not_known_is_kept(database: Path) -> None:
+    await leave_log(database)
+    log = database.with_name("sessions.db-wal")
+    before = log.read_bytes()
+    database.write_bytes(b"")
+    lock_path(database).unlink()
+    for _ in range(2):
+        with pytest.raises(StorageCorrupt, match="wal is not"):
+            await LocalSessionService.open(database)
+    assert log.read_bytes() == before
+
+
+async def test_a_database_that_was_removed_is_made_anew(database: Path) -> None:
+    await fill_database(database, sessions=1)
+    database.unlink()
+    for _ in range(2):
+        async with opened(database) as service:
+            assert (await service.list_sessions()).sessions == []
+    assert quarantined(database) == []
 
 
 # Lost pages

@@ -1,20 +1,21 @@
 """Recovers a damaged database: the file is quarantined, its readable rows go into a new one.
 
 `policy` decides whether the file is damaged and may be moved, `salvage` copies its rows, `btree`
-finds rows to which no undamaged page leads. This package is imported only after an error, before a
-migration, or to repair: a server that starts does not load it.
+finds rows to which no undamaged page leads, `restore` puts a backup in the place of a database.
+
+This package is imported only after an error, before a migration, or to repair or restore: a server
+that starts does not load it.
 """
 
 import contextlib
 import os
-import shutil
-import time
 
 import attrs
 
-from segue.model.errors import StorageCorrupt
-from segue.store.sqlite import driver
+from segue.model.errors import StorageCorrupt, StorageUnavailable
+from segue.store.sqlite import disk, driver, replacement
 from segue.store.sqlite.check import find_damage
+from segue.store.sqlite.copies import copies_of
 from segue.store.sqlite.locks import OpenLock
 from segue.store.sqlite.recovery import policy
 from segue.store.sqlite.recovery.policy import may_be_damage as may_be_damage
@@ -41,27 +42,33 @@ def recover(path: str, open_lock: OpenLock, damage: Exception) -> RecoveryResult
     """
     if not (policy.is_ours(path, open_lock) and policy.is_damage(path, damage)):
         raise driver.translate(damage, path)
+    damaged = _identity(path)
     if not open_lock.try_exclusive():
+        open_lock.share()  # the attempt has released it
         raise StorageCorrupt(
             f"{path} is damaged, and other editor windows have it open. Close them all, then "
             "open one again: what can be read will be saved."
         )
-    folder = f"{path}.rescue"
     try:
-        _create_folder(folder)
-        salvaged = salvage(path, folder)
-        quarantined_as = _quarantine(path)
-        os.rename(salvaged.path, path)
+        if replacement.is_pending(path) or _identity(path) != damaged:
+            replacement.finish(path, open_lock)
+            raise StorageUnavailable(f"{path} was damaged and is repaired. Try again.")
+        with contextlib.suppress(FileExistsError):
+            disk.create_private(path)  # it may be missing: what its log holds can be saved
+        with replacement.working_folder(path) as folder:
+            salvaged = salvage(path, folder)
+            if harm := find_damage(salvaged.path):
+                raise harm
+            quarantined_as = replacement.replace(path, salvaged.path, "corrupt")
     except _ERRORS as error:
         raise driver.translate(error, path) from error
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
         open_lock.share()
     return RecoveryResult(
         True,
         f"{path} was damaged. It was quarantined as {quarantined_as}; {salvaged.events} events of "
         f"{salvaged.sessions} sessions that could still be read are in {path}, which is in use "
-        "from now on.",
+        f"from now on.{'' if salvaged.events else _copies(path)}",
         quarantined_as,
     )
 
@@ -69,11 +76,13 @@ def recover(path: str, open_lock: OpenLock, damage: Exception) -> RecoveryResult
 def repair(path: str) -> RecoveryResult:
     """Check every page of the database at *path*, and recover it if it is damaged.
 
-    Raises a StorageError if it cannot be checked, or is damaged and cannot be recovered.
+    One that is missing counts as damaged if its log is there. Raises a StorageError if it cannot be
+    checked, or is damaged and cannot be recovered.
     """
     open_lock = OpenLock(path)
     try:
         open_lock.share()
+        replacement.finish(path, open_lock)
         damage = find_damage(path)
         if damage is None:
             return RecoveryResult(False, f"{path} is whole. Nothing was changed.")
@@ -82,19 +91,18 @@ def repair(path: str) -> RecoveryResult:
         open_lock.close()
 
 
-def _create_folder(folder: str) -> None:
-    shutil.rmtree(folder, ignore_errors=True)  # of a recovery that was killed
-    os.mkdir(folder, 0o700)
+def _copies(path: str) -> str:
+    """Return where else the conversations may be."""
+    paths = [copy.path for copy in copies_of(path) if copy.kind in ("backup", "replaced")]
+    if not paths:
+        return ""
+    return f" There are {len(paths)} copies; `segue restore {paths[-1]}` brings back one of them."
 
 
-def _quarantine(path: str) -> str:
-    """Rename the database and its log; return the new path, which no file had."""
-    free = prefix = f"{path}.corrupt-{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}"
-    number = 1
-    while os.path.lexists(free):
-        number += 1
-        free = f"{prefix}-{number}"
-    for suffix in ("-wal", "-shm", ""):
-        with contextlib.suppress(FileNotFoundError):
-            os.rename(f"{path}{suffix}", f"{free}{suffix}")
-    return free
+def _identity(path: str) -> tuple[int, int] | None:
+    """Return what tells the file at *path* from another that took its place."""
+    try:
+        status = os.stat(path)
+    except FileNotFoundError:
+        return None
+    return status.st_dev, status.st_ino

@@ -38,6 +38,8 @@ def is_damage(path: str, error: Exception) -> bool:
 
 def is_ours(path: str, open_lock: OpenLock) -> bool:
     """Return whether the file is a database of Segue, or was one before it was damaged."""
+    if not os.path.lexists(path):
+        return open_lock.has_mark()
     content = header.read_header(path)
     if content is None:
         return False

@@ -16,7 +16,7 @@ from typing import Any
 import attrs
 
 from segue.model.events import new_id
-from segue.store.sqlite import driver, header, schema
+from segue.store.sqlite import disk, driver, header, schema
 from segue.store.sqlite.check import count_rows
 from segue.store.sqlite.driver import Connection
 from segue.store.sqlite.recovery import btree, policy
@@ -52,7 +52,9 @@ def salvage(path: str, folder: str) -> Salvaged:
     with _content(path) as content:
         leaves = btree.find_leaf_pages(content, _shapes())
         has_format = _format(content) == _FORMAT
-    direct = _copy_directly(path, f"{folder}/direct", version, leaves)
+    # SQLite deletes the log of an empty file: its pages are read from a copy only.
+    is_empty = os.path.getsize(path) == 0
+    direct = None if is_empty else _copy_directly(path, f"{folder}/direct", version, leaves)
     if direct and has_format and not _has_log(path) and _count(leaves) <= direct.rows:
         return direct
     copy = f"{folder}/copy"
@@ -70,6 +72,8 @@ def _version(path: str) -> int:
     Without both it counts as the newest, so that no migration changes data a second time.
     """
     newest = len(schema.MIGRATIONS)
+    if os.path.getsize(path) == 0:
+        return newest
     with (
         contextlib.suppress(*driver.Error),
         contextlib.closing(driver.connect_to_read(path)) as db,
@@ -167,6 +171,7 @@ def _write_first_page(copy: str, page: bytes) -> None:
 
 def _first_page(plain: str, version: int, roots: Mapping[str, int]) -> bytes:
     """Return the first page of a database whose tables have these *roots*, and no constraints."""
+    disk.create_private(plain)
     with contextlib.closing(driver.connect(plain)) as db:
         db.execute(f"PRAGMA page_size = {header.PAGE}")
         for table in schema.tables(version):
@@ -204,7 +209,7 @@ def _copy_directly(path: str, target: str, version: int, leaves: LeafPages) -> S
 
 
 def _copy_rows(source: str, target: str, version: int, leaves: LeafPages) -> Salvaged:
-    os.close(os.open(target, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+    disk.create_private(target)
     is_cut = header.is_cut_within_page(source)
     old, new = driver.connect_to_read(source), driver.connect(target)
     with contextlib.closing(old), contextlib.closing(new):

@@ -1,0 +1,52 @@
+"""Files and folders that only their owner can read, and their way to the disk.
+
+Also the names of what a replacement of the database leaves when it is killed: a server that starts
+looks for them, and loads the module `replacement` only if they are there.
+"""
+
+import os
+from pathlib import Path
+
+REPLACEMENT_JOURNAL = "-replacement"
+"""Behind the database's name: the file that exists while the database is replaced by another."""
+
+REPLACEMENT_FOLDER = ".rescue"
+"""Behind the database's name: the folder in which the other file is made."""
+
+
+def make_private_folder(folder: Path) -> None:
+    """Make *folder*, and those above it that are missing, with mode 0700 whatever the umask."""
+    missing = []
+    while not folder.exists():
+        missing.append(folder)
+        folder = folder.parent
+    for each in reversed(missing):
+        each.mkdir(mode=0o700, exist_ok=True)  # another window may be faster
+
+
+def create_private(path: str) -> None:
+    """Make the empty file *path* with mode 0600, or raise FileExistsError.
+
+    SQLite gives -wal and -shm the mode that the database has when it makes them.
+    """
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
+    os.close(os.open(path, flags, 0o600))
+
+
+def sync_file(path: str) -> None:
+    """Wait until the content of the file is on disk."""
+    _sync(path, os.O_RDWR)  # Windows syncs only what may be written
+
+
+def sync_folder_of(path: str) -> None:
+    """Wait until the names in the folder of *path* are on disk."""
+    if os.name == "posix":  # Windows opens no folder
+        _sync(os.path.dirname(path) or ".", os.O_RDONLY)
+
+
+def _sync(path: str, flags: int) -> None:
+    fd = os.open(path, flags)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
