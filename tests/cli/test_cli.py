@@ -332,6 +332,102 @@ def test_backup_overwrites_nothing(recorded: str, tmp_path: Path) -> None:
     assert again.stderr == f"Error: {target} exists already. It was left as it is.\n"
 
 
+@pytest.fixture
+def copy(recorded: str, database: Path, tmp_path: Path) -> Path:
+    """Return a backup; the store has changed since."""
+    target = tmp_path / "copy.db"
+    assert run("backup", str(target)).returncode == 0
+    execute(database, "UPDATE sessions SET title = 'changed'")
+    return target
+
+
+def test_restore_shows_what_it_replaces_and_keeps_it(
+    recorded: str, copy: Path, database: Path
+) -> None:
+    done = run("restore", str(copy), "--yes")
+    assert (done.returncode, done.stderr) == (0, "")
+    restored, present, said, kept = done.stdout.splitlines()
+    when = r"1 sessions, 4 events, the newest of \d{4}-\d\d-\d\d \d\d:\d\d:\d\d"
+    assert re.fullmatch(f"{re.escape(str(copy))}: {when}", restored)
+    assert re.fullmatch(f"replaces {re.escape(str(database))}: {when}", present)
+    assert said == "Restored."
+    path = Path(kept.removeprefix("The former database is kept as "))
+    assert as_json("--database", str(path), "list")["sessions"][0]["title"] == "changed"
+    assert as_json("list")["sessions"][0]["title"] == "First line"
+    copies = as_json("doctor")["copies"]
+    assert [(each["kind"], each["path"]) for each in copies] == [("replaced", str(path))]
+    assert f"copies    1 set aside by `segue restore`, {copies[0]['bytes']:,} bytes: {path}" in (
+        run("doctor").stdout
+    )
+
+
+def test_restore_asks_where_it_can(copy: Path, database: Path) -> None:
+    before = database.read_bytes()
+    refused = run("restore", str(copy))
+    assert refused.returncode == 1
+    assert refused.stderr.startswith("Error: Nobody can be asked here, so nothing was changed.")
+    assert at_terminal("n", "restore", str(copy)) == 1
+    assert database.read_bytes() == before
+    assert at_terminal("y", "restore", str(copy)) == 0
+    assert as_json("list")["sessions"][0]["title"] == "First line"
+
+
+def at_terminal(answer: str, *arguments: str) -> int:
+    """Run a command at a terminal, answer its question, and return its exit code."""
+    mine, its = os.openpty()
+    command = [sys.executable, "-m", "segue", *arguments]
+    with subprocess.Popen(command, stdin=its, stdout=its, stderr=its) as process:
+        os.close(its)
+        os.write(mine, f"{answer}\n".encode())
+        shown = b""
+        while process.poll() is None or b"?" not in shown:
+            try:
+                shown += os.read(mine, 4_096)
+            except OSError:  # the command has closed the terminal
+                break
+        assert b"Replace it? [y/N]" in shown
+    os.close(mine)
+    return process.returncode
+
+
+def test_restore_refuses_while_an_editor_has_the_database_open(
+    copy: Path, start: StartClient
+) -> None:
+    client = start()
+    client.request("session/list")
+    done = run("restore", str(copy), "--yes")
+    assert done.returncode == 1
+    assert "Close them, then restore again; nothing was changed." in done.stderr
+    assert str(client.process.pid) in done.stderr
+    client.shutdown()
+    assert run("restore", str(copy), "--yes").returncode == 0
+
+
+@pytest.mark.parametrize("source", ["missing.db", "-", "."])
+def test_restore_of_what_is_no_backup_is_an_error(copy: Path, source: str) -> None:
+    done = run("restore", "--yes", source)
+    assert done.returncode == 1
+    assert re.fullmatch(r"Error: [^\n]+\n", done.stderr)
+
+
+def test_doctor_says_that_a_replacement_was_interrupted(
+    recorded: str, database: Path, tmp_path: Path
+) -> None:
+    folder = database.with_name("sessions.db.rescue")
+    assert run("backup", str(tmp_path / "copy.db")).returncode == 0
+    folder.mkdir(mode=0o700)
+    (tmp_path / "copy.db").rename(folder / "complete")
+    database.with_name("sessions.db-replacement").write_text("sessions.db.replaced-1")
+    done = run("doctor")
+    assert done.returncode == 1
+    assert "was interrupted" in done.stdout
+    listed = run("list")
+    assert recorded in listed.stdout
+    assert "is finished now" in listed.stderr
+    assert run("doctor").returncode == 0
+    assert database.with_name("sessions.db.replaced-1").is_file()
+
+
 @pytest.mark.parametrize("command", ["backup", "doctor --repair"])
 def test_backup_and_repair_of_a_missing_database_are_errors(command: str, database: Path) -> None:
     done = run(*command.split())

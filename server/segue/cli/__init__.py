@@ -132,7 +132,10 @@ def show_command(application: Application, session_id: str, as_json: bool) -> No
 )
 @click.pass_obj
 def doctor_command(application: Application, as_json: bool, is_repair: bool) -> int:
-    """Check the versions, the linked SQLite and the data. Changes nothing without --repair."""
+    """Check the versions, the linked SQLite and the data, and list the copies of it.
+
+    Changes nothing without --repair, but removes what a killed backup left.
+    """
     from segue.cli.doctor import repair, run
 
     store = application.store()
@@ -151,3 +154,18 @@ def backup_command(application: Application, path: str | None) -> int:
     from segue.cli.backup import run
 
     return run(application.store().admin, path)
+
+
+@segue.command("restore")
+@click.argument("backup", metavar="FILE", callback=_absolute)
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.pass_obj
+def restore_command(application: Application, backup: str, yes: bool) -> int:
+    """Replace all sessions by those of FILE, a copy that `segue backup` made.
+
+    FILE is verified first. The present database is kept beside the new one. No editor window may
+    have it open meanwhile.
+    """
+    from segue.cli.restore import run
+
+    return run(application.store().admin, backup, is_confirmed=yes)

@@ -6,6 +6,7 @@ from typing import Any
 
 import segue
 from segue.cli.application import CommandError, Store
+from segue.cli.copies import copies_as_json, copies_as_lines
 from segue.cli.machine_checks import Finding, examine_machine
 from segue.cli.printing import print_json, print_line
 from segue.model.errors import StorageError
@@ -16,7 +17,11 @@ _PACKAGES = ("pygls", "lsprotocol", "aiosqlite", "cattrs", "uuid6")
 
 
 def run(store: Store, *, as_json: bool) -> int:
-    """Print the report; return 1 if there is a problem, else 0. Nothing is changed."""
+    """Print the report; return 1 if there is a problem, else 0.
+
+    Nothing is changed, but that what killed backups left is removed.
+    """
+    store.admin.sweep()
     engine, check = store.admin.engine, store.admin.check()
     findings = examine_machine(store)
     problems = [*filter(None, [engine.warning]), *check.problems]
@@ -71,6 +76,7 @@ def _report(
             "archived": check.sizes.archived,
             "events": check.sizes.events,
         },
+        "copies": copies_as_json(store.admin),
         "problems": [*problems, *(str(each) for each in findings if each.is_problem)],
         "notes": [str(each) for each in findings if not each.is_problem],
     }
@@ -91,6 +97,8 @@ def _print(store: Store, engine: StoreEngine, check: CheckReport) -> None:
         _line("", f"{sizes.sessions} sessions ({sizes.archived} archived), {sizes.events} events")
     for path, mode in check.modes.items():
         _line("", f"{mode:>4}  {path}")
+    for line in copies_as_lines(store.admin):
+        _line("copies", line)
 
 
 def _print_findings(problems: list[str], findings: list[Finding]) -> None:
