@@ -34,6 +34,7 @@ PROGRAMMES = (
     "clock_skew",
     "corruption",
     "migrations",
+    "recovery_crash",
 )
 
 

@@ -7,7 +7,7 @@ from random import Random
 
 import pytest
 
-from tests.faults import corruption, server_exit
+from tests.faults import corruption, recovery_crash, server_exit
 from tests.faults.corruption import PAGE, Good, ReadResult
 from tests.faults.runner import Guard, Report, breaks, run_programme, run_without, without_all
 from tests.schema_versions import VERSIONS
@@ -106,6 +106,72 @@ def test_an_interrupted_migration_is_complete_or_absent() -> None:
 )
 def test_control_migrations(guard: Guard, promise: str, tmp_path: Path) -> None:
     assert promise in run_without(guard, "migrations", tmp_path, seed=SEED).violations
+
+
+# -- recovery_crash ----------------------------------------------------------------------------
+
+TASKS = (
+    "repair", "repair by a server", "restore", "restore of a damaged store", "first restore",
+    "migration", "backup",
+)  # fmt: skip
+
+
+def test_a_task_that_is_killed_is_finished_or_undone() -> None:
+    report = run_programme("recovery_crash")
+
+    assert report.broken == []
+    counts = report.counts
+    assert all(counts[f"calls of {task}"] > 40 for task in TASKS)
+    assert counts["killed"] > 70
+    assert counts["replacements finished by the next"] > 10
+    assert counts["next server killed"] > 5
+
+
+FINISHED_BY_THE_NEXT = Guard(
+    file="store/sqlite/files.py",
+    code="        replacement.finish(path, open_lock)\n",
+    replacement="        pass\n",
+)
+JOURNAL = Guard(
+    file="store/sqlite/replacement.py",
+    code="    _write_journal(path, kept_as)\n    _finish(path)\n",
+    replacement="    _move(path, kept_as)\n    os.rename(_complete(path), path)\n",
+)
+OLD_LOG_MOVED = Guard(
+    file="store/sqlite/replacement.py",
+    code='        for suffix in (*_LOGS, ""):\n            _move(f"{path}',
+    replacement='        for suffix in [""]:\n            _move(f"{path}',
+)
+DRAFTS_REMOVED = Guard(
+    file="store/sqlite/drafts.py", code="_remove(draft):\n", replacement="False:\n"
+)
+PRIVATE_FILES = Guard(
+    file="store/sqlite/recovery/salvage.py",
+    code="    disk.create_private(plain)\n",
+    replacement="",
+)
+
+
+@pytest.mark.parametrize(
+    ("guards", "promises"),
+    [
+        pytest.param(
+            [FINISHED_BY_THE_NEXT],
+            {recovery_crash.MIXED, recovery_crash.LEFT_OVER},
+            id="not finished by the next",
+        ),
+        pytest.param([JOURNAL], {recovery_crash.LOST, recovery_crash.MIXED}, id="no journal"),
+        pytest.param(
+            [OLD_LOG_MOVED, DRAFTS_REMOVED, PRIVATE_FILES],  # each breaks a promise of its own
+            {recovery_crash.MIXED, recovery_crash.LEFT_OVER, recovery_crash.READABLE},
+            id="the old log stays, drafts stay, files of any mode",
+        ),
+    ],
+)
+def test_control_recovery_crash(guards: list[Guard], promises: set[str], tmp_path: Path) -> None:
+    package = without_all(guards, tmp_path)
+    violations = run_programme("recovery_crash", seed=SEED, package=package).violations
+    assert promises <= violations.keys()
 
 
 # -- corruption --------------------------------------------------------------------------------
