@@ -25,11 +25,21 @@ export interface SegueApi {
 
   /**
    * Append events, all of them or none. Resolves when they are on disk. Concurrent calls are stored in call order.
-   * Events without an id are given one. If the server exits, the events are queued and resent with the same ids
-   * after its restart: do not resend them yourself.
+   * Events without an id are given one. The events are copied: changing them afterwards changes nothing.
    *
-   * Rejects with a `SegueError` if they are refused. `HeadMoved` means that another window has appended: `open` the
-   * session again, read the new events, and retry.
+   * While the server or its store is away (it was killed or cannot be started, the disk is full, the database is
+   * locked, read-only or damaged), the events are kept and sent again with the same ids: do not resend them yourself.
+   * The promise stays pending until then. Events of a conversation that was archived meanwhile are stored in it.
+   *
+   * Rejects with a `SegueError` if they cannot be stored; nothing of the call is stored then, and later calls go on.
+   * Its `kind` is
+   * - `InvalidParams`: an event is not valid, or has no JSON (NaN, a function, a BigInt, a cycle, a getter that throws),
+   *   nests deeper than 256 levels, or the call is larger than 60 MiB. `message` and `data.errors` name the place.
+   * - `EventConflict`: an id is stored already with other content. `data.eventId` is that id.
+   * - `HeadMoved`: another window has appended. `open` the session again, read the new events, and retry.
+   * - `SessionNotFound`: the session was deleted.
+   * - `OutboxFull`: more than 128 MiB or 100,000 events would be kept for a server or store that is away.
+   * - `Failed`: an error of the server that has no kind. Nothing was written.
    */
   append(sessionId: string, events: readonly NewEvent[]): Promise<Appended>;
 
@@ -186,7 +196,7 @@ export interface SessionChange {
   session: Session | undefined;
 }
 
-/** The server refused a request. `kind` is one of the error kinds in server/PROTOCOL.md. */
+/** A request was refused. `kind` is one of the error kinds in server/PROTOCOL.md, or one that `append` documents. */
 export interface SegueError extends Error {
   readonly kind: string;
   readonly data: { [key: string]: unknown };

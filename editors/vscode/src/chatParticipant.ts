@@ -3,7 +3,7 @@
 
 import * as vscode from "vscode";
 import { type Conversations, getActiveFolder } from "./conversations";
-import { escapeMarkdown, formatAge, formatCount, formatTitle } from "./format";
+import { escapeMarkdown, formatAge, formatCount, formatTitle, singleLine } from "./format";
 import { buildAnswerEvent, buildMessages, type ModelMessage } from "./modelMessages";
 import type { Boundary, Event, NewEvent } from "./protocol";
 import { isKind } from "./requests";
@@ -88,7 +88,7 @@ export class ChatParticipant implements vscode.Disposable {
     token: vscode.CancellationToken,
   ): Promise<void> {
     const { model } = request;
-    const { sessionId, messages } = await this.recordQuestion(folder, request, stream);
+    const { sessionId, isKept, messages } = await this.recordQuestion(folder, request, stream);
     let answer = "";
     try {
       const response = await model.sendRequest(messages, {}, token);
@@ -97,35 +97,44 @@ export class ChatParticipant implements vscode.Disposable {
         stream.markdown(part);
       }
     } finally {
-      // Record a partial answer too, if the model fails or the user cancels.
+      // Record a partial answer too, if the model fails or the user cancels. It belongs to the session of the question,
+      // whatever is the current one by now.
       if (answer !== "") {
-        await this.record(sessionId, buildAnswerEvent(answer, model));
+        const isAnswerKept = await this.record(sessionId, buildAnswerEvent(answer, model));
+        if (isAnswerKept && !isKept) {
+          this.showKept(stream);
+        }
       }
     }
   }
 
-  /** Record the question and build the request to the model. Resolves when the question is on disk. */
+  private showKept(stream: vscode.ChatResponseStream): void {
+    const { reason } = this.conversations.unsent;
+    stream.markdown(`\n\n*Not stored yet; it is kept and sent again. ${escapeMarkdown(singleLine(reason ?? ""))}*\n\n`);
+  }
+
+  /**
+   * Record the question and build the request to the model. Resolves when the question is on disk; if it cannot be
+   * stored for now, the user is told, and it is kept.
+   */
   private async recordQuestion(
     folder: string,
     request: vscode.ChatRequest,
     stream: vscode.ChatResponseStream,
-  ): Promise<{ sessionId: string; messages: vscode.LanguageModelChatMessage[] }> {
-    const current = this.conversations.getCurrent(folder)?.session.sessionId;
-    const opened = await this.conversations.open({
-      workspace: folder,
-      ...(current === undefined ? {} : { sessionId: current }),
-    });
+  ): Promise<{ sessionId: string; isKept: boolean; messages: vscode.LanguageModelChatMessage[] }> {
+    const opened = await this.conversations.openCurrent(folder);
+    const { sessionId } = opened.session;
     this.showResumed(folder, stream);
     const attachments = await this.readAttachments(request.references);
     const question = [request.prompt, ...attachments].join("\n\n");
     const budget = request.model.maxInputTokens * CHARACTERS_PER_TOKEN - question.length;
     const events = await this.loadContext(opened, budget);
-    const { sessionId } = await this.record(opened.session.sessionId, {
-      type: "user_message",
-      data: { content: request.prompt },
-    });
+    const isKept = await this.record(sessionId, { type: "user_message", data: { content: request.prompt } });
+    if (isKept) {
+      this.showKept(stream);
+    }
     const messages = [...buildMessages(events, budget), { role: "user" as const, content: question }];
-    return { sessionId, messages: messages.map(toVscodeMessage) };
+    return { sessionId, isKept, messages: messages.map(toVscodeMessage) };
   }
 
   /** Load the newest events, about *budget* characters of them, and the first ones; the boundary comes last. */
@@ -148,17 +157,20 @@ export class ChatParticipant implements vscode.Disposable {
     return opened.boundary === null ? events : [...events, toEvent(opened.boundary, events)];
   }
 
-  /** Append an event. If another window has appended in between, append after its events. */
-  private async record(sessionId: string, event: NewEvent): Promise<{ sessionId: string }> {
+  /**
+   * Append an event. If another window has appended in between, append after its events. Returns whether the event is
+   * not stored yet, but kept.
+   */
+  private async record(sessionId: string, event: NewEvent): Promise<boolean> {
     try {
-      return await this.conversations.append(sessionId, [event]);
+      return (await this.conversations.appendOrKeep(sessionId, [event])) === undefined;
     } catch (error) {
       if (!isKind(error, "HeadMoved")) {
         throw error;
       }
       this.log.info(`Another window appended to ${sessionId}; appending after its events.`);
-      await this.conversations.open({ sessionId });
-      return this.conversations.append(sessionId, [event]);
+      await this.conversations.adoptHead(sessionId);
+      return (await this.conversations.appendOrKeep(sessionId, [event])) === undefined;
     }
   }
 

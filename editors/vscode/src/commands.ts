@@ -3,7 +3,7 @@
 import * as vscode from "vscode";
 import { type Conversations, getActiveFolder } from "./conversations";
 import type { ConversationsView, SessionNode } from "./conversationsView";
-import { escapeLabel, formatAge, formatCount, formatTitle } from "./format";
+import { escapeLabel, escapeMessage, formatAge, formatCount, formatTitle } from "./format";
 import type { Session } from "./protocol";
 import type { Server } from "./server";
 import type { TranscriptDocuments } from "./transcriptDocuments";
@@ -42,6 +42,7 @@ const COMMANDS: { [id: string]: Command } = {
   "segue.showLog": ({ log }) => log.show(),
   "segue.showData": showDatabaseLocation,
   "segue.restart": ({ server }) => server.restart(),
+  "segue.sendUnsent": ({ conversations }) => conversations.retryNow(),
 };
 
 /** Register all commands. A command that fails shows its error as a message. */
@@ -51,7 +52,7 @@ export function registerCommands(components: Components): vscode.Disposable[] {
       try {
         await command(components, argument);
       } catch (error) {
-        void vscode.window.showErrorMessage(`Segue: ${(error as Error).message}`);
+        void vscode.window.showErrorMessage(escapeMessage(`Segue: ${(error as Error).message}`));
       }
     }),
   );
@@ -95,7 +96,7 @@ async function deleteConversation({ conversations }: Components, argument?: unkn
   const { session } = node;
   const answer = await vscode.window.showWarningMessage(
     "Delete this conversation?",
-    { modal: true, detail: `“${formatTitle(session)}”\n${formatCount(session.eventCount, "event")} will be deleted permanently.` },
+    { modal: true, detail: `“${escapeMessage(formatTitle(session))}”\n${formatCount(session.eventCount, "event")} will be deleted permanently.` },
     "Delete",
   );
   if (answer === "Delete") {
@@ -111,7 +112,7 @@ async function showDatabaseLocation({ server }: Components): Promise<void> {
   }
   const uri = vscode.Uri.file(database);
   const choice = await vscode.window.showInformationMessage(
-    `Your conversations are stored in ${database}`,
+    escapeMessage(`Your conversations are stored in ${database}`),
     "Copy Path",
     "Open Folder",
   );

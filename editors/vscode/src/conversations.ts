@@ -16,7 +16,8 @@ import type {
   SessionChange,
   SessionPage,
 } from "../segue";
-import { Outbox } from "./outbox";
+import { type OutboxOptions, Outbox, type Unsent } from "./outbox";
+import { isKind } from "./requests";
 import type { Server } from "./server";
 
 /** The conversation that is open in a folder and continues with the next question. */
@@ -25,6 +26,19 @@ export interface CurrentConversation {
   invocationId: string;
   /** The time of its last event if it was resumed and nothing was appended since; else undefined. */
   lastActiveBeforeResume: string | undefined;
+}
+
+/** A change of what is not stored yet. */
+export interface UnsentChange {
+  unsent: Unsent;
+  /** The error of an attempt that will be repeated; undefined when the store has answered again. */
+  trouble: Error | undefined;
+}
+
+/** A conversation that was deleted elsewhere while events of it waited to be stored. */
+export interface DeletedElsewhere {
+  title: string | null;
+  dropped: number;
 }
 
 /** Opens, reads, lists and changes conversations through the server. `SegueApi` documents the public methods. */
@@ -36,20 +50,26 @@ export class Conversations implements SegueApi, vscode.Disposable {
   private readonly appended = new vscode.EventEmitter<AppendedEvents>();
   private readonly changed = new vscode.EventEmitter<SessionChange>();
   private readonly listChanged = new vscode.EventEmitter<void>();
+  private readonly unsentChanged = new vscode.EventEmitter<UnsentChange>();
+  private readonly deletedElsewhere = new vscode.EventEmitter<DeletedElsewhere>();
 
   readonly onDidAppend = this.appended.event;
   readonly onDidChangeSession = this.changed.event;
   /** Fires when a list of conversations may be outdated. */
   readonly onDidChangeList = this.listChanged.event;
+  /** Fires while attempts to store events fail that will be repeated, and when the store has answered again. */
+  readonly onDidChangeUnsent = this.unsentChanged.event;
+  /** Fires once for each conversation that turns out to be deleted elsewhere. */
+  readonly onDidFindDeleted = this.deletedElsewhere.event;
 
   constructor(private readonly server: Server) {
-    this.outbox = new Outbox({
-      request: server.request,
-      waitForRestart: (generation) => server.waitForRestart(generation),
-      onAppended: (result, events) => this.handleAppended(result, events),
-      onReplaced: (sessionId, opened) => this.setCurrent(this.findFolder(sessionId) ?? getActiveFolder(), opened),
-    });
+    this.outbox = new Outbox(this.createOutboxOptions());
     server.onDidStart(() => this.outbox.handleServerRestart());
+  }
+
+  /** What is not stored yet, and why. */
+  get unsent(): Unsent {
+    return this.outbox.unsent;
   }
 
   async open(options: OpenOptions = {}): Promise<Opened> {
@@ -79,22 +99,67 @@ export class Conversations implements SegueApi, vscode.Disposable {
     });
   }
 
+  /**
+   * Like `append`, but resolves with undefined as soon as an attempt has failed that will be repeated: the events
+   * are kept then, in their order.
+   */
+  async appendOrKeep(sessionId: string, events: readonly NewEvent[]): Promise<Appended | undefined> {
+    const appending = this.append(sessionId, events);
+    appending.catch(() => undefined); // when the race is over, nobody waits for it
+    const listeners: vscode.Disposable[] = [];
+    const kept = new Promise<undefined>((resolve) => {
+      listeners.push(this.onDidChangeUnsent(({ unsent }) => unsent.reason !== undefined && resolve(undefined)));
+      if (this.unsent.reason !== undefined) {
+        resolve(undefined);
+      }
+    });
+    return Promise.race([appending, kept]).finally(() => listeners.forEach((each) => each.dispose()));
+  }
+
+  /** Let the next append follow what other windows have appended. Does not make the session the current one. */
+  async adoptHead(sessionId: string): Promise<void> {
+    const { session } = await this.server.request("session/open", { sessionId, tail: 0 });
+    this.outbox.registerOpened(session);
+  }
+
   async reset(sessionId: string): Promise<Opened> {
     const folder = this.findFolder(sessionId) ?? getActiveFolder();
-    const opened = await this.server.request("session/reset", { sessionId });
+    const opened = await this.outbox.reset(sessionId);
     this.setCurrent(folder, opened);
     return opened;
+  }
+
+  /** Open the current conversation of a folder; if there is none, or it was deleted, the one that fits. */
+  async openCurrent(folder: string): Promise<Opened> {
+    const current = this.getCurrent(folder)?.session.sessionId;
+    if (current !== undefined) {
+      try {
+        return await this.open({ workspace: folder, sessionId: current });
+      } catch (error) {
+        if (!isKind(error, "SessionNotFound")) {
+          throw error;
+        }
+        this.clearCurrent(current);
+      }
+    }
+    return this.open({ workspace: folder });
   }
 
   /** Start a new conversation in a folder and archive the current one. Returns whether there was one. */
   async startNew(folder: string): Promise<boolean> {
     const current = this.getCurrent(folder);
-    if (current === undefined) {
-      await this.open({ workspace: folder, mode: "new" });
-    } else {
-      await this.reset(current.session.sessionId);
+    try {
+      if (current !== undefined) {
+        await this.reset(current.session.sessionId);
+        return true;
+      }
+    } catch (error) {
+      if (!isKind(error, "SessionNotFound")) {
+        throw error; // else it was deleted elsewhere: there is nothing to archive
+      }
     }
-    return current !== undefined;
+    await this.open({ workspace: folder, mode: "new" });
+    return false;
   }
 
   async archive(sessionId: string): Promise<void> {
@@ -110,7 +175,7 @@ export class Conversations implements SegueApi, vscode.Disposable {
 
   /** Delete a conversation and its events permanently. */
   async delete(sessionId: string): Promise<void> {
-    await this.server.request("session/delete", { sessionId });
+    await this.outbox.delete(sessionId);
     this.clearCurrent(sessionId);
   }
 
@@ -124,11 +189,41 @@ export class Conversations implements SegueApi, vscode.Disposable {
     return this.outbox.drain();
   }
 
+  /** Send what is not stored yet now, without waiting for the end of a pause. */
+  retryNow(): void {
+    this.outbox.retryNow();
+  }
+
   /** Release the event emitters. */
   dispose(): void {
-    this.appended.dispose();
-    this.changed.dispose();
-    this.listChanged.dispose();
+    for (const emitter of [this.appended, this.changed, this.listChanged, this.unsentChanged, this.deletedElsewhere]) {
+      emitter.dispose();
+    }
+  }
+
+  private createOutboxOptions(): OutboxOptions {
+    return {
+      request: this.server.request,
+      waitForRestart: (generation) => this.server.waitForRestart(generation),
+      onAppended: (result, events) => this.handleAppended(result, events),
+      onReplaced: (sessionId, opened) => this.handleReplaced(sessionId, opened),
+      onDeleted: (sessionId, dropped) => this.handleDeleted(sessionId, dropped),
+      onUnsentChanged: (unsent, trouble) => this.unsentChanged.fire({ unsent, trouble }),
+    };
+  }
+
+  private handleReplaced(sessionId: string, opened: Opened): void {
+    // A late answer of a session that is not current any more must not bring it back in front.
+    const folder = this.findFolder(sessionId);
+    if (folder !== undefined) {
+      this.setCurrent(folder, opened);
+    }
+  }
+
+  private handleDeleted(sessionId: string, dropped: number): void {
+    const title = this.findCurrent(sessionId)?.session.title ?? null;
+    this.clearCurrent(sessionId);
+    this.deletedElsewhere.fire({ title, dropped });
   }
 
   private setCurrent(folder: string, { session, invocationId, resumed, lastEventAt }: Opened): void {
@@ -174,7 +269,14 @@ export class Conversations implements SegueApi, vscode.Disposable {
       const opened = await this.server.request("session/open", { sessionId, tail: 0 }).catch(() => undefined);
       current.session = opened?.session ?? current.session;
     }
-    this.changed.fire({ folder, session: current.session });
+    if (this.currents.get(folder) === current) {
+      this.changed.fire({ folder, session: current.session });
+    }
+  }
+
+  private findCurrent(sessionId: string): CurrentConversation | undefined {
+    const folder = this.findFolder(sessionId);
+    return folder === undefined ? undefined : this.currents.get(folder);
   }
 
   private findFolder(sessionId: string): string | undefined {

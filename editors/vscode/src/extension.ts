@@ -7,6 +7,7 @@ import { registerCommands } from "./commands";
 import { Conversations } from "./conversations";
 import { ConversationsView } from "./conversationsView";
 import { DatabaseWatcher } from "./databaseWatcher";
+import { Notices } from "./notices";
 import { Server } from "./server";
 import { StatusBar } from "./statusBar";
 import { TranscriptDocuments } from "./transcriptDocuments";
@@ -41,6 +42,7 @@ export function activate(context: vscode.ExtensionContext): SegueApi {
     view,
     watcher,
     new StatusBar(conversations),
+    new Notices(conversations, log),
     new ChatParticipant(context.extensionUri, conversations, log),
     view.onDidChangeVisibility(updateWatcher),
     server.onDidStart(() => {

@@ -29,25 +29,42 @@ export function formatCount(number: number, noun: string): string {
   return `${number.toLocaleString("en")} ${noun}${number === 1 ? "" : "s"}`;
 }
 
-/** The title of a session as one line of at most *width* characters. */
+/** The title of a session as one line of at most *width* characters, isolated from the text around it. */
 export function formatTitle(session: { title: string | null }, width = 80): string {
   const characters = [...singleLine(session.title ?? "(no message yet)")];
-  return characters.length > width
-    ? `${characters.slice(0, width - 1).join("").trimEnd()}…`
-    : characters.join("");
+  const title = characters.length > width ? `${characters.slice(0, width - 1).join("").trimEnd()}…` : characters.join("");
+  return isolateDirection(title);
 }
 
-/** A stored string as one line: control characters and bidirectional overrides become spaces. */
+/** A stored string as one line: control characters become spaces, and bidirectional controls are removed. */
 export function singleLine(value: string): string {
-  return value.replace(/[\p{Cc}\p{Zl}\p{Zp}\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]+/gu, " ").trim();
+  return value
+    .replace(/[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/g, "")
+    .replace(CONTROLS, " ")
+    .trim();
 }
 
-/** `singleLine`, with `$(name)` escaped: the status bar and quick picks show that as an icon. */
+const CONTROLS = /[\p{Cc}\p{Zl}\p{Zp}]+/gu;
+
+/** Letters of scripts that are written from right to left, with their presentation forms. */
+const RIGHT_TO_LEFT = /[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufeff\u{10800}-\u{10fff}\u{1e800}-\u{1efff}]/u;
+
+/** Isolate a text that is written from right to left: the text beside it must not be reordered. */
+function isolateDirection(value: string): string {
+  return RIGHT_TO_LEFT.test(value) ? `\u2068${value}\u2069` : value;
+}
+
+/** A stored string as the text of a notification or a dialog, where `[…](…)` would be a link, even to a command. */
+export function escapeMessage(value: string): string {
+  return value.replace(/\](?=\()/g, "]\u200b");
+}
+
+/** A text as one line in which `$(name)` is no icon: the status bar and quick picks would show one. */
 export function escapeLabel(value: string): string {
-  return singleLine(value).replace(/\$\((?=[a-z0-9-]+(~[a-z]+)?\))/gi, "\\$(");
+  return value.replace(CONTROLS, " ").replace(/\$\((?=[a-z0-9-]+(~[a-z]+)?\))/gi, "\\$(");
 }
 
-/** `singleLine`, with all Markdown syntax escaped. */
+/** A text as one line with all Markdown syntax escaped. */
 export function escapeMarkdown(value: string): string {
-  return singleLine(value).replace(/[\\`*_{}[\]()#+\-.!|~<>&$]/g, "\\$&");
+  return value.replace(CONTROLS, " ").replace(/[\\`*_{}[\]()#+\-.!|~<>&$]/g, "\\$&");
 }

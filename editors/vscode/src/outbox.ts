@@ -1,15 +1,17 @@
-// Queues appends until the server acknowledges them, and resends them after the server was restarted.
+// Keeps events until the server has answered for them, as server/PROTOCOL.md asks of every client: "Coming back after
+// the server is gone" and "When something cannot be stored".
 
-import { v7 as createId } from "uuid";
 import type { Appended } from "../segue";
 import type { AppendResult, NewEvent, OpenResult } from "./protocol";
-import { ConnectionLostError, isKind, type Request } from "./requests";
+import { ConnectionLostError, isKind, isNotNow, RefusedError, type Request } from "./requests";
+import { type EventWithId, type Snapshot, takeSnapshot } from "./snapshot";
 
-/** An event with its id. The id makes retries idempotent: the server stores the event once. */
-export type EventWithId = NewEvent & { id: string };
+const MAX_KEPT_BYTES = 128 * 1024 * 1024;
+const MAX_KEPT_EVENTS = 100_000;
+const FIRST_PAUSE_MS = 500;
+const LONGEST_PAUSE_MS = 30_000;
 
-interface Batch {
-  events: EventWithId[];
+interface Batch extends Snapshot {
   resolve: (appended: Appended) => void;
   reject: (error: unknown) => void;
 }
@@ -22,9 +24,19 @@ interface OpenSession {
   head: string | null;
   /** Whether the store has events of it. If so, `SessionNotFound` means that it was deleted. */
   isStored: boolean;
+  /** Whether this window knows that it was deleted. */
+  isDeleted: boolean;
   /** Whether the current server process has it open. */
   isOpenInServer: boolean;
   batches: Batch[];
+}
+
+/** What is not stored yet. */
+export interface Unsent {
+  /** How many events. */
+  events: number;
+  /** Why the last attempt failed, as a sentence; undefined while none has failed. */
+  reason: string | undefined;
 }
 
 /** What an outbox needs from its owner. */
@@ -36,46 +48,60 @@ export interface OutboxOptions {
   onAppended: (appended: Appended, events: readonly EventWithId[]) => void;
   /** Called when a session without stored events was lost with its server and a new one replaces it. */
   onReplaced: (sessionId: string, opened: OpenResult) => void;
+  /** Called once when a session turns out to be deleted elsewhere: *dropped* events of it are not stored. */
+  onDeleted?: (sessionId: string, dropped: number) => void;
+  /**
+   * Called when an attempt has failed that will be repeated, with its error; when more is kept meanwhile; and without
+   * an error when the store has answered again.
+   */
+  onUnsentChanged?: (unsent: Unsent, trouble: Error | undefined) => void;
 }
 
 /**
  * Appends events to sessions. Each event is stored exactly once and in the order of the calls, even if the server
- * is killed and restarted in between.
+ * is killed and restarted in between. What can never be stored is refused to its caller, and nothing waits for it.
  */
 export class Outbox {
   /** By every id that a session has had: a session that was replaced is found by its old and its new id. */
   private readonly sessions = new Map<string, OpenSession>();
-
   private readonly sending = new Set<Promise<void>>();
+  private readonly kept = { events: 0, size: 0 };
+  /** Why the last attempt failed; undefined once the store has answered. */
+  private trouble: Error | undefined;
+  /** The ends of the pauses that are under way. */
+  private readonly pauses = new Set<() => void>();
 
   constructor(private readonly options: OutboxOptions) {}
+
+  /** What is not stored yet. */
+  get unsent(): Unsent {
+    return { events: this.kept.events, reason: this.trouble?.message };
+  }
 
   /** Take over the state of a session that the server has just opened. The next append follows its head. */
   registerOpened(opened: { sessionId: string; directory: string; head: string | null }): void {
     const session = this.sessions.get(opened.sessionId);
+    const state = { head: opened.head, isStored: opened.head !== null, isOpenInServer: true };
     if (session === undefined) {
-      this.sessions.set(opened.sessionId, {
-        sessionId: opened.sessionId,
-        workspace: opened.directory,
-        head: opened.head,
-        isStored: opened.head !== null,
-        isOpenInServer: true,
-        batches: [],
-      });
+      const { sessionId, directory: workspace } = opened;
+      this.sessions.set(sessionId, { sessionId, workspace, isDeleted: false, batches: [], ...state });
     } else if (session.batches.length === 0) {
-      Object.assign(session, { head: opened.head, isStored: opened.head !== null, isOpenInServer: true });
+      Object.assign(session, state);
+    } else {
+      session.isStored ||= state.isStored;
     }
   }
 
   /**
-   * Append *events*, all or none. Resolves when they are on disk. Rejects with a `RefusedError` if the server
-   * refuses them; later appends are sent nevertheless. An event without an id is given one.
+   * Append *events*, all or none. Resolves when they are on disk. Rejects with a `RefusedError` if they cannot be
+   * stored; later appends are sent nevertheless. While the server or its store is away, they are kept and sent again.
    */
-  append(sessionId: string, events: readonly NewEvent[]): Promise<Appended> {
+  async append(sessionId: string, events: readonly NewEvent[]): Promise<Appended> {
+    const snapshot = takeSnapshot(events);
+    this.reserve(snapshot);
     const session = this.sessions.get(sessionId) ?? this.addUnopened(sessionId);
-    const withIds = events.map((event) => ({ ...event, id: event.id ?? createId() }));
     return new Promise((resolve, reject) => {
-      session.batches.push({ events: withIds, resolve, reject });
+      session.batches.push({ ...snapshot, resolve, reject });
       if (session.batches.length === 1) {
         const sending = this.sendBatches(session).finally(() => this.sending.delete(sending));
         this.sending.add(sending);
@@ -83,9 +109,51 @@ export class Outbox {
     });
   }
 
+  /**
+   * Archive a session and open a new one in its place. What waits for the old one is stored there nevertheless.
+   * Rejects with a `ConnectionLostError` if no server can be started.
+   */
+  async reset(sessionId: string): Promise<OpenResult> {
+    const session = this.sessions.get(sessionId) ?? this.addUnopened(sessionId);
+    for (let isRetry = false; ; isRetry = true) {
+      try {
+        if (!session.isOpenInServer) {
+          await this.reopen(session);
+        }
+        const opened = await this.options.request("session/reset", { sessionId: session.sessionId });
+        this.registerOpened(opened.session);
+        return opened;
+      } catch (error) {
+        // The server was restarted meanwhile. A reset that took effect unseen is repeated: the new session is empty.
+        const isRestarted = isKind(error, "SessionNotOpen") || (error instanceof ConnectionLostError && error.generation > 0);
+        session.isOpenInServer = false;
+        if (isRetry || !isRestarted) {
+          throw error;
+        }
+      }
+    }
+  }
+
+  /** Delete a session. What waits for it is dropped. */
+  async delete(sessionId: string): Promise<void> {
+    const session = this.sessions.get(sessionId);
+    await this.options.request("session/delete", { sessionId });
+    if (session !== undefined) {
+      session.isDeleted = true;
+    }
+  }
+
   /** Resolves when every append so far is acknowledged or refused. Never rejects. */
   async drain(): Promise<void> {
+    this.retryNow();
     await Promise.all([...this.sending]);
+  }
+
+  /** Send what is unsent now, without waiting for the end of a pause. */
+  retryNow(): void {
+    for (const end of [...this.pauses]) {
+      end();
+    }
   }
 
   /** Mark every session as not open in the server. Call it when a new server process was started. */
@@ -93,30 +161,83 @@ export class Outbox {
     for (const session of this.sessions.values()) {
       session.isOpenInServer = false;
     }
+    this.retryNow();
   }
 
   private addUnopened(sessionId: string): OpenSession {
-    const session = { sessionId, workspace: "", head: null, isStored: true, isOpenInServer: false, batches: [] };
+    const session: OpenSession = {
+      sessionId, workspace: "", head: null, isStored: true, isDeleted: false, isOpenInServer: false, batches: [],
+    };
     this.sessions.set(sessionId, session);
     return session;
   }
 
-  private async sendBatches(session: OpenSession): Promise<void> {
-    for (let batch = session.batches[0]; batch !== undefined; batch = session.batches[0]) {
-      try {
-        const appended = await this.sendUntilAcknowledged(session, batch.events);
-        session.batches.shift();
-        batch.resolve(appended);
-        this.options.onAppended(appended, batch.events);
-      } catch (error) {
-        session.batches.shift();
-        batch.reject(error);
-      }
+  /** Count what a call wants to have kept. Throws a `RefusedError` if that is too much. */
+  private reserve({ events, size }: Snapshot): void {
+    const { kept } = this;
+    if (kept.events > 0 && (kept.size + size > MAX_KEPT_BYTES || kept.events + events.length > MAX_KEPT_EVENTS)) {
+      const limit = `${MAX_KEPT_BYTES / 1024 / 1024} MiB or ${MAX_KEPT_EVENTS.toLocaleString("en")} events`;
+      const message = `More than ${limit} would wait to be stored. Nothing of this call is stored. ${this.trouble?.message ?? ""}`;
+      throw new RefusedError(message.trimEnd(), "OutboxFull", {});
+    }
+    kept.events += events.length;
+    kept.size += size;
+    if (this.trouble !== undefined) {
+      this.options.onUnsentChanged?.(this.unsent, this.trouble);
     }
   }
 
-  private async sendUntilAcknowledged(session: OpenSession, events: EventWithId[]): Promise<Appended> {
-    for (;;) {
+  private release({ events, size }: Snapshot): void {
+    this.kept.events -= events.length;
+    this.kept.size -= size;
+  }
+
+  private async sendBatches(session: OpenSession): Promise<void> {
+    for (let batch = session.batches[0]; batch !== undefined; batch = session.batches[0]) {
+      await this.sendBatch(session, batch);
+    }
+  }
+
+  private async sendBatch(session: OpenSession, batch: Batch): Promise<void> {
+    let appended: Appended;
+    try {
+      appended = await this.sendUntilAnswered(session, batch.events);
+    } catch (error) {
+      this.finish(session, batch);
+      batch.reject(error);
+      if (isKind(error, "SessionNotFound")) {
+        this.dropDeleted(session, batch, error);
+      }
+      return;
+    }
+    this.finish(session, batch);
+    batch.resolve(appended);
+    this.options.onAppended(appended, batch.events);
+  }
+
+  private finish(session: OpenSession, batch: Batch): void {
+    session.batches.shift();
+    this.release(batch);
+    if (this.trouble !== undefined) {
+      this.setTrouble(undefined); // the store has answered
+    }
+  }
+
+  /** Reject everything that waits for a session that was deleted. */
+  private dropDeleted(session: OpenSession, first: Batch, error: Error): void {
+    const dropped = [first, ...session.batches.splice(0)];
+    for (const batch of dropped.slice(1)) {
+      this.release(batch);
+      batch.reject(error);
+    }
+    if (!session.isDeleted) {
+      session.isDeleted = true;
+      this.options.onDeleted?.(session.sessionId, dropped.reduce((sum, { events }) => sum + events.length, 0));
+    }
+  }
+
+  private async sendUntilAnswered(session: OpenSession, events: EventWithId[]): Promise<Appended> {
+    for (let failures = 0; ; ) {
       const wasOpen = session.isOpenInServer;
       try {
         if (!wasOpen) {
@@ -124,17 +245,41 @@ export class Outbox {
         }
         return this.acknowledge(session, await this.send(session, events));
       } catch (error) {
-        if (error instanceof ConnectionLostError) {
-          session.isOpenInServer = false;
-          await this.options.waitForRestart(error.generation);
+        if (isNotNow(error)) {
+          await this.pause(session, error, failures);
+          failures += 1;
         } else if (isKind(error, "SessionNotOpen") && wasOpen) {
-          // The server was restarted before the request was sent: reopen the session there.
+          // The server was restarted before the request was sent, or the session was reset: reopen it there.
           session.isOpenInServer = false;
         } else {
           throw error;
         }
       }
     }
+  }
+
+  /** Wait until another attempt is due: when a new server was started, else after a pause that grows. */
+  private async pause(session: OpenSession, error: Error, failures: number): Promise<void> {
+    const duration = Math.min(LONGEST_PAUSE_MS, FIRST_PAUSE_MS * 2 ** failures);
+    let end!: () => void;
+    const ended = new Promise<void>((resolve) => (end = resolve));
+    const timer = setTimeout(end, duration).unref();
+    this.pauses.add(end);
+    if (error instanceof ConnectionLostError) {
+      session.isOpenInServer = false;
+      if (error.generation > 0) {
+        void this.options.waitForRestart(error.generation).then(end);
+      }
+    }
+    this.setTrouble(error);
+    await ended;
+    clearTimeout(timer);
+    this.pauses.delete(end);
+  }
+
+  private setTrouble(trouble: Error | undefined): void {
+    this.trouble = trouble;
+    this.options.onUnsentChanged?.(this.unsent, trouble);
   }
 
   private send(session: OpenSession, events: EventWithId[]): Promise<AppendResult> {
@@ -166,7 +311,7 @@ export class Outbox {
     try {
       return await this.options.request("session/open", { sessionId, tail: 0 });
     } catch (error) {
-      if (session.isStored || !isKind(error, "SessionNotFound")) {
+      if (session.isStored || session.isDeleted || !isKind(error, "SessionNotFound")) {
         throw error;
       }
       return this.options.request("session/open", { workspace, mode: "new", tail: 0 });

@@ -43,3 +43,11 @@ export class ConnectionLostError extends Error {
 export function isKind(error: unknown, kind: string): error is RefusedError {
   return error instanceof RefusedError && error.kind === kind;
 }
+
+/** The error kinds of a store that takes nothing for now. The same request may succeed later. */
+const STORAGE_KINDS = ["StorageUnavailable", "StorageFull", "StorageReadOnly", "StorageCorrupt"];
+
+/** Whether the same request may succeed later: the server is away, or its store takes nothing for now. */
+export function isNotNow(error: unknown): error is RefusedError | ConnectionLostError {
+  return error instanceof ConnectionLostError || STORAGE_KINDS.some((kind) => isKind(error, kind));
+}

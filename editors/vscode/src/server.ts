@@ -1,7 +1,8 @@
 // The server process of this window, and the connection to it.
 
 import * as vscode from "vscode";
-import { CloseAction, LanguageClient, ResponseError, State, TransportKind } from "vscode-languageclient/node";
+import { CloseAction, ErrorCodes, LanguageClient, ResponseError, State, TransportKind } from "vscode-languageclient/node";
+import { escapeMessage } from "./format";
 import { type Method, type Methods, RETRIABLE_METHODS } from "./protocol";
 import { ConnectionLostError, RefusedError } from "./requests";
 import { buildInstallCommand, resolveServerCommand, type ServerCommand } from "./serverCommand";
@@ -18,6 +19,7 @@ export class Server implements vscode.Disposable {
   private restarting: Promise<void> | undefined;
   /** How many server processes have been started. */
   private generation = 0;
+  /** Whether the user was told that the server cannot be started, and it has not been started since. */
   private isFailureShown = false;
   private readonly started = new vscode.EventEmitter<void>();
   private readonly failed = new vscode.EventEmitter<void>();
@@ -60,6 +62,7 @@ export class Server implements vscode.Disposable {
 
   /** Stop the server and start a new one. Concurrent calls restart it once. */
   restart(): Promise<void> {
+    this.isFailureShown = false; // a person asks: tell them if it fails again
     this.restarting ??= this.stop()
       .then(() => this.ensureStarted())
       .then(() => {})
@@ -109,6 +112,7 @@ export class Server implements vscode.Disposable {
     client.onDidChangeState(({ newState }) => {
       if (newState === State.Running) {
         this.generation += 1;
+        this.isFailureShown = false;
         this.setUnavailable(false);
         this.started.fire();
       }
@@ -176,9 +180,8 @@ export class Server implements vscode.Disposable {
       return;
     }
     this.isFailureShown = true;
-    const message = `The Segue server cannot be started. ${errorMessage(error)}`;
+    const message = escapeMessage(`The Segue server cannot be started. ${errorMessage(error)}`);
     const choice = await vscode.window.showErrorMessage(message, "Open Log", "Copy Install Command", "Try Again");
-    this.isFailureShown = false;
     if (choice === "Open Log") {
       this.log.show();
     } else if (choice === "Copy Install Command") {
@@ -193,7 +196,8 @@ function translateError(error: unknown, generation: number): Error {
   if (!(error instanceof ResponseError) || isConnectionError(error.code)) {
     return new ConnectionLostError(errorMessage(error), generation);
   }
-  const { kind = "InvalidParams", ...data } = (error.data ?? {}) as { kind?: string };
+  const fallback = error.code === ErrorCodes.InvalidParams ? "InvalidParams" : "Failed";
+  const { kind = fallback, ...data } = (error.data ?? {}) as { kind?: string };
   return new RefusedError(error.message, kind, data);
 }
 

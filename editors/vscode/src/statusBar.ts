@@ -1,22 +1,25 @@
-// The status bar item: the current conversation of the active folder.
+// The status bar item: the current conversation of the active folder, and what is not stored yet.
 
 import * as vscode from "vscode";
-import { type Conversations, getActiveFolder } from "./conversations";
-import { escapeLabel, escapeMarkdown, formatAge, formatCount, formatTitle } from "./format";
+import { type Conversations, type CurrentConversation, getActiveFolder } from "./conversations";
+import { escapeLabel, escapeMarkdown, formatAge, formatCount, formatTitle, singleLine } from "./format";
 
 const MAX_TITLE_LENGTH = 40;
 
-/** Shows the current conversation; hidden while the active folder has none. */
+/**
+ * Shows the current conversation; hidden while the active folder has none. While events cannot be stored, it shows
+ * how many, and why.
+ */
 export class StatusBar implements vscode.Disposable {
   private readonly item = vscode.window.createStatusBarItem("segue.session", vscode.StatusBarAlignment.Left, 0);
   private readonly disposables: vscode.Disposable[];
 
   constructor(private readonly conversations: Conversations) {
     this.item.name = "Segue";
-    this.item.command = "segue.resume";
     const update = () => this.update();
     this.disposables = [
       conversations.onDidChangeSession(update),
+      conversations.onDidChangeUnsent(update),
       vscode.window.onDidChangeActiveTextEditor(update),
       vscode.workspace.onDidChangeWorkspaceFolders(update),
       new vscode.Disposable(clearInterval.bind(undefined, setInterval(update, 30_000))),
@@ -31,11 +34,26 @@ export class StatusBar implements vscode.Disposable {
   }
 
   private update(): void {
+    const { events, reason } = this.conversations.unsent;
     const current = this.conversations.getCurrent(getActiveFolder());
-    if (current === undefined) {
+    if (events > 0 && reason !== undefined) {
+      this.showUnsent(events, reason);
+    } else if (current !== undefined) {
+      this.showCurrent(current);
+    } else {
       this.item.hide();
-      return;
     }
+  }
+
+  private showUnsent(events: number, reason: string): void {
+    this.item.text = `$(warning) ${formatCount(events, "event")} not stored yet`;
+    this.item.tooltip = new vscode.MarkdownString(`${escapeMarkdown(singleLine(reason))}\n\nClick to try again now.`);
+    this.item.command = "segue.sendUnsent";
+    this.item.backgroundColor = new vscode.ThemeColor("statusBarItem.warningBackground");
+    this.item.show();
+  }
+
+  private showCurrent(current: CurrentConversation): void {
     const { session, lastActiveBeforeResume } = current;
     const name = session.eventCount === 0 ? "new conversation" : escapeLabel(formatTitle(session, MAX_TITLE_LENGTH));
     const resumed =
@@ -44,6 +62,8 @@ export class StatusBar implements vscode.Disposable {
     this.item.tooltip = new vscode.MarkdownString(
       `**${escapeMarkdown(formatTitle(session))}**\n\n${formatCount(session.eventCount, "event")}. Click to resume another conversation.`,
     );
+    this.item.command = "segue.resume";
+    this.item.backgroundColor = undefined;
     this.item.show();
   }
 }

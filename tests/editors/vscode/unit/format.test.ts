@@ -3,6 +3,7 @@ import { test } from "node:test";
 import {
   escapeLabel,
   escapeMarkdown,
+  escapeMessage,
   formatAge,
   formatCount,
   formatTitle,
@@ -29,8 +30,26 @@ test("a title is cut between code points", () => {
   assert.equal(formatTitle({ title: null }), "(no message yet)");
 });
 
-test("control characters, line breaks and bidirectional overrides are removed from stored strings", () => {
-  assert.equal(singleLine("a\u202egpj.exe\nb\u0007\u001b[31mc\u2028d"), "a gpj.exe b [31mc d");
+test("control characters and line breaks become spaces, and bidirectional controls are removed", () => {
+  assert.equal(singleLine("a\u202egpj.exe\nb\u0007\u001b[31mc\u2028d"), "agpj.exe b [31mc d");
+  const controls = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069";
+  assert.equal(singleLine(`a${controls}b`), "ab");
+});
+
+test("zero-width joiners are kept: emoji and several scripts need them", () => {
+  assert.equal(singleLine("👩\u200d💻 می\u200cخواهم"), "👩\u200d💻 می\u200cخواهم");
+});
+
+test("a title that is written from right to left is isolated from the text around it", () => {
+  assert.equal(formatTitle({ title: "שלום" }), "\u2068שלום\u2069");
+  assert.equal(formatTitle({ title: "\u202eمرحبا\u2069 a" }), "\u2068مرحبا a\u2069");
+  assert.equal(escapeMarkdown(formatTitle({ title: "א*" })), "\u2068א\\*\u2069");
+  assert.equal(escapeLabel(formatTitle({ title: "א" })), "\u2068א\u2069");
+  assert.equal(formatTitle({ title: "a" }), "a");
+});
+
+test("a message of a notification has no links", () => {
+  assert.equal(escapeMessage("[x](command:a.b)"), "[x]\u200b(command:a.b)");
 });
 
 test("icon syntax in stored strings is escaped", () => {

@@ -1,0 +1,68 @@
+// Tells the user, once for each trouble, that events are not stored yet or were dropped.
+
+import * as vscode from "vscode";
+import type { Conversations, DeletedElsewhere, UnsentChange } from "./conversations";
+import { escapeMessage, formatCount, formatTitle } from "./format";
+import { RefusedError } from "./requests";
+
+/** Shows messages about events that are not stored, and writes the reasons to the log. */
+export class Notices implements vscode.Disposable {
+  private readonly disposables: vscode.Disposable[];
+  /** The reason in the log, and whether a message was shown, since the store has last answered. */
+  private loggedReason: string | undefined;
+  private isShown = false;
+
+  constructor(
+    private readonly conversations: Conversations,
+    private readonly log: vscode.LogOutputChannel,
+  ) {
+    this.disposables = [
+      conversations.onDidChangeUnsent((change) => void this.handleUnsent(change)),
+      conversations.onDidFindDeleted((deleted) => this.handleDeleted(deleted)),
+    ];
+  }
+
+  /** Stop listening. */
+  dispose(): void {
+    for (const disposable of this.disposables) {
+      disposable.dispose();
+    }
+  }
+
+  private async handleUnsent({ unsent: { events, reason }, trouble }: UnsentChange): Promise<void> {
+    if (reason === undefined) {
+      if (this.loggedReason !== undefined) {
+        this.log.info("Storing events again.");
+      }
+      this.loggedReason = undefined;
+      this.isShown = false;
+      return;
+    }
+    const message = `${formatCount(events, "event")} not stored yet. They are kept and sent again. ${reason}`;
+    if (reason !== this.loggedReason) {
+      this.loggedReason = reason;
+      this.log.warn(message);
+    }
+    // If the server is away instead, its restart is either quick or has a message of its own.
+    if (trouble instanceof RefusedError && !this.isShown) {
+      this.isShown = true;
+      await this.show(`Segue: ${message}`);
+    }
+  }
+
+  private async show(message: string): Promise<void> {
+    const choice = await vscode.window.showWarningMessage(escapeMessage(message), "Try Again", "Open Log");
+    if (choice === "Try Again") {
+      this.conversations.retryNow();
+    } else if (choice === "Open Log") {
+      this.log.show();
+    }
+  }
+
+  private handleDeleted({ title, dropped }: DeletedElsewhere): void {
+    const name = title === null ? "A conversation" : `The conversation “${formatTitle({ title })}”`;
+    const message = `${name} was deleted elsewhere. ${formatCount(dropped, "event")} that belonged to it cannot be stored.`;
+    this.log.warn(message);
+    void vscode.window.showWarningMessage(escapeMessage(`Segue: ${message}`));
+  }
+}
