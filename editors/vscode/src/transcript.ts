@@ -1,18 +1,22 @@
-// Renders a conversation as Markdown whose links cannot run commands.
+// Renders a conversation as Markdown. Nothing in it can become a link that runs a command.
 
 import { formatCount, formatLocalTime, formatTitle } from "./format";
 import type { Event, Session } from "./protocol";
 import { isKnownEventType } from "./requests";
+import { codeLine, escapeLine, restrictLinks } from "./safeMarkdown";
+
+/** Characters of the name of a tool or an event type. */
+const MAX_NAME_LENGTH = 120;
 
 /** Render a transcript from the newest *events* of a session, oldest first; *omitted* counts the older ones. */
 export function renderTranscript(session: Pick<Session, "title">, events: readonly Event[], omitted: number): string {
   const older = omitted > 0 ? `*${formatCount(omitted, "older event")} left out.*\n\n` : "";
-  return `# ${formatTitle(session)}\n\n${older}${events.map(renderEvent).join("\n")}`;
+  return `# ${escapeLine(formatTitle(session))}\n\n${older}${events.map(renderEvent).join("\n")}`;
 }
 
 function renderEvent(event: Event): string {
   const [heading, body] = renderParts(event);
-  return `## ${heading} · ${formatLocalTime(event.createdAt)}\n\n${disableCommandLinks(body)}\n`;
+  return `## ${heading} · ${formatLocalTime(event.createdAt)}\n\n${body}\n`;
 }
 
 function renderParts(event: Event): [heading: string, body: string] {
@@ -23,17 +27,17 @@ function renderParts(event: Event): [heading: string, body: string] {
   const data = toFields(event);
   switch (type) {
     case "user_message":
-      return ["You", toText(data["content"])];
+      return ["You", restrictLinks(toText(data["content"]))];
     case "text":
-      return ["Assistant", toText(data["content"])];
+      return ["Assistant", restrictLinks(toText(data["content"]))];
     case "tool_call":
       return [`Tool call: ${inlineCode(data["name"])}`, codeBlock(data["input"], "json")];
     case "tool_result":
       return [data["is_error"] === true ? "Tool result: error" : "Tool result", codeBlock(data["content"])];
     case "skill_invocation":
-      return [`Skill: ${inlineCode(data["name"])}`, toText(data["content"])];
+      return [`Skill: ${inlineCode(data["name"])}`, restrictLinks(toText(data["content"]))];
     case "system_context":
-      return ["Context", toText(data["content"]).replace(/^/gm, "> ").replace(/ $/gm, "")];
+      return ["Context", quote(restrictLinks(toText(data["content"])))];
     case "out_of_band_output":
       return [`Output: ${inlineCode(data["name"])}`, codeBlock(data["content"])];
   }
@@ -57,15 +61,11 @@ function codeBlock(value: unknown, language = ""): string {
 }
 
 function inlineCode(value: unknown): string {
-  return `\`${toText(value).replace(/[`\s]+/g, " ").trim()}\``;
+  return codeLine(formatTitle({ title: toText(value) }, MAX_NAME_LENGTH));
 }
 
-/**
- * Break links to `command:` with zero-width spaces: the editor runs the command of such a link on a click, and
- * recorded content must not be able to do that. Link targets with `&` or `%` may encode one, so they break too.
- */
-function disableCommandLinks(markdown: string): string {
-  return markdown
-    .replace(/(command)(?=\s*:)/gi, "$1\u200b")
-    .replace(/(\]\(\s*<?|\]:\s*<?|<)(?=[^\s)>]*(&|%))/g, "$1\u200b");
+function quote(markdown: string): string {
+  // Behind `> ` a tab is narrower: an indented fence could begin or end there that was none before.
+  const lines = markdown.split("\n").map((line) => line.replace(/^[ \t]+/, (space) => space.replaceAll("\t", "    ")));
+  return lines.map((line) => (line === "" ? ">" : `> ${line}`)).join("\n");
 }

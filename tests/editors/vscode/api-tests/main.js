@@ -4,6 +4,18 @@ const assert = require("node:assert/strict");
 const fs = require("node:fs");
 const vscode = require("vscode");
 
+const SPELLINGS = require("./linkSpellings.json");
+
+const isForbidden = (target) => !/^(https?:\/\/|mailto:|#)/i.test(target);
+
+/** The targets of all tags in rendered HTML. */
+function findHrefs(html) {
+  const tags = html.match(/<[a-z](?:"[^"]*"|'[^']*'|[^>"'])*>/gi) ?? [];
+  return tags.flatMap((tag) =>
+    [...tag.matchAll(/[\s:"'](?:href|src|action|formaction)\s*=\s*(?:"([^"]*)"|'([^']*)')/gi)].map((match) => match[1] ?? match[2]),
+  );
+}
+
 const userMessage = (content) => ({ type: "user_message", data: { content } });
 
 const TESTS = {
@@ -93,6 +105,30 @@ const TESTS = {
     assert.deepEqual(messages.map(({ data }) => data.content), ["first", ...contents]);
   },
 
+  async "no spelling of a target becomes a forbidden link in the preview or in the editor"(segue) {
+    const { session } = await segue.open({ mode: "new" });
+    const texts = SPELLINGS.targets.flatMap((target) =>
+      SPELLINGS.templates.map((template) => template.replaceAll("TARGET", () => target)),
+    );
+    await segue.append(session.sessionId, [userMessage("<a href='command:a.b'>t</a> [t](command:a.b)\n"), userMessage("[c](#you)")]);
+    for (let index = 0; index < texts.length; index += 200) {
+      const some = texts.slice(index, index + 200);
+      await segue.append(session.sessionId, [
+        ...some.map((content) => ({ type: "text", data: { content } })),
+        ...some.map((name) => ({ type: "tool_call", data: { id: "1", name, input: name } })),
+        ...some.map((content) => ({ type: "system_context", data: { content } })),
+      ]);
+    }
+    const { sessions } = await segue.list({ limit: 1 });
+    await vscode.commands.executeCommand("segue.showTranscript", { kind: "session", folder: "", session: sessions[0] });
+    const { document } = vscode.window.activeTextEditor;
+    const html = await vscode.commands.executeCommand("markdown.api.render", document.getText());
+    assert.deepEqual(findHrefs(html).filter(isForbidden), []);
+    assert.ok(findHrefs(html).length > 100);
+    const raw = await vscode.commands.executeCommand("markdown.api.render", texts.join("\n\n"));
+    assert.ok(findHrefs(raw).filter(isForbidden).length > 100, "the table makes no links");
+  },
+
   async "a transcript is read-only Markdown without command links"(segue) {
     const { session } = await segue.open({ mode: "new" });
     const links = "[a](command:workbench.action.quit) <command:a> [b](&#99;ommand:b) [c](#you) https://example.org";
@@ -102,7 +138,7 @@ const TESTS = {
     assert.deepEqual([document.uri.scheme, document.languageId], ["segue", "markdown"]);
     assert.equal(vscode.workspace.fs.isWritableFileSystem("segue") ?? false, false);
     const targets = await findLinkTargets(document, "#you");
-    assert.deepEqual(targets.filter((target) => target.startsWith("command:")), []);
+    assert.deepEqual(targets.filter(isForbidden).filter((target) => !target.startsWith("segue:")), []);
     assert.ok(targets.some((target) => target.startsWith("https://example.org")));
   },
 };

@@ -29,23 +29,6 @@ test("the number of omitted older events is stated", () => {
   assert.match(renderTranscript({ title: "T" }, [], 3), /\*3 older events left out\.\*/);
 });
 
-for (const link of [
-  "[x](command:workbench.action.quit)",
-  "[x]( <COMMAND:a.b> )",
-  "<command:a.b>",
-  "[x]: command:a.b",
-  "[x](&#99;ommand:a.b)",
-  "[x](comm&#x61;nd&colon;a.b)",
-  "[x](%63ommand:a.b)",
-]) {
-  test(`a command link is disabled: ${link}`, () => {
-    const markdown = render("user_message", { content: link });
-    const target = /(?:\]\(\s*<?|\]:\s*<?|<)(.*)$/m.exec(markdown.slice(markdown.indexOf("## You")))?.[1] ?? "";
-    assert.ok(!/^command\s*:/i.test(target), target);
-    assert.ok(target.startsWith("\u200b") || /command\u200b:/i.test(target), target);
-  });
-}
-
 test("other links are unchanged", () => {
   const markdown = "[x](https://example.org/a?b=c) and the command line";
   assert.ok(render("text", { content: markdown }).includes(markdown));
