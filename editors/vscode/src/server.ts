@@ -3,6 +3,7 @@
 import * as vscode from "vscode";
 import { CloseAction, ErrorCodes, LanguageClient, ResponseError, State, TransportKind } from "vscode-languageclient/node";
 import { escapeMessage } from "./format";
+import { isolatePython } from "./programs";
 import { type Method, type Methods, RETRIABLE_METHODS } from "./protocol";
 import { ConnectionLostError, RefusedError } from "./requests";
 import { buildInstallCommand, resolveServerCommand, type ServerCommand } from "./serverCommand";
@@ -21,6 +22,8 @@ export class Server implements vscode.Disposable {
   private generation = 0;
   /** Whether the user was told that the server cannot be started, and it has not been started since. */
   private isFailureShown = false;
+  /** An attempt that nobody asked for does not make the private environment again: that takes a while, and fails again. */
+  private mayCreateEnvironment = true;
   private readonly started = new vscode.EventEmitter<void>();
   private readonly failed = new vscode.EventEmitter<void>();
 
@@ -62,7 +65,8 @@ export class Server implements vscode.Disposable {
 
   /** Stop the server and start a new one. Concurrent calls restart it once. */
   restart(): Promise<void> {
-    this.isFailureShown = false; // a person asks: tell them if it fails again
+    this.isFailureShown = false; // a person asks: try everything again, and tell them if it fails
+    this.mayCreateEnvironment = true;
     this.restarting ??= this.stop()
       .then(() => this.ensureStarted())
       .then(() => {})
@@ -113,6 +117,7 @@ export class Server implements vscode.Disposable {
       if (newState === State.Running) {
         this.generation += 1;
         this.isFailureShown = false;
+        this.mayCreateEnvironment = true;
         this.setUnavailable(false);
         this.started.fire();
       }
@@ -124,12 +129,15 @@ export class Server implements vscode.Disposable {
   private async resolveCommand(): Promise<ServerCommand> {
     const settings = vscode.workspace.getConfiguration("segue");
     const database = settings.get<string>("database", "");
-    const { command, args } = await resolveServerCommand({
+    const attempt = resolveServerCommand({
       command: settings.get<string[]>("server.command", []),
       wheels: this.wheels,
       storage: this.storage,
+      mayCreate: this.mayCreateEnvironment,
       log: (line) => this.log.info(line),
     });
+    this.mayCreateEnvironment = false;
+    const { command, args } = await attempt;
     return { command, args: [...args, ...(database === "" ? [] : ["--database", database])] };
   }
 
@@ -138,7 +146,7 @@ export class Server implements vscode.Disposable {
       "segue",
       "Segue",
       // Never in the workspace: its modules must not be imported, nor its programs run.
-      { command, args, options: { cwd: this.storage }, transport: TransportKind.stdio },
+      { command, args, options: { cwd: this.storage, env: isolatePython() }, transport: TransportKind.stdio },
       {
         outputChannel: this.log,
         errorHandler: {

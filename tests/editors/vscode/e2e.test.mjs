@@ -197,7 +197,7 @@ async function startBundledServer(...programs) {
     await vscode.statusItem().filter({ hasText: "new conversation" }).waitFor();
     const storage = join(sandbox.root, "user", "User", "globalStorage", "segue.segue");
     const environments = readdirSync(storage);
-    assert.deepEqual(environments.map((name) => name.replace(/[0-9a-f]{16}$/, "STAMP")), ["server-STAMP"]);
+    assert.deepEqual(environments.map((name) => name.replace(/[0-9a-f]{16}$/, "STAMP")), [`server-linux-${process.arch}-STAMP`]);
     return readFileSync(join(storage, environments[0], "pyvenv.cfg"), "utf8");
   });
 }
@@ -230,9 +230,14 @@ test("a workspace cannot choose the server or the database", async () => {
     "segue.database": join(sandbox.root, "theirs.db"),
   };
   writeFileSync(join(sandbox.project, ".vscode", "settings.json"), JSON.stringify(settings));
-  writeFileSync(join(sandbox.project, "segue.py"), `open(${JSON.stringify(marker)}, "w")`);
+  for (const name of ["segue.py", "attr.py", "uuid6.py", "sitecustomize.py"]) {
+    writeFileSync(join(sandbox.project, name), `open(${JSON.stringify(marker)}, "w")`);
+  }
+  // The environment of the editor may lead there, and so may a command without `-I`.
+  const env = { PYTHONPATH: `.:${sandbox.project}`, PYTHONHOME: sandbox.project };
+  const machine = { "segue.server.command": [PYTHON, "-m", "segue", "lsp"] };
   for (const isTrusted of [true, false]) {
-    await withWorkbench(sandbox, { isTrusted }, async (vscode) => {
+    await withWorkbench(sandbox, { isTrusted, env, machine }, async (vscode) => {
       await vscode.showConversations();
       await vscode.runCommand("Segue: New Conversation");
       await vscode.statusItem().filter({ hasText: "new conversation" }).waitFor();
