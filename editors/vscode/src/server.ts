@@ -6,6 +6,7 @@ import { escapeMessage } from "./format";
 import { isolatePython } from "./programs";
 import { type Method, type Methods, RETRIABLE_METHODS } from "./protocol";
 import { ConnectionLostError, RefusedError } from "./requests";
+import { copyParams } from "./snapshot";
 import { buildInstallCommand, resolveServerCommand, type ServerCommand } from "./serverCommand";
 
 /** The error codes of vscode-jsonrpc for a connection that closed before the response arrived. */
@@ -88,10 +89,12 @@ export class Server implements vscode.Disposable {
   }
 
   private async send<M extends Method>(method: M, params: Methods[M][0]): Promise<Methods[M][1]> {
+    // What cannot be encoded looks like a lost connection to the client library. The outbox has checked its events.
+    const encodable = method === "session/append" ? params : copyParams(params);
     const client = await this.ensureStarted();
     const generation = this.generation;
     try {
-      return await client.sendRequest<Methods[M][1]>(method, params);
+      return await client.sendRequest<Methods[M][1]>(method, encodable);
     } catch (error) {
       throw translateError(error, generation);
     }
@@ -100,6 +103,7 @@ export class Server implements vscode.Disposable {
   private ensureStarted(): Promise<LanguageClient> {
     this.client ??= this.start().catch((error: unknown) => {
       this.client = undefined;
+      this.failed.fire();
       void this.showFailure(error);
       throw new ConnectionLostError(errorMessage(error), 0);
     });

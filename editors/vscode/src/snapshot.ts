@@ -1,4 +1,4 @@
-// Copies events at the door, and refuses those that no JSON text can carry.
+// Copies what is to be sent, and refuses what no JSON text can carry.
 
 import { v7 as createId } from "uuid";
 import type { NewEvent } from "./protocol";
@@ -42,13 +42,22 @@ export function takeSnapshot(events: readonly NewEvent[]): Snapshot {
   if (!Array.isArray(events)) {
     throw refuse(root, "expected a list");
   }
-  const copies = Array.from(events, (event, index) => copyReadable(event, { parent: root, key: index }));
+  const copies = Array.from(events, (event, index) => {
+    const path = { parent: root, key: index };
+    return guardReading(path, () => copyEvent(event, path));
+  });
   return { events: copies, size: measure(copies, root) };
 }
 
-function copyReadable(event: unknown, path: Path): EventWithId {
+/** Copy the params of a request. Throws a `RefusedError` that names the place if a value has no JSON. */
+export function copyParams<T extends object>(params: T): T {
+  const root: Path = { parent: undefined, key: "params" };
+  return guardReading(root, () => copy(params, root.key, root, [])) as T;
+}
+
+function guardReading<T>(path: Path, read: () => T): T {
   try {
-    return copyEvent(event, path);
+    return read();
   } catch (error) {
     throw error instanceof RefusedError ? error : refuse(path, "it cannot be read"); // a Proxy can refuse anything
   }
@@ -186,7 +195,7 @@ function unbox(value: unknown): unknown {
 
 function refuse(path: Path, what: string): RefusedError {
   const place = shorten(formatPath(path));
-  const message = `${place}: ${what}. Nothing of this call is stored.`;
+  const message = `${place}: ${what}. Nothing was sent.`;
   return new RefusedError(message, "InvalidParams", { errors: [{ path: `$.${place}`, message: what }] });
 }
 

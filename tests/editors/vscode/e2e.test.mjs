@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
-import { existsSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { afterEach, beforeEach, test } from "node:test";
 import { PYTHON, Sandbox, waitUntil, withWorkbench } from "./workbench.mjs";
@@ -170,6 +170,35 @@ test("no message is lost when the server is killed, even during an answer", asyn
   });
   assert.deepEqual(await storedContents(), expected);
   assert.equal((await sandbox.listSessions()).length, 1);
+});
+
+test("an answer is stored with its question, whatever happened to the conversation and the store meanwhile", async () => {
+  const go = join(sandbox.root, "go");
+  const question = `Please wait for ${go}`;
+  const store = dirname(sandbox.database);
+  await withWorkbench(sandbox, { extensions: ["echo-model"] }, async (vscode) => {
+    await vscode.askInChat(`@segue ${question}`);
+    await vscode.chatResponse("You").waitFor();
+    await vscode.runCommand("Segue: New Conversation");
+    await vscode.statusItem().filter({ hasText: "new conversation" }).waitFor();
+    renameSync(store, `${store}-away`);
+    mkdirSync(store);
+    execFileSync(PYTHON, ["-c", "import sqlite3, sys; sqlite3.connect(sys.argv[1]).execute('CREATE TABLE theirs (x)')", sandbox.database]);
+    assert.equal(sandbox.killServers(), 1);
+    writeFileSync(go, "");
+    await vscode.chatResponse("Not stored yet").waitFor();
+    await vscode.statusItem().filter({ hasText: "1 event not stored yet" }).waitFor();
+    await vscode.notification("1 event not stored yet").waitFor();
+    await vscode.screenshot("unsent");
+    sandbox.killServers();
+    rmSync(store, { recursive: true });
+    renameSync(`${store}-away`, store);
+    await vscode.statusItem().click();
+    await vscode.statusItem().filter({ hasText: "new conversation" }).waitFor();
+  });
+  const [session, ...others] = await sandbox.listSessions();
+  assert.deepEqual([others, session.archivedAt !== null], [[], true]);
+  assert.deepEqual(contents(await sandbox.loadSession(session.sessionId)), [question, `You asked: ${question}`]);
 });
 
 /** Create a folder with links to these programs only, to be used as the PATH. */

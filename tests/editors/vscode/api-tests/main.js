@@ -42,6 +42,19 @@ const TESTS = {
     assert.equal((await segue.append(session.sessionId, [event])).duplicates, 1);
   },
 
+  async "an event that has no JSON is refused, and the next one is stored"(segue) {
+    const { session } = await segue.open({ mode: "new" });
+    const loop = {};
+    loop.self = loop;
+    for (const data of [loop, { n: 10n }, { n: Number.NaN }, { n: () => 1 }, { n: JSON.rawJSON?.("1".repeat(4301)) ?? 1n }]) {
+      await assert.rejects(segue.append(session.sessionId, [{ type: "note", data }]), { name: "SegueError", kind: "InvalidParams" });
+    }
+    await assert.rejects(segue.open({ mode: "new", continueMinutes: 1n }), { kind: "InvalidParams" });
+    const exact = "12345678901234567890123";
+    await segue.append(session.sessionId, [{ type: "note", data: { n: JSON.rawJSON?.(exact) ?? exact } }]);
+    assert.equal((await segue.events(session.sessionId)).events.length, 1);
+  },
+
   async "a refusal has its kind and the path of the error"(segue) {
     const { session } = await segue.open({ mode: "new" });
     await assert.rejects(segue.append(session.sessionId, [{ type: "text", data: {} }]), (error) => {
@@ -105,28 +118,26 @@ const TESTS = {
     assert.deepEqual(messages.map(({ data }) => data.content), ["first", ...contents]);
   },
 
-  async "no spelling of a target becomes a forbidden link in the preview or in the editor"(segue) {
-    const { session } = await segue.open({ mode: "new" });
+  async "no spelling of a target becomes a forbidden link in the preview"(segue) {
     const texts = SPELLINGS.targets.flatMap((target) =>
       SPELLINGS.templates.map((template) => template.replaceAll("TARGET", () => target)),
     );
-    await segue.append(session.sessionId, [userMessage("<a href='command:a.b'>t</a> [t](command:a.b)\n"), userMessage("[c](#you)")]);
-    for (let index = 0; index < texts.length; index += 200) {
-      const some = texts.slice(index, index + 200);
+    const render = (markdown) => vscode.commands.executeCommand("markdown.api.render", markdown);
+    assert.ok(findHrefs(await render(texts.join("\n\n"))).filter(isForbidden).length > 100, "the table makes no links");
+    for (let index = 0; index < texts.length; index += 400) {
+      const some = texts.slice(index, index + 400);
+      const { session } = await segue.open({ mode: "new" });
       await segue.append(session.sessionId, [
+        userMessage("<a href='command:a.b'>t</a> [t](command:a.b)"),
         ...some.map((content) => ({ type: "text", data: { content } })),
         ...some.map((name) => ({ type: "tool_call", data: { id: "1", name, input: name } })),
         ...some.map((content) => ({ type: "system_context", data: { content } })),
       ]);
+      const { sessions } = await segue.list({ limit: 1 });
+      await vscode.commands.executeCommand("segue.showTranscript", { kind: "session", folder: "", session: sessions[0] });
+      const text = vscode.window.activeTextEditor.document.getText();
+      assert.deepEqual(findHrefs(await render(text)).filter(isForbidden), []);
     }
-    const { sessions } = await segue.list({ limit: 1 });
-    await vscode.commands.executeCommand("segue.showTranscript", { kind: "session", folder: "", session: sessions[0] });
-    const { document } = vscode.window.activeTextEditor;
-    const html = await vscode.commands.executeCommand("markdown.api.render", document.getText());
-    assert.deepEqual(findHrefs(html).filter(isForbidden), []);
-    assert.ok(findHrefs(html).length > 100);
-    const raw = await vscode.commands.executeCommand("markdown.api.render", texts.join("\n\n"));
-    assert.ok(findHrefs(raw).filter(isForbidden).length > 100, "the table makes no links");
   },
 
   async "a transcript is read-only Markdown without command links"(segue) {
