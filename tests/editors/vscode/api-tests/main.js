@@ -119,9 +119,11 @@ const TESTS = {
   },
 
   async "no spelling of a target becomes a forbidden link in the preview"(segue) {
-    const texts = SPELLINGS.targets.flatMap((target) =>
+    const links = SPELLINGS.targets.flatMap((target) =>
       SPELLINGS.templates.map((template) => template.replaceAll("TARGET", () => target)),
     );
+    const contexts = SPELLINGS.contexts.map((context) => context.replace(/BODY[12>]?/g, () => "[x](command:a.b)"));
+    const texts = [...contexts, ...links];
     const render = (markdown) => vscode.commands.executeCommand("markdown.api.render", markdown);
     assert.ok(findHrefs(await render(texts.join("\n\n"))).filter(isForbidden).length > 100, "the table makes no links");
     for (let index = 0; index < texts.length; index += 400) {

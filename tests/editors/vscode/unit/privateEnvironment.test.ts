@@ -157,7 +157,7 @@ test("a relative folder of the PATH is not searched", async () => {
   process.env["PATH"] = `.:${makePath({})}`;
   writeFileSync("segue", "#!/bin/sh\n", { mode: 0o755 });
   try {
-    await assert.rejects(resolve(), /there is none/);
+    await assert.rejects(resolve(), /on the PATH cannot be used: there is none\./);
   } finally {
     rmSync("segue");
   }
@@ -185,26 +185,31 @@ test("variables and settings of the workspace influence neither the making nor t
   for (const name of ["segue.py", "pip.py", "venv.py", "site.py", "sitecustomize.py", "encodings.py"]) {
     writeFileSync(join(hostile, name), `open(${JSON.stringify(marker)}, "w")\n`);
   }
-  writeFileSync(join(hostile, "pip.conf"), `[global]\ntarget = ${hostile}/target\n`);
+  mkdirSync(join(hostile, "pip"));
+  writeFileSync(join(hostile, "pip", "pip.conf"), `[global]\ntarget = ${hostile}/target\n`);
   writeFileSync(join(hostile, "uv.toml"), "nonsense = [");
   Object.assign(process.env, {
     PYTHONPATH: hostile,
     PYTHONHOME: hostile,
     PYTHONUSERBASE: hostile,
     PYTHONSTARTUP: join(hostile, "segue.py"),
-    PIP_CONFIG_FILE: join(hostile, "pip.conf"),
+    PIP_CONFIG_FILE: join(hostile, "pip", "pip.conf"),
     PIP_TARGET: join(hostile, "target"),
     PIP_REQUIRE_VIRTUALENV: "1",
     UV_CONFIG_FILE: join(hostile, "uv.toml"),
+    UV_REQUIRE_HASHES: "1",
     UV_TARGET: join(hostile, "target"),
+    XDG_CONFIG_DIRS: hostile,
     VIRTUAL_ENV: hostile,
   });
   for (const programs of [{ python3: BASE_PYTHON }, { python3: BASE_PYTHON, uv: UV }]) {
     rmSync(storage, { recursive: true });
+    log.length = 0;
     process.env["PATH"] = makePath(programs);
     const { command, args } = await resolve();
     assert.equal(spawnSync(command, args, { cwd: storage, env: isolatePython(), encoding: "utf8" }).stdout.trim(), "segue 9.9.9", log.join("\n"));
     assert.deepEqual([existsSync(marker), existsSync(join(hostile, "target"))], [false, false]);
+    assert.equal(log.some((line) => line.startsWith("uv cannot")), !("uv" in programs), log.join("\n"));
   }
   assert.deepEqual(Object.keys(isolatePython()).filter((name) => name.startsWith("PYTHON")), []);
   assert.equal(isolatePython()["PATH"], process.env["PATH"]);
