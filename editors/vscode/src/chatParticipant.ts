@@ -2,8 +2,9 @@
 // records question and answer.
 
 import * as vscode from "vscode";
+import type { Appended } from "../segue";
 import { type Conversations, getActiveFolder } from "./conversations";
-import { escapeMarkdown, formatAge, formatCount, formatTitle, singleLine } from "./format";
+import { escapeMarkdown, escapeMessage, formatAge, formatCount, formatTitle, singleLine } from "./format";
 import { buildAnswerEvent, buildMessages, type ModelMessage } from "./modelMessages";
 import type { Boundary, Event, NewEvent } from "./protocol";
 import { isKind } from "./requests";
@@ -158,19 +159,34 @@ export class ChatParticipant implements vscode.Disposable {
   }
 
   /**
-   * Append an event. If another window has appended in between, append after its events. Returns whether the event is
-   * not stored yet, but kept.
+   * Append an event, and wait until it is stored, or kept because it cannot be stored for now. Returns whether it is
+   * kept. If it can never be stored after all, the user is told.
    */
   private async record(sessionId: string, event: NewEvent): Promise<boolean> {
+    let isKept = false;
+    const appending = this.append(sessionId, event);
+    appending.catch((error: Error) => {
+      if (isKept) {
+        const message = `Segue: A part of a chat cannot be stored: ${error.message}`;
+        this.log.error(message);
+        void vscode.window.showErrorMessage(escapeMessage(message));
+      }
+    });
+    isKept = (await this.conversations.untilStoredOrKept(appending)) === undefined;
+    return isKept;
+  }
+
+  /** Append an event. If another window has appended in between, append after its events. */
+  private async append(sessionId: string, event: NewEvent): Promise<Appended> {
     try {
-      return (await this.conversations.appendOrKeep(sessionId, [event])) === undefined;
+      return await this.conversations.append(sessionId, [event]);
     } catch (error) {
       if (!isKind(error, "HeadMoved")) {
         throw error;
       }
       this.log.info(`Another window appended to ${sessionId}; appending after its events.`);
       await this.conversations.adoptHead(sessionId);
-      return (await this.conversations.appendOrKeep(sessionId, [event])) === undefined;
+      return this.conversations.append(sessionId, [event]);
     }
   }
 

@@ -100,12 +100,10 @@ export class Conversations implements SegueApi, vscode.Disposable {
   }
 
   /**
-   * Like `append`, but resolves with undefined as soon as an attempt has failed that will be repeated: the events
-   * are kept then, in their order.
+   * Wait for an append. Resolves with undefined, without waiting any longer, as soon as an attempt to store events has
+   * failed that will be repeated: they are kept then, in their order.
    */
-  async appendOrKeep(sessionId: string, events: readonly NewEvent[]): Promise<Appended | undefined> {
-    const appending = this.append(sessionId, events);
-    appending.catch(() => undefined); // when the race is over, nobody waits for it
+  async untilStoredOrKept<T>(appending: Promise<T>): Promise<T | undefined> {
     const listeners: vscode.Disposable[] = [];
     const kept = new Promise<undefined>((resolve) => {
       listeners.push(this.onDidChangeUnsent(({ unsent }) => unsent.reason !== undefined && resolve(undefined)));
