@@ -1,13 +1,14 @@
 // Tests the outbox against a real server: killed, restarted, and with another window that appends too.
 
 import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, test } from "node:test";
 import { Outbox } from "../../../../editors/vscode/src/outbox.ts";
 import { isKind } from "../../../../editors/vscode/src/requests.ts";
-import { TestServer } from "./testServer.ts";
+import { OTHER_PROGRAM, PYTHON, TestServer } from "./testServer.ts";
 
 let folder: string;
 let server: TestServer;
@@ -139,5 +140,31 @@ test("appending to a session that is not open in the server opens it", async () 
   await outbox.append(id, [userMessage("first")]);
   await server.request("session/close", { sessionId: id });
   await outbox.append(id, [userMessage("second")]);
+  assert.deepEqual(await loadMessages(id), ["first", "second"]);
+});
+
+test("attempts to store are repeated after growing pauses, and further appends do not shorten them", async () => {
+  const id = await openNew();
+  await outbox.append(id, [userMessage("first")]);
+  await server.moveStoreAway((path) => execFileSync(PYTHON, ["-I", "-c", OTHER_PROGRAM, path]));
+  const attempts: number[] = [];
+  const requests = server.request.bind(server);
+  server.request = (method, params) => {
+    if (method === "session/open") {
+      attempts.push(Date.now());
+    }
+    return requests(method, params);
+  };
+  const appends = [outbox.append(id, [userMessage("second")])];
+  while (attempts.length < 3) {
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    appends.push(outbox.append(id, []));
+  }
+  const [first = 0, second = 0, third = 0] = attempts;
+  assert.ok(second - first >= 450, `${second - first} ms`);
+  assert.ok(third - second >= 950, `${third - second} ms`);
+  await server.moveStoreBack();
+  outbox.retryNow();
+  await Promise.all(appends);
   assert.deepEqual(await loadMessages(id), ["first", "second"]);
 });

@@ -8,7 +8,7 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { Outbox } from "../../../../editors/vscode/src/outbox.ts";
 import type { NewEvent } from "../../../../editors/vscode/src/protocol.ts";
-import { PYTHON, TestServer } from "./testServer.ts";
+import { OTHER_PROGRAM, PYTHON, TestServer } from "./testServer.ts";
 
 /** A value of the table: JSON, or an object with the key `$` for what JSON cannot write. */
 type Value = unknown;
@@ -55,7 +55,6 @@ interface Table {
 const TABLE: Table = JSON.parse(readFileSync("../../tests/editors/outbox_cases.json", "utf8"));
 const ANSWER_TIMEOUT_MS = 20_000;
 const { rawJSON } = JSON as { rawJSON?: (text: string) => unknown };
-const OTHER_PROGRAM = "import sqlite3, sys; sqlite3.connect(sys.argv[1]).execute('CREATE TABLE theirs (x)')";
 
 /** What JSON cannot write, by its name in the table. */
 const SPECIALS: { [name: string]: (options: { depth: number; length: number; digits: number }) => unknown } = {

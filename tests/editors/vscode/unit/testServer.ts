@@ -11,6 +11,9 @@ import { ConnectionLostError, RefusedError } from "../../../../editors/vscode/sr
 /** The Python that has the server installed. */
 export const PYTHON = process.env["SEGUE_PYTHON"] ?? "python3";
 
+/** A script of Python that makes a database of another program at the path that is its argument. */
+export const OTHER_PROGRAM = "import sqlite3, sys; sqlite3.connect(sys.argv[1]).execute('CREATE TABLE theirs (x)')";
+
 /** A server process with its JSON-RPC connection. `end` it after the test. */
 export class TestServer {
   /** Kill the server after it has stored the next append, before its response is delivered. */
