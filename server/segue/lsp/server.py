@@ -16,7 +16,6 @@ from segue.model.records import (
     FindResult,
     OpenResult,
     SessionPage,
-    check_batch,
 )
 from segue.model.validation import Fault, InvalidInputError
 from segue.model.workspace import (
@@ -94,7 +93,6 @@ async def session_open(ls: SessionServer, params: OpenParams) -> OpenResult:
 @handles("session/append")
 async def session_append(ls: SessionServer, params: AppendParams) -> AppendResult:
     """Append events to a session that is open in this window."""
-    check_batch(params.events)
     return await ls.window.append(params.session_id, params.events, params.parent_id)
 
 

@@ -52,6 +52,18 @@ class StringLength:
         return value
 
 
+@attrs.frozen
+class ItemCount:
+    """The length of an array, at most *most*, checked before its items."""
+
+    most: int
+
+    def check(self, value: Any) -> None:
+        """Raise ValueError if *value* is an array with more items."""
+        if type(value) is list and len(value) > self.most:
+            raise ValueError(f"has {len(value):,} items; send at most {self.most:,} at once")
+
+
 JSON_NAMES: dict[type, str] = {
     str: "a string",
     bool: "a boolean",
@@ -128,6 +140,17 @@ def make_converter(rename: Rename = as_is, *, forbid_extra_keys: bool = False) -
     converter.register_structure_hook_func(_is_literal, _one_of)
     converter.register_structure_hook_factory(_has_rule, _by_rule)
 
+    @converter.register_structure_hook_factory(_has_item_count)
+    def structure_bounded(cls: Any, conv: cattrs.Converter) -> Any:
+        kind, rule = get_args(cls)
+        hook = conv.get_structure_hook(kind)
+
+        def check(value: Any, _: Any) -> Any:
+            rule.check(value)
+            return hook(value, kind)
+
+        return check
+
     @converter.register_structure_hook_factory(is_sequence)
     def structure_list(cls: Any, conv: cattrs.Converter) -> Any:
         (kind,) = get_args(cls)
@@ -201,6 +224,10 @@ def _number(value: Any, _: Any) -> float:
 def _rules_of(kind: Any) -> list[IntRange | StringLength]:
     rules = getattr(kind, "__metadata__", ())
     return [rule for rule in rules if isinstance(rule, IntRange | StringLength)]
+
+
+def _has_item_count(kind: Any) -> bool:
+    return isinstance(next(iter(getattr(kind, "__metadata__", ())), None), ItemCount)
 
 
 def _has_rule(kind: Any) -> bool:

@@ -13,6 +13,7 @@ import attrs
 from segue.model.events import Event, Name
 from segue.model.records import (
     LAST_SEEN,
+    MAX_BATCH,
     MAX_PAGE,
     PAGE,
     AppendResult,
@@ -22,7 +23,7 @@ from segue.model.records import (
     OpenResult,
     SessionPage,
 )
-from segue.model.validation import IntRange, StringLength
+from segue.model.validation import IntRange, ItemCount, StringLength
 from segue.protocol.messages import message
 
 ParentId = Annotated[Any, StringLength(128, or_null=True)]
@@ -52,7 +53,7 @@ class AppendParams:
 
     session_id: Name
     parent_id: ParentId = LAST_SEEN
-    events: list[Event]
+    events: Annotated[list[Event], ItemCount(MAX_BATCH)]
 
 
 @message

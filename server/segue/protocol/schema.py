@@ -11,7 +11,15 @@ import attrs
 
 from segue.model.events import EVENT_TYPES, Event, NewEvent
 from segue.model.records import EventPage, FindResult, SessionPage, StoredEvent, Timestamp
-from segue.model.validation import IntRange, Rename, StringLength, as_is, camel_case, json_name
+from segue.model.validation import (
+    IntRange,
+    ItemCount,
+    Rename,
+    StringLength,
+    as_is,
+    camel_case,
+    json_name,
+)
 from segue.protocol.methods import METHODS, VERSION
 
 _RESULT_NAMES: dict[type, str] = {
@@ -96,6 +104,8 @@ class _Definitions:
             case StringLength():
                 string = {"type": "string", "minLength": 1, "maxLength": rule.most}
                 return {"anyOf": [string, {"type": "null"}]} if rule.or_null else string
+            case ItemCount():
+                return self.schema_of(kind) | {"maxItems": rule.most}
             case _:
                 return self.schema_of(kind)
 
