@@ -40,7 +40,8 @@ OPEN_TO_ALL = {"startup", "__main__"}
 
 ORDER = {
     "model": [
-        "validation", "json_text", "events", "workspace", "errors", "records", "store_reports",
+        "validation", "json_text", "titles", "events", "workspace", "errors", "records",
+        "store_reports",
     ],
     "redaction": ["checks", "rule", "rules", "view", "keywords", "engine"],
     "store.sqlite": [

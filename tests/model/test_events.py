@@ -141,20 +141,8 @@ def test_an_event_without_an_id_gets_a_uuidv7() -> None:
     assert {(len(id), id[14]) for id in ids} == {(36, "7")}
 
 
-@pytest.mark.parametrize(
-    ("content", "title"),
-    [
-        ("Fix the test\nplease", "Fix the test"),
-        ("\n  \r\n  Fix it  \n", "Fix it"),
-        ("x" * 200, "x" * 80),
-        ("tab\tand \x1b[31m", "tab and  [31m"),
-        ("half \ud83d", "half  "),
-        ("", None),
-        (" \n\t\n", None),
-    ],
-)
-def test_the_title_is_the_first_nonblank_line(content: str, title: str | None) -> None:
-    assert events.title(user_message(content)) == title
+def test_the_title_is_that_of_the_content() -> None:
+    assert events.title(user_message("\n## Fix the test\nplease")) == "Fix the test"
 
 
 @pytest.mark.parametrize("type", sorted(EVENT_TYPES.keys() - {"user_message"}))

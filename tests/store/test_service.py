@@ -455,6 +455,13 @@ async def test_the_title_is_the_first_user_message_that_is_not_blank(
     assert (await service.get_session(id)).title == "Fix the test"
 
 
+async def test_a_message_that_a_tool_wrote_gives_no_title(service: SessionService) -> None:
+    id = await store_session(service, user_message("[Request interrupted by user]"))
+    reminder = user_message("<system-reminder>\nBe brief.\n</system-reminder>")
+    await append_to_head(service, id, reminder, user_message("Fix the test"))
+    assert (await service.get_session(id)).title == "Fix the test"
+
+
 # The boundary
 
 

@@ -7,7 +7,6 @@ types. New events are checked strictly (`Event.parse`), stored ones are returned
 `server/DEVELOPMENT.md` lists what to change for a new type.
 """
 
-import re
 from collections.abc import Callable
 from typing import Annotated, Any, TypeVar
 
@@ -21,11 +20,6 @@ T = TypeVar("T")
 
 Name = Annotated[str, StringLength(128)]
 """An id or a type: 1 to 128 characters."""
-
-MAX_TITLE = 80
-"""The length of the longest title, in characters."""
-
-_NOT_BLANK = re.compile(r"\S")
 
 
 @attrs.frozen
@@ -213,15 +207,10 @@ def new_id() -> str:
 def title(event: Event) -> str | None:
     """Return the title that *event* gives its session, or None.
 
-    That is the first line of a user message that is not blank, at most `MAX_TITLE` characters of
-    it, with a space for each that cannot be printed.
+    `titles.title_of` has the rule. Only a user message has a title.
     """
     if event.type != "user_message":
         return None
-    # Not by its lines: the list of those of a long message takes many times its memory.
-    content: str = event.data["content"]
-    first = _NOT_BLANK.search(content)
-    if first is None:
-        return None
-    line = content[first.start() : first.start() + MAX_TITLE].splitlines()[0].rstrip()
-    return "".join(char if char.isprintable() else " " for char in line)
+    from segue.model.titles import title_of  # only a new conversation needs it
+
+    return title_of(event.data["content"])

@@ -19,7 +19,8 @@ SELECT
     (
         SELECT invocations.number FROM invocations
         WHERE invocations.session = session_records.number AND invocations.id = ?
-    ) AS invocation
+    ) AS invocation,
+    title
 FROM session_records WHERE id = ?
 """
 
@@ -61,6 +62,7 @@ class SessionAppender:
         self.number: int = session["number"]
         self._head = None if session["head"] is None else unpack(session["head"])
         self._stored_count: int = session["event_count"]
+        self._is_untitled = session["title"] is None
         self._invocations = {invocation_id: row["invocation"]}
         self._head_known_to: set[str] = set()
         self._new: list[Event] = []
@@ -102,11 +104,13 @@ class SessionAppender:
         """Update the session's row by what was appended."""
         if not self._new:
             return
-        first_title = next(filter(None, map(title, self._new)), None)
+        titles = map(title, self._new if self._is_untitled else ())
+        first_title = next(filter(None, titles), None)
         is_visible = any(is_model_visible(event.type) for event in self._new)
         row = (len(self._new), self._time, first_title, is_visible, self.number)
         self._db.execute(_UPDATE_SESSION, row)
         self._stored_count, self._new = self.count, []
+        self._is_untitled = self._is_untitled and first_title is None
 
     @property
     def count(self) -> int:
