@@ -2,7 +2,8 @@
 
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,16 @@ from typing import Any
 import attrs
 import pytest
 
-from segue.model.errors import StorageError, StorageReadOnly, StorageUnavailable
+from segue.model.errors import StorageCorrupt, StorageError, StorageReadOnly, StorageUnavailable
 from segue.store.sqlite import driver, schema
+from segue.store.sqlite.admin import LocalStoreAdmin
+from segue.store.sqlite.commit import Transaction
 from segue.store.sqlite.driver import Connection
 from segue.store.sqlite.schema import MIGRATIONS, Column
 from segue.store.sqlite.service import LocalSessionService
+from tests import schema_versions
 from tests.factories import append_to_head, contents, execute, store_session, user_message
+from tests.faults import foreign_schema
 from tests.store.sqlite.helpers import (
     connection_threads,
     digest,
@@ -218,11 +223,14 @@ async def test_a_foreign_database_with_a_pending_log_is_unchanged(
 
 
 @attrs.frozen
-class FetchedRow:
-    row: Any
+class FetchedRows:
+    rows: list[Any]
 
     def fetchone(self) -> Any:
-        return self.row
+        return self.rows[0]
+
+    def fetchall(self) -> list[Any]:
+        return self.rows
 
 
 class RacingConnection:
@@ -230,24 +238,177 @@ class RacingConnection:
 
     def __init__(self, where: str, statement: int) -> None:
         self.db, self.other = driver.connect(where), driver.connect(where)
+        self.other.execute("PRAGMA journal_mode = WAL")  # a reader does not block it then
         self.statement = statement
+        self.time_limit = self.db.time_limit  # type: ignore[attr-defined]  # as `driver` makes it
+
+    @property
+    def in_transaction(self) -> bool:
+        return self.db.in_transaction
 
     def execute(self, sql: str) -> Any:
-        row = self.db.execute(sql).fetchone()
+        rows = self.db.execute(sql).fetchall()
         if self.statement == 0:
             schema.migrate(self.other)
         self.statement -= 1
-        return FetchedRow(row)
+        return FetchedRows(rows)
 
 
-@pytest.mark.parametrize("statement", [0, 1, 2])
+@pytest.mark.parametrize("statement", range(6))
 def test_a_database_that_is_created_during_the_owner_check_is_accepted(
     tmp_path: Path, statement: int
 ) -> None:
     racing = RacingConnection(str(tmp_path / "sessions.db"), statement)
     with closing(racing.db), closing(racing.other):
-        schema.check_owner(racing, "sessions.db")  # type: ignore[arg-type]  # `execute` is all it needs
+        schema.check_owner(racing, "sessions.db")  # type: ignore[arg-type]  # it has all that is used
         assert racing.statement < 0
+
+
+# The exact schema
+
+
+@pytest.mark.parametrize("version", range(1, len(schema_versions.MIGRATIONS) + 1))
+def test_the_definitions_are_those_that_sqlite_has(version: int) -> None:
+    migrations = schema_versions.MIGRATIONS[:version]
+    made = schema.definitions(migrations)
+    assert made == schema._definitions_by_sqlite(migrations)
+    assert len(made) > 10
+
+
+def test_the_definitions_after_other_statements_are_asked_of_sqlite() -> None:
+    other = ("ALTER TABLE sessions RENAME COLUMN title TO name",)
+    made = schema.definitions((*schema.MIGRATIONS, other))
+    assert "name TEXT" in made["sessions"]
+
+
+def change(database: Path, statements: Sequence[str]) -> None:
+    with closing(driver.connect(str(database))) as db:
+        db.execute("PRAGMA journal_mode = DELETE")
+        for statement in statements:
+            db.execute(statement)
+
+
+@pytest.mark.parametrize("kind", foreign_schema.HARMS)
+async def test_a_schema_with_what_no_migration_made_is_refused_and_unchanged(
+    database: Path, kind: str
+) -> None:
+    name, statements = foreign_schema.HARMS[kind]
+    async with opened(database) as service:
+        await store_session(service, user_message("one"))
+    change(database, statements)
+    before = digest(database)
+    for _ in range(2):
+        with pytest.raises(StorageUnavailable, match="was left as it is") as error:
+            await LocalSessionService.open(database)
+        assert name in str(error.value)
+    (problem,) = LocalStoreAdmin(database).check().problems
+    assert name in problem
+    with pytest.raises(StorageUnavailable, match=name):
+        LocalStoreAdmin(database).back_up()
+    assert digest(database) == before
+
+
+@pytest.mark.parametrize(
+    "statements",
+    [
+        ["DROP TRIGGER events_are_gapless"],
+        ["DROP INDEX sessions_by_update"],
+        ["DROP VIEW session_records"],
+        [
+            "PRAGMA writable_schema = ON",
+            (
+                "UPDATE sqlite_master SET sql = replace(sql, '(0, 1)', '(0, 3)') "
+                "WHERE name = 'sessions'"
+            ),
+        ],
+        [
+            "PRAGMA writable_schema = ON",
+            "UPDATE sqlite_master SET name = 'session_recorda' WHERE name = 'session_records'",
+        ],
+    ],
+)
+async def test_a_definition_that_is_lost_or_altered_in_place_is_damage(
+    database: Path, statements: Sequence[str]
+) -> None:
+    async with opened(database) as service:
+        id = await store_session(service, user_message("one"))
+    change(database, statements)
+    with pytest.raises(StorageCorrupt, match="1 events of 1 sessions"):
+        await LocalSessionService.open(database)
+    async with opened(database) as service:
+        assert await contents(service, id) == ["one"]
+        await append_to_head(service, id, user_message("two"))
+
+
+# Limits
+
+ENDLESS = "WITH RECURSIVE c (x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c) SELECT max(x) FROM c"
+
+
+async def test_a_read_that_never_ends_is_stopped(
+    database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(driver, "READ_LIMIT_S", 0.1)
+    async with opened(database) as service:
+        id = await store_session(service, user_message("one"))
+        read = service._connection.read(lambda db: db.execute(ENDLESS).fetchone())
+        with pytest.raises(StorageUnavailable, match="needed too long"):
+            await read
+        assert await contents(service, id) == ["one"]
+
+
+async def test_a_write_that_never_ends_is_stopped_and_undone(
+    database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(driver, "WRITE_LIMIT_S", 0.1)
+    async with opened(database) as service:
+        id = await store_session(service, user_message("one"))
+
+        def write(transaction: Transaction) -> None:
+            transaction.db.execute("UPDATE sessions SET title = 'half'")
+            transaction.db.execute(f"UPDATE sessions SET event_count = ({ENDLESS})")
+
+        with pytest.raises(StorageUnavailable, match="Nothing was changed"):
+            await service._connection.write(write)
+        await append_to_head(service, id, user_message("two"))
+        assert (await service.get_session(id)).title == "one"
+
+
+async def test_a_process_that_only_waits_is_not_stopped(
+    database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(driver, "READ_LIMIT_S", 0.2)
+    counted = "WITH RECURSIVE c (x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c LIMIT ?) "
+
+    def read(db: Connection) -> int:
+        time.sleep(0.3)
+        return int(db.execute(f"{counted} SELECT max(x) FROM c", (100_000,)).fetchone()[0])
+
+    async with opened(database) as service:
+        assert await service._connection.read(read) == 100_000
+
+
+async def test_an_endless_view_of_a_later_version_is_stopped(
+    database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(driver, "READ_LIMIT_S", 0.1)
+    async with opened(database) as service:
+        await store_session(service, user_message("one"))
+    _, statements = foreign_schema.HARMS["endless view"]
+    change(database, [*statements, "PRAGMA user_version = 99"])
+    async with opened(database) as service:
+        with pytest.raises(StorageUnavailable, match="needed too long"):
+            await service.list_sessions()
+
+
+@pytest.mark.skipif(driver.NAME != "sqlite3", reason="pysqlite3 cannot set SQLite's limits")
+async def test_a_huge_value_is_an_error(database: Path) -> None:
+    async with opened(database) as service:
+        read = service._connection.read(
+            lambda db: db.execute("SELECT zeroblob(900000000)").fetchone()
+        )
+        with pytest.raises(StorageUnavailable, match="too big"):
+            await read
 
 
 # Migrations

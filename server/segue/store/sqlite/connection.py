@@ -139,8 +139,10 @@ class DatabaseConnection:
         result: asyncio.Future[T] = asyncio.get_running_loop().create_future()
 
         def read() -> T:
+            db: Connection = connection._conn
+            driver.limit_time(db, driver.READ_LIMIT_S)
             with self._guard.reading():
-                return work(connection._conn)
+                return work(db)
 
         self._enqueue(connection, read, result)
         return await self._translated(result, connection)
@@ -190,6 +192,7 @@ class DatabaseConnection:
         try:
             with self._guard.transaction(db, deadline) as transaction:
                 has_begun = True
+                driver.limit_time(db, driver.WRITE_LIMIT_S)
                 return [
                     transaction.run(write.work, shares_updates=write.shares_updates)
                     for write in writes

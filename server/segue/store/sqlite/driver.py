@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import functools
+import math
 import os
 import time
 from collections.abc import Iterator
@@ -49,11 +50,47 @@ VERSION: str = _library.sqlite_version
 BUSY_TIMEOUT_S = 10.0
 """How long a write waits for another window's, in seconds; each takes well under a millisecond."""
 
+READ_LIMIT_S = 10.0
+WRITE_LIMIT_S = 60.0
+"""How long a call may compute, in seconds of its thread: a page takes milliseconds."""
+
+MAX_VALUE_BYTES = 256 * 1024 * 1024
+"""The longest value that SQLite makes or reads, where the library can set that limit."""
+
+_STEPS = 100_000
+"""After so many steps of SQLite's virtual machine, a millisecond's work, the limit is checked."""
+
 _NO_SPACE_BYTES = 64 * 1024
 """With less free than this, the disk counts as full."""
 
 _SAFE_SINCE = (3, 51, 3)
 _BACKPORTS = ((3, 50, 7), (3, 44, 6))
+
+
+class _LimitedConnection(Connection):
+    """A connection whose statements can be limited in time."""
+
+    time_limit: "_TimeLimit"
+
+
+class _TimeLimit:
+    """The time of the thread's processor clock at which statements are interrupted."""
+
+    def __init__(self) -> None:
+        self.end = math.inf
+
+    def is_exceeded(self) -> bool:
+        # Not the time of the wall: a process that was stopped or that waits is not at fault.
+        return time.thread_time() > self.end
+
+
+def limit_time(db: Connection, seconds: float) -> None:
+    """Interrupt what this thread executes from now on after so many *seconds* of computing."""
+    _time_limit(db).end = time.thread_time() + seconds
+
+
+def _time_limit(db: Connection) -> _TimeLimit:
+    return db.time_limit  # type: ignore[attr-defined, no-any-return]  # `_connect` makes all
 
 
 def is_safe(version: str = VERSION) -> bool:
@@ -124,10 +161,16 @@ def is_emptied(path: str) -> bool:
 
 
 def _connect(path: str, *, uri: bool = False) -> Connection:
-    db: Connection = _library.connect(path, uri=uri, isolation_level=None, timeout=BUSY_TIMEOUT_S)
+    db: _LimitedConnection = _library.connect(
+        path, uri=uri, isolation_level=None, timeout=BUSY_TIMEOUT_S, factory=_LimitedConnection
+    )
     db.row_factory = _library.Row
     # A row of invalid UTF-8 must not fail the SELECT that it is in.
     db.text_factory = functools.partial(str, encoding="utf-8", errors="surrogateescape")
+    db.time_limit = _TimeLimit()
+    db.set_progress_handler(db.time_limit.is_exceeded, _STEPS)
+    if hasattr(db, "setlimit"):  # pysqlite3 has not
+        db.setlimit(_library.SQLITE_LIMIT_LENGTH, MAX_VALUE_BYTES)
     return db
 
 
@@ -146,6 +189,7 @@ def transaction(db: Connection, deadline: float | None = None) -> Iterator[None]
         db.execute("COMMIT")
     except BaseException:
         if db.in_transaction:
+            _time_limit(db).end = math.inf  # what was interrupted must still be undone
             db.execute("ROLLBACK")
         raise
 
@@ -249,6 +293,11 @@ def translate(error: Exception, path: str) -> StorageError:
             return StorageCorrupt(f"{path} is not a SQLite database. It was left as it is.")
         case _library.SQLITE_BUSY | _library.SQLITE_LOCKED:
             return locked_too_long(path)
+        case _library.SQLITE_INTERRUPT:
+            return StorageUnavailable(
+                f"{path} needed too long to compute an answer, and the request was stopped. "
+                "Nothing was changed; `segue doctor` checks the database."
+            )
         case _:
             return StorageUnavailable(f"{path} cannot be used: {error}.")
 

@@ -10,8 +10,11 @@ in the statements of `append` and `queries`, which name their columns for speed.
 import contextlib
 import functools
 import itertools
+import math
+import re
+from collections.abc import Iterable, Mapping
 from types import NoneType
-from typing import Literal
+from typing import Any, Literal
 
 import attrs
 
@@ -131,6 +134,11 @@ MAX_SEQ = 0xFFFF_FFFF
 _MAX_SESSION = 0x7FFF_FFFF
 _MAX_INTEGER = (1 << 63) - 1
 
+_CHECK_LIMIT_S = 0.2
+"""How long the check of a strange database may compute."""
+
+Row = Mapping[str, Any]
+
 _LOST = "(lost)"
 _TYPES: dict[str, frozenset[type]] = {
     "integer": frozenset({int}),
@@ -234,67 +242,134 @@ def tables(version: int) -> list[str]:
 def check_owner(db: Connection, path: str) -> None:
     """Raise StorageUnavailable unless the database is empty or Segue's, and may be read.
 
-    Changes nothing. A header that contradicts the tables is damage: raised as SQLite's own error.
+    Segue's is one that is defined exactly as its migrations made it; one of a later version, which
+    are not known here, if it says so. Changes nothing. A header that contradicts the tables, or a
+    definition that is lost or altered in place, is damage: raised as SQLite's own error.
     """
-    # The tables first: a database that another window creates meanwhile has both, or neither.
-    (tables,) = db.execute("SELECT count(*) FROM sqlite_master").fetchone()
-    (application,) = db.execute("PRAGMA application_id").fetchone()
-    _check_pages(db)
-    if tables and (application, version_of(db)) != (APPLICATION_ID, len(MIGRATIONS)):
-        _check_header(db)
-    if application != APPLICATION_ID and (application or tables):
+    driver.limit_time(db, _CHECK_LIMIT_S)
+    with driver.read_snapshot(db):  # another window may create or migrate it meanwhile
+        rows = db.execute("SELECT type, name, rootpage, sql FROM sqlite_master").fetchall()
+        (application,) = db.execute("PRAGMA application_id").fetchone()
+        version = version_of(db)
+        _check_pages(db, rows)
+        is_later = version > len(MIGRATIONS)
+        may_read = not is_later or _compatible(db, "reader")
+    driver.limit_time(db, math.inf)
+    if rows and not is_later:
+        _check_header(rows, application, version)
+    if application != APPLICATION_ID and (application or rows):
         raise StorageUnavailable(
             f"{path} is another program's database. It was left as it is; choose another path."
         )
-    if (version := version_of(db)) > len(MIGRATIONS) and not _compatible(db, "reader"):
+    if not may_read:
         raise StorageUnavailable(
             f"{path} was written by a later Segue (schema {version}; this one knows up to "
             f"{len(MIGRATIONS)}). It was left as it is; update Segue."
         )
+    if rows and not is_later:
+        _check_definitions(rows, version, path)
 
 
-def _check_pages(db: Connection) -> None:
+def _check_pages(db: Connection, rows: Iterable[Row]) -> None:
     # With auto-vacuum on, page 2 is a pointer map, which SQLite would write over a table's page.
     (moves_pages,) = db.execute("PRAGMA auto_vacuum").fetchone()
-    sql = "SELECT count(*) FROM sqlite_master WHERE rootpage = 2"
-    if moves_pages and db.execute(sql).fetchone()[0]:
+    if moves_pages and any(row["rootpage"] == 2 for row in rows):
         raise driver.corruption("its header turns on auto-vacuum, which its pages do not have")
 
 
-def _check_header(db: Connection) -> None:
-    with driver.read_snapshot(db):  # another window may migrate meanwhile
-        (application,) = db.execute("PRAGMA application_id").fetchone()
-        by_tables, version = version_by_tables(db), version_of(db)
-    if not by_tables or version > len(MIGRATIONS):
-        return  # the tables of a later version are not known here
-    if (application, version) != (APPLICATION_ID, by_tables):
+def _check_header(rows: Iterable[Row], application: int, version: int) -> None:
+    if (application, version) == (APPLICATION_ID, len(MIGRATIONS)):
+        return
+    by_tables = _version_by(_defined(rows))
+    if by_tables and (application, version) != (APPLICATION_ID, by_tables):
         raise driver.corruption("its header does not match its tables")
+
+
+def _check_definitions(rows: Iterable[Row], version: int, path: str) -> None:
+    expected = definitions(MIGRATIONS[:version])
+    intact = set()
+    for row in rows:
+        name, sql = row["name"], row["sql"]
+        if sql is None and str(name).startswith("sqlite_autoindex_"):
+            continue  # of a UNIQUE that a table's definition has
+        sql = str(sql).strip()
+        if expected.get(name) == sql:
+            intact.add(name)
+        # Damage changes bytes in place, people and programs write other text.
+        elif len(expected.get(name, "")) != len(sql) and sql not in expected.values():
+            raise StorageUnavailable(
+                f"{path} has the {row['type']} {str(name)[:60]!r}, which Segue did not make as it "
+                "is. The file was left as it is; undo that change, or name another file with "
+                "--database or the setting `database`."
+            )
+    if intact != expected.keys():
+        raise driver.corruption("a definition of its tables is lost or changed")
 
 
 def version_by_tables(db: Connection) -> int:
     """Return after how many migrations a database is defined exactly as this one; 0 if never."""
-    definitions = _definitions(db)
+    return _version_by(_definitions(db))
+
+
+def _version_by(found: Mapping[str, str]) -> int:
     versions = range(1, len(MIGRATIONS) + 1)
-    return next((number for number in versions if _made_by(MIGRATIONS[:number]) == definitions), 0)
+    return next((number for number in versions if definitions(MIGRATIONS[:number]) == found), 0)
 
 
 def is_intact(db: Connection) -> bool:
     """Return whether everything that the database's migrations defined is there, unchanged."""
     version = version_of(db)
-    return version > len(MIGRATIONS) or _made_by(MIGRATIONS[:version]) <= _definitions(db)
+    expected = definitions(MIGRATIONS[:version])
+    return version > len(MIGRATIONS) or expected.items() <= _definitions(db).items()
 
 
 @functools.cache
-def _made_by(migrations: tuple[tuple[str, ...], ...]) -> frozenset[tuple[str, str]]:
+def definitions(migrations: tuple[tuple[str, ...], ...]) -> Mapping[str, str]:
+    """Return the SQL that a database has, by the names of what it defines, after *migrations*."""
+    found: dict[str, str] = {}
+    for statement in map(str.strip, itertools.chain.from_iterable(migrations)):
+        if match := _CREATE.match(statement):
+            found[match["name"]] = statement
+        elif match := _DROP.match(statement):
+            del found[match["name"]]
+        elif match := _ADD_COLUMN.match(statement):
+            found[match["name"]] = _with_column(found[match["name"]], match["column"])
+        elif not _CHANGES_ROWS.match(statement):
+            return _definitions_by_sqlite(migrations)
+    return found
+
+
+_CREATE = re.compile(r"CREATE (?:TABLE|INDEX|UNIQUE INDEX|TRIGGER|VIEW) (?P<name>\w+)")
+_DROP = re.compile(r"DROP (?:INDEX|TRIGGER|VIEW) (?P<name>\w+)$")
+_ADD_COLUMN = re.compile(r"ALTER TABLE (?P<name>\w+) ADD COLUMN (?P<column>.+)", re.DOTALL)
+_CHANGES_ROWS = re.compile(r"(?:INSERT|UPDATE|DELETE) ")
+_CONSTRAINT = re.compile(r",\s*(?:UNIQUE|PRIMARY|FOREIGN|CHECK|CONSTRAINT)\b")
+
+
+def _with_column(sql: str, column: str) -> str:
+    """Return a table's definition as SQLite writes it after ADD COLUMN."""
+    depth = 0
+    for index, char in enumerate(sql):
+        depth += (char == "(") - (char == ")")
+        ends = char == ")" and depth == 0
+        if ends or (depth == 1 and _CONSTRAINT.match(sql, index)):
+            return f"{sql[:index]}, {column}{sql[index:]}"
+    return sql
+
+
+def _definitions_by_sqlite(migrations: Iterable[Iterable[str]]) -> Mapping[str, str]:
     with contextlib.closing(driver.connect(":memory:")) as db:
         for statement in itertools.chain.from_iterable(migrations):
             db.execute(statement)
         return _definitions(db)
 
 
-def _definitions(db: Connection) -> frozenset[tuple[str, str]]:
-    sql = "SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL"
-    return frozenset((row["name"], row["sql"]) for row in db.execute(sql))
+def _definitions(db: Connection) -> Mapping[str, str]:
+    return _defined(db.execute("SELECT name, sql FROM sqlite_master"))
+
+
+def _defined(rows: Iterable[Row]) -> Mapping[str, str]:
+    return {row["name"]: str(row["sql"]).strip() for row in rows if row["sql"] is not None}
 
 
 def may_write(db: Connection) -> bool:
