@@ -45,10 +45,9 @@ ORDER = {
     ],
     "redaction": ["checks", "rule", "rules", "view", "keywords", "engine"],
     "store.sqlite": [
-        "lock_holders", "disk", "driver", "locks", "open_files", "high_water", "schema", "header",
-        "row_values", "queries", "append", "check", "commit", "replacement", "drafts", "copies",
-        "backup", "files", "connection",
-        "service", "admin",
+        "disk", "file_access", "lock_holders", "driver", "locks", "open_files", "high_water",
+        "schema", "header", "row_values", "queries", "append", "check", "commit", "replacement",
+        "drafts", "copies", "backup", "files", "connection", "service", "admin",
     ],
     "protocol": ["messages", "methods", "schema"],
     "sessions": ["boundary", "resume", "manager", "locator", "window"],

@@ -35,6 +35,7 @@ PROGRAMMES = (
     "corruption",
     "migrations",
     "recovery_crash",
+    "foreign_files",
     "foreign_schema",
 )
 

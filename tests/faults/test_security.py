@@ -115,8 +115,8 @@ def test_control_files_are_not_private_if_they_are_made_with_any_mode(
 ) -> None:
     guard = Guard(
         file="store/sqlite/disk.py",
-        code="    os.close(os.open(path, flags, 0o600))\n",
-        replacement="    os.close(os.open(path, flags, 0o666))\n",
+        code="    fd = os.open(path, flags, 0o600)\n",
+        replacement="    fd = os.open(path, flags, 0o666)\n",
     )
     modes = modes_while_writing("000", database, without(guard, tmp_path))
 

@@ -688,8 +688,8 @@ def test_of_many_faults_the_first_are_reported_and_all_counted(shared: Client) -
 
 
 def test_too_many_events_are_refused_before_they_are_looked_at(shared: Client) -> None:
+    params = {"sessionId": "s", "events": 10_001 * [{"type": 1}]}
     with pytest.raises(RequestError) as refused:
-        params = {"sessionId": "s", "events": 10_001 * [{"type": 1}]}
         shared.request("session/append", params)
     assert refused.value.data["errors"] == [
         {"path": "$.events", "message": "has 10,001 items; send at most 10,000 at once"}

@@ -83,6 +83,7 @@ STORE_MODULES = {
     "segue.store.sqlite.connection",
     "segue.store.sqlite.disk",
     "segue.store.sqlite.driver",
+    "segue.store.sqlite.file_access",
     "segue.store.sqlite.files",
     "segue.store.sqlite.locks",
     "segue.store.sqlite.open_files",

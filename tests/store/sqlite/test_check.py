@@ -38,7 +38,8 @@ def test_an_intact_database_has_no_problems(stored: Path) -> None:
 def test_modes_are_listed_and_a_file_that_others_can_read_is_a_problem(stored: Path) -> None:
     stored.chmod(0o640)
     report = check_database(str(stored))
-    assert report.modes == {str(stored.parent): "700", str(stored): "640"}
+    locks = {f"{stored}-lock": "600", f"{stored}-write.lock": "600"}
+    assert report.modes == {str(stored.parent): "700", str(stored): "640"} | locks
     assert report.problems == [f"{stored} may be read by others (mode 640)"]
 
 

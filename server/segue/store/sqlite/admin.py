@@ -81,7 +81,10 @@ class LocalStoreAdmin:
         from segue.store.sqlite import recovery  # loaded only to repair
 
         self._require()
-        return recovery.repair(self._path).message
+        try:
+            return recovery.repair(self._path).message
+        except OSError as error:
+            raise driver.translate(error, self._path) from error
 
     def back_up(self, target: str | None = None) -> BackupResult:
         """Copy the database to *target*, or into `backups` beside it, and verify the copy."""

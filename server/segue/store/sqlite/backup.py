@@ -6,7 +6,7 @@ from pathlib import Path
 
 from segue.model.errors import StorageCorrupt, StorageUnavailable
 from segue.model.store_reports import BackupResult
-from segue.store.sqlite import disk, drafts, driver, replacement, schema
+from segue.store.sqlite import disk, drafts, driver, file_access, replacement, schema
 from segue.store.sqlite.check import count_rows, find_damage, find_emptied, one_line
 from segue.store.sqlite.locks import OpenLock
 
@@ -55,6 +55,7 @@ def _back_up(path: str, target: str) -> BackupResult:
     open_lock = OpenLock(path)
     try:
         disk.make_private_folder(Path(target).parent)
+        file_access.check_folder(Path(target).parent, sticky_suffices=True)
         open_lock.share()
         replacement.finish(path, open_lock)
         with drafts.new_draft(path, target) as draft:

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import attrs
 
-from segue.model.errors import StorageUnavailable
+from segue.model.errors import StorageError, StorageUnavailable
 from segue.model.store_reports import CheckReport, StoreSizes
-from segue.store.sqlite import driver, header, schema
+from segue.store.sqlite import driver, file_access, header, schema
 from segue.store.sqlite.driver import Connection
 from segue.store.sqlite.lock_holders import find_lock_holders, lock_files
 from segue.store.sqlite.locks import OpenLock
@@ -24,8 +24,16 @@ def check_database(path: str) -> CheckReport:
     if emptied := find_emptied(path):
         problem = str(driver.translate(emptied, path))
         return CheckReport(exists=True, sizes=StoreSizes(), problems=[problem])
-    if not os.path.exists(path):
+    if not os.path.lexists(path):
         return CheckReport(exists=False, sizes=StoreSizes())
+    try:
+        return _check(path)
+    except OSError as error:
+        report = CheckReport(exists=True, sizes=StoreSizes())
+        return _with_problems(report, str(driver.translate(error, path)))
+
+
+def _check(path: str) -> CheckReport:
     modes = {each: stat.S_IMODE(os.stat(each).st_mode) for each in _files(path)}
     report = CheckReport(
         exists=True,
@@ -38,6 +46,11 @@ def check_database(path: str) -> CheckReport:
         ],
     )
     report = _with_problems(report, *_held_locks(path))
+    try:
+        file_access.check_folder(os.path.dirname(path))
+        file_access.check_files(path)
+    except StorageError as error:
+        report = _with_problems(report, str(error))
     try:
         with contextlib.closing(driver.connect_to_read(path)) as db:
             schema.check_owner(db, path)
@@ -134,6 +147,6 @@ def _with_problems(report: CheckReport, *problems: str) -> CheckReport:
 
 
 def _files(path: str) -> Iterator[str]:
-    for each in (str(Path(path).parent), path, f"{path}-wal", f"{path}-shm"):
+    for each in (str(Path(path).parent), *file_access.files_of(path)):
         if os.path.exists(each):
             yield each

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 from segue.model.errors import StorageCorrupt, StorageError
-from segue.store.sqlite import driver
+from segue.store.sqlite import disk, driver
 from segue.store.sqlite.append import SessionAppender
 from segue.store.sqlite.driver import Connection
 from segue.store.sqlite.high_water import HighWaterMarks, MissingEvents
@@ -139,7 +139,7 @@ class FileGuard:
         with self._holding_write_lock(time.monotonic() + driver.BUSY_TIMEOUT_S):
             if not os.path.exists(self._path):
                 self._set_log_aside()
-                _create(self._path)
+                disk.create_private(self._path)
             elif self._has_been_overwritten():
                 self._check_log()
 
@@ -324,12 +324,6 @@ def _loss(path: str, missing: MissingEvents) -> str:
         f"{path}: its write-ahead log was damaged or removed, or an older copy was put in its "
         "place. What is there is in use from now on."
     )
-
-
-def _create(path: str) -> None:
-    """Make an empty file, which only its owner can read: SQLite gives its mode to -wal and -shm."""
-    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
-    os.close(os.open(path, flags, 0o600))
 
 
 def _has_content(path: str) -> bool:

@@ -4,6 +4,7 @@ Also the names of what a replacement of the database leaves when it is killed: a
 looks for them, and loads the module `replacement` only if they are there.
 """
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -21,16 +22,23 @@ def make_private_folder(folder: Path) -> None:
         missing.append(folder)
         folder = folder.parent
     for each in reversed(missing):
-        each.mkdir(mode=0o700, exist_ok=True)  # another window may be faster
+        with contextlib.suppress(FileExistsError):  # another window may be faster
+            each.mkdir(0o700)
+            each.chmod(0o700)
 
 
 def create_private(path: str) -> None:
-    """Make the empty file *path* with mode 0600, or raise FileExistsError.
+    """Make the empty file *path* with mode 0600 whatever the umask, or raise FileExistsError.
 
     SQLite gives -wal and -shm the mode that the database has when it makes them.
     """
     flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
-    os.close(os.open(path, flags, 0o600))
+    fd = os.open(path, flags, 0o600)
+    try:
+        if os.name == "posix":
+            os.fchmod(fd, 0o600)
+    finally:
+        os.close(fd)
 
 
 def sync_file(path: str) -> None:

@@ -18,6 +18,7 @@ from segue.model.errors import (
     StorageReadOnly,
     StorageUnavailable,
 )
+from segue.store.sqlite import disk
 
 
 def _load() -> ModuleType:
@@ -116,6 +117,9 @@ def warning() -> str | None:
 
 def connect(path: str) -> Connection:
     """Open *path* for durable commits, private deletion, and without implicit transactions."""
+    if path and not path.startswith(":"):
+        with contextlib.suppress(FileExistsError):
+            disk.create_private(path)
     db = _connect(path)
     try:
         for pragma in (

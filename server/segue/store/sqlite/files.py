@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from segue.model.errors import StorageError, StorageUnavailable
-from segue.store.sqlite import disk, driver, schema
+from segue.store.sqlite import disk, driver, file_access, schema
 from segue.store.sqlite.driver import Connection
 from segue.store.sqlite.locks import OpenLock
 
@@ -21,6 +21,9 @@ def open_database(
     file that is not ours is left as it is.
     """
     prepare_folder(folder)
+    if (real_folder := os.path.dirname(path)) != str(folder):
+        file_access.check_folder(real_folder)
+    _warn(file_access.make_private(path))
     open_lock.share()
     _finish_replacement(path, open_lock)
     try:
@@ -36,10 +39,21 @@ def open_database(
     return db
 
 
+def _warn(messages: list[str]) -> None:
+    if messages:
+        import logging
+
+        for message in messages:
+            logging.getLogger("segue").warning("%s", message)
+
+
 def open_migrated(path: str) -> Connection:
     """Open the database at *path*, which may be `:memory:`, and bring its schema up to date."""
+    file = _identity(path)
     db = driver.connect(path)
     try:
+        if file not in (None, _identity(path)):
+            raise StorageUnavailable(f"{path} was replaced while it was opened. Try again.")
         schema.check_owner(db, path)
         if schema.may_write(db):
             _migrate(db, path)
@@ -49,6 +63,13 @@ def open_migrated(path: str) -> Connection:
         db.close()
         raise
     return db
+
+
+def _identity(path: str) -> tuple[int, int] | None:
+    with contextlib.suppress(FileNotFoundError):
+        status = os.lstat(path)
+        return status.st_dev, status.st_ino
+    return None
 
 
 def _migrate(db: Connection, path: str) -> None:
@@ -68,12 +89,7 @@ def prepare_folder(folder: Path) -> None:
             f"{folder} is a link: what it names can be changed under the database. Name the real "
             "folder in the setting `database`."
         )
-    # The owner of the folder can put another file in the database's place.
-    if os.name == "posix" and (owner := folder.stat().st_uid) not in (os.geteuid(), 0):
-        raise StorageUnavailable(
-            f"{folder} belongs to another user ({owner}). Conversations are kept only where nobody "
-            "else can reach them; choose another folder in the setting `database`."
-        )
+    file_access.check_folder(folder)
 
 
 def _refuse_foreign_log(path: str) -> None:

@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator
 
 from segue.model.errors import StorageUnavailable
-from segue.store.sqlite import driver
+from segue.store.sqlite import driver, file_access
 
 try:
     import fcntl
@@ -25,7 +25,6 @@ OPEN_FILE_LOCK: int | None = getattr(fcntl, "F_OFD_SETLK", None)
 """Locks for the open file and not, like POSIX locks, for the process: Linux only."""
 
 _POLL_INTERVAL_S = 0.05
-_FLAGS = os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0)
 
 
 class _LockFile:
@@ -39,7 +38,7 @@ class _LockFile:
     def open(self) -> int:
         """Return the descriptor; open, or make, the file that the path names if none is open."""
         if self.fd is None:
-            self.fd = os.open(self.path, _FLAGS, 0o600)
+            self.fd = file_access.open_lock_file(self.path)
             stat = os.fstat(self.fd)
             self._id = stat.st_dev, stat.st_ino
         return self.fd
