@@ -21,7 +21,7 @@ from segue.lsp.framing.reader import FrameParser, FrameReader
 from segue.lsp.framing.writer import FrameWriter
 from segue.lsp.server import SessionServer
 from segue.lsp.transport import SessionProtocol
-from segue.model.events import new_id
+from segue.model.events import Event, new_id
 from segue.sessions.window import Window
 from segue.store.service import SessionService
 from segue.store.sqlite import append as sqlite_append
@@ -102,6 +102,22 @@ async def test_the_statements_of_queued_appends(
         await queued_together(service, *(window.append(id, [user_message()]) for _ in range(64)))
     begin, row, *append, update, commit = ONE_APPEND
     assert statements == [begin, row, *64 * append, update, commit]
+
+
+async def test_the_title_is_computed_once(
+    service: LocalSessionService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    titled: list[Event] = []
+
+    def title(event: Event) -> str | None:
+        titled.append(event)
+        return None if len(titled) == 1 else "title"
+
+    monkeypatch.setattr(sqlite_append, "title", title)
+    id = await store_session(service, user_message())
+    for _ in range(5):
+        await append_to_head(service, id, user_message())
+    assert len(titled) == 2, "until there is one"
 
 
 async def test_the_thread_hops_of_each_request(

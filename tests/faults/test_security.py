@@ -115,8 +115,8 @@ def test_control_files_are_not_private_if_they_are_made_with_any_mode(
 ) -> None:
     guard = Guard(
         file="store/sqlite/disk.py",
-        code="    fd = os.open(path, flags, 0o600)\n",
-        replacement="    fd = os.open(path, flags, 0o666)\n",
+        code="            os.fchmod(fd, 0o600)\n",
+        replacement="            os.fchmod(fd, 0o644)\n",
     )
     modes = modes_while_writing("000", database, without(guard, tmp_path))
 
@@ -682,8 +682,8 @@ def test_old_metadata_is_in_no_file(start: StartClient, database: Path, value: o
     [
         Guard(
             file="store/sqlite/driver.py",
-            code='            "PRAGMA secure_delete = ON",\n',
-            replacement='            "PRAGMA secure_delete = OFF",\n',
+            code='        "PRAGMA secure_delete = ON",\n',
+            replacement='        "PRAGMA secure_delete = OFF",\n',
         ),
         Guard(
             file="store/sqlite/commit.py",

@@ -62,8 +62,8 @@ STORAGE_FULL = Guard(
 )
 STORAGE_FULL_BY_IO_ERROR = Guard(
     file="store/sqlite/driver.py",
-    code="if code == _library.SQLITE_IOERR and _is_full(path):",
-    replacement="if False:",
+    code="return int(_library.SQLITE_FULL) if _is_full(path, needed_bytes) else code",
+    replacement="return code",
 )
 BEGIN_IMMEDIATE = Guard(
     file="store/sqlite/driver.py",

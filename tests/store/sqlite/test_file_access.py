@@ -275,3 +275,20 @@ async def test_a_lock_that_became_a_folder_is_an_error_in_words(database: Path) 
         database.with_name("sessions.db-write.lock").mkdir()
         with pytest.raises(StorageUnavailable, match=r"write\.lock is not a file"):
             await store_session(service)
+
+
+async def test_a_lock_that_cannot_be_opened_is_an_error_in_words(database: Path) -> None:
+    resource = pytest.importorskip("resource")
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    async with opened(database) as service:
+        await store_session(service)
+        lock = service._connection._guard._write_lock  # type: ignore[union-attr]  # a file has one
+        assert lock is not None
+        lock.close()
+        resource.setrlimit(resource.RLIMIT_NOFILE, (3, before[1]))
+        try:
+            with pytest.raises(StorageUnavailable, match=r"Too many open files.*write\.lock"):
+                await store_session(service)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, before)
+        await store_session(service)

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from segue.model.errors import StorageError, StorageUnavailable
-from segue.store.sqlite import schema
+from segue.store.sqlite import driver, schema
+from segue.store.sqlite.driver import Connection
 from segue.store.sqlite.service import LocalSessionService
 from tests.factories import contents, execute, store_session, user_message
 from tests.store.sqlite.helpers import (
@@ -102,6 +103,23 @@ async def test_a_file_at_the_path_of_the_folder_is_refused(tmp_path: Path) -> No
 
 
 # Creation
+
+
+async def test_a_new_database_is_opened_once(
+    database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opens: list[str] = []
+    connect = driver.connect
+
+    def counting(path: str) -> Connection:
+        opens.append(path)
+        return connect(path)
+
+    monkeypatch.setattr(driver, "connect", counting)
+    async with opened(database) as service:
+        await store_session(service)
+        await store_session(service)
+    assert opens == [str(database)]
 
 
 async def test_an_empty_file_becomes_the_database(database: Path) -> None:

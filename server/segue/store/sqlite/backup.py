@@ -56,24 +56,31 @@ def _back_up(path: str, target: str) -> BackupResult:
     try:
         disk.make_private_folder(Path(target).parent)
         file_access.check_folder(Path(target).parent, sticky_suffices=True)
-        open_lock.share()
-        replacement.finish(path, open_lock)
+        is_writable = file_access.is_writable(path)
+        if is_writable:
+            open_lock.share()
+            replacement.finish(path, open_lock)
         with drafts.new_draft(path, target) as draft:
-            _copy(path, draft)
+            _copy(path, draft, is_writable=is_writable)
             backup = _verified(draft, target)
             os.rename(draft, target)
             disk.sync_folder_of(target)
+    except _ERRORS as error:
+        if driver.is_corruption(error):
+            raise
+        raise driver.translate(error, target, needed_bytes=_size(path)) from error
     finally:
         open_lock.close()
     return backup
 
 
-def _copy(path: str, draft: str) -> None:
+def _copy(path: str, draft: str, *, is_writable: bool) -> None:
     if emptied := find_emptied(path):
         raise emptied
     with contextlib.closing(driver.connect_to_read(path)) as db:
         schema.check_owner(db, path)
-    with contextlib.closing(driver.connect(path)) as db:
+    connect = driver.connect if is_writable else driver.connect_to_read
+    with contextlib.closing(connect(path)) as db:
         db.execute("VACUUM INTO ?", (draft,))
     # As the original: the mode cannot be set where editors have the file open that it overwrites.
     with contextlib.closing(driver.connect(draft)) as copy:
@@ -88,3 +95,8 @@ def _verified(draft: str, target: str) -> BackupResult:
         sessions, events = count_rows(copy)
     disk.sync_file(draft)
     return BackupResult(path=target, size=os.path.getsize(draft), sessions=sessions, events=events)
+
+
+def _size(path: str) -> int:
+    """Return the most bytes that a copy of the database at *path* can have."""
+    return sum(os.path.getsize(each) for each in (path, f"{path}-wal") if os.path.exists(each))

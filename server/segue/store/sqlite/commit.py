@@ -239,13 +239,17 @@ class FileGuard:
 
     def close(self, db: Connection) -> None:
         """Close *db*, and empty the log if that is due. Files of others are left as they are."""
-        if self._files is not None and (
-            self._files.find_replaced() or self._has_been_overwritten()
-        ):
+        open_files, self._files = self._files, None
+        if open_files is None:  # a store that cannot be written
+            db.close()
+        elif open_files.find_replaced() or self._has_been_overwritten():
             with contextlib.suppress(OSError, StorageError, *driver.Error):
-                self._save_log(db, self._files)
-            self._files.close(db)
-            return
+                self._save_log(db, open_files)
+            open_files.close(db)
+        else:
+            self._close(db)
+
+    def _close(self, db: Connection) -> None:
         with contextlib.suppress(OSError, StorageError), self._holding_write_lock(time.monotonic()):
             self._marks.load()
             self._erase_from_log(db)

@@ -97,6 +97,7 @@ class DatabaseConnection:
         self._loop = asyncio.get_running_loop()
         self._connecting = asyncio.Lock()
         self._group: _WriteGroup | None = None
+        self._read_only_state: files.FileState | None = None
         self._commits = 0
         self._checkpointing: asyncio.Future[None] | None = None
         self._is_closed = False
@@ -209,9 +210,12 @@ class DatabaseConnection:
         guard = self._guard
         if not isinstance(guard, FileGuard):
             return files.open_migrated(self._path)
+        self._read_only_state = files.read_only_state(self._path)
         db = files.open_database(self._path, self._folder, guard.open_lock, guard.prepare)
         try:
-            guard.watch(db)
+            if files.read_only_state(self._path) is None:
+                self._read_only_state = None  # before, a new one had no folder to be written
+                guard.watch(db)
         except BaseException:
             guard.close(db)
             raise
@@ -257,9 +261,17 @@ class DatabaseConnection:
             raise StorageUnavailable(f"{self._path} is closed.")
         try:
             async with self._connecting:
+                if self._read_only_state is not None:
+                    await self._disconnect_if_changed()
                 return self._connection or await self._attach()
         except _ERRORS as error:
             raise await self._recover(error, None) from error
+
+    async def _disconnect_if_changed(self) -> None:
+        """Let a store that could not be written be opened anew when its files have changed."""
+        state = await asyncio.to_thread(files.read_only_state, self._path)
+        if state != self._read_only_state:
+            await self._disconnect()
 
     async def _attach(self) -> aiosqlite.Connection:
         connection = aiosqlite.Connection(self._open, 64)
@@ -294,6 +306,8 @@ class DatabaseConnection:
     ) -> StorageError:
         """Return what to raise for *error*; if it is damage, recover the database first."""
         if isinstance(error, StorageError) or self._open_lock is None:
+            return self._translate(error)
+        if self._read_only_state is not None:  # what cannot be written cannot be repaired
             return self._translate(error)
         from segue.store.sqlite import recovery  # loaded only after an error
 

@@ -18,7 +18,7 @@ from segue.model.errors import (
     StorageReadOnly,
     StorageUnavailable,
 )
-from segue.store.sqlite import disk
+from segue.store.sqlite import disk, file_access
 
 
 def _load() -> ModuleType:
@@ -120,35 +120,33 @@ def connect(path: str) -> Connection:
     if path and not path.startswith(":"):
         with contextlib.suppress(FileExistsError):
             disk.create_private(path)
-    db = _connect(path)
-    try:
-        for pragma in (
-            "PRAGMA foreign_keys = ON",
-            "PRAGMA synchronous = FULL",  # acknowledged means on disk, also when the power fails
-            "PRAGMA secure_delete = ON",
-            "PRAGMA trusted_schema = OFF",
-            "PRAGMA cell_size_check = ON",
-            "PRAGMA journal_size_limit = 16777216",
-            "PRAGMA wal_autocheckpoint = 4000",  # if checkpoint_passive never ran
-        ):
-            db.execute(pragma)
-    except BaseException:
-        db.close()
-        raise
-    return db
+    return _connect(
+        path,
+        "PRAGMA foreign_keys = ON",
+        "PRAGMA synchronous = FULL",  # acknowledged means on disk, also when the power fails
+        "PRAGMA secure_delete = ON",
+        "PRAGMA journal_size_limit = 16777216",
+        "PRAGMA wal_autocheckpoint = 4000",  # if checkpoint_passive never ran
+    )
 
 
 def connect_to_read(path: str, *, without_log: bool = False) -> Connection:
-    """Open *path* read-only, without creating or deleting a log, or *without_log* at all.
+    """Open *path* read-only, with the log that it has or *without_log*.
 
-    Raises SQLite's error for damage if the database is empty and its log is not.
+    No file is made where that is possible, and no log is deleted: raises SQLite's error for damage
+    if the database is empty and its log is not.
     """
-    if not without_log and is_emptied(path):
+    uri = f"{Path(path).absolute().as_uri()}?mode=ro"
+    if without_log or not os.path.exists(f"{path}-wal"):
+        # No process writes, and a connection that is not immutable would make a log.
+        return _connect(f"{uri}&immutable=1", uri=True)
+    if is_emptied(path):
         raise corruption(f"it is empty, but {path}-wal is not: without that, a new one is made")
-    # Without a log no process writes, and a connection that is not immutable would create one.
-    has_log = Path(f"{path}-wal").exists() and not without_log
-    immutable = "" if has_log else "&immutable=1"
-    return _connect(f"{Path(path).absolute().as_uri()}?mode=ro{immutable}", uri=True)
+    if os.path.exists(f"{path}-shm") or file_access.is_writable(path):
+        return _connect(uri, uri=True)
+    # A log whose index is lost and cannot be made: SQLite keeps one in memory if it need not lock.
+    exclusive = "PRAGMA locking_mode = EXCLUSIVE"
+    return _connect(f"{uri}&vfs={'win32' if os.name == 'nt' else 'unix'}-none", exclusive, uri=True)
 
 
 def is_emptied(path: str) -> bool:
@@ -164,7 +162,7 @@ def is_emptied(path: str) -> bool:
         return False
 
 
-def _connect(path: str, *, uri: bool = False) -> Connection:
+def _connect(path: str, *pragmas: str, uri: bool = False) -> Connection:
     db: _LimitedConnection = _library.connect(
         path, uri=uri, isolation_level=None, timeout=BUSY_TIMEOUT_S, factory=_LimitedConnection
     )
@@ -175,6 +173,12 @@ def _connect(path: str, *, uri: bool = False) -> Connection:
     db.set_progress_handler(db.time_limit.is_exceeded, _STEPS)
     if hasattr(db, "setlimit"):  # pysqlite3 has not
         db.setlimit(_library.SQLITE_LIMIT_LENGTH, MAX_VALUE_BYTES)
+    try:
+        for pragma in (*pragmas, "PRAGMA trusted_schema = OFF", "PRAGMA cell_size_check = ON"):
+            db.execute(pragma)
+    except BaseException:
+        db.close()
+        raise
     return db
 
 
@@ -193,7 +197,6 @@ def transaction(db: Connection, deadline: float | None = None) -> Iterator[None]
         db.execute("COMMIT")
     except BaseException:
         if db.in_transaction:
-            _time_limit(db).end = math.inf  # what was interrupted must still be undone
             db.execute("ROLLBACK")
         raise
 
@@ -278,19 +281,19 @@ def is_constraint_violation(error: Exception) -> bool:
     return _code(error) in (_library.SQLITE_CONSTRAINT, _library.SQLITE_MISMATCH)
 
 
-def translate(error: Exception, path: str) -> StorageError:
-    """Return *error* as a StorageError whose message names the file, the problem and the remedy."""
-    code = _code(error)
-    if code == _library.SQLITE_IOERR and _is_full(path):
-        code = _library.SQLITE_FULL  # how the memory-mapped index of the log reports a full disk
-    match code:
+def translate(error: Exception, path: str, *, needed_bytes: int = _NO_SPACE_BYTES) -> StorageError:
+    """Return *error* as a StorageError whose message names the file, the problem and the remedy.
+
+    *needed_bytes* is how much was to be written.
+    """
+    match _meaning(error, path, needed_bytes):
         case _library.SQLITE_FULL:
-            return StorageFull(f"No space is left for {path}. Nothing was written.")
-        case _library.SQLITE_READONLY:
-            return StorageReadOnly(
-                f"{path} cannot be written: it, or its folder, is read-only, or a later Segue "
-                "that made it lets this one only read."
+            return StorageFull(
+                f"No space is left for {path}: its disk is full, or a quota or a limit on the size "
+                "of files is reached. Nothing was written; make room and try again."
             )
+        case _library.SQLITE_READONLY:
+            return StorageReadOnly(_read_only_message(error, path))
         case _library.SQLITE_CORRUPT:
             return StorageCorrupt(f"{path} is damaged ({error}).")
         case _library.SQLITE_NOTADB:
@@ -318,18 +321,68 @@ def locked_too_long(path: str) -> StorageUnavailable:
     )
 
 
-def _is_full(path: str) -> bool:
+def _read_only_message(error: Exception, path: str) -> str:
+    if isinstance(error, OSError) or not file_access.is_writable(path):
+        reason = f" ({error.strerror}: {error.filename})" if isinstance(error, OSError) else ""
+        return (
+            f"{path} cannot be written: it, or its folder, is read-only{reason}. Make both "
+            "writable, or name another file with --database or the setting `database`."
+        )
+    return f"{path} cannot be written: it was moved, or a later Segue lets this one only read it."
+
+
+def _meaning(error: Exception, path: str, needed_bytes: int) -> int:
+    """Return the code of *error*, or what it means if SQLite says only that a file failed."""
+    code = _code(error)
+    is_read = getattr(error, "sqlite_errorcode", 0) in _READ_ERRORS
+    if is_read or code not in (_library.SQLITE_IOERR, _library.SQLITE_CANTOPEN):
+        return code
+    if not file_access.is_writable(path) and os.path.exists(path):
+        return int(_library.SQLITE_READONLY)
+    return int(_library.SQLITE_FULL) if _is_full(path, needed_bytes) else code
+
+
+def _is_full(path: str, needed_bytes: int) -> bool:
+    """Return whether the disk, a quota or the limit on the size of files leaves no such room."""
+    # SQLite says "full" for ENOSPC of a write only: not for EDQUOT, EFBIG or the log's index.
+    return _is_at_size_limit(path) or not _has_room(os.path.dirname(path) or ".", needed_bytes)
+
+
+def _is_at_size_limit(path: str) -> bool:
+    try:
+        import resource
+    except ImportError:  # Windows has no such limit
+        return False
+    (limit, _) = resource.getrlimit(resource.RLIMIT_FSIZE)
+    files = [each for suffix in ("", "-wal", "-shm") if os.path.exists(each := f"{path}{suffix}")]
+    largest = max(map(os.path.getsize, files), default=0)
+    return limit != resource.RLIM_INFINITY and largest + _NO_SPACE_BYTES > limit
+
+
+def _has_room(folder: str, needed_bytes: int) -> bool:
+    """Return whether a new file in *folder* can have so many bytes."""
     import shutil  # loads three compressors: only after an error
+    import tempfile
 
     try:
-        return shutil.disk_usage(Path(path).parent).free < _NO_SPACE_BYTES
-    except OSError:
-        return False
+        if shutil.disk_usage(folder).free < needed_bytes:
+            return False
+        with tempfile.TemporaryFile(dir=folder) as file:
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(file.fileno(), 0, needed_bytes)
+            file.write(bytes(_NO_SPACE_BYTES))
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        return bool(_CODE_BY_ERRNO.get(error.errno or 0) != _library.SQLITE_FULL)
+    return True
 
 
+_READ_ERRORS = (266, 522)  # SQLITE_IOERR_READ and _SHORT_READ, which pysqlite3 does not name
 _CODE_BY_ERRNO = {
     errno.ENOSPC: _library.SQLITE_FULL,
-    errno.EDQUOT: _library.SQLITE_FULL,
+    getattr(errno, "EDQUOT", errno.ENOSPC): _library.SQLITE_FULL,  # Windows has none
+    errno.EFBIG: _library.SQLITE_FULL,
     errno.EROFS: _library.SQLITE_READONLY,
     errno.EACCES: _library.SQLITE_READONLY,
 }

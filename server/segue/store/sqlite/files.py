@@ -1,4 +1,7 @@
-"""Opens or creates a database file: refuses one that is not Segue's, sets WAL mode, migrates."""
+"""Opens or creates a database file: refuses one that is not Segue's, sets WAL mode, migrates.
+
+One that cannot be written is opened to be read.
+"""
 
 import contextlib
 import os
@@ -6,7 +9,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from segue.model.errors import StorageError, StorageUnavailable
+from segue.model.errors import StorageError, StorageReadOnly, StorageUnavailable
 from segue.store.sqlite import disk, driver, file_access, schema
 from segue.store.sqlite.driver import Connection
 from segue.store.sqlite.locks import OpenLock
@@ -24,6 +27,8 @@ def open_database(
     if (real_folder := os.path.dirname(path)) != str(folder):
         file_access.check_folder(real_folder)
     _warn(file_access.make_private(path))
+    if not file_access.is_writable(path):
+        return _open_to_read(path, open_lock)
     open_lock.share()
     _finish_replacement(path, open_lock)
     try:
@@ -37,6 +42,63 @@ def open_database(
         raise
     open_lock.set_mark()
     return db
+
+
+FileState = tuple[tuple[int, int, int] | None, ...]
+
+
+def read_only_state(path: str) -> FileState | None:
+    """Return what the database's files are like if it cannot be written now, else None.
+
+    A connection that only reads may have no locks: it is opened again when this has changed.
+    """
+    if file_access.is_writable(path):
+        return None
+    return tuple(_state(f"{path}{suffix}") for suffix in ("", "-wal", "-shm"))
+
+
+def _state(path: str) -> tuple[int, int, int] | None:
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def _open_to_read(path: str, open_lock: OpenLock) -> Connection:
+    if not os.path.exists(path):
+        raise StorageReadOnly(
+            f"{path} does not exist, and its folder is read-only. Make the folder writable, or "
+            "name another file with --database or the setting `database`."
+        )
+    if os.path.lexists(f"{path}{disk.REPLACEMENT_JOURNAL}"):
+        from segue.store.sqlite import replacement  # only where one was interrupted
+
+        raise StorageReadOnly(replacement.pending_message(path))
+    with contextlib.suppress(OSError):  # where no lock file can be opened
+        open_lock.share()
+    db = driver.connect_to_read(path)
+    try:
+        schema.check_owner(db, path)
+        if schema.needs_migration(db):
+            db = _migrated_in_memory(db)
+        db.execute("PRAGMA query_only = ON")
+    except BaseException:
+        db.close()
+        raise
+    return db
+
+
+def _migrated_in_memory(db: Connection) -> Connection:
+    memory = driver.connect(":memory:")
+    try:
+        db.backup(memory)
+        schema.migrate(memory)
+    except BaseException:
+        memory.close()
+        raise
+    db.close()
+    return memory
 
 
 def _warn(messages: list[str]) -> None:
