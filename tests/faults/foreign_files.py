@@ -11,6 +11,7 @@ import os
 import random
 import shutil
 import tempfile
+import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -50,6 +51,8 @@ def as_stranger(work: Callable[[], int]) -> int:
         os.setuid(STRANGER)
         os.umask(0)
         code = work()
+    except BaseException:
+        traceback.print_exc()
     finally:
         os._exit(code)
 

@@ -9,6 +9,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -272,7 +273,9 @@ async def test_a_link_into_a_folder_that_others_can_write_is_refused(
 
 async def test_a_lock_that_became_a_folder_is_an_error_in_words(database: Path) -> None:
     async with opened(database) as service:
-        database.with_name("sessions.db-write.lock").mkdir()
+        lock = database.with_name("sessions.db-write.lock")
+        lock.unlink()
+        lock.mkdir()
         with pytest.raises(StorageUnavailable, match=r"write\.lock is not a file"):
             await store_session(service)
 
@@ -282,9 +285,8 @@ async def test_a_lock_that_cannot_be_opened_is_an_error_in_words(database: Path)
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     async with opened(database) as service:
         await store_session(service)
-        lock = service._connection._guard._write_lock  # type: ignore[union-attr]  # a file has one
-        assert lock is not None
-        lock.close()
+        guard: Any = service._connection._guard
+        guard._write_lock.close()
         resource.setrlimit(resource.RLIMIT_NOFILE, (3, before[1]))
         try:
             with pytest.raises(StorageUnavailable, match=r"Too many open files.*write\.lock"):

@@ -1,6 +1,7 @@
 """A store that cannot be written is read, and written again as soon as it can be."""
 
 import asyncio
+import concurrent.futures.thread  # noqa: F401  the other user may not read the library
 import os
 import shutil
 import subprocess

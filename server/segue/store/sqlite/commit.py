@@ -191,7 +191,7 @@ class FileGuard:
         with self._holding_write_lock(time.monotonic() + driver.BUSY_TIMEOUT_S):
             missing = None if self._is_new else self._marks.find_missing(db)
             if self._is_new or missing is not None:
-                self._marks.clear()
+                self._marks.clear(is_new=self._is_new)
             else:
                 self._marks.record_state()
             return missing
@@ -299,7 +299,7 @@ class FileGuard:
         try:
             self._marks.load()
             return self._marks.is_overwritten(os.stat(self._path))
-        except OSError:
+        except (OSError, StorageError):  # what is in the place of the lock's file is not ours
             return False
 
     def _erase_from_log(self, db: Connection) -> None:
@@ -315,7 +315,7 @@ class FileGuard:
 
     def _record_state(self) -> None:
         # If the lock is not free, the next writer checks the file, and finds it whole.
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, StorageError):
             if not self._marks.is_current() and self._write_lock.acquire(0.1):
                 self._marks.load()
                 self._marks.record_state()

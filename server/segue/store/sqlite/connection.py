@@ -305,7 +305,7 @@ class DatabaseConnection:
         self, error: Exception, connection: aiosqlite.Connection | None
     ) -> StorageError:
         """Return what to raise for *error*; if it is damage, recover the database first."""
-        if isinstance(error, StorageError) or self._open_lock is None:
+        if isinstance(error, StorageError | OSError) or self._open_lock is None:
             return self._translate(error)
         if self._read_only_state is not None:  # what cannot be written cannot be repaired
             return self._translate(error)

@@ -128,8 +128,9 @@ class HighWaterMarks:
         if self._slots().get(number) is not None:
             os.pwrite(self._lock.fd, bytes(_SLOT.size), _offset(number))
 
-    def clear(self) -> None:
-        """Drop all marks: the database is a new one, or what is missing was reported."""
+    def clear(self, *, is_new: bool = False) -> None:
+        """Drop all marks: the database *is_new*, or what is missing was reported."""
+        self._is_erasure_due = self._is_erasure_due and not is_new
         os.ftruncate(self._lock.fd, 0)
         self._write_header(FileState.of(self._database))
 

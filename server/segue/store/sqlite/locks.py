@@ -116,10 +116,10 @@ class WriteLock:
         if OPEN_FILE_LOCK is None:
             yield True
             return
-        fd = self._file.open()
         try:
+            fd = self._file.open()
             fcntl.fcntl(fd, OPEN_FILE_LOCK, lock_of(fcntl.F_WRLCK, 0, 1))
-        except OSError:
+        except (OSError, StorageUnavailable):
             yield False
             return
         try:
