@@ -199,6 +199,10 @@ class FileGuard:
     @contextlib.contextmanager
     def transaction(self, db: Connection, deadline: float) -> Iterator[Transaction]:
         """Commit the block's changes to the files that the path names, or raise."""
+        if self._files is None:  # opened to read: SQLite refuses the block's changes
+            with driver.transaction(db):
+                yield Transaction(db)
+            return
         with self._watching(), self._holding_write_lock(deadline):
             self.open_lock.renew()
             # Before: in a log or an index that others do not see, a write damages the database.
