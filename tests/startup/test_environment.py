@@ -519,13 +519,13 @@ def test_a_current_folder_that_was_removed_is_described(plain: dict[str, str], h
 
 def test_a_folder_that_never_was_is_an_error(plain: dict[str, str], home: Path) -> None:
     for path, fault in (
-        (home / "nope", "does not exist"),
-        (Path("/etc/passwd"), "is not a folder"),
+        (home / "nope", "does not exist, and no conversation was stored there."),
+        (Path("/etc/passwd"), "is not a folder: there is a file"),
     ):
         for more in ([], ["--json"]):
             done = run(plain, "list", "--cwd", str(path), *more)
             assert (done.returncode, done.stdout) == (1, "")
-            assert done.stderr == f"Error: {path} {fault}, and no conversation was stored there.\n"
+            assert done.stderr == f"Error: {path} {fault}\n"
 
 
 @pytest.mark.parametrize("command", ["list", "show x", "doctor", "doctor --repair", "backup"])
