@@ -289,9 +289,11 @@ class DatabaseConnection:
         if connection is not None:
             closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._enqueue(connection, lambda: self._close(connection), closed)
-            await closed
-            if (stopped := connection.stop()) is not None:
-                await stopped
+            try:
+                await closed
+            finally:
+                if (stopped := connection.stop()) is not None:
+                    await stopped
 
     async def _reopen(self, connection: aiosqlite.Connection) -> None:
         async with self._connecting:
