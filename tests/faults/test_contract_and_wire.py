@@ -37,7 +37,7 @@ def test_the_service_behaves_like_its_model() -> None:
 def test_control_service_model_without_the_check_of_the_head(tmp_path: Path) -> None:
     guard = Guard(
         file="store/sqlite/append.py",
-        code="                raise HeadMoved(self._head, self._count)\n",
+        code="                raise HeadMoved(self._head, self.count)\n",
         replacement="                pass\n",
     )
     report = run_without(guard, "service_model", tmp_path, seed=SEED)
