@@ -171,7 +171,6 @@ def _write_first_page(copy: str, page: bytes) -> None:
 
 def _first_page(plain: str, version: int, roots: Mapping[str, int]) -> bytes:
     """Return the first page of a database whose tables have these *roots*, and no constraints."""
-    disk.create_private(plain)
     with contextlib.closing(driver.connect(plain)) as db:
         db.execute(f"PRAGMA page_size = {header.PAGE}")
         for table in schema.tables(version):
