@@ -160,15 +160,15 @@ class FileGuard:
     def _set_log_aside(self) -> None:
         if _has_content(self._log):
             stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime())
-            aside = f"{self._path}.corrupt-{stamp}-wal"
+            aside = f"{disk.free_path(f'{self._path}.corrupt-{stamp}')}-wal"
             os.rename(self._log, aside)
             self._notice = (
                 f"{self._path} was removed or replaced. The write-ahead log of the file that was "
                 f"there before is {aside} now. What is at that path is in use from now on."
             )
-        for each in (self._log, f"{self._path}-shm"):
+        for suffix in disk.LOGS:
             with contextlib.suppress(FileNotFoundError):
-                os.unlink(each)
+                os.unlink(f"{self._path}{suffix}")
 
     def watch(self, db: Connection) -> None:
         """Record which files *db*, a new connection, has open.
@@ -318,7 +318,7 @@ class FileGuard:
                 self._marks.record_state()
 
     def _record_state(self) -> None:
-        # If the lock is not free, the next writer checks the file, and finds it whole.
+        # If the lock is not free, the next writer checks the file, and finds that it is whole.
         with contextlib.suppress(OSError, StorageError):
             if not self._marks.is_current() and self._write_lock.acquire(0.1):
                 self._marks.load()

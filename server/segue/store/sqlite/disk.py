@@ -15,6 +15,10 @@ REPLACEMENT_FOLDER = ".rescue"
 """Behind the database's name: the folder in which the other file is made."""
 
 
+LOGS = ("-wal", "-shm")
+"""Behind the database's name: its write-ahead log, and the log's index."""
+
+
 def make_private_folder(folder: Path) -> None:
     """Make *folder*, and those above it that are missing, with mode 0700 whatever the umask."""
     missing = []
@@ -39,6 +43,15 @@ def create_private(path: str) -> None:
             os.fchmod(fd, 0o600)
     finally:
         os.close(fd)
+
+
+def free_path(path: str) -> str:
+    """Return *path*, or a path made from it, such that neither a database nor a log has it."""
+    free, number = path, 1
+    while any(os.path.lexists(f"{free}{suffix}") for suffix in ("", *LOGS)):
+        number += 1
+        free = f"{path}-{number}"
+    return free
 
 
 def sync_file(path: str) -> None:

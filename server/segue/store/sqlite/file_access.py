@@ -5,6 +5,7 @@ it say. Where file systems have no modes of their own (vfat, drvfs), a database 
 """
 
 import contextlib
+import functools
 import os
 import stat
 from collections.abc import Iterator
@@ -23,7 +24,9 @@ def open_lock_file(path: str) -> int:
 
     Raises StorageUnavailable if it is a link, is not a file, or is another user's.
     """
-    flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0)
+    optional = ("O_CLOEXEC", "O_NOFOLLOW", "O_BINARY")
+    flags = functools.reduce(int.__or__, (getattr(os, name, 0) for name in optional))
+    flags |= os.O_RDWR | os.O_CREAT
     try:
         fd = os.open(path, flags, 0o600)
     except OSError:

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 import attrs
 
 from segue.store.sqlite.driver import Connection
-from segue.store.sqlite.locks import WriteLock
+from segue.store.sqlite.locks import OPEN_FILE_LOCK, WriteLock
 from segue.store.sqlite.open_files import FileId, file_id
 
 _MAGIC = b"SEGUEHW1"
@@ -62,7 +62,7 @@ class HighWaterMarks:
 
     def load(self) -> None:
         """Read what the last commit, of whichever process, has left."""
-        header = os.pread(self._lock.fd, _HEADER.size, 0)
+        header = _read(self._lock.fd, _HEADER.size, 0)
         if len(header) < _HEADER.size or not header.startswith(_MAGIC):
             # A new file: whether the log contains deleted rows is unknown.
             self._state, self._is_erasure_due = None, True
@@ -83,6 +83,8 @@ class HighWaterMarks:
         """
         if self._state in (None, FileState.from_stat(stat)):
             return False
+        if OPEN_FILE_LOCK is None:
+            return True  # a checkpoint holds the write lock there
         with self._lock.checkpointing() as is_alone:
             self.load()  # one may have ended meanwhile
             return is_alone and self._state != FileState.of(self._database)
@@ -110,7 +112,7 @@ class HighWaterMarks:
     def advance(self, counts: Mapping[int, int], stat: os.stat_result) -> None:
         """Record the event counts of sessions, by number, and *stat*, the state of the file."""
         for number, count in counts.items():
-            os.pwrite(self._lock.fd, _SLOT.pack(number, count), _offset(number))
+            _write(self._lock.fd, _SLOT.pack(number, count), _offset(number))
         self.record_state(stat)
 
     def record_state(self, stat: os.stat_result | None = None) -> None:
@@ -126,7 +128,7 @@ class HighWaterMarks:
     def forget(self, number: int) -> None:
         """Drop the mark of a session, before it is deleted."""
         if self._slots().get(number) is not None:
-            os.pwrite(self._lock.fd, bytes(_SLOT.size), _offset(number))
+            _write(self._lock.fd, bytes(_SLOT.size), _offset(number))
 
     def clear(self, *, is_new: bool = False) -> None:
         """Drop all marks: the database *is_new*, or what is missing was reported."""
@@ -153,14 +155,29 @@ class HighWaterMarks:
         return MissingEvents(sum(missing), len(missing)) if missing else None
 
     def _slots(self) -> dict[int, int]:
-        content = os.pread(self._lock.fd, _SLOTS * _SLOT.size, _HEADER.size)
+        content = _read(self._lock.fd, _SLOTS * _SLOT.size, _HEADER.size)
         whole = content[: len(content) // _SLOT.size * _SLOT.size]
         return {number: count for number, count in _SLOT.iter_unpack(whole) if number}
 
     def _write_header(self, state: FileState) -> None:
         self._state = state
         values = (*attrs.astuple(state), self._is_erasure_due)
-        os.pwrite(self._lock.fd, _HEADER.pack(_MAGIC, *values), 0)
+        _write(self._lock.fd, _HEADER.pack(_MAGIC, *values), 0)
+
+
+def _read(fd: int, size: int, offset: int) -> bytes:
+    if hasattr(os, "pread"):
+        return os.pread(fd, size, offset)
+    os.lseek(fd, offset, os.SEEK_SET)  # Windows
+    return os.read(fd, size)
+
+
+def _write(fd: int, content: bytes, offset: int) -> None:
+    if hasattr(os, "pwrite"):
+        os.pwrite(fd, content, offset)
+    else:
+        os.lseek(fd, offset, os.SEEK_SET)  # Windows
+        os.write(fd, content)
 
 
 def _offset(number: int) -> int:

@@ -109,12 +109,18 @@ class WriteLock:
 
     @contextlib.contextmanager
     def checkpointing(self) -> Iterator[bool]:
-        """Hold the lock of a byte during the block; yield whether that was possible.
+        """Show during the block that a checkpoint runs; yield whether no other does.
 
-        It is another lock than that of `acquire`: during a checkpoint others can write.
+        By a lock of a byte, another one than that of `acquire`: during a checkpoint others can
+        write. Where there are no such locks they cannot.
         """
         if OPEN_FILE_LOCK is None:
-            yield True
+            has_lock = self.acquire(_POLL_INTERVAL_S)
+            try:
+                yield has_lock
+            finally:
+                if has_lock:
+                    self.release()
             return
         try:
             fd = self._file.open()

@@ -18,8 +18,6 @@ from segue.store.sqlite import disk, driver
 from segue.store.sqlite.disk import REPLACEMENT_FOLDER, REPLACEMENT_JOURNAL
 from segue.store.sqlite.locks import OpenLock
 
-_LOGS = ("-wal", "-shm")
-
 
 def is_pending(path: str) -> bool:
     """Return whether a replacement of the database at *path* has begun and not ended."""
@@ -58,9 +56,9 @@ def replace(path: str, new: str, kind: str) -> str | None:
     lock alone. Returns the path at which the old database is kept, with its log beside it:
     *path*`.`*kind*`-TIME`, which no file had; None if there was none.
     """
-    is_first = not any(os.path.lexists(f"{path}{suffix}") for suffix in ("", *_LOGS))
+    is_first = not any(os.path.lexists(f"{path}{suffix}") for suffix in ("", *disk.LOGS))
     stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime())
-    kept_as = _free_path(f"{path}.{kind}-{stamp}")
+    kept_as = disk.free_path(f"{path}.{kind}-{stamp}")
     os.rename(new, _complete(path))
     disk.sync_file(_complete(path))
     _write_journal(path, kept_as)
@@ -111,13 +109,13 @@ def _finish(path: str) -> str:
     """Do what is left of the replacement in the journal; return where the old file is kept."""
     kept_as = _read_journal(path)
     if os.path.lexists(_complete(path)):
-        for suffix in (*_LOGS, ""):
+        for suffix in (*disk.LOGS, ""):
             _move(f"{path}{suffix}", f"{kept_as}{suffix}")
         disk.sync_folder_of(path)  # SQLite would apply an old log that comes back to the new file
         _forget_marks(path)
         os.rename(_complete(path), path)
     elif not os.path.lexists(path):  # somebody removed the new file: undo
-        for suffix in (*_LOGS, ""):
+        for suffix in (*disk.LOGS, ""):
             _move(f"{kept_as}{suffix}", f"{path}{suffix}")
     with contextlib.suppress(FileNotFoundError):
         disk.sync_folder_of(_complete(path))
@@ -169,13 +167,4 @@ def _move(source: str, target: str) -> None:
     if os.path.lexists(source):
         with contextlib.suppress(OSError):
             os.chmod(source, 0o600)  # what is damaged was not opened, which would have done that
-        os.rename(source, _free_path(target) if os.path.lexists(target) else target)
-
-
-def _free_path(path: str) -> str:
-    """Return *path*, or a path made from it, such that neither a database nor a log has it."""
-    free, number = path, 1
-    while any(os.path.lexists(f"{free}{suffix}") for suffix in ("", *_LOGS)):
-        number += 1
-        free = f"{path}-{number}"
-    return free
+        os.rename(source, disk.free_path(target) if os.path.lexists(target) else target)
