@@ -4,13 +4,14 @@ What is acknowledged after the harm must be in the file that the path names. Whe
 index or a lock was taken away, nothing that was acknowledged before may be lost either.
 """
 
+import contextlib
 import random
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 from segue.cli.client import Client, RequestError
-from segue.store.sqlite import backup
+from segue.store.sqlite import backup, driver
 from tests.faults import ledger
 from tests.faults.ledger import Ledger
 from tests.faults.runner import Report, Size, main
@@ -22,7 +23,7 @@ ATTEMPTS = 5
 """How often a client tries: the first time it may be told that the files were replaced."""
 
 NOT_STORED = "the store does not work after its files were replaced"
-UNNOTICED = "no client was told that the files were replaced"
+UNNOTICED = "events from before are missing, and no client was told that the files were replaced"
 
 
 def _remove(*suffixes: str) -> Callable[[Path, Path], None]:
@@ -148,6 +149,7 @@ def _inflict(
             window.append()
         if number == copied_after:
             backup.back_up(str(database), str(copy))
+    before = [(window.session, set(window.ledger.acknowledged)) for window in windows]
     for window in windows:
         window.notices = 0
         if killed:
@@ -160,14 +162,23 @@ def _inflict(
     for _ in range(APPENDS):
         for window in windows:
             report.expect(window.append(), NOT_STORED, name)
-    told = any(window.notices for window in windows)
-    report.expect(told or name in HARMLESS, UNNOTICED, name)
     for window in windows:
         window.client.kill()
+    told = any(window.notices for window in windows)
+    report.expect(told or _has_all(database, before), UNNOTICED, name)
     sessions = [(window.session, [window.ledger]) for window in windows]
     ledger.check_database(report, database, sessions, name)
     report.count(f"{name}{' after a kill' if killed else ''}")
     report.count("acknowledged", sum(len(window.ledger.acknowledged) for window in windows))
+
+
+def _has_all(database: Path, sessions: list[tuple[str, set[str]]]) -> bool:
+    """Return whether every event that was acknowledged before the harm is served after it."""
+    with contextlib.closing(driver.connect_to_read(str(database))) as db:
+        return all(
+            names <= {name for _, name in ledger.read_session(db, session).events}
+            for session, names in sessions
+        )
 
 
 def run(report: Report, rng: random.Random) -> None:
