@@ -58,6 +58,22 @@ _KEYS = (
     *("connectionstring", "authorization", "applicationkey", "serverkey", "userkey"),
     *("consumerkey", "developerkey", "storagekey", "presharedkey", "accesscode"),
 )
+_HINTS = (
+    "key",
+    "token",
+    "secret",
+    "auth",
+    "cred",
+    "jwt",
+    "bearer",
+    "code",
+    "string",
+    "pass",
+    "pwd",
+    "pat",
+)
+"""Whatever `is_assigned` takes for a secret's name contains one of these."""
+
 _PUBLIC = tuple(
     f"{word}{kind}"
     for word in ("public", "next", "page", "continuation", "cursor", "cancel", "sync")
@@ -116,10 +132,10 @@ def is_whole_word(match: re.Match[str]) -> bool:
 
 def is_mailgun(match: re.Match[str]) -> bool:
     """Return whether `key-…` is a key: what may be a hash is one only as in `api:key-…`."""
-    if _follows(match, "_.-/") or not is_random(match):
+    is_hash = _HEX.fullmatch(match["secret"], 4) is not None
+    if is_hash and not match.string.endswith("api:", 0, match.start("secret")):
         return False
-    is_hash = _HEX.fullmatch(match["secret"][4:]) is not None
-    return not is_hash or match.string.endswith("api:", 0, match.start("secret"))
+    return not _follows(match, "_.-/") and is_random(match)
 
 
 def is_private_key(match: re.Match[str]) -> bool:
@@ -167,6 +183,9 @@ def is_assigned(match: re.Match[str]) -> bool:
     after the name of a password, have letters and digits.
     """
     begin = match.start()
+    lower = match.string[max(0, begin - _LOOK_BACK) : begin].lower()
+    if not any(map(lower.__contains__, _HINTS)):
+        return False
     name = _name_before(match.string[max(0, begin - _LOOK_BACK) : begin], match[0][0])
     compact = _without_stage(name.lower()).translate(_NO_SEPARATORS)
     of_password = compact.endswith(_PASSWORDS)
@@ -177,11 +196,12 @@ def is_assigned(match: re.Match[str]) -> bool:
         return False
     if of_password or name.isupper():
         return "0" in secret.translate(_KINDS)
-    if compact.endswith(_PUBLIC):
+    if len(secret) < 16 or compact.endswith(_PUBLIC):
         return False
-    if _UUID.fullmatch(secret):
+    if len(secret) == 36 and _UUID.fullmatch(secret):
         return any(word in compact for word in _STRONG)
-    return len(secret) >= 16 and is_random_text(match)
+    # That it is filled in is known.
+    return _changes(secret) * 10 >= min(len(secret), _SAMPLE) and _has_both(secret)
 
 
 def _without_stage(name: str) -> str:

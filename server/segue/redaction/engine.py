@@ -3,40 +3,66 @@
 A pure function of the value. `server/REDACTION.md` lists the rules, and what they do not mask.
 """
 
-import json
-import operator
+import io
 import re
 from bisect import bisect
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from segue.redaction.keywords import Candidates, find_candidates, present_in
-from segue.redaction.rule import MASK, Rule, compiled
-from segue.redaction.view import View
+from segue.redaction.keywords import find_places
+from segue.redaction.rule import LONG_WORD, MASK, Rule, compiled
+from segue.redaction.view import View, without_escapes
 
 _SHORTEST = 8
 """A shorter string holds no secret of any rule."""
 
-_LONG = 4_096
+_SHORT_JSON = 4_096
+"""Up to here, the whole JSON is searched for keywords before its strings are."""
 
 _ROUNDS = 3
 """Masking a secret can reveal another beside it: so often it is searched for again."""
 
 _MASK = re.compile(MASK)
 
-
-class _Secret(NamedTuple):
-    """Where a secret stands in a view's text."""
-
-    begin: int
-    end: int
-    rule: Rule
-
-
 _JOINING = tuple("+/_.-")
 _DIVIDING = ("", *"\"'`,;)]}>&<|")
 
-_begin = operator.attrgetter("begin")
+
+class _Span(NamedTuple):
+    """Characters of a string: *begin* is the first, *end* comes after the last."""
+
+    begin: int
+    end: int
+
+
+class _Secret(NamedTuple):
+    """Where a secret stands, its mask, and whether masking it may reveal another."""
+
+    begin: int
+    end: int
+    mask: str
+    reveals: bool
+
+
+class _Reach(NamedTuple):
+    """How many characters are searched at once, and how many before and after them."""
+
+    piece: int
+    before: int
+    after: int
+
+
+_WHOLE = _Reach(131_072, 4_096, 32_768)
+"""Of a whole string: no private key is longer, even with line numbers and names of files."""
+
+_BESIDE = _Reach(131_072, 128, 512)
+"""Beside a mask. Whatever reaches the end of what is searched is searched for further."""
+
+_GAP = 1_024
+"""Two masks with less between them are searched around at once."""
+
+_LONGEST = 1_048_576
+"""A longer secret is masked up to here. HAZARD: searching further each time is quadratic."""
 
 
 def mask(value: Any, json_text: str) -> Any:
@@ -46,81 +72,111 @@ def mask(value: Any, json_text: str) -> Any:
     the later gets a number. A value without a secret is returned itself. Equal secrets get equal
     masks, so equal values stay equal. Masking is idempotent.
     """
-    candidates = find_candidates(json_text)
-    if not candidates:
+    if len(json_text) <= _SHORT_JSON and not find_places(without_escapes(json_text)):
         return value
-    masked = _mask_value(value, candidates)
+    masked = _mask_value(value)
     return value if masked == value else masked
 
 
 # -- values and strings ------------------------------------------------------------------------
 
 
-def _mask_value(value: Any, candidates: Candidates, key: str = "") -> Any:
+def _mask_value(value: Any, key: str = "") -> Any:
     if isinstance(value, str):
-        return _mask_string(value, candidates, f'{key}="' if key else "")
+        return _mask_string(value, f'\n{key}="' if key else "\n")
     if isinstance(value, dict):
-        return _mask_object(value, candidates)
+        return _mask_object(value)
     if isinstance(value, list):
-        return [_mask_value(item, candidates, key) for item in value]
+        return [_mask_value(item, key) for item in value]
     return value
 
 
-def _mask_object(value: dict[str, Any], candidates: Candidates) -> dict[str, Any]:
+def _mask_object(value: dict[str, Any]) -> dict[str, Any]:
     masked: dict[str, Any] = {}
     # [{"name": "DB_PASSWORD", "value": "…"}] is how containers list their environment.
     named = value.get("name", value.get("key", "")) if "value" in value else ""
     for key, item in value.items():
-        name = unique = _mask_string(key, candidates)
+        name = unique = key if _is_name(key) else _mask_string(key)
         while unique in masked:
             unique = f"{name} ({len(masked)})"
         of_name = key == "value" and isinstance(named, str) and named
-        masked[unique] = _mask_value(item, candidates, named if of_name else key)
+        masked[unique] = _mask_value(item, named if of_name else key)
     return masked
 
 
-def _mask_string(string: str, candidates: Candidates, lead: str = "") -> str:
-    """Return *string* with its secrets masked. *lead* stands before it: a name and `=`.
+def _is_name(key: str) -> bool:
+    """Return whether *key* is a short name: every rule needs more, or a separator."""
+    return len(key) < LONG_WORD and key.isidentifier()
+
+
+def _mask_string(string: str, lead: str = "\n") -> str:
+    """Return *string* with its secrets masked. *lead* stands before it: a line, a name and `=`.
 
     {"AWS_SECRET_ACCESS_KEY": "…"} is as revealing as an assignment in a shell script.
     """
     if len(string) < _SHORTEST:
         return string
-    for number in range(_ROUNDS):
-        view = View(lead + string)
-        if number:
-            candidates = find_candidates(json.dumps(lead + string))
-        elif len(string) < _LONG:
-            # For a long string, searching for the patterns costs no more than for the keywords.
-            candidates = present_in(view.text, candidates)
-        secrets, reveals = _find_secrets(view.text, candidates)
-        string = _replace(lead + string, view, secrets, len(lead))
-        if not reveals:
+    spans, reach = [_Span(0, len(string))], _WHOLE
+    for _ in range(_ROUNDS):
+        secrets = (found for span in spans for found in _search(string, lead, span, reach))
+        string, masks = _replace(string, secrets)
+        if not masks:
             break
+        spans, reach = _widened(masks, len(string)), _BESIDE
     return string
 
 
-def _find_secrets(text: str, candidates: Candidates) -> tuple[list[_Secret], bool]:
-    """Return the secrets in *text* in order, and whether masking them may reveal another.
+def _search(string: str, lead: str, span: _Span, reach: _Reach) -> Iterator[_Secret]:
+    """Yield the secrets of *string* that begin in *span*, in order, searching it by pieces."""
+    begin, after = span.begin, reach.after
+    while begin < span.end:
+        limit = span.end if span.end - begin <= reach.piece + after else begin + reach.piece
+        start, stop = max(0, begin - reach.before), min(len(string), limit + after)
+        found = _secrets_between(string, lead if start == 0 else "", start, stop)
+        taken = [secret for secret in found if begin <= secret.begin < limit]
+        if taken and taken[-1].end == stop < len(string) and after < _LONGEST:
+            after *= 4
+            continue
+        yield from taken
+        begin, after = max(limit, taken[-1].end if taken else 0), reach.after
+
+
+def _secrets_between(string: str, lead: str, start: int, stop: int) -> list[_Secret]:
+    """Return the secrets of *string* from *start* to *stop*, where *lead* is put before them."""
+    view = View(lead + string[start:stop])
+    skipped = len(lead) - start
+    secrets: list[_Secret] = []
+    for (first, last), rule, is_crossed in _find_secrets(view.text):
+        begin, end = view.span(first, last)
+        if begin >= len(lead):
+            hidden = _mask_of(rule, view.text[first:last])
+            reveals = is_crossed or _touches(view.text, first, last)
+            secrets.append(_Secret(begin - skipped, end - skipped, hidden, reveals))
+    return secrets
+
+
+def _find_secrets(text: str) -> list[tuple[tuple[int, int], Rule, bool]]:
+    """Return the secrets in *text* in order: where, by which rule, and whether another crosses.
 
     None overlaps another, or a mask.
     """
-    masks = [(found.start(), found.end()) for found in _MASK.finditer(text)]
-    taken = masks.copy()
-    secrets: list[_Secret] = []
-    reveals = False
-    for rule, keywords in candidates.items():
-        for match in _matches(rule, keywords, text):
-            begin, end = match.start("lead" if rule.has_lead else "secret"), match.end("secret")
-            at = bisect(taken, (begin, end))
-            if _overlaps(taken, at, begin, end):
-                reveals = reveals or not _is_inside(taken, at, begin, end)
+    places = find_places(text)
+    if not places:
+        return []
+    taken = [(found.start(), found.end()) for found in _MASK.finditer(text)]
+    rules: dict[tuple[int, int], Rule] = {}
+    crossed: set[tuple[int, int]] = set()
+    for rule, positions in places.items():
+        for match in _matches(rule, positions, text):
+            span = match.start("lead" if rule.has_lead else "secret"), match.end("secret")
+            at = bisect(taken, span)
+            if _overlaps(taken, at, *span):
+                if not _is_inside(taken, at, *span):
+                    crossed.update(taken[max(0, at - 1) : at + 1])
             elif rule.check(match):
-                taken.insert(at, (begin, end))
-                secrets.append(_Secret(begin, end, rule))
-    secrets.sort(key=_begin)
-    reveals = reveals or any(_touches(text, secret.begin, secret.end) for secret in secrets)
-    return secrets, reveals and bool(secrets)
+                taken.insert(at, span)
+                rules[span] = rule
+    return [(span, rules[span], span in crossed) for span in taken if span in rules]
 
 
 def _overlaps(taken: list[tuple[int, int]], at: int, begin: int, end: int) -> bool:
@@ -137,30 +193,49 @@ def _touches(text: str, begin: int, end: int) -> bool:
     return before.isalnum() or before in _JOINING or not (after in _DIVIDING or after.isspace())
 
 
-def _matches(rule: Rule, keywords: Sequence[str], text: str) -> Iterator[re.Match[str]]:
+def _matches(rule: Rule, positions: Sequence[int] | None, text: str) -> Iterator[re.Match[str]]:
     pattern = compiled(rule.pattern)
-    if not rule.keyword_first or len(rule.keywords) == 1:
+    if positions is None:
         yield from pattern.finditer(text)
         return
-    for keyword in keywords:
-        at = text.find(keyword)
-        while at >= 0:
-            match = pattern.match(text, at)
-            if match is not None:
-                yield match
-            end = at if match is None else match.end()
-            at = text.find(keyword, max(end, at + len(keyword)))
+    end = 0
+    for position in positions:
+        match = pattern.match(text, position) if position >= end else None
+        if match is not None:
+            end = match.end()
+            yield match
 
 
-def _replace(string: str, view: View, secrets: list[_Secret], lead: int) -> str:
-    pieces: list[str] = []
-    done = lead
-    for begin, end, rule in secrets:
-        raw_begin, raw_end = view.span(begin, end)
-        if raw_begin >= done:
-            pieces += string[done:raw_begin], _mask_of(rule, view.text[begin:end])
-            done = raw_end
-    return "".join(pieces) + string[done:]
+def _replace(string: str, secrets: Iterable[_Secret]) -> tuple[str, list[_Span]]:
+    """Return *string* with *secrets* masked, and where the masks are that may reveal another."""
+    # A list of the pieces would take several times the memory of the string.
+    written = io.StringIO()
+    masks: list[_Span] = []
+    done = 0
+    for secret in secrets:
+        if secret.begin < done:  # two characters of a view can come from one escape
+            continue
+        written.write(string[done : secret.begin])
+        begin = written.tell()
+        written.write(secret.mask)
+        done = secret.end
+        if secret.reveals:
+            masks.append(_Span(begin, begin + len(secret.mask)))
+    if not done:
+        return string, []
+    written.write(string[done:])
+    return written.getvalue(), masks
+
+
+def _widened(masks: list[_Span], length: int) -> list[_Span]:
+    """Return what is beside *masks* in a string of this *length*."""
+    spans: list[_Span] = []
+    for begin, end in masks:
+        span = _Span(max(0, begin - _BESIDE.before), min(length, end + _BESIDE.before))
+        if spans and span.begin <= spans[-1].end + _GAP:
+            span = _Span(spans.pop().begin, span.end)
+        spans.append(span)
+    return spans
 
 
 def _mask_of(rule: Rule, secret: str) -> str:

@@ -1,104 +1,131 @@
-"""Finds the rules that may match, by their keywords: most text has none of them."""
+"""Finds the rules that may match, and where, by their keywords: most text has none of them."""
 
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from itertools import accumulate
 
 from segue.redaction.rule import ANY_LENGTH, LONG_WORD, Rule
 from segue.redaction.rules import RULES
-from segue.redaction.view import without_escapes
 
-Candidates = Mapping[Rule, Sequence[str]]
-"""The rules that may match, in order, each with its keywords that were found."""
+Places = dict[Rule, Sequence[int] | None]
+"""The rules that may match, in order, each with where: at positions in order, or None, anywhere."""
 
 _TAIL = 3
-_HEAD = 120
-"""No keyword of letters is found behind so many: it would be inside of base64."""
+_ALNUM = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
+_SEPARATORS = "_-.:~$"
+_BREAK = "\n"
+_DENSE = 512
+"""More than one tail in so many characters is frequent."""
 
 
-def _only(characters: str) -> bytes:
-    """Return a table that translates all but letters, digits and *characters* to spaces."""
-    kept = [code < 128 and (chr(code).isalnum() or chr(code) in characters) for code in range(256)]
-    return bytes(code if kept[code] else 32 for code in range(256))
+def _table(kept: str, separators: str = "", other: str = " ") -> bytes:
+    """Return a table that keeps *kept*, and translates *separators* to spaces."""
+    translated = {**dict.fromkeys(kept), **dict.fromkeys(separators, " ")}
+    characters = [translated.get(chr(code), other) or chr(code) for code in range(256)]
+    return "".join(characters).encode()
 
 
-_LETTERS = _only("")
-_BASE64 = _only("+/")
+_LETTERS = _table(_ALNUM)
+_WORDS = _table(_ALNUM + _SEPARATORS + "+/=@%!|,")
+"""Whatever is in a token or in its keyword is kept."""
+
+_PARTS = _table(_ALNUM, _SEPARATORS, _BREAK)
 
 
-class _Index(NamedTuple):
-    """The keywords, by where they are searched for."""
+def _tails(keyword: str) -> list[bytes]:
+    """Return how the text before the last separator of *keyword* can end, if that is selective."""
+    before = keyword[:-1]
+    last = before.encode().translate(_LETTERS).rpartition(b" ")[2].decode()
+    if keyword[-1] not in _SEPARATORS or len(last) < _TAIL - 1:
+        return []
+    if len(last) >= _TAIL:
+        return [last[-_TAIL:].encode()]
+    if last != before:
+        return [last.encode()]
+    return [(lead + last).encode() for lead in ("", _BREAK, *_ALNUM)]
 
-    tails: dict[bytes, list[str]]
-    """Those that end in a separator, by the end of their last part."""
 
-    heads: list[str]
-    """Those of letters, which stand near the beginning of a run of letters."""
-
-    rest: list[str]
-    contexts: list[str]
-
-
-def _index() -> _Index:
-    index = _Index({}, [], [], [])
-    for keyword in dict.fromkeys(word for rule in RULES if rule.is_word for word in rule.keywords):
-        *_, last = keyword.encode().translate(_LETTERS).split() or [b""]
-        if not keyword[-1].isalnum() and len(last) > 1:
-            index.tails.setdefault(last[-_TAIL:], []).append(keyword)
-        elif keyword.encode().translate(_BASE64) == keyword.encode():
-            index.heads.append(keyword)
-        else:
-            index.rest.append(keyword)
-    contexts = (word for rule in RULES if not rule.is_word for word in rule.keywords)
-    index.contexts.extend(dict.fromkeys(contexts))
+def _by_tail(keywords: Iterable[str]) -> dict[bytes, tuple[str, ...]]:
+    index: dict[bytes, tuple[str, ...]] = {}
+    for keyword in keywords:
+        for tail in _tails(keyword):
+            index[tail] = (*index.get(tail, ()), keyword)
     return index
 
 
-def _parts(text: str) -> set[bytes]:
-    """Return the runs of letters and digits in ASCII *text*."""
-    return set(text.encode().translate(_LETTERS).split())
-
-
-_INDEX = _index()
 _NUMBERS: dict[str, list[int]] = {}
+_CONTEXTS: dict[str, list[int]] = {}
 for _number, _rule in enumerate(RULES):
     for _keyword in _rule.keywords:
-        _NUMBERS.setdefault(_keyword, []).append(_number)
+        (_NUMBERS if _rule.is_word else _CONTEXTS).setdefault(_keyword, []).append(_number)
+
+_LENGTHS = {n: rule.lengths for n, rule in enumerate(RULES) if rule.lengths is not ANY_LENGTH}
+_TAILS = _by_tail(_NUMBERS)
+_OTHERS = [keyword for keyword in _NUMBERS if not _tails(keyword)]
+"""Keywords that do not end in a separator, or have little before it: searched for one by one."""
 
 
-def find_candidates(json_text: str) -> Candidates:
-    """Return the rules whose keywords occur in *json_text*, which is ASCII."""
-    text = without_escapes(json_text)
+def find_places(text: str) -> Places:
+    """Return the rules that may match in *text*, and where."""
     lower = text.lower()
-    found = {keyword for keyword in _INDEX.contexts if keyword in lower}
-    # Most words are too short for a token: searching only the others halves the cost.
-    words = " ".join([word for word in text.split() if len(word) >= LONG_WORD])
-    parts: set[bytes] = set()
+    places: dict[int, list[int] | None] = {}
+    for keyword, numbers in _CONTEXTS.items():
+        if keyword in lower:
+            places.update(dict.fromkeys(numbers))
+    encoded = text.encode("ascii", "replace")
+    words = [word for word in set(encoded.translate(_WORDS).split()) if len(word) >= LONG_WORD]
+    runs: set[bytes] = set()
     if words:
-        parts = _parts(words)
-        tails = {part[-_TAIL:] for part in parts}
-        tails |= {tail[-2:] for tail in tails}
-        maybe = [keyword for tail in tails & _INDEX.tails.keys() for keyword in _INDEX.tails[tail]]
-        found |= {keyword for keyword in (*maybe, *_INDEX.rest) if keyword in words}
-        runs = set(words.encode().translate(_BASE64).split())
-        heads = b" ".join([run[:_HEAD] for run in runs])
-        found |= {keyword for keyword in _INDEX.heads if keyword.encode() in heads}
-    if not found:
+        joined = b" ".join(words)
+        runs = set(joined.translate(_LETTERS).split())
+        _add_ends(places, text, encoded)
+        _add_others(places, joined.decode())
+    if not places:
         return {}
-    lengths = set(map(len, parts))
-    numbers = {number for keyword in found for number in _NUMBERS[keyword]}
-    rules = [RULES[number] for number in sorted(numbers)]
+    lengths = set(map(len, runs))
     return {
-        rule: [keyword for keyword in rule.keywords if keyword in found]
-        for rule in rules
-        if rule.lengths is ANY_LENGTH or any(map(rule.lengths.__contains__, lengths))
+        RULES[number]: places[number]
+        for number in sorted(places)
+        if number not in _LENGTHS or any(map(_LENGTHS[number].__contains__, lengths))
     }
 
 
-def present_in(text: str, candidates: Candidates) -> Candidates:
-    """Return the candidates of which a keyword is in *text*."""
-    lower = text.lower()
-    present = {
-        rule: [word for word in words if word in (text if rule.is_word else lower)]
-        for rule, words in candidates.items()
-    }
-    return {rule: words for rule, words in present.items() if words}
+def _add_ends(places: dict[int, list[int] | None], text: str, encoded: bytes) -> None:
+    """Add the rules of tokens whose keywords end in a separator."""
+    parts = encoded.translate(_PARTS).split(b" ")
+    counts = Counter(parts)
+    marked = {part: tail for part in counts if (tail := part[-_TAIL:]) in _TAILS}
+    if not marked:
+        return
+    # Where a tail is frequent, one search for the pattern is faster than a look at each.
+    often: Counter[bytes] = Counter()
+    for part, tail in marked.items():
+        often[tail] += counts[part]
+    dense = {tail for tail, count in often.items() if count * _DENSE > len(text)}
+    for tail in dense:
+        for keyword in _TAILS[tail]:
+            if keyword in text:
+                places.update(dict.fromkeys(_NUMBERS[keyword]))
+    marked = {part: tail for part, tail in marked.items() if tail not in dense}
+    ends = list(accumulate(map(len, parts)))
+    for number in [number for number, part in enumerate(parts) if part in marked]:
+        end = ends[number] + number + 1
+        keywords = _TAILS[marked[parts[number]]]
+        if text.endswith(keywords, 0, end):
+            for keyword in keywords:
+                if text.endswith(keyword, 0, end):
+                    _add(places, keyword, end - len(keyword))
+
+
+def _add(places: dict[int, list[int] | None], keyword: str, position: int) -> None:
+    for number in _NUMBERS[keyword]:
+        positions = places.setdefault(number, [])
+        if positions is not None:
+            positions.append(position)
+
+
+def _add_others(places: dict[int, list[int] | None], words: str) -> None:
+    """Add the rules of the other tokens. *words* are the long words."""
+    for keyword in _OTHERS:
+        if keyword in words:
+            places.update(dict.fromkeys(_NUMBERS[keyword]))

@@ -27,15 +27,16 @@ from segue.redaction.rule import Rule, around, context, letters, token, word
 # ruff: noqa: E501 -- each rule is a line of a table, however long its pattern is
 
 PRIVATE_KEYS: tuple[Rule, ...] = (
-    context("private-key", "PEM, OpenSSH, PGP: also with numbers, quotes or `+`, `-` before each line", "private key", "(?P<secret>-{4,5} ?BEGIN @KEY(?P<body>[^-]*+(?:-(?!-{3,4} ?(?:BEGIN|END) )[^-]*+)*+)-{4,5} ?END @KEY)", is_private_key, fingerprint=True),
-    context("private-key", "the beginning of one", "private key", "(?P<secret>-{4,5} ?BEGIN @KEY(?: [^\n]{0,160}?(?<= )@CHUNK(?: @CHUNK)*+|[^A-Za-z0-9\n]{0,16}+(?:\n[^\n]{0,120}?[A-Za-z]: [^\n]{0,200}+|\n[^\n]{0,24}(?=\n)){0,9}+\n@LINE(?:@NEXT)*+))", is_filled_in, fingerprint=True),
-    context("private-key", "the end of one", "private key", "(?:\n|\\A)(?<!@B{24}\n)(?<!@B{24}[^A-Za-z0-9\n]\n)(?P<secret>(?:@LINE\n){1,64}+(?:@LEAD@B{1,23}+[^A-Za-z0-9\n]{0,8}\n)?[^\n]{0,120}?-{4,5} ?END @KEY)", is_filled_in, fingerprint=True),
+    context("private-key", "PEM, OpenSSH, PGP: also with numbers, quotes or `+`, `-` before each line", "private key", "(?P<secret>-----? ?BEGIN @KEY(?P<body>[^-]*+(?:-(?!-{3,4} ?(?:BEGIN|END) )[^-]*+)*+)-{4,5} ?END @KEY)", is_private_key, fingerprint=True),
+    context("private-key", "the beginning of one", "private key", "(?P<secret>-----? ?BEGIN @KEY(?: [^\n]{0,160}?(?<= )@CHUNK(?: @CHUNK)*+|[^A-Za-z0-9\n]{0,16}+(?:\n[^\n]{0,120}?[A-Za-z]: [^\n]{0,200}+|\n[^\n]{0,24}(?=\n)){0,9}+\n@LINE(?:@NEXT)*+))", is_filled_in, fingerprint=True),
+    context("private-key", "the end of one", "private key", "\n(?<!@B{24}\n)(?<!@B{24}[^A-Za-z0-9\n]\n)(?P<secret>(?:@LINE\n){1,64}+(?:@LEAD@B{1,23}+[^A-Za-z0-9\n]{0,8}\n)?[^\n]{0,120}?-{4,5} ?END @KEY)", is_filled_in, fingerprint=True),
     context("putty-key", "PuTTY (`.ppk`)", "private-lines", "Private-Lines: ?[0-9]{1,4}(?P<secret> @CHUNK(?: @CHUNK)*+|[^A-Za-z0-9\n]{0,8}+(?:@NEXT)++(?:\n@LEAD@B{2,}+[^A-Za-z0-9\n]{0,8}+(?=\n[^\n]{0,120}Private-MAC))?)", is_filled_in, fingerprint=True),
     token("age-key", "age", "AGE-SECRET-KEY-1", "[QPZRY9X8GF2TVDW0S3JN54KHCE6MUA7L]{58}"),
     context("wireguard-key", "WireGuard", "key", "P(?:rivate|reshared)Key@ASSIGNED(?P<secret>@b{42}[AEIMQUYcgkosw048]=)", is_filled_in, fingerprint=True),
 )
 
 MODELS: tuple[Rule, ...] = (
+    token("cerebras-key", "Cerebras", "csk-", "@l{48}"),
     token("anthropic-key", "Anthropic", "sk-ant-", "[a-z0-9]{2,12}-@w{40,}+"),
     token("openrouter-key", "OpenRouter", "sk-or-v1-", "@h{64}"),
     token("langfuse-key", "Langfuse", "sk-lf-", "@ID"),
@@ -51,7 +52,6 @@ MODELS: tuple[Rule, ...] = (
     token("perplexity-key", "Perplexity", "pplx-", "@a{40,}+"),
     token("nvidia-key", "NVIDIA", "nvapi-", "@w{60,}+"),
     token("langsmith-key", "LangSmith", "lsv2_pt_ lsv2_sk_", "@h{32}_@h{10}"),
-    token("cerebras-key", "Cerebras", "csk-", "@l{48}"),
     word("fireworks-key", "Fireworks", "fw_ fpk_", "@a{22,}+"),
     token("together-key", "Together", "tgp_v1_", "@w{40,}+"),
     word("voyage-key", "Voyage", "pa-", "@w{43}"),
@@ -213,7 +213,7 @@ MESSAGES: tuple[Rule, ...] = (
     token("slack-token", "Slack", "xoxa- xoxb- xoxe- xoxo- xoxp- xoxr- xoxs- xoxc- xoxd- xapp- xwfp-", "[A-Za-z0-9%-]{16,}+", is_numbered),
     token("slack-token", "Slack", "xoxe.xoxb- xoxe.xoxp-", "[A-Za-z0-9-]{20,}+", is_numbered),
     context("slack-webhook", "Slack", "hook", r"hooks\.slack\.com/(?:services|workflows|triggers)/(?P<secret>[\w/-]{30,}+)", is_random_text, fingerprint=True),
-    Rule("discord-token", "Discord bots", (".",), r"(?P<secret>@D{6}[A-Za-z0-9]{0,3}\.[\w-]{6}\.[\w-]{27,}+)", is_filled_in, lengths=range(22, 52), keyword_first=False),
+    Rule("discord-token", "Discord bots", (".",), r"(?P<secret>@D@D{5}[A-Za-z0-9]{0,3}\.[\w-]{6}\.[\w-]{27,}+)", is_filled_in, lengths=range(22, 52), keyword_first=False),
     context("discord-webhook", "Discord", "hook", "/api/webhooks/[0-9]{17,20}/(?P<secret>[\\w-]{60,}+)", is_filled_in, fingerprint=True),
     Rule("telegram-token", "Telegram bots: all but the bot's id", (":AA",), r":(?P<secret>AA(?<=[0-9]{8}:AA)[\w-]{32,33})", is_random),
     word("twilio-key", "Twilio", "SK", "@h{32}"),
@@ -295,7 +295,7 @@ WORK: tuple[Rule, ...] = (
     token("configcat-key", "ConfigCat", "configcat-sdk-1/", "@w{22}/@w{22}"),
     word("airtable-token", "Airtable", "pat", "@a{14}\\.@h{64}", lengths=(17,)),
     word("airtable-key", "Airtable, before 2024", "key", "@a{14}", is_mixed_word, lengths=(17,)),
-    context("asana-token", "Asana", ":", "(?<![\\w/.])(?P<secret>[0-2]/[0-9]{12,20}(?:/[0-9]{12,20})?:@h{32})(?![\\w])", is_filled_in, fingerprint=True, lengths=(32,)),
+    context("asana-token", "Asana", ":", "(?P<secret>[0-2]/(?<![\\w/.][0-2]/)[0-9]{12,20}(?:/[0-9]{12,20})?:@h{32})(?![\\w])", is_filled_in, fingerprint=True, lengths=(32,)),
     word("clickup-token", "ClickUp", "pk_", "[0-9]{5,12}_@u{32}"),
     letters("trello-token", "Trello", "ATTA", "[0-9a-fA-F]{60,}+"),
     token("typeform-token", "Typeform", "tfp_", "[\\w.=-]{40,}+", is_random),
@@ -332,7 +332,7 @@ WORK: tuple[Rule, ...] = (
     around("webex-token", "Webex", "_", "(?<![A-Za-z0-9])@a{64}_@a{4}", "@ID", (64,)),
     around("tableau-token", "Tableau", "==:", "(?<![A-Za-z0-9+/])@b{22}", "@a{32}"),
     letters("jwt", "JSON Web Tokens in base64", "ZXlK", "@b{80,}+={0,2}", is_random_word),
-    Rule("jwt", "JSON Web Tokens, signed", ("eyJ",), r"(?<![\w-])[\w-]{0,16}?(?P<secret>eyJ[\w-]{10,}+={0,2}\.eyJ[\w-]{10,}+={0,2}\.[\w-]{20,}+)", is_filled_in, keyword_first=False),
+    Rule("jwt", "JSON Web Tokens, signed", ("eyJ",), r"(?P<secret>eyJ(?<![\w-]{17}eyJ)[\w-]{10,}+={0,2}\.eyJ[\w-]{10,}+={0,2}\.[\w-]{20,}+)", is_filled_in),
 )
 
 CONTEXTS: tuple[Rule, ...] = (
