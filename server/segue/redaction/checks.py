@@ -1,7 +1,9 @@
 """Decides whether what has the shape of a secret is one: not a placeholder, a word or a hash."""
 
+import functools
 import re
 from collections.abc import Callable
+from typing import NamedTuple
 
 Check = Callable[[re.Match[str]], bool]
 """Takes a match with the group `secret`; returns whether to mask it."""
@@ -38,6 +40,7 @@ _PLACEHOLDERS = (
     *("secrethere", "my-token", "my_token", "my-secret", "my_secret", "my-key", "my_key", "my-api"),
 )
 _IDENTIFIER = re.compile(r"@?[A-Za-z_]\w*+(?:(?:\.|::|->|\?\.|-)[A-Za-z_]\w*+)++|[A-Za-z_]++[0-9]?")
+_UUID_LENGTH = 36
 _UUID = re.compile(r"(?i)[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _HEX = re.compile(r"[0-9a-fA-F]+")
 _KEY_LINE = re.compile(r"[A-Za-z0-9+/=]{24,}")
@@ -58,22 +61,6 @@ _KEYS = (
     *("connectionstring", "authorization", "applicationkey", "serverkey", "userkey"),
     *("consumerkey", "developerkey", "storagekey", "presharedkey", "accesscode"),
 )
-_HINTS = (
-    "key",
-    "token",
-    "secret",
-    "auth",
-    "cred",
-    "jwt",
-    "bearer",
-    "code",
-    "string",
-    "pass",
-    "pwd",
-    "pat",
-)
-"""Whatever `is_assigned` takes for a secret's name contains one of these."""
-
 _PUBLIC = tuple(
     f"{word}{kind}"
     for word in ("public", "next", "page", "continuation", "cursor", "cancel", "sync")
@@ -101,7 +88,7 @@ def is_random(match: re.Match[str]) -> bool:
 
 def is_random_text(match: re.Match[str]) -> bool:
     """Return whether the secret is random and has letters and digits."""
-    return is_random(match) and _has_both(match["secret"])
+    return _has_both(match["secret"]) and is_random(match)
 
 
 def is_numbered(match: re.Match[str]) -> bool:
@@ -183,25 +170,44 @@ def is_assigned(match: re.Match[str]) -> bool:
     after the name of a password, have letters and digits.
     """
     begin = match.start()
-    lower = match.string[max(0, begin - _LOOK_BACK) : begin].lower()
-    if not any(map(lower.__contains__, _HINTS)):
+    before = match.string[max(0, begin - _LOOK_BACK) : begin]
+    name = _meaning(_name_before(before, match[0][0]))
+    secret = match["secret"]
+    if name is None or secret.startswith(_PATHS) or not is_password(match):
         return False
-    name = _name_before(match.string[max(0, begin - _LOOK_BACK) : begin], match[0][0])
+    if name.is_enough:
+        return "0" in secret.translate(_KINDS)
+    if len(secret) < 16 or name.is_public:
+        return False
+    if len(secret) == _UUID_LENGTH and _UUID.fullmatch(secret):
+        return name.is_strong
+    # It is no placeholder, which leaves the rest of `is_random_text`.
+    return _changes(secret) * 10 >= min(len(secret), _SAMPLE) and _has_both(secret)
+
+
+class _Meaning(NamedTuple):
+    """What a name says about the value that is assigned to it."""
+
+    is_enough: bool
+    """The value is masked if it has a digit."""
+
+    is_public: bool
+    is_strong: bool
+    """A UUID counts as a secret."""
+
+
+@functools.lru_cache(maxsize=512)
+def _meaning(name: str) -> _Meaning | None:
+    """Return what *name* says about its value, or None if that is no secret."""
     compact = _without_stage(name.lower()).translate(_NO_SEPARATORS)
     of_password = compact.endswith(_PASSWORDS)
     if not (of_password or compact.endswith(_KEYS) or name.endswith(("_PAT", "_auth", "_AUTH"))):
-        return False
-    secret = match["secret"]
-    if secret.startswith(_PATHS) or not is_password(match):
-        return False
-    if of_password or name.isupper():
-        return "0" in secret.translate(_KINDS)
-    if len(secret) < 16 or compact.endswith(_PUBLIC):
-        return False
-    if len(secret) == 36 and _UUID.fullmatch(secret):
-        return any(word in compact for word in _STRONG)
-    # That it is filled in is known.
-    return _changes(secret) * 10 >= min(len(secret), _SAMPLE) and _has_both(secret)
+        return None
+    return _Meaning(
+        of_password or name.isupper(),
+        compact.endswith(_PUBLIC),
+        any(word in compact for word in _STRONG),
+    )
 
 
 def _without_stage(name: str) -> str:

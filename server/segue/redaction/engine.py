@@ -9,7 +9,7 @@ from bisect import bisect
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from segue.redaction.keywords import find_places
+from segue.redaction.keywords import find_places, may_match
 from segue.redaction.rule import LONG_WORD, MASK, Rule, compiled
 from segue.redaction.view import View, without_escapes
 
@@ -72,7 +72,7 @@ def mask(value: Any, json_text: str) -> Any:
     the later gets a number. A value without a secret is returned itself. Equal secrets get equal
     masks, so equal values stay equal. Masking is idempotent.
     """
-    if len(json_text) <= _SHORT_JSON and not find_places(without_escapes(json_text)):
+    if len(json_text) <= _SHORT_JSON and not may_match(without_escapes(json_text)):
         return value
     masked = _mask_value(value)
     return value if masked == value else masked

@@ -1,8 +1,8 @@
 """Finds the rules that may match, and where, by their keywords: most text has none of them."""
 
+import itertools
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from itertools import accumulate
+from collections.abc import Iterable, Iterator, Sequence
 
 from segue.redaction.rule import ANY_LENGTH, LONG_WORD, Rule
 from segue.redaction.rules import RULES
@@ -14,8 +14,6 @@ _TAIL = 3
 _ALNUM = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 _SEPARATORS = "_-.:~$"
 _BREAK = "\n"
-_DENSE = 512
-"""More than one tail in so many characters is frequent."""
 
 
 def _table(kept: str, separators: str = "", other: str = " ") -> bytes:
@@ -60,9 +58,28 @@ for _number, _rule in enumerate(RULES):
         (_NUMBERS if _rule.is_word else _CONTEXTS).setdefault(_keyword, []).append(_number)
 
 _LENGTHS = {n: rule.lengths for n, rule in enumerate(RULES) if rule.lengths is not ANY_LENGTH}
+_RUNS = _CONTEXTS.pop("")
+"""The rules without a keyword."""
+
+_FEW_RUNS = 16
+"""Searching for more runs one by one is slower than searching for the pattern."""
+
 _TAILS = _by_tail(_NUMBERS)
-_OTHERS = [keyword for keyword in _NUMBERS if not _tails(keyword)]
-"""Keywords that do not end in a separator, or have little before it: searched for one by one."""
+_OTHERS: dict[str, list[str]] = {}
+"""By their first character, the keywords that do not end so: searched for one by one."""
+
+for _keyword in _NUMBERS:
+    if not _tails(_keyword):
+        _OTHERS.setdefault(_keyword[0], []).append(_keyword)
+
+_WORDS_OF_CONTEXTS = [word for word, numbers in _CONTEXTS.items() if not _LENGTHS.keys() & numbers]
+"""Those without which a rule of a context cannot match, whatever else is in the text."""
+
+
+def may_match(text: str) -> bool:
+    """Return whether any rule may match in *text*."""
+    lower = text.lower()
+    return any(map(lower.__contains__, _WORDS_OF_CONTEXTS)) or bool(find_places(text))
 
 
 def find_places(text: str) -> Places:
@@ -73,16 +90,15 @@ def find_places(text: str) -> Places:
         if keyword in lower:
             places.update(dict.fromkeys(numbers))
     encoded = text.encode("ascii", "replace")
-    words = [word for word in set(encoded.translate(_WORDS).split()) if len(word) >= LONG_WORD]
-    runs: set[bytes] = set()
+    words = {word for word in encoded.translate(_WORDS).split() if len(word) >= LONG_WORD}
+    lengths: set[int] = set()
     if words:
         joined = b" ".join(words)
         runs = set(joined.translate(_LETTERS).split())
+        lengths = set(map(len, runs))
+        _add_runs(places, text, runs)
         _add_ends(places, text, encoded)
-        _add_others(places, joined.decode())
-    if not places:
-        return {}
-    lengths = set(map(len, runs))
+        _add_others(places, text, joined.decode())
     return {
         RULES[number]: places[number]
         for number in sorted(places)
@@ -90,42 +106,69 @@ def find_places(text: str) -> Places:
     }
 
 
+def _add_runs(places: dict[int, list[int] | None], text: str, runs: set[bytes]) -> None:
+    """Add the rules without a keyword, which match a whole run of letters and digits."""
+    for number in _RUNS:
+        suitable = [run.decode() for run in runs if len(run) in _LENGTHS[number]]
+        if len(suitable) > _FEW_RUNS:
+            places[number] = None
+        elif suitable:
+            places[number] = sorted(at for run in suitable for at in _all(text, run))
+
+
 def _add_ends(places: dict[int, list[int] | None], text: str, encoded: bytes) -> None:
     """Add the rules of tokens whose keywords end in a separator."""
     parts = encoded.translate(_PARTS).split(b" ")
-    counts = Counter(parts)
-    marked = {part: tail for part in counts if (tail := part[-_TAIL:]) in _TAILS}
+    marked = {part: tail for part in set(parts) if (tail := part[-_TAIL:]) in _TAILS}
     if not marked:
         return
-    # Where a tail is frequent, one search for the pattern is faster than a look at each.
-    often: Counter[bytes] = Counter()
-    for part, tail in marked.items():
-        often[tail] += counts[part]
-    dense = {tail for tail, count in often.items() if count * _DENSE > len(text)}
+    counts = Counter([marked[part] for part in parts if part in marked])
+    dense = {tail for tail, count in counts.items() if count > _often(text)}
     for tail in dense:
         for keyword in _TAILS[tail]:
             if keyword in text:
                 places.update(dict.fromkeys(_NUMBERS[keyword]))
     marked = {part: tail for part, tail in marked.items() if tail not in dense}
-    ends = list(accumulate(map(len, parts)))
+    ends = list(itertools.accumulate(map(len, parts)))
+    found: dict[str, list[int]] = {}
     for number in [number for number, part in enumerate(parts) if part in marked]:
         end = ends[number] + number + 1
         keywords = _TAILS[marked[parts[number]]]
         if text.endswith(keywords, 0, end):
             for keyword in keywords:
                 if text.endswith(keyword, 0, end):
-                    _add(places, keyword, end - len(keyword))
+                    found.setdefault(keyword, []).append(end - len(keyword))
+    for keyword, positions in found.items():
+        for number in _NUMBERS[keyword]:
+            places[number] = _with(places, number, positions)
 
 
-def _add(places: dict[int, list[int] | None], keyword: str, position: int) -> None:
-    for number in _NUMBERS[keyword]:
-        positions = places.setdefault(number, [])
-        if positions is not None:
-            positions.append(position)
+def _with(
+    places: dict[int, list[int] | None], number: int, positions: Iterable[int]
+) -> list[int] | None:
+    known = places.get(number, ())
+    return None if known is None else sorted({*known, *positions})
 
 
-def _add_others(places: dict[int, list[int] | None], words: str) -> None:
-    """Add the rules of the other tokens. *words* are the long words."""
-    for keyword in _OTHERS:
+def _add_others(places: dict[int, list[int] | None], text: str, words: str) -> None:
+    """Add the rules of the other tokens. *words* are the long words of *text*."""
+    enough = _often(text)
+    for keyword in [word for first in _OTHERS.keys() & set(words) for word in _OTHERS[first]]:
         if keyword in words:
-            places.update(dict.fromkeys(_NUMBERS[keyword]))
+            positions = list(itertools.islice(_all(text, keyword), enough + 1))
+            for number in _NUMBERS[keyword]:
+                places[number] = (
+                    None if len(positions) > enough else _with(places, number, positions)
+                )
+
+
+def _often(text: str) -> int:
+    """Return how often one search of *text* for a pattern is as fast as a look at each keyword."""
+    return 1 + len(text) // 512
+
+
+def _all(text: str, keyword: str) -> Iterator[int]:
+    at = text.find(keyword)
+    while at >= 0:
+        yield at
+        at = text.find(keyword, at + 1)

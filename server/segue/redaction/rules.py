@@ -156,7 +156,7 @@ CLOUDS: tuple[Rule, ...] = (
     around("azure-registry-password", "Azure Container Registry", "+ACR", "@b{42}", "@a{6}"),
     around("azure-devops-token", "Azure DevOps", "AZDO", "@a{76}", "@a{4}"),
     around("azure-key", "Azure, common annotated keys", "JQQJ9", "@a{52}", "@a{27,31}"),
-    context("azure-devops-token", "Azure DevOps, before 2024", "", "(?<![A-Za-z0-9])(?P<secret>[a-z2-7]{52})(?![A-Za-z0-9])", is_random_text, fingerprint=True, lengths=(52,)),
+    context("azure-devops-token", "Azure DevOps, before 2024", "", "(?P<secret>[a-z2-7]{52})(?<![A-Za-z0-9].{52})(?![A-Za-z0-9])", is_random_text, fingerprint=True, lengths=(52,)),
     Rule("azure-client-secret", "Azure, Entra ID: all but the first six characters", ("Q~",), r"Q~(?<=[\w~.-]{3}[0-9]Q~)(?P<secret>[\w~.-]{31,})", is_filled_in),
     token("azure-refresh-token", "Azure, Entra ID", "0.A 1.A", "@w{50,}+(?:\\.[0-9])?\\.Ag@w{100,}+(?:\\.@w++)*+", is_random_word),
     token("google-oauth-token", "Google", "ya29.", "@w{20,}+(?:\\.[\\w-]++)*+"),
@@ -239,7 +239,7 @@ MESSAGES: tuple[Rule, ...] = (
     context("google-chat-webhook", "Google Chat", "chat.googleapis.com", "chat\\.googleapis\\.com/v1/spaces/[\\w-]{6,20}/messages\\?(?P<secret>[\\w%=&-]{40,}+)", is_filled_in, fingerprint=True),
     letters("facebook-token", "Facebook, Instagram", "EAA", "@a{90,}+", is_random),
     around("facebook-app-token", "Facebook", "|", "(?<![0-9])[0-9]{15}", "@w{27}"),
-    letters("twitter-token", "X, Twitter", "AAAAAAAAAAAAAAAAAAAA", "(?=[A-Za-z0-9]{0,100}%)[A-Za-z0-9%]{60,}+"),
+    letters("twitter-token", "X, Twitter", "AAAAAAAAAAAAAAAAAAAA", "(?<!A{21})(?=[A-Za-z0-9]{0,100}%)[A-Za-z0-9%]{60,}+"),
 )
 
 PAYMENTS: tuple[Rule, ...] = (
