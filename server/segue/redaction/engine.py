@@ -52,10 +52,10 @@ class _Reach(NamedTuple):
     after: int
 
 
-_WHOLE = _Reach(131_072, 4_096, 32_768)
+_WHOLE = _Reach(65_536, 4_096, 16_384)
 """Of a whole string: no private key is longer, even with line numbers and names of files."""
 
-_BESIDE = _Reach(131_072, 128, 512)
+_BESIDE = _Reach(65_536, 128, 512)
 """Beside a mask. Whatever reaches the end of what is searched is searched for further."""
 
 _GAP = 1_024
@@ -134,7 +134,8 @@ def _search(string: str, lead: str, span: _Span, reach: _Reach) -> Iterator[_Sec
         start, stop = max(0, begin - reach.before), min(len(string), limit + after)
         found = _secrets_between(string, lead if start == 0 else "", start, stop)
         taken = [secret for secret in found if begin <= secret.begin < limit]
-        if taken and taken[-1].end == stop < len(string) and after < _LONGEST:
+        is_cut = taken and stop < len(string) and taken[-1].end > stop - _BESIDE.before
+        if is_cut and after < _LONGEST:
             after *= 4
             continue
         yield from taken
