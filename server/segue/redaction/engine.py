@@ -58,6 +58,9 @@ _WHOLE = _Reach(65_536, 4_096, 16_384)
 _BESIDE = _Reach(65_536, 128, 512)
 """Beside a mask. Whatever reaches the end of what is searched is searched for further."""
 
+_LONG_WORD = 4_096
+"""Of a longer word beside a mask, only so much is searched again."""
+
 _GAP = 1_024
 """Two masks with less between them are searched around at once."""
 
@@ -122,7 +125,7 @@ def _mask_string(string: str, lead: str = "\n") -> str:
         string, masks = _replace(string, secrets)
         if not masks:
             break
-        spans, reach = _widened(masks, len(string)), _BESIDE
+        spans, reach = _widened(string, masks), _BESIDE
     return string
 
 
@@ -228,13 +231,20 @@ def _replace(string: str, secrets: Iterable[_Secret]) -> tuple[str, list[_Span]]
     return written.getvalue(), masks
 
 
-def _widened(masks: list[_Span], length: int) -> list[_Span]:
-    """Return what is beside *masks* in a string of this *length*."""
+def _widened(string: str, masks: list[_Span]) -> list[_Span]:
+    """Return what is beside *masks* in *string*: the rest of the word, and a little more."""
     spans: list[_Span] = []
     for begin, end in masks:
-        span = _Span(max(0, begin - _BESIDE.before), min(length, end + _BESIDE.before))
+        first, last = max(0, begin - _LONG_WORD), min(len(string), end + _LONG_WORD)
+        before = max(string.rfind(space, first, begin) for space in " \n")
+        after = min(string.find(space, end, last) % (last + 1) for space in " \n")
+        span = _Span(
+            max(0, (first if before < 0 else before) - _BESIDE.before),
+            min(len(string), after + _BESIDE.before),
+        )
         if spans and span.begin <= spans[-1].end + _GAP:
-            span = _Span(spans.pop().begin, span.end)
+            last_span = spans.pop()
+            span = _Span(last_span.begin, max(span.end, last_span.end))
         spans.append(span)
     return spans
 

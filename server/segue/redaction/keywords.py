@@ -157,9 +157,8 @@ def _add_others(places: dict[int, list[int] | None], text: str, words: str) -> N
         if keyword in words:
             positions = list(itertools.islice(_all(text, keyword), enough + 1))
             for number in _NUMBERS[keyword]:
-                places[number] = (
-                    None if len(positions) > enough else _with(places, number, positions)
-                )
+                anywhere = len(positions) > enough or not RULES[number].keyword_first
+                places[number] = None if anywhere else _with(places, number, positions)
 
 
 def _often(text: str) -> int:
