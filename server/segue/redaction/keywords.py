@@ -97,7 +97,7 @@ def find_places(text: str) -> Places:
         runs = set(joined.translate(_LETTERS).split())
         lengths = set(map(len, runs))
         _add_runs(places, text, runs)
-        _add_ends(places, text, encoded)
+        _add_ends(places, text, encoded, joined)
         _add_others(places, text, joined.decode())
     return {
         RULES[number]: places[number]
@@ -116,10 +116,14 @@ def _add_runs(places: dict[int, list[int] | None], text: str, runs: set[bytes]) 
             places[number] = sorted(at for run in suitable for at in _all(text, run))
 
 
-def _add_ends(places: dict[int, list[int] | None], text: str, encoded: bytes) -> None:
-    """Add the rules of tokens whose keywords end in a separator."""
+def _add_ends(places: dict[int, list[int] | None], text: str, encoded: bytes, words: bytes) -> None:
+    """Add the rules of tokens whose keywords end in a separator. *words* are the long ones."""
+    parts_of_words = set((b" " + words).translate(_PARTS).split(b" "))
+    tails = {tail for part in parts_of_words if (tail := part[-_TAIL:]) in _TAILS}
+    if not tails:
+        return
     parts = encoded.translate(_PARTS).split(b" ")
-    marked = {part: tail for part in set(parts) if (tail := part[-_TAIL:]) in _TAILS}
+    marked = {part: tail for part in set(parts) if (tail := part[-_TAIL:]) in tails}
     if not marked:
         return
     counts = Counter([marked[part] for part in parts if part in marked])
