@@ -25,8 +25,8 @@ OWN_FOLDERS = Guard(
 )
 NO_LINKS = Guard(
     file="store/sqlite/file_access.py",
-    code=' | getattr(os, "O_NOFOLLOW", 0)\n    try:\n        fd = os.open',
-    replacement="\n    try:\n        fd = os.open",
+    code='("O_CLOEXEC", "O_NOFOLLOW", "O_BINARY")',
+    replacement='("O_CLOEXEC", "O_BINARY")',
 )
 PRIVATE_MODES = Guard(
     file="store/sqlite/file_access.py",

@@ -243,6 +243,8 @@ class OpenLock:
     def has_mark(self) -> bool:
         """Return whether the file was Segue's database when its header was last undamaged."""
         try:
+            if not os.path.isfile(self._file.path):
+                return False  # to read a pipe would take for ever
             with open(self._file.path, "rb") as file:
                 return file.read() == _MARK
         except OSError:
