@@ -139,7 +139,7 @@ JOURNAL = Guard(
 )
 OLD_LOG_MOVED = Guard(
     file="store/sqlite/replacement.py",
-    code='        for suffix in (*_LOGS, ""):\n            _move(f"{path}',
+    code='        for suffix in (*disk.LOGS, ""):\n            _move(f"{path}',
     replacement='        for suffix in [""]:\n            _move(f"{path}',
 )
 DRAFTS_REMOVED = Guard(
