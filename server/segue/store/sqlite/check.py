@@ -82,6 +82,8 @@ def find_damage(path: str, *, without_log: bool = False) -> Exception | None:
     try:
         with contextlib.closing(driver.connect_to_read(path, without_log=without_log)) as db:
             schema.check_owner(db, path)
+            if without_log and schema.version_of(db) == 0:
+                return driver.corruption("without its log it is empty")
             (verdict,) = db.execute("PRAGMA integrity_check(1)").fetchone()
     except driver.Error as error:
         if driver.is_corruption(error):

@@ -150,7 +150,8 @@ class FileGuard:
         file, it is its own: the folder was copied, or a process was killed during a checkpoint.
         """
         if _has_content(self._log):
-            if damage := self._find_damage():
+            # Twice: a read that failed once is no reason to part with a log.
+            if (damage := self._find_damage()) and self._find_damage():
                 if self._find_damage(without_log=True):
                     raise damage
                 self._set_log_aside()
@@ -238,8 +239,10 @@ class FileGuard:
         """Move the write-ahead log into the database if it is long."""
         with self._write_lock.checkpointing() as is_alone:
             if is_alone:
-                driver.checkpoint_passive(db, LONG_LOG)
-                self._record_state()
+                try:
+                    driver.checkpoint_passive(db, LONG_LOG)
+                finally:
+                    self._record_state()  # one that failed has written too
 
     def close(self, db: Connection) -> None:
         """Close *db*, and empty the log if that is due. Files of others are left as they are."""
@@ -313,9 +316,11 @@ class FileGuard:
         """
         if self._marks.is_erasure_due:
             with contextlib.suppress(OSError, *driver.Error):
-                if driver.checkpoint_truncate(db):
-                    self._marks.set_erasure_due(False)
-                self._marks.record_state()
+                try:
+                    if driver.checkpoint_truncate(db):
+                        self._marks.set_erasure_due(False)
+                finally:
+                    self._marks.record_state()  # one that failed has written too
 
     def _record_state(self) -> None:
         # If the lock is not free, the next writer checks the file, and finds that it is whole.

@@ -43,9 +43,14 @@ def open_lock_file(path: str) -> int:
 def is_writable(path: str) -> bool:
     """Return whether this process may write the database at *path* and its folder."""
     present = (f"{path}{suffix}" for suffix in ("", "-wal", "-shm"))
-    return os.access(os.path.dirname(path) or ".", os.W_OK) and all(
-        os.access(each, os.W_OK) for each in present if os.path.exists(each)
+    return _may_write(os.path.dirname(path) or ".") and all(
+        _may_write(each) for each in present if os.path.exists(each)
     )
+
+
+def _may_write(path: str) -> bool:
+    # By the effective user, as when the file is opened, where the system can tell.
+    return os.access(path, os.W_OK, effective_ids=os.access in os.supports_effective_ids)
 
 
 def check_folder(folder: str | os.PathLike[str], *, sticky_suffices: bool = False) -> None:

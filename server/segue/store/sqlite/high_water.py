@@ -16,8 +16,8 @@ from segue.store.sqlite.driver import Connection
 from segue.store.sqlite.locks import OPEN_FILE_LOCK, WriteLock
 from segue.store.sqlite.open_files import FileId, file_id
 
-_MAGIC = b"SEGUEHW1"
-_HEADER = struct.Struct("<8sQQQQQ")
+_MAGIC = b"SEGUEHW2"
+_HEADER = struct.Struct("<8sQQQQQQQ")
 _SLOT = struct.Struct("<QQ")
 _SLOTS = 128
 """Of so many sessions, the last that were appended to, it is known how far they had got."""
@@ -67,8 +67,10 @@ class HighWaterMarks:
             # A new file: whether the log contains deleted rows is unknown.
             self._state, self._is_erasure_due = None, True
             return
-        _, *state, erasure = _HEADER.unpack(header)
-        self._state, self._is_erasure_due = FileState(*state), bool(erasure)
+        _, *own_id, device, inode, size, modified_ns, erasure = _HEADER.unpack(header)
+        is_copy = tuple(own_id) != self._lock.file_id  # then the database is another file too
+        self._state = None if is_copy else FileState(device, inode, size, modified_ns)
+        self._is_erasure_due = bool(erasure)
 
     def is_current(self) -> bool:
         """Return whether the file is as the last commit, or checkpoint, has left it."""
@@ -161,7 +163,7 @@ class HighWaterMarks:
 
     def _write_header(self, state: FileState) -> None:
         self._state = state
-        values = (*attrs.astuple(state), self._is_erasure_due)
+        values = (*self._lock.file_id, *attrs.astuple(state), self._is_erasure_due)
         _write(self._lock.fd, _HEADER.pack(_MAGIC, *values), 0)
 
 

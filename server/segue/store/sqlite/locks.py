@@ -33,14 +33,14 @@ class _LockFile:
     def __init__(self, path: str) -> None:
         self.path = path
         self.fd: int | None = None
-        self._id: tuple[int, int] | None = None
+        self.id = (0, 0)
 
     def open(self) -> int:
         """Return the descriptor; open, or make, the file that the path names if none is open."""
         if self.fd is None:
             self.fd = file_access.open_lock_file(self.path)
             stat = os.fstat(self.fd)
-            self._id = stat.st_dev, stat.st_ino
+            self.id = stat.st_dev, stat.st_ino
         return self.fd
 
     def is_current(self) -> bool:
@@ -49,7 +49,7 @@ class _LockFile:
             stat = os.stat(self.path)
         except OSError:
             return False
-        return self._id == (stat.st_dev, stat.st_ino)
+        return self.fd is not None and self.id == (stat.st_dev, stat.st_ino)
 
     def try_lock(self, operation: int) -> bool:
         """Return whether the file that the path names could be locked without waiting."""
@@ -67,7 +67,7 @@ class _LockFile:
         """Close the file, and release the lock with it."""
         if self.fd is not None:
             os.close(self.fd)
-            self.fd, self._id = None, None
+            self.fd = None
 
 
 def lock_of(kind: int, start: int, length: int) -> bytes:
@@ -91,6 +91,12 @@ class WriteLock:
     def fd(self) -> int:
         """The descriptor of the file, whose content the holder of the lock may change."""
         return self._file.open()
+
+    @property
+    def file_id(self) -> tuple[int, int]:
+        """The device and the inode of the file."""
+        self._file.open()
+        return self._file.id
 
     def acquire(self, timeout_s: float) -> bool:
         """Queue for the lock; return whether it was acquired within *timeout_s* seconds."""
