@@ -166,7 +166,7 @@ def test_io_errors_lose_nothing() -> None:
     ("guard", "promise"),
     [
         pytest.param(
-            IO_ERROR_IS_NO_CORRUPTION, io_errors.QUARANTINED, id="I/O errors taken for corruption"
+            IO_ERROR_IS_NO_CORRUPTION, io_errors.WRONG_ERROR, id="I/O errors taken for corruption"
         ),
         pytest.param(ONE_TRANSACTION, ledger.PARTIAL_BATCH, id="no transaction"),
     ],
