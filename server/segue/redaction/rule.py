@@ -182,7 +182,7 @@ def context(
         pattern,
         check,
         fingerprint,
-        False,
-        lengths,
-        False,
+        is_word=False,
+        lengths=lengths,
+        keyword_first=False,
     )
