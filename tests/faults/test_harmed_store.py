@@ -24,7 +24,7 @@ LOG_IS_THE_NAMED_ONE = Guard(
 )
 DATABASE_IS_THE_NAMED_ONE = Guard(
     file="store/sqlite/open_files.py",
-    code="        if (state.st_dev, state.st_ino) != self.database_id:\n",
+    code="        if id_of(state) != self.database_id:\n",
     replacement="        if False:\n",
 )
 FILE_IS_AS_IT_WAS = Guard(

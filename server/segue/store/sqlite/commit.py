@@ -109,7 +109,7 @@ class MemoryGuard:
 
 _ERRORS: tuple[type[Exception], ...] = (*driver.Error, OSError)
 
-LONG_LOG = 1_000
+_LONG_LOG = 1_000
 """The log is checkpointed from so many pages on: SQLite's own default."""
 
 
@@ -240,7 +240,7 @@ class FileGuard:
         with self._write_lock.checkpointing() as is_alone:
             if is_alone:
                 try:
-                    driver.checkpoint_passive(db, LONG_LOG)
+                    driver.checkpoint_passive(db, _LONG_LOG)
                 finally:
                     self._record_state()  # one that failed has written too
 

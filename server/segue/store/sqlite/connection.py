@@ -97,7 +97,7 @@ class DatabaseConnection:
         self._loop = asyncio.get_running_loop()
         self._connecting = asyncio.Lock()
         self._group: _WriteGroup | None = None
-        self._read_only_state: files.FileState | None = None
+        self._read_only_state: files.ReadOnlyState | None = None
         self._commits = 0
         self._checkpointing: asyncio.Future[None] | None = None
         self._is_closed = False

@@ -15,6 +15,9 @@ REPLACEMENT_FOLDER = ".rescue"
 """Behind the database's name: the folder in which the other file is made."""
 
 
+FileId = tuple[int, int]
+"""The device and the inode of a file."""
+
 LOGS = ("-wal", "-shm")
 """Behind the database's name: its write-ahead log, and the log's index."""
 
@@ -43,6 +46,19 @@ def create_private(path: str) -> None:
             os.fchmod(fd, 0o600)
     finally:
         os.close(fd)
+
+
+def file_id(path: str) -> FileId | None:
+    """Return the identity of the file at *path*, or None if there is none."""
+    try:
+        return id_of(os.stat(path))
+    except OSError:
+        return None
+
+
+def id_of(stat: os.stat_result) -> FileId:
+    """Return the identity of a file by its *stat*."""
+    return stat.st_dev, stat.st_ino
 
 
 def free_path(path: str) -> str:

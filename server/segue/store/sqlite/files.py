@@ -12,6 +12,7 @@ from pathlib import Path
 from segue.model.errors import StorageError, StorageReadOnly, StorageUnavailable
 from segue.store.sqlite import disk, driver, file_access, schema
 from segue.store.sqlite.driver import Connection
+from segue.store.sqlite.high_water import FileState
 from segue.store.sqlite.locks import OpenLock
 
 
@@ -44,25 +45,24 @@ def open_database(
     return db
 
 
-FileState = tuple[tuple[int, int, int] | None, ...]
+ReadOnlyState = tuple[FileState | None, ...]
+"""What the database, its log and its index are like, where they cannot be written."""
 
 
-def read_only_state(path: str) -> FileState | None:
+def read_only_state(path: str) -> ReadOnlyState | None:
     """Return what the database's files are like if it cannot be written now, else None.
 
     A connection that only reads may have no locks: it is opened again when this has changed.
     """
     if file_access.is_writable(path):
         return None
-    return tuple(_state(f"{path}{suffix}") for suffix in ("", "-wal", "-shm"))
+    return tuple(_state(f"{path}{suffix}") for suffix in ("", *disk.LOGS))
 
 
-def _state(path: str) -> tuple[int, int, int] | None:
-    try:
-        status = os.stat(path)
-    except OSError:
-        return None
-    return status.st_ino, status.st_size, status.st_mtime_ns
+def _state(path: str) -> FileState | None:
+    with contextlib.suppress(OSError):
+        return FileState.of(path)
+    return None
 
 
 def _open_to_read(path: str, open_lock: OpenLock) -> Connection:
@@ -111,10 +111,10 @@ def _warn(messages: list[str]) -> None:
 
 def open_migrated(path: str) -> Connection:
     """Open the database at *path*, which may be `:memory:`, and bring its schema up to date."""
-    file = _identity(path)
+    file = disk.file_id(path)
     db = driver.connect(path)
     try:
-        if file not in (None, _identity(path)):
+        if file not in (None, disk.file_id(path)):
             raise StorageUnavailable(f"{path} was replaced while it was opened. Try again.")
         schema.check_owner(db, path)
         if schema.may_write(db):
@@ -125,13 +125,6 @@ def open_migrated(path: str) -> Connection:
         db.close()
         raise
     return db
-
-
-def _identity(path: str) -> tuple[int, int] | None:
-    with contextlib.suppress(FileNotFoundError):
-        status = os.lstat(path)
-        return status.st_dev, status.st_ino
-    return None
 
 
 def _migrate(db: Connection, path: str) -> None:

@@ -12,9 +12,9 @@ from collections.abc import Mapping
 
 import attrs
 
+from segue.store.sqlite.disk import FileId, file_id
 from segue.store.sqlite.driver import Connection
 from segue.store.sqlite.locks import OPEN_FILE_LOCK, WriteLock
-from segue.store.sqlite.open_files import FileId, file_id
 
 _MAGIC = b"SEGUEHW2"
 _HEADER = struct.Struct("<8sQQQQQQQ")
@@ -52,7 +52,7 @@ class MissingEvents:
 
 
 class HighWaterMarks:
-    """The marks of one database. All methods but `find_missing` need the write lock."""
+    """The marks of one database. Only the holder of the write lock may change them."""
 
     def __init__(self, database: str, lock: WriteLock) -> None:
         self._database = database

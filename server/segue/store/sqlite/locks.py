@@ -13,6 +13,7 @@ from collections.abc import Iterator
 
 from segue.model.errors import StorageUnavailable
 from segue.store.sqlite import driver, file_access
+from segue.store.sqlite.disk import FileId, file_id, id_of
 
 try:
     import fcntl
@@ -33,23 +34,18 @@ class _LockFile:
     def __init__(self, path: str) -> None:
         self.path = path
         self.fd: int | None = None
-        self.id = (0, 0)
+        self.id: FileId = (0, 0)
 
     def open(self) -> int:
         """Return the descriptor; open, or make, the file that the path names if none is open."""
         if self.fd is None:
             self.fd = file_access.open_lock_file(self.path)
-            stat = os.fstat(self.fd)
-            self.id = stat.st_dev, stat.st_ino
+            self.id = id_of(os.fstat(self.fd))
         return self.fd
 
     def is_current(self) -> bool:
         """Return whether the path names the open file: another one is locked by others."""
-        try:
-            stat = os.stat(self.path)
-        except OSError:
-            return False
-        return self.fd is not None and self.id == (stat.st_dev, stat.st_ino)
+        return self.fd is not None and self.id == file_id(self.path)
 
     def try_lock(self, operation: int) -> bool:
         """Return whether the file that the path names could be locked without waiting."""
@@ -70,9 +66,23 @@ class _LockFile:
             self.fd = None
 
 
-def lock_of(kind: int, start: int, length: int) -> bytes:
-    """Return fcntl's `struct flock` for bytes of a file."""
-    return struct.pack("hhqqi", kind, os.SEEK_SET, start, length, 0)
+@contextlib.contextmanager
+def bytes_locked(fd: int, start: int, length: int, *, shared: bool) -> Iterator[None]:
+    """Hold a lock of bytes of an open file during the block; raise OSError if others hold it.
+
+    Only where there is an OPEN_FILE_LOCK.
+    """
+
+    def lock(kind: int) -> None:
+        # fcntl's `struct flock`.
+        change = struct.pack("hhqqi", kind, os.SEEK_SET, start, length, 0)
+        fcntl.fcntl(fd, OPEN_FILE_LOCK or 0, change)
+
+    lock(fcntl.F_RDLCK if shared else fcntl.F_WRLCK)
+    try:
+        yield
+    finally:
+        lock(fcntl.F_UNLCK)
 
 
 class WriteLock:
@@ -93,8 +103,8 @@ class WriteLock:
         return self._file.open()
 
     @property
-    def file_id(self) -> tuple[int, int]:
-        """The device and the inode of the file."""
+    def file_id(self) -> FileId:
+        """The identity of the file."""
         self._file.open()
         return self._file.id
 
@@ -128,16 +138,13 @@ class WriteLock:
                 if has_lock:
                     self.release()
             return
-        try:
-            fd = self._file.open()
-            fcntl.fcntl(fd, OPEN_FILE_LOCK, lock_of(fcntl.F_WRLCK, 0, 1))
-        except (OSError, StorageUnavailable):
-            yield False
-            return
-        try:
-            yield True
-        finally:
-            fcntl.fcntl(fd, OPEN_FILE_LOCK, lock_of(fcntl.F_UNLCK, 0, 1))
+        with contextlib.ExitStack() as held:
+            try:
+                held.enter_context(bytes_locked(self._file.open(), 0, 1, shared=False))
+                is_alone = True
+            except (OSError, StorageUnavailable):
+                is_alone = False
+            yield is_alone
 
     def release(self) -> None:
         """Release the lock: the next process in the queue acquires it."""

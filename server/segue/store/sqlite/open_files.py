@@ -6,19 +6,12 @@ A file that was removed, moved or replaced stays open and takes writes, which no
 import contextlib
 import os
 
+from segue.store.sqlite.disk import FileId, file_id, id_of
 from segue.store.sqlite.driver import Connection
-from segue.store.sqlite.locks import OPEN_FILE_LOCK, lock_of
-
-try:
-    import fcntl
-except ImportError:  # Windows: no open file can be removed or replaced
-    fcntl = None  # type: ignore[assignment]  # used only where OPEN_FILE_LOCK is known
+from segue.store.sqlite.locks import OPEN_FILE_LOCK, bytes_locked
 
 _SHARED_BYTES = (0x4000_0002, 510)
 """Where SQLite's shared locks of a database file are, and how many bytes (sqlite.org/lockingv3)."""
-
-FileId = tuple[int, int]
-"""The device and the inode of a file."""
 
 
 class ReplacedError(Exception):
@@ -61,7 +54,7 @@ class OpenFiles:
             state = os.stat(self.database)
         except OSError:
             raise _replaced(self.database) from None
-        if (state.st_dev, state.st_ino) != self.database_id:
+        if id_of(state) != self.database_id:
             raise _replaced(self.database)
         return state
 
@@ -87,11 +80,8 @@ class OpenFiles:
             return
         # A shared lock of another open file: SQLite takes it for another process's connection.
         # Closing the descriptor would release the locks of all connections to this file.
-        fcntl.fcntl(fd, OPEN_FILE_LOCK, lock_of(fcntl.F_RDLCK, *_SHARED_BYTES))
-        try:
+        with bytes_locked(fd, *_SHARED_BYTES, shared=True):
             db.close()
-        finally:
-            fcntl.fcntl(fd, OPEN_FILE_LOCK, lock_of(fcntl.F_UNLCK, *_SHARED_BYTES))
 
     def _reopen_database(self) -> int | None:
         """Open the file that the connection has open, which may have no name, once more."""
@@ -114,12 +104,3 @@ def _abandon(db: Connection) -> None:
     import ctypes  # only after files were replaced
 
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(db))
-
-
-def file_id(path: str) -> FileId | None:
-    """Return the identity of the file at *path*, or None if there is none."""
-    try:
-        stat = os.stat(path)
-    except OSError:
-        return None
-    return stat.st_dev, stat.st_ino

@@ -44,33 +44,18 @@ _NEWEST = ((1 << 63) - 1, (1 << 63) - 1)
 
 # INDEXED BY: left to itself the planner takes an index that has the archived ones of a directory
 # too, and reads them all. LIMIT +?: it plans anew whenever the number behind a bare LIMIT is bound.
-_RESUMABLE = """
-SELECT * FROM session_records
-WHERE number IN (
-    SELECT number FROM sessions INDEXED BY resumable_by_git_root
-    WHERE git_root = ?1 AND updated_at > ?3 AND updated_at <= ?4
+_RESUMABLE_PROBE = """number IN (
+    SELECT number FROM sessions INDEXED BY resumable_by_{column}
+    WHERE {column} = {place} AND updated_at > ?3 AND updated_at <= ?4
         AND archived_at IS NULL AND model_visible = 1
     ORDER BY updated_at DESC, number DESC LIMIT +?5
+)"""
+
+_RESUMABLE = "SELECT * FROM session_records WHERE " + " OR ".join(  # noqa: S608  names of columns
+    _RESUMABLE_PROBE.format(column=column, place=place)
+    for place in ("?1", "?2")
+    for column in ("git_root", "directory")
 )
-OR number IN (
-    SELECT number FROM sessions INDEXED BY resumable_by_directory
-    WHERE directory = ?1 AND updated_at > ?3 AND updated_at <= ?4
-        AND archived_at IS NULL AND model_visible = 1
-    ORDER BY updated_at DESC, number DESC LIMIT +?5
-)
-OR number IN (
-    SELECT number FROM sessions INDEXED BY resumable_by_git_root
-    WHERE git_root = ?2 AND updated_at > ?3 AND updated_at <= ?4
-        AND archived_at IS NULL AND model_visible = 1
-    ORDER BY updated_at DESC, number DESC LIMIT +?5
-)
-OR number IN (
-    SELECT number FROM sessions INDEXED BY resumable_by_directory
-    WHERE directory = ?2 AND updated_at > ?3 AND updated_at <= ?4
-        AND archived_at IS NULL AND model_visible = 1
-    ORDER BY updated_at DESC, number DESC LIMIT +?5
-)
-"""
 """Of two places, at most four times as many as are wanted, in no order: SQLite would sort them in a
 tree of its own. A place of NULL has none."""
 

@@ -8,7 +8,6 @@ that starts does not load it.
 """
 
 import contextlib
-import os
 
 import attrs
 
@@ -42,7 +41,7 @@ def recover(path: str, open_lock: OpenLock, damage: Exception) -> RecoveryResult
     """
     if not (policy.is_ours(path, open_lock) and policy.is_damage(path, damage)):
         raise driver.translate(damage, path)
-    damaged = _identity(path)
+    damaged = disk.file_id(path)
     if not open_lock.try_exclusive():
         open_lock.share()  # the attempt has released it
         raise StorageCorrupt(
@@ -50,7 +49,7 @@ def recover(path: str, open_lock: OpenLock, damage: Exception) -> RecoveryResult
             "open one again: what can be read will be saved."
         )
     try:
-        if replacement.is_pending(path) or _identity(path) != damaged:
+        if replacement.is_pending(path) or disk.file_id(path) != damaged:
             replacement.finish(path, open_lock)
             raise StorageUnavailable(f"{path} was damaged and is repaired. Try again.")
         with contextlib.suppress(FileExistsError):
@@ -97,12 +96,3 @@ def _copies(path: str) -> str:
     if not paths:
         return ""
     return f" There are {len(paths)} copies; `segue restore {paths[-1]}` brings back one of them."
-
-
-def _identity(path: str) -> tuple[int, int] | None:
-    """Return what tells the file at *path* from another that took its place."""
-    try:
-        status = os.stat(path)
-    except FileNotFoundError:
-        return None
-    return status.st_dev, status.st_ino
