@@ -51,7 +51,7 @@ class HeadMoved(SegueError):
     def __init__(self, head: str | None, event_count: int) -> None:
         super().__init__(
             "The session has grown in another window. "
-            "Read the events that you have not seen, then append to the new head."
+            "Fork it at the last event that you have seen, and append to the fork."
         )
         self.head = head
         self.event_count = event_count
@@ -70,6 +70,18 @@ class EventConflict(SegueError):
 
     def details(self) -> dict[str, Any]:
         """Return the id of the event that differs."""
+        return {"event_id": self.event_id}
+
+
+class EventNotFound(SegueError):
+    """The session has no event with this id."""
+
+    def __init__(self, event_id: str) -> None:
+        super().__init__(f"The session has no event with the id {event_id}.")
+        self.event_id = event_id
+
+    def details(self) -> dict[str, Any]:
+        """Return the id of the event."""
         return {"event_id": self.event_id}
 
 

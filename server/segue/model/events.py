@@ -113,6 +113,11 @@ class OutOfBandOutput:
     content: str
 
 
+def model_visible_types() -> list[str]:
+    """Return the types of events that are sent to a model."""
+    return [name for name, type in EVENT_TYPES.items() if type.model_visible]
+
+
 def is_model_visible(type: str) -> bool:
     """Return whether events of this *type* are sent to a model; unknown types are not."""
     return type in EVENT_TYPES and EVENT_TYPES[type].model_visible

@@ -67,6 +67,36 @@ class Session:
     updated_at: Timestamp
     archived_at: Timestamp | None
     forked_from: str | None = None
+    """The id of the session that this one is a fork of, unless that was deleted."""
+    fork_seq: int | None = attrs.field(default=None, metadata={"json": "forkedAt"})
+    """Of a fork: the seq of the last event that it has in common with the original."""
+    source: str | None = None
+    """The program that the conversation was imported from, if it was: `claude-code`."""
+    client: str | None = None
+    """The name of the client that appended last."""
+    agent: str | None = None
+    """The agent or adapter that answered last."""
+    model: str | None = None
+    """The model that answered last."""
+
+
+@attrs.frozen(kw_only=True)
+class Origin:
+    """Who writes: the client of an invocation, and the agent and model that it talks with."""
+
+    client_name: str | None = None
+    client_version: str | None = None
+    agent: str | None = None
+    model: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Invocation:
+    """One opening of a session, and the client that made it."""
+
+    id: str
+    client_name: str | None
+    client_version: str | None
 
 
 @attrs.frozen(kw_only=True)
@@ -78,13 +108,15 @@ class NewSession:
     git_root: str | None = None
     git_common_dir: str | None = None
     server_session_id: str | None = None
+    given_title: str | None = None
+    source: str | None = None
     metadata: dict[str, Any] = attrs.field(factory=dict)
 
     def as_session(self, opened_at: Timestamp) -> Session:
         """Return the session as clients see it before its first event."""
         return Session(
             id=self.id,
-            title=None,
+            title=self.given_title,
             directory=self.directory,
             git_root=self.git_root,
             server_session_id=self.server_session_id,
@@ -93,7 +125,25 @@ class NewSession:
             created_at=opened_at,
             updated_at=opened_at,
             archived_at=None,
+            source=self.source,
         )
+
+
+@attrs.frozen(kw_only=True)
+class NewFork:
+    """A fork to be made: the id of the new session, and what differs from the original."""
+
+    id: str
+    at: str | None = None
+    """The id of the last event that it has in common with the original; None: its last."""
+    title: str | None = None
+    """A title that a person gave; None: an automatic one."""
+    directory: str | None = None
+    """Where it happens; None: where the original did, with its git root and common directory."""
+    git_root: str | None = None
+    git_common_dir: str | None = None
+    archive_original: bool = False
+    """Whether the original is archived in the same transaction: the fork takes its place."""
 
 
 @attrs.frozen(kw_only=True)
@@ -115,10 +165,14 @@ class StoredEvent:
 
 @attrs.frozen(kw_only=True)
 class EventPage:
-    """Events in their order; `has_more` if there are others in the direction of reading."""
+    """Events in their order; `has_more` if there are others in the direction of reading.
+
+    `invocations` are those of the events, in the order of their first event.
+    """
 
     events: Sequence[StoredEvent]
     has_more: bool
+    invocations: Sequence[Invocation] = ()
 
 
 @attrs.frozen(kw_only=True)
@@ -188,6 +242,27 @@ class Resumable:
     sessions: Sequence[Session]
     in_future: Session | None = None
     """One that would be among them if its time were not in the future."""
+
+
+@attrs.frozen
+class PrunedSession:
+    """A session that `prune` deleted, and the size in bytes of what it alone had."""
+
+    session: Session
+    size: int
+
+
+@attrs.frozen(kw_only=True)
+class Pruned:
+    """Which sessions `prune` deleted, or would delete, and why it left others."""
+
+    taken: Sequence[PrunedSession]
+    held: Sequence[Session]
+    """Old enough, but open in a window."""
+    live: int
+    """How many are old enough, but not archived."""
+    recent: int
+    """How many were archived more recently."""
 
 
 @attrs.frozen(kw_only=True)

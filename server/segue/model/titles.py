@@ -162,7 +162,7 @@ def _title(line: str) -> str | None:
     if not (line.isascii() and line.isprintable()):
         line = "".join(map(_cleaned, line))
     line = " ".join(line.split()).strip(_JOINERS + " ")
-    return _cut(line) if _is_visible(line) else None
+    return shortened(line) if _is_visible(line) else None
 
 
 @functools.lru_cache(1_000)
@@ -185,7 +185,7 @@ def _is_visible(text: str) -> bool:
     )
 
 
-def _cut(line: str) -> str:
+def shortened(line: str) -> str:
     """Return the first `MAX_TITLE` characters, or fewer, so that what people see is whole."""
     end = min(len(line), MAX_TITLE)
     if end < len(line):

@@ -12,7 +12,10 @@ from segue.model.records import (
     PAGE,
     AppendResult,
     EventPage,
+    NewFork,
     NewSession,
+    Origin,
+    Pruned,
     Resumable,
     Session,
     SessionPage,
@@ -47,6 +50,7 @@ class SessionService(Protocol):
         events: Sequence[Event],
         *,
         invocation_id: str,
+        origin: Origin | None = None,
     ) -> AppendResult:
         """Store *new* together with its first *events*: a session without events never exists.
 
@@ -63,6 +67,7 @@ class SessionService(Protocol):
         invocation_id: str,
         accept_own_head: bool = False,
         boundary: Event | None = None,
+        origin: Origin | None = None,
     ) -> AppendResult:
         """Append all *events*, or none, and advance the head: on disk when this returns.
 
@@ -77,6 +82,27 @@ class SessionService(Protocol):
         accepted, so that a caller with appends in flight need not know their ids. Raises
         EventConflict for a stored id with other content. An archived session takes the events and
         stays archived: an answer is stored with its question.
+
+        The client of *origin* is stored with the invocation's first event. With new events it and
+        the agent and model, if *origin* names one of them, become those of the session.
+        """
+
+    async def fork_session(self, session_id: str, fork: NewFork) -> Session:
+        """Store a new session that has the events of this one up to `fork.at`, and return it.
+
+        Its events have the same seqs, ids, times and invocations. It costs one commit, however many
+        they are, and neither session needs the other afterwards: each can be appended to and
+        deleted. It is updated now; metadata and the server session id are not taken over. Its
+        automatic title is `copy of …`, or the original's if that is archived.
+
+        If the session `fork.id` exists already, it is returned: a retry makes no second fork.
+        Raises EventNotFound if the session has no event `fork.at`.
+        """
+
+    async def set_title(self, session_id: str, title: str | None) -> Session:
+        """Give the session a title, or with None its automatic one again, and return it.
+
+        A given title stays whatever is appended. `updated_at` does not change.
         """
 
     async def find_resumable(
@@ -113,8 +139,13 @@ class SessionService(Protocol):
     async def get_session(self, session_id: str) -> Session:
         """Return the session, archived or not."""
 
-    async def open_session(self, session_id: str, tail: int = PAGE) -> tuple[Session, EventPage]:
-        """Return the session, archived or not, and its last *tail* events, from one snapshot."""
+    async def open_session(
+        self, session_id: str, tail: int = PAGE, *, hold: bool = False
+    ) -> tuple[Session, EventPage]:
+        """Return the session, archived or not, and its last *tail* events, from one snapshot.
+
+        With *hold*, do as `hold` first.
+        """
 
     async def list_sessions(
         self,
@@ -146,7 +177,29 @@ class SessionService(Protocol):
         """Make an archived session a normal one again."""
 
     async def delete(self, session_id: str) -> None:
-        """Delete the session and all that is stored with it. An unknown id succeeds."""
+        """Delete the session and all that is stored with it, but for events that forks have.
+
+        An event is deleted with the last session that has it. An unknown id succeeds.
+        """
+
+    async def hold(self, session_id: str) -> None:
+        """Say that this service has the session open, until `release` or the process's end.
+
+        The session need not exist. A store that cannot say it succeeds.
+        """
+
+    async def release(self, session_id: str) -> None:
+        """End `hold`. A session that is not held succeeds."""
+
+    async def prune(
+        self, older_than: timedelta, *, live: bool = False, dry_run: bool = False
+    ) -> Pruned:
+        """Delete the sessions that were archived more than *older_than* ago; return which.
+
+        With *live* also those that are not archived and were updated that long ago. One that any
+        service holds is never deleted; where holding cannot be known, one that was updated in the
+        last day counts as held. With *dry_run* nothing is deleted.
+        """
 
     async def get_metadata(self, session_id: str, key: str) -> Any:
         """Return the JSON value under *key*, or None."""

@@ -4,14 +4,18 @@ Here duplicates are found, and conflicts: HeadMoved and EventConflict.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from operator import itemgetter
 
 from segue.model.errors import EventConflict, HeadMoved, SessionNotFound
 from segue.model.events import Event, is_model_visible, title
 from segue.model.json_text import same_json
-from segue.model.records import AppendResult, EventPosition, Timestamp
-from segue.store.sqlite import queries
+from segue.model.records import AppendResult, EventPosition, Origin, Timestamp
+from segue.store.sqlite import queries, spans
 from segue.store.sqlite.driver import Connection
 from segue.store.sqlite.row_values import coerced, pack, unpack
+from segue.store.sqlite.schema import MAX_SEQ
+
+_UNKNOWN = Origin()
 
 _SESSION = """
 SELECT
@@ -20,7 +24,7 @@ SELECT
         SELECT invocations.number FROM invocations
         WHERE invocations.session = session_records.number AND invocations.id = ?
     ) AS invocation,
-    title
+    automatic_title, fork_seq, client, agent, model
 FROM session_records WHERE id = ?
 """
 
@@ -28,7 +32,7 @@ _INVOCATION = "SELECT number FROM invocations WHERE session = ? AND id = ?"
 
 _WRITER = "SELECT invocation FROM events WHERE key = ?"
 
-_STORED_EVENT = "SELECT seq, type, data FROM events WHERE session = ? AND id = ?"
+_STORED_EVENT = "SELECT key, type, data FROM events WHERE session = ? AND id = ?"
 
 _INSERT_EVENT = """
 INSERT INTO events (key, id, invocation, created_at, type, data) VALUES (?, ?, ?, ?, ?, ?)
@@ -37,8 +41,13 @@ INSERT INTO events (key, id, invocation, created_at, type, data) VALUES (?, ?, ?
 _UPDATE_SESSION = """
 UPDATE sessions SET
     event_count = event_count + ?, updated_at = ?, title = coalesce(title, ?),
-    model_visible = max(model_visible, ?)
+    model_visible = max(model_visible, ?), client = ?, agent = ?, model = ?
 WHERE number = ?
+"""
+
+_INSERT_INVOCATION = """
+INSERT INTO invocations (session, id, client_name, client_version) VALUES (?, ?, ?, ?)
+RETURNING number
 """
 
 
@@ -62,7 +71,9 @@ class SessionAppender:
         self.number: int = session["number"]
         self._head = None if session["head"] is None else unpack(session["head"])
         self._stored_count: int = session["event_count"]
-        self._is_untitled = session["title"] is None
+        self._fork_seq: int = session["fork_seq"]
+        self._is_untitled = session["automatic_title"] is None
+        self._client, self._agent, self._model = itemgetter("client", "agent", "model")(session)
         self._invocations = {invocation_id: row["invocation"]}
         self._head_known_to: set[str] = set()
         self._new: list[Event] = []
@@ -75,6 +86,7 @@ class SessionAppender:
         invocation_id: str,
         accept_own_head: bool = False,
         boundary: Event | None = None,
+        origin: Origin | None = None,
     ) -> AppendResult:
         """Insert the new ones of *events*, as `SessionService.append_events` promises."""
         # Ids before the head: a retry after a lost response must never look like a conflict.
@@ -89,7 +101,7 @@ class SessionAppender:
             inserted = list(new.values())
             if boundary and boundary.id not in new and not self._stored_seqs([boundary]):
                 inserted.insert(0, boundary)
-            seqs |= self._insert(inserted, invocation_id)
+            seqs |= self._insert(inserted, invocation_id, origin or _UNKNOWN)
         result = AppendResult(
             head=self._head,
             event_count=self.count,
@@ -107,8 +119,9 @@ class SessionAppender:
         titles = map(title, self._new if self._is_untitled else ())
         first_title = next(filter(None, titles), None)
         is_visible = any(is_model_visible(event.type) for event in self._new)
-        row = (len(self._new), self._time, first_title, is_visible, self.number)
-        self._db.execute(_UPDATE_SESSION, row)
+        row = (len(self._new), self._time, first_title, is_visible)
+        who = (self._client, self._agent, self._model)
+        self._db.execute(_UPDATE_SESSION, (*row, *who, self.number))
         self._stored_count, self._new = self.count, []
         self._is_untitled = self._is_untitled and first_title is None
 
@@ -121,10 +134,12 @@ class SessionAppender:
         seqs = {}
         for event in events:
             row = self._db.execute(_STORED_EVENT, (self.number, pack(event.id))).fetchone()
-            if row is not None:
-                stored = coerced(row)
+            stored = None if row is None else coerced(row)
+            if stored is None and self._fork_seq:
+                stored = spans.shared_event(self._db, self.number, event.id)
+            if stored is not None:
                 _raise_if_different(event, stored["type"], stored["data"])
-                seqs[event.id] = stored["seq"]
+                seqs[event.id] = stored["key"] & MAX_SEQ
         return seqs
 
     def _knows_head(self, invocation_id: str) -> bool:
@@ -134,18 +149,26 @@ class SessionAppender:
         row = self._db.execute(_WRITER, (self.number << 32 | self.count,)).fetchone()
         return row is not None and row["invocation"] == self._find_invocation(invocation_id)
 
-    def _insert(self, events: Sequence[Event], invocation_id: str) -> dict[str, int]:
-        invocation = self._find_invocation(invocation_id) or self._insert_invocation(invocation_id)
+    def _insert(
+        self, events: Sequence[Event], invocation_id: str, origin: Origin
+    ) -> dict[str, int]:
+        invocation = self._find_invocation(invocation_id)
+        if invocation is None:
+            row = (self.number, invocation_id, origin.client_name, origin.client_version)
+            (invocation,) = self._db.execute(_INSERT_INVOCATION, row).fetchone()
         first = self.count + 1
         for seq, event in enumerate(events, first):
             key = self.number << 32 | seq
-            row = (key, pack(event.id), invocation, self._time, event.type, event.json_text)
-            self._db.execute(_INSERT_EVENT, row)
+            values = (key, pack(event.id), invocation, self._time, event.type, event.json_text)
+            self._db.execute(_INSERT_EVENT, values)
         # Only now: if an insert fails, what this object holds is still true after the rollback.
         self._invocations[invocation_id] = invocation
         self._new += events
         self._head = events[-1].id
         self._head_known_to.clear()
+        self._client = origin.client_name or self._client
+        if origin.agent or origin.model:  # the model of another agent would be wrong
+            self._agent, self._model = origin.agent, origin.model
         return {event.id: seq for seq, event in enumerate(events, first)}
 
     def _find_invocation(self, invocation_id: str) -> int | None:
@@ -154,11 +177,6 @@ class SessionAppender:
             self._invocations[invocation_id] = None if row is None else row["number"]
         found: int | None = self._invocations[invocation_id]
         return found
-
-    def _insert_invocation(self, invocation_id: str) -> int:
-        sql = "INSERT INTO invocations (session, id) VALUES (?, ?) RETURNING number"
-        (number,) = self._db.execute(sql, (self.number, invocation_id)).fetchone()
-        return int(number)
 
 
 def _known_heads(

@@ -116,6 +116,11 @@ class DatabaseConnection:
             raise
         return database
 
+    @property
+    def path(self) -> str | None:
+        """The database file, without links; None for one in memory."""
+        return None if self._path == MEMORY else self._path
+
     async def close(self) -> None:
         """Finish the calls that were made before, and end the thread. Idempotent."""
         if self._checkpointing is not None:

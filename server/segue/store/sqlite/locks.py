@@ -28,7 +28,7 @@ OPEN_FILE_LOCK: int | None = getattr(fcntl, "F_OFD_SETLK", None)
 _POLL_INTERVAL_S = 0.05
 
 
-class _LockFile:
+class LockFile:
     """A file that exists to be locked. It is opened again if the path names another one."""
 
     def __init__(self, path: str) -> None:
@@ -72,17 +72,29 @@ def bytes_locked(fd: int, start: int, length: int, *, shared: bool) -> Iterator[
 
     Only where there is an OPEN_FILE_LOCK.
     """
-
-    def lock(kind: int) -> None:
-        # fcntl's `struct flock`.
-        change = struct.pack("hhqqi", kind, os.SEEK_SET, start, length, 0)
-        fcntl.fcntl(fd, OPEN_FILE_LOCK or 0, change)
-
-    lock(fcntl.F_RDLCK if shared else fcntl.F_WRLCK)
+    lock_bytes(fd, start, length, shared=shared)
     try:
         yield
     finally:
-        lock(fcntl.F_UNLCK)
+        unlock_bytes(fd, start, length)
+
+
+def lock_bytes(fd: int, start: int, length: int, *, shared: bool) -> None:
+    """Lock bytes of an open file until `unlock_bytes`; raise OSError if others hold them.
+
+    Only where there is an OPEN_FILE_LOCK.
+    """
+    _change_lock(fd, fcntl.F_RDLCK if shared else fcntl.F_WRLCK, start, length)
+
+
+def unlock_bytes(fd: int, start: int, length: int) -> None:
+    """Release the lock of these bytes, if there is one."""
+    _change_lock(fd, fcntl.F_UNLCK, start, length)
+
+
+def _change_lock(fd: int, kind: int, start: int, length: int) -> None:
+    change = struct.pack("hhqqi", kind, os.SEEK_SET, start, length, 0)  # fcntl's `struct flock`
+    fcntl.fcntl(fd, OPEN_FILE_LOCK or 0, change)
 
 
 class WriteLock:
@@ -94,7 +106,7 @@ class WriteLock:
     """
 
     def __init__(self, database_path: str) -> None:
-        self._file = _LockFile(f"{database_path}-write.lock")
+        self._file = LockFile(f"{database_path}-write.lock")
         self._waiter: _Waiter | None = None
 
     @property
@@ -209,7 +221,7 @@ class OpenLock:
 
     def __init__(self, database_path: str) -> None:
         self._database_path = database_path
-        self._file = _LockFile(f"{database_path}-lock")
+        self._file = LockFile(f"{database_path}-lock")
 
     def share(self) -> None:
         """Hold the lock together with others; raise StorageUnavailable if a process repairs.

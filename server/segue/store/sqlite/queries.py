@@ -4,18 +4,19 @@ Values that corruption made impossible are replaced: see `row_values`. Damage th
 records, and that SQLite does not detect, is raised as SQLite's own error.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import attrs
 
 from segue.model import json_text
 from segue.model.errors import SessionNotFound
-from segue.model.records import MAX_PAGE_BYTES, EventPage, Session, StoredEvent
+from segue.model.records import MAX_PAGE_BYTES, EventPage, Invocation, Session, StoredEvent
 from segue.store.sqlite import driver
 from segue.store.sqlite.driver import Connection
 from segue.store.sqlite.row_values import Row, coerced, unpack, validated
 from segue.store.sqlite.schema import MAX_SEQ
+from segue.store.sqlite.spans import Span, event_key, spans_of
 
 # LIMIT +?: SQLite plans a statement again whenever the number behind a bare LIMIT is bound.
 _EVENTS_UP = """
@@ -66,6 +67,7 @@ def session(row: Row) -> Session:
     """Return the record of a valid row of `session_records`."""
     values = {name: row[name] for name in _SESSION_FIELDS}
     values["head"] = None if row["head"] is None else unpack(row["head"])
+    values["fork_seq"] = row["fork_seq"] or None
     return Session(**values)
 
 
@@ -76,17 +78,15 @@ def page(
     db: Connection, session: Row, *, after: int | None, before: int | None, limit: int
 ) -> EventPage:
     """Return a page of a session's events; see `SessionService.load_events`."""
-    first, count = session["number"] << 32, session["event_count"]
+    count = session["event_count"]
     if after is not None:
-        low, high = min(max(after, 0), MAX_SEQ), MAX_SEQ
-        sql, step = _EVENTS_UP, 1
+        low, high, step = min(max(after, 0), MAX_SEQ), MAX_SEQ, 1
     else:
-        low, high = 0, MAX_SEQ if before is None else min(before, MAX_SEQ)
-        sql, step = _EVENTS_DOWN, -1
+        low, high, step = 0, MAX_SEQ if before is None else min(before, MAX_SEQ), -1
     rows: list[Any] = []
     size = 0
     has_more = False
-    for row in db.execute(sql, (first + low, first + high, limit + 1)):
+    for row in _rows(db, spans_of(db, session)[::step], low, high, step, limit + 1):
         data = row[-1]
         size += len(data) if type(data) is str else 0
         if len(rows) == limit or (rows and size > MAX_PAGE_BYTES):
@@ -94,9 +94,21 @@ def page(
             break
         rows.append(row)
     _check_gapless(
-        [row[0] - first for row in rows], has_more, range(low + 1, min(high, count + 1))[::step]
+        [row[0] & MAX_SEQ for row in rows], has_more, range(low + 1, min(high, count + 1))[::step]
     )
-    return EventPage(events=_events(db, rows[::step], first), has_more=has_more)
+    return _page(db, session, rows[::step], has_more)
+
+
+def _rows(
+    db: Connection, spans: Sequence[Span], low: int, high: int, step: int, limit: int
+) -> Iterator[Any]:
+    """Yield the events with a seq between *low* and *high*, both excluded, at least *limit*."""
+    sql = _EVENTS_UP if step == 1 else _EVENTS_DOWN
+    for span in spans:
+        first = span.strand << 32
+        above, below = max(low, span.after), min(high, span.last + 1)
+        if above + 1 < below:
+            yield from db.execute(sql, (first + above, first + below, limit))
 
 
 def _check_gapless(seqs: list[int], has_more: bool, expected: Sequence[int]) -> None:
@@ -108,26 +120,26 @@ def _check_gapless(seqs: list[int], has_more: bool, expected: Sequence[int]) -> 
         raise driver.corruption("events are missing from the middle or the end of a session")
 
 
-def _events(db: Connection, rows: Sequence[Any], first: int) -> list[StoredEvent]:
+def _page(db: Connection, session: Row, rows: Sequence[Any], has_more: bool) -> EventPage:
     """Return the events of consecutive rows: each has the one before it as its parent."""
-    names: dict[int, str] = {}
-    parent = _parent(db, rows[0]["key"]) if rows else None
+    invocations: dict[int, Invocation] = {}
+    parent = _parent(db, session, rows[0]["key"] & MAX_SEQ) if rows else None
     events = []
     for row in rows:
         # By position, which is quicker than by name.
         is_valid = tuple(map(type, row)) in _EVENT
         values = row if is_valid else coerced(row).values()
         key, stored_id, invocation, created_at, type_name, encoded = values
-        if invocation not in names:
-            names[invocation] = _invocation(db, invocation)
+        if invocation not in invocations:
+            invocations[invocation] = _invocation(db, invocation)
         id = unpack(stored_id)
         data, corrupt = json_text.decode(encoded)
         events.append(
             StoredEvent(
                 id=id,
-                seq=key - first,
+                seq=key & MAX_SEQ,
                 parent_id=parent,
-                invocation_id=names[invocation],
+                invocation_id=invocations[invocation].id,
                 created_at=created_at,
                 type=type_name,
                 data=data,
@@ -135,14 +147,25 @@ def _events(db: Connection, rows: Sequence[Any], first: int) -> list[StoredEvent
             )
         )
         parent = id
-    return events
+    return EventPage(events=events, has_more=has_more, invocations=[*invocations.values()])
 
 
-def _parent(db: Connection, key: int) -> str | None:
-    row = db.execute("SELECT id FROM events WHERE key = ?", (key - 1,)).fetchone()
+def _parent(db: Connection, session: Row, seq: int) -> str | None:
+    if seq == 1:
+        return None
+    sql = "SELECT id FROM events WHERE key = ?"
+    row = db.execute(sql, (event_key(db, session, seq - 1),)).fetchone()
     return None if row is None else unpack(validated(row)["id"])
 
 
-def _invocation(db: Connection, number: Any) -> str:
-    row = db.execute("SELECT id FROM invocations WHERE number = ?", (number,)).fetchone()
-    return "" if row is None else unpack(validated(row)["id"])
+def _invocation(db: Connection, number: Any) -> Invocation:
+    sql = "SELECT id, client_name, client_version FROM invocations WHERE number = ?"
+    row = db.execute(sql, (number,)).fetchone()
+    if row is None:
+        return Invocation(id="", client_name=None, client_version=None)
+    values = validated(row)
+    return Invocation(
+        id=unpack(values["id"]),
+        client_name=values["client_name"],
+        client_version=values["client_version"],
+    )

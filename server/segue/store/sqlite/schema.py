@@ -124,7 +124,75 @@ M002_COMPATIBILITY = (
     "INSERT INTO compatibility (reader, writer) VALUES (1, 1)",
 )
 
-MIGRATIONS: tuple[tuple[str, ...], ...] = (M001_INITIAL, M002_COMPATIBILITY)
+M003_FORKS = (
+    # `title` stays the automatic one. A fork has its first `fork_seq` events in other sessions. A
+    # stub is what is left of a deleted session whose events forks have.
+    "ALTER TABLE sessions ADD COLUMN given_title TEXT",
+    "ALTER TABLE sessions ADD COLUMN fork_seq INTEGER NOT NULL DEFAULT 0",
+    "ALTER TABLE sessions ADD COLUMN is_stub INTEGER NOT NULL DEFAULT 0 CHECK (is_stub IN (0, 1))",
+    "ALTER TABLE sessions ADD COLUMN repository TEXT",
+    "ALTER TABLE sessions ADD COLUMN source TEXT",
+    "ALTER TABLE sessions ADD COLUMN client TEXT",
+    "ALTER TABLE sessions ADD COLUMN agent TEXT",
+    "ALTER TABLE sessions ADD COLUMN model TEXT",
+    "CREATE INDEX sessions_by_origin ON sessions (forked_from) WHERE forked_from IS NOT NULL",
+    "ALTER TABLE invocations ADD COLUMN client_name TEXT",
+    "ALTER TABLE invocations ADD COLUMN client_version TEXT",
+    # The events of a fork up to the seq in the low half of `key`, and above that of the span before
+    # it, are those of the session `strand` with the same seqs. Flat: a strand never has to be
+    # looked up in its own spans. A rowid table, because its leaf pages can be found in a damaged
+    # file.
+    """
+    CREATE TABLE spans (
+        key INTEGER PRIMARY KEY,
+        session INTEGER NOT NULL GENERATED ALWAYS AS (key >> 32) VIRTUAL
+            REFERENCES sessions (number) ON DELETE CASCADE,
+        strand INTEGER NOT NULL REFERENCES sessions (number)
+    ) STRICT
+    """,
+    "CREATE INDEX spans_by_strand ON spans (strand)",
+    "CREATE INDEX spans_by_session ON spans (session)",  # for the cascade
+    "DROP TRIGGER events_are_gapless",
+    """
+    CREATE TRIGGER events_are_gapless BEFORE INSERT ON events
+    WHEN (NEW.key & 4294967295) <> 1
+        AND NOT EXISTS (SELECT 1 FROM events WHERE key = NEW.key - 1)
+        AND NOT EXISTS (
+            SELECT 1 FROM sessions
+            WHERE number = NEW.key >> 32 AND fork_seq > 0 AND fork_seq = (NEW.key & 4294967295) - 1
+        )
+    BEGIN
+        SELECT RAISE(ABORT, 'an event must follow the one before it');
+    END
+    """,
+    "DROP VIEW session_records",
+    """
+    CREATE VIEW session_records AS
+    SELECT
+        number, id, directory, git_root, git_common_dir, repository,
+        coalesce(given_title, title) AS title, title AS automatic_title, given_title,
+        server_session_id, forked_from, fork_seq, source, client, agent, model,
+        (
+            SELECT events.id FROM events
+            WHERE events.key = (
+                CASE
+                    WHEN sessions.event_count > sessions.fork_seq THEN sessions.number
+                    ELSE (
+                        SELECT strand FROM spans
+                        WHERE spans.key >= (sessions.number << 32) + sessions.event_count
+                        ORDER BY spans.key LIMIT 1
+                    )
+                END << 32
+            ) + sessions.event_count
+        ) AS head,
+        event_count, model_visible, created_at, updated_at, archived_at
+    FROM sessions
+    WHERE is_stub = 0
+    """,
+    "UPDATE compatibility SET reader = 3, writer = 3",
+)
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (M001_INITIAL, M002_COMPATIBILITY, M003_FORKS)
 """Append only. A database's `user_version` is how many of them it has had."""
 
 
@@ -200,11 +268,25 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
         Column("created_at", "integer", maximum=MAX_TIMESTAMP, stand_in=0),
         Column("updated_at", "integer", maximum=MAX_TIMESTAMP, stand_in=0),
         Column("archived_at", "integer", optional=True, maximum=MAX_TIMESTAMP),
+        Column("given_title", "text", optional=True, since=3),
+        Column("fork_seq", "integer", maximum=MAX_SEQ, stand_in=0, since=3),
+        Column("is_stub", "integer", maximum=1, stand_in=0, since=3),
+        Column("repository", "text", optional=True, since=3),
+        Column("source", "text", optional=True, since=3),
+        Column("client", "text", optional=True, since=3),
+        Column("agent", "text", optional=True, since=3),
+        Column("model", "text", optional=True, since=3),
+    ),
+    "spans": (
+        Column("key", "integer", is_rowid=True, since=3),
+        Column("strand", "integer", maximum=_MAX_SESSION, since=3),
     ),
     "invocations": (
         Column("number", "integer", is_rowid=True),
         Column("id", "text"),
         Column("session", "integer", maximum=_MAX_SESSION),
+        Column("client_name", "text", optional=True, since=3),
+        Column("client_version", "text", optional=True, since=3),
     ),
     "events": (
         Column("key", "integer", is_rowid=True),
@@ -225,6 +307,7 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
 COMPUTED = (
     Column("head", "id", optional=True),
     Column("seq", "integer", maximum=MAX_SEQ),
+    Column("automatic_title", "text", optional=True),
 )
 """The columns of generated values and views, which no row stores."""
 

@@ -1,9 +1,10 @@
 """LocalSessionService: sessions in one SQLite file that every window of one user shares."""
 
 import base64
+import contextlib
 import os
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import timedelta
 from operator import itemgetter
 from typing import Any
@@ -19,7 +20,11 @@ from segue.model.records import (
     AppendResult,
     Clock,
     EventPage,
+    NewFork,
     NewSession,
+    Origin,
+    Pruned,
+    PrunedSession,
     Resumable,
     Session,
     SessionPage,
@@ -28,15 +33,18 @@ from segue.model.records import (
     now,
 )
 from segue.model.validation import Fault, InvalidInputError
-from segue.store.sqlite import driver, queries, row_values, schema
+from segue.store.sqlite import driver, pruning, queries, row_values, schema, spans
 from segue.store.sqlite.append import SessionAppender
 from segue.store.sqlite.commit import Transaction
 from segue.store.sqlite.connection import DatabaseConnection
 from segue.store.sqlite.driver import Connection
+from segue.store.sqlite.holds import CAN_TELL, SessionHolds
 from segue.store.sqlite.row_values import Row
 
 MAX_RESUMABLE = 6
 """How many sessions `find_resumable` returns at most: one to resume, and the alternatives."""
+
+_DAY_MS = 24 * 60 * 60 * 1_000
 
 _CURSOR = struct.Struct(">qq")
 _NEWEST = ((1 << 63) - 1, (1 << 63) - 1)
@@ -99,6 +107,7 @@ class LocalSessionService:
     def __init__(self, connection: DatabaseConnection, clock: Clock) -> None:
         self._connection = connection
         self._clock = clock
+        self._holds = SessionHolds(connection.path)
 
     @classmethod
     async def open(cls, path: str | os.PathLike[str], clock: Clock = now) -> "LocalSessionService":
@@ -112,9 +121,15 @@ class LocalSessionService:
     async def close(self) -> None:
         """Finish the calls that were made before, checkpoint if that is due, and end the thread."""
         await self._connection.close()
+        self._holds.close()
 
     async def create_session(
-        self, new: NewSession, events: Sequence[Event], *, invocation_id: str
+        self,
+        new: NewSession,
+        events: Sequence[Event],
+        *,
+        invocation_id: str,
+        origin: Origin | None = None,
     ) -> AppendResult:
         """Insert the session and its first events in one transaction."""
         if not events:
@@ -125,7 +140,9 @@ class LocalSessionService:
             if queries.find_session(transaction.db, new.id) is None:
                 _insert_session(transaction.db, new, self._clock())
             appender = self._appender(transaction, new.id, invocation_id)
-            result = appender.append(events, parent_id=None, invocation_id=invocation_id)
+            result = appender.append(
+                events, parent_id=None, invocation_id=invocation_id, origin=origin
+            )
             transaction.pending[new.id] = appender
             return result
 
@@ -140,6 +157,7 @@ class LocalSessionService:
         invocation_id: str,
         accept_own_head: bool = False,
         boundary: Event | None = None,
+        origin: Origin | None = None,
     ) -> AppendResult:
         """Insert the new events and update the session, in a transaction that others may share."""
         check_batch(events)
@@ -152,6 +170,7 @@ class LocalSessionService:
                 invocation_id=invocation_id,
                 accept_own_head=accept_own_head,
                 boundary=boundary,
+                origin=origin,
             )
             transaction.pending[session_id] = appender
             return result
@@ -165,6 +184,32 @@ class LocalSessionService:
         if session_id in transaction.pending:
             return transaction.pending[session_id]
         return SessionAppender(transaction.db, session_id, invocation_id, self._clock())
+
+    async def fork_session(self, session_id: str, fork: NewFork) -> Session:
+        """Insert the fork's row and its spans; no event is copied."""
+
+        def make(transaction: Transaction) -> Session:
+            db = transaction.db
+            if queries.find_session(db, fork.id) is None:
+                spans.fork(db, queries.get_session(db, session_id), fork, self._clock())
+            row = queries.get_session(db, fork.id)
+            transaction.counts[row["number"]] = row["event_count"]
+            return queries.session(row)
+
+        return await self._connection.write(make)
+
+    async def set_title(self, session_id: str, title: str | None) -> Session:
+        """Update the session's row."""
+        sql = "UPDATE sessions SET given_title = ? WHERE number = ?"
+
+        def set_title(transaction: Transaction) -> Session:
+            row = queries.get_session(transaction.db, session_id)
+            transaction.db.execute(sql, (title, row["number"]))
+            if row["given_title"] is not None:
+                transaction.erase()
+            return queries.session(queries.get_session(transaction.db, session_id))
+
+        return await self._connection.write(set_title)
 
     async def find_resumable(
         self,
@@ -214,10 +259,14 @@ class LocalSessionService:
             lambda db: queries.session(queries.get_session(db, session_id))
         )
 
-    async def open_session(self, session_id: str, tail: int = PAGE) -> tuple[Session, EventPage]:
+    async def open_session(
+        self, session_id: str, tail: int = PAGE, *, hold: bool = False
+    ) -> tuple[Session, EventPage]:
         """Read the session's row and a page of events, in one snapshot."""
 
         def read(db: Connection) -> tuple[Session, EventPage]:
+            if hold:
+                self._holds.hold(session_id)
             with driver.read_snapshot(db):
                 session = queries.get_session(db, session_id)
                 page = queries.page(db, session, after=None, before=None, limit=tail)
@@ -282,6 +331,55 @@ class LocalSessionService:
         """Delete the session and all its rows, and empty the log, so that no file contains them."""
         await self._connection.write(lambda transaction: _delete(transaction, session_id))
 
+    async def hold(self, session_id: str) -> None:
+        """Lock a byte of a file beside the database."""
+        await self._connection.read(lambda db: self._holds.hold(session_id))
+
+    async def release(self, session_id: str) -> None:
+        """Unlock the byte."""
+        await self._connection.read(lambda db: self._holds.release(session_id))
+
+    async def prune(
+        self, older_than: timedelta, *, live: bool = False, dry_run: bool = False
+    ) -> Pruned:
+        """Find the sessions in one snapshot, and delete them some at a time: others write between.
+
+        None can be opened while it is deleted.
+        """
+        until = self._clock() - older_than // timedelta(milliseconds=1)
+        due = await self._connection.read(lambda db: pruning.find_due(db, until, live=live))
+        taken: list[PrunedSession] = []
+        held: list[Session] = []
+        for rows in pruning.parts(due.rows):
+            async with self._unheld(rows) as free:
+
+                def prune(
+                    transaction: Transaction, rows: Sequence[Row] = rows, free: set[str] = free
+                ) -> list[PrunedSession]:
+                    return [
+                        _prune(transaction, row, dry_run=dry_run)
+                        for row in rows
+                        if row["id"] in free
+                        and pruning.is_due(transaction.db, row["id"], until, live=live)
+                    ]
+
+                taken += await self._connection.write(prune)
+                held += [queries.session(row) for row in rows if row["id"] not in free]
+        return Pruned(taken=taken, held=held, live=due.live, recent=due.recent)
+
+    @contextlib.asynccontextmanager
+    async def _unheld(self, rows: Sequence[Row]) -> AsyncIterator[set[str]]:
+        """Yield the ids of the sessions that nobody holds, and keep them so during the block."""
+        ids = [row["id"] for row in rows]
+        free = await self._connection.read(lambda db: self._holds.prevent(ids))
+        try:
+            if not CAN_TELL:
+                yesterday = self._clock() - _DAY_MS
+                free &= {row["id"] for row in rows if row["updated_at"] < yesterday}
+            yield free
+        finally:
+            await self._connection.read(lambda db: self._holds.allow())
+
     async def get_metadata(self, session_id: str, key: str) -> Any:
         """Read one row of metadata."""
         sql = "SELECT value FROM metadata WHERE session = ? AND key = ?"
@@ -324,12 +422,18 @@ def _find_resumable(db: Connection, places: list[str], since: int, until: int) -
 
 
 def _delete(transaction: Transaction, session_id: str) -> None:
-    sql = "DELETE FROM sessions WHERE id = ? RETURNING number"
-    deleted = transaction.db.execute(sql, (session_id,)).fetchone()
-    if deleted is None:
+    numbers = spans.delete(transaction.db, session_id)
+    if not numbers:
         queries.raise_if_index_lost(transaction.db, session_id)
-    else:
-        transaction.erase(deleted["number"])
+    for number in numbers:
+        transaction.erase(number)
+
+
+def _prune(transaction: Transaction, row: Row, *, dry_run: bool) -> PrunedSession:
+    size = pruning.own_size(transaction.db, row["number"])
+    if not dry_run:
+        _delete(transaction, row["id"])
+    return PrunedSession(queries.session(row), size)
 
 
 _GIVEN = tuple(

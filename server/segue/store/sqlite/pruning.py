@@ -1,0 +1,78 @@
+"""Which sessions are old enough to be pruned, and how much of them no other session needs."""
+
+from collections.abc import Iterator, Sequence
+
+import attrs
+
+from segue.store.sqlite.driver import Connection
+from segue.store.sqlite.row_values import Row, coerced
+
+_MAX_PART = 2_000
+"""How many events are pruned in one transaction: others wait for it."""
+
+_IS_DUE = """
+coalesce(archived_at, CASE WHEN :live THEN updated_at END) <= :until
+"""
+
+_DUE = f"SELECT * FROM session_records WHERE {_IS_DUE} ORDER BY updated_at, number"  # noqa: S608  a constant
+
+_STILL_DUE = f"SELECT 1 FROM session_records WHERE id = :id AND {_IS_DUE}"  # noqa: S608  a constant
+
+_LEFT = """
+SELECT
+    count(*) FILTER (WHERE archived_at IS NULL AND updated_at <= :until) AS live,
+    count(*) FILTER (WHERE archived_at > :until) AS recent
+FROM session_records
+"""
+
+# An event that a fork has too stays with it.
+_OWN_SIZE = """
+SELECT total(length(data)) FROM events
+WHERE key <= (:number << 32) + 4294967295 AND key > (:number << 32) + coalesce(
+    (SELECT max(key & 4294967295) FROM spans WHERE strand = :number), 0
+)
+"""
+
+
+@attrs.frozen
+class Due:
+    """The sessions that are old enough, and how many others there are of which kind."""
+
+    rows: Sequence[Row]
+    live: int
+    recent: int
+
+
+def find_due(db: Connection, until: int, *, live: bool) -> Due:
+    """Return the sessions that were archived, or with *live* also updated, not later than *until*.
+
+    The least recently updated first.
+    """
+    values = {"until": until, "live": live}
+    rows = [coerced(row) for row in db.execute(_DUE, values)]
+    left = db.execute(_LEFT, {"until": until}).fetchone()
+    return Due(rows, live=0 if live else left["live"], recent=left["recent"])
+
+
+def parts(rows: Sequence[Row]) -> Iterator[list[Row]]:
+    """Yield the rows of sessions in parts of at most `_MAX_PART` events, or of one session."""
+    part: list[Row] = []
+    for row in rows:
+        if part and sum(each["event_count"] for each in (*part, row)) > _MAX_PART:
+            yield part
+            part = []
+        part.append(row)
+    if part:
+        yield part
+
+
+def is_due(db: Connection, session_id: str, until: int, *, live: bool) -> bool:
+    """Return whether `find_due` would return the session."""
+    values = {"id": session_id, "until": until, "live": live}
+    return db.execute(_STILL_DUE, values).fetchone() is not None
+
+
+def own_size(db: Connection, number: int) -> int:
+    """Return how many characters of JSON the events have that go with the session."""
+    (size,) = db.execute(_OWN_SIZE, {"number": number}).fetchone()
+    return int(size)
