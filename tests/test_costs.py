@@ -40,7 +40,7 @@ from tests.factories import (
 ONE_APPEND = [
     "BEGIN IMMEDIATE",
     "SELECT number, event_count, head, ( SELECT invocations.number FROM invocations",
-    "SELECT seq, type, data FROM events",
+    "SELECT key, type, data FROM events",
     "INSERT INTO events",
     "INSERT INTO events",  # its trigger: SQLite traces it as the same statement
     "UPDATE sessions",

@@ -109,7 +109,17 @@ export interface Session {
   createdAt: string;
   updatedAt: string;
   archivedAt: string | null;
+  /** The session that this one is a fork of, unless that was deleted. */
   forkedFrom: string | null;
+  /** Of a fork: the seq of the last event that both have. */
+  forkedAt: number | null;
+  /** The program that the conversation was imported from; null if Segue recorded it. */
+  source: string | null;
+  /** The client that appended last. */
+  client: string | null;
+  /** The agent or adapter that answered last, and its model, if the client has told. */
+  agent: string | null;
+  model: string | null;
 }
 
 /** A stored event. `corrupt`: the stored data is not valid JSON, and `data` is that text. */

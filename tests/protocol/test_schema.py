@@ -55,6 +55,10 @@ def test_the_messages_of_a_real_server_are_valid(start: Any, repository: Path) -
     other.request("session/findResumable")
     other.request("session/events", sessionId=id, after=0, limit=10)
     other.request("session/list", cwd=str(repository), archived=True, cursor=None)
+    other.request("session/setTitle", sessionId=id, title="Greeting")
+    fork = other.request("session/fork", sessionId=id, at=head, title=None, newSessionId="fork")
+    assert fork["session"]["forkedFrom"] == id
+    assert fork["session"]["forkedAt"] == 1
     new = window.request("session/reset", sessionId=id)["session"]["sessionId"]
     window.request("session/archive", sessionId=id)
     window.request("session/unarchive", sessionId=id)

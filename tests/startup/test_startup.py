@@ -85,6 +85,7 @@ STORE_MODULES = {
     "segue.store.sqlite.driver",
     "segue.store.sqlite.file_access",
     "segue.store.sqlite.files",
+    "segue.store.sqlite.holds",
     "segue.store.sqlite.locks",
     "segue.store.sqlite.open_files",
     "segue.store.sqlite.high_water",
@@ -92,6 +93,7 @@ STORE_MODULES = {
     "segue.store.sqlite.queries",
     "segue.store.sqlite.row_values",
     "segue.store.sqlite.schema",
+    "segue.store.sqlite.spans",
     "segue.store.sqlite.service",
 }
 

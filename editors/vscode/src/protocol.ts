@@ -28,6 +28,8 @@ export interface AppendParams {
   sessionId: string;
   parentId?: string | null;
   events: NewEvent[];
+  agent?: string | null;
+  model?: string | null;
 }
 
 export interface AppendResult {
@@ -47,6 +49,7 @@ export interface EventsParams {
 export interface EventsResult {
   events: Event[];
   hasMore: boolean;
+  invocations: Invocation[];
 }
 
 export interface ListParams {
@@ -70,6 +73,25 @@ export interface FindResumableResult {
   session: Session | null;
   reason: string;
   alternatives: Session[];
+}
+
+export interface ForkParams {
+  sessionId: string;
+  at?: string | null;
+  title?: string | null;
+  archiveOriginal?: boolean;
+  workspace?: string | null;
+  newSessionId?: string | null;
+  tail?: number;
+}
+
+export interface SetTitleParams {
+  sessionId: string;
+  title: string | null;
+}
+
+export interface SessionResult {
+  session: Session;
 }
 
 export interface SessionParams {
@@ -106,6 +128,8 @@ export interface Methods {
   "session/events": [EventsParams, EventsResult];
   "session/list": [ListParams, ListResult];
   "session/findResumable": [FindResumableParams, FindResumableResult];
+  "session/fork": [ForkParams, OpenResult];
+  "session/setTitle": [SetTitleParams, SessionResult];
   "session/reset": [SessionParams, OpenResult];
   "session/archive": [SessionParams, Nothing];
   "session/unarchive": [SessionParams, Nothing];
@@ -125,6 +149,8 @@ export const RETRIABLE_METHODS: readonly Method[] = [
   "session/events",
   "session/list",
   "session/findResumable",
+  "session/fork",
+  "session/setTitle",
   "session/archive",
   "session/unarchive",
   "session/delete",

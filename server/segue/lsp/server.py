@@ -6,6 +6,7 @@ import os
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Any
 
+import attrs
 from pygls.server import JsonRPCServer
 
 from segue.lsp.transport import SessionProtocol
@@ -30,14 +31,17 @@ from segue.protocol.methods import (
     AppendParams,
     EventsParams,
     FindResumableParams,
+    ForkParams,
     GetMetadataParams,
     GetMetadataResult,
     ListParams,
     Nothing,
     OpenParams,
     SessionParams,
+    SessionResult,
     SetMetadataParams,
     SetServerSessionIdParams,
+    SetTitleParams,
 )
 from segue.sessions.locator import WorkspaceLocator
 from segue.sessions.window import Window
@@ -93,7 +97,8 @@ async def session_open(ls: SessionServer, params: OpenParams) -> OpenResult:
 @handles("session/append")
 async def session_append(ls: SessionServer, params: AppendParams) -> AppendResult:
     """Append events to a session that is open in this window."""
-    return await ls.window.append(params.session_id, params.events, params.parent_id)
+    origin = attrs.evolve(ls.protocol.client, agent=params.agent, model=params.model)
+    return await ls.window.append(params.session_id, params.events, params.parent_id, origin)
 
 
 @handles("session/events")
@@ -122,6 +127,28 @@ async def session_find_resumable(ls: SessionServer, params: FindResumableParams)
     workspace = _workspace(ls, params.workspace)
     with _faults_of("$.workspace"):
         return await ls.window.find_resumable(workspace, params.continue_minutes)
+
+
+@handles("session/fork")
+async def session_fork(ls: SessionServer, params: ForkParams) -> OpenResult:
+    """Fork a session and open the fork."""
+    workspace = None if params.workspace is None else _located(ls, params.workspace)
+    with _faults_of("$.workspace"):
+        return await ls.window.fork(
+            params.session_id,
+            at=params.at,
+            title=params.title,
+            archive_original=params.archive_original,
+            workspace=workspace,
+            new_session_id=params.new_session_id,
+            tail=params.tail,
+        )
+
+
+@handles("session/setTitle")
+async def session_set_title(ls: SessionServer, params: SetTitleParams) -> SessionResult:
+    """Give a session a title."""
+    return SessionResult(session=await ls.window.set_title(params.session_id, params.title))
 
 
 @handles("session/reset")

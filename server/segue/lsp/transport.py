@@ -35,6 +35,7 @@ from segue.lsp.framing.reader import BadFrame, Frame, FrameReader
 from segue.lsp.framing.writer import FrameWriter
 from segue.model import validation
 from segue.model.errors import SegueError
+from segue.model.records import Origin
 from segue.model.validation import Fault, InvalidInputError
 from segue.protocol import messages
 from segue.protocol.methods import METHODS, VERSION
@@ -55,6 +56,9 @@ _MAX_ID = 1_024
 
 # In ASCII: a lone surrogate has no UTF-8.
 _encoder = json.JSONEncoder(separators=(",", ":"))
+
+_MAX_CLIENT = 100
+"""How long the name and the version of a client can be, in characters."""
 
 
 class SessionProtocol(JsonRPCProtocol):
@@ -78,6 +82,7 @@ class SessionProtocol(JsonRPCProtocol):
         """
         super().__init__(server, messages.wire)
         self.folders: list[str] = []
+        self.client = Origin()
         self.stopped = asyncio.Event()
         self.exit_code = 0
         self.writer = writer
@@ -154,6 +159,11 @@ class SessionProtocol(JsonRPCProtocol):
         root = client.root_uri or client.root_path
         self.folders = folders or ([root] if root else [])
         self._initialized = True
+        if client.client_info is not None:
+            info = client.client_info
+            self.client = Origin(
+                client_name=_one_line(info.name), client_version=_one_line(info.version)
+            )
         if client.process_id is not None:
             self._watch_process(client.process_id)
         return {
@@ -372,6 +382,12 @@ class _InFlight:
 
     method: str
     size: int
+
+
+def _one_line(text: str | None) -> str | None:
+    """Return what a client calls itself as it is stored: one short line, or None for nothing."""
+    line = " ".join((text or "").encode(errors="replace").decode().split())
+    return line[:_MAX_CLIENT] or None
 
 
 def _is_id(value: Any) -> bool:

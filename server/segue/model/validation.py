@@ -53,6 +53,18 @@ class StringLength:
 
 
 @attrs.frozen
+class Line(StringLength):
+    """A string that is one line: without line breaks and other control characters."""
+
+    def check(self, value: Any) -> str | None:
+        """Return *value*; raise TypeError or ValueError if it is not such a string."""
+        line = super().check(value)
+        if line is not None and (len(line.splitlines()) > 1 or not line.strip()):
+            raise ValueError("must be one line that is not blank")
+        return line
+
+
+@attrs.frozen
 class ItemCount:
     """The length of an array, at most *most*, checked before its items."""
 

@@ -34,9 +34,18 @@ class WorkspaceFolder:
 
 
 @message
+class ClientInfo:
+    """The editor, or another program, that starts the server."""
+
+    name: str
+    version: str | None = None
+
+
+@message
 class InitializeParams:
     """The part of LSP's `initialize` that Segue reads."""
 
+    client_info: ClientInfo | None = None
     process_id: int | None = None
     root_path: str | None = None
     root_uri: str | None = None

@@ -21,9 +21,10 @@ from segue.model.records import (
     FindResult,
     Mode,
     OpenResult,
+    Session,
     SessionPage,
 )
-from segue.model.validation import IntRange, ItemCount, StringLength
+from segue.model.validation import IntRange, ItemCount, Line, StringLength
 from segue.protocol.messages import message
 
 ParentId = Annotated[Any, StringLength(128, or_null=True)]
@@ -31,6 +32,8 @@ Seq = Annotated[int, IntRange(0, 0xFFFFFFFF)]
 Limit = Annotated[int, IntRange(1, MAX_PAGE)]
 Tail = Annotated[int, IntRange(0, MAX_PAGE)]
 RemoteId = Annotated[str, StringLength(1_024)]
+Title = Annotated[str, Line(200)]
+AgentName = Annotated[str, Line(200)]
 
 VERSION = 1
 """The version of the wire protocol."""
@@ -54,6 +57,8 @@ class AppendParams:
     session_id: Name
     parent_id: ParentId = LAST_SEEN
     events: Annotated[list[Event], ItemCount(MAX_BATCH)]
+    agent: AgentName | None = None
+    model: AgentName | None = None
 
 
 @message
@@ -82,6 +87,34 @@ class FindResumableParams:
 
     workspace: str | None = None
     continue_minutes: float | None = None
+
+
+@message
+class ForkParams:
+    """The params of `session/fork`."""
+
+    session_id: Name
+    at: Name | None = None
+    title: Title | None = None
+    archive_original: bool = False
+    workspace: str | None = None
+    new_session_id: Name | None = None
+    tail: Tail = PAGE
+
+
+@message
+class SetTitleParams:
+    """The params of `session/setTitle`. A title of null is the automatic one."""
+
+    session_id: Name
+    title: Title | None
+
+
+@message
+class SessionResult:
+    """The result of `session/setTitle`."""
+
+    session: Session
 
 
 @message
@@ -146,6 +179,8 @@ METHODS = {
     "session/events": Method(EventsParams, EventPage, reads=True, retriable=True),
     "session/list": Method(ListParams, SessionPage, reads=True, retriable=True),
     "session/findResumable": Method(FindResumableParams, FindResult, reads=True, retriable=True),
+    "session/fork": Method(ForkParams, OpenResult, retriable=True),
+    "session/setTitle": Method(SetTitleParams, SessionResult, retriable=True),
     "session/reset": Method(SessionParams, OpenResult),
     "session/archive": Method(SessionParams, Nothing, retriable=True),
     "session/unarchive": Method(SessionParams, Nothing, retriable=True),

@@ -8,7 +8,7 @@ from typing import Any
 
 import attrs
 
-from segue.model.errors import HeadMoved, SessionNotFound
+from segue.model.errors import HeadMoved, SessionNotFound, StorageError
 from segue.model.events import Event, new_id
 from segue.model.json_text import encode
 from segue.model.records import (
@@ -18,6 +18,7 @@ from segue.model.records import (
     AppendResult,
     EventPage,
     NewSession,
+    Origin,
     Session,
     Timestamp,
     now,
@@ -81,9 +82,10 @@ class SessionManager:
         `snapshot` that follows. Raises SessionNotFound.
         """
         if tail is None:
+            await service.hold(session_id)
             session, read = await service.get_session(session_id), None
         else:
-            session, page = await service.open_session(session_id, tail)
+            session, page = await service.open_session(session_id, tail, hold=True)
             read = session, page
         here = workspace or Workspace.recorded(session.directory, session.git_root)
         manager = cls(service, here, session)
@@ -111,7 +113,11 @@ class SessionManager:
             return session, page
 
     async def persist_events(
-        self, events: Sequence[Event], *, parent_id: str | None = LAST_SEEN
+        self,
+        events: Sequence[Event],
+        *,
+        parent_id: str | None = LAST_SEEN,
+        origin: Origin | None = None,
     ) -> AppendResult:
         """Store those of *events* that are not stored yet; they may be the whole conversation.
 
@@ -121,16 +127,19 @@ class SessionManager:
         HeadMoved, too, if another window has appended since this manager last read or appended.
         Without events, nothing is stored and the head is returned.
         """
-        result = await self._persist(events[:MAX_BATCH], parent_id)
+        result = await self._persist(events[:MAX_BATCH], parent_id, origin)
         for start in range(MAX_BATCH, len(events), MAX_BATCH):
             batch = events[start : start + MAX_BATCH]
-            result = result.followed_by(await self._persist(batch, events[start - 1].id))
+            later = await self._persist(batch, events[start - 1].id, origin)
+            result = result.followed_by(later)
         return result
 
-    async def _persist(self, events: Sequence[Event], parent_id: str | None) -> AppendResult:
+    async def _persist(
+        self, events: Sequence[Event], parent_id: str | None, origin: Origin | None
+    ) -> AppendResult:
         async with self._lock:
             if self._deferred is not None:
-                return await self._create(self._deferred, events, parent_id)
+                return await self._create(self._deferred, events, parent_id, origin)
         # The lock is released early, so that appends share commits. The order holds: no other call
         # runs before this one waits, and then it is in the store's queue.
         session_id = self.session_id
@@ -141,6 +150,7 @@ class SessionManager:
             accept_own_head=parent_id is LAST_SEEN,
             invocation_id=self.invocation_id,
             boundary=self.boundary,
+            origin=origin,
         )
         if session_id == self.session_id:
             self._record(result)
@@ -170,6 +180,20 @@ class SessionManager:
             kept = {k: v for k, v in self._deferred.metadata.items() if k != key}
             added = {} if value is None else {key: value}
             self._deferred = attrs.evolve(self._deferred, metadata=kept | added)
+
+    async def set_title(self, title: str | None) -> Session:
+        """Give the session a title, or with None its automatic one; return the session."""
+        async with self._lock:
+            if self._deferred is None:
+                return await self._service.set_title(self.session_id, title)
+            self._deferred = attrs.evolve(self._deferred, given_title=title)
+            return self._deferred.as_session(self._opened_at)
+
+    async def release(self) -> None:
+        """Say that the session is open here no more, if the store can be reached."""
+        if self.stored:
+            with contextlib.suppress(StorageError):
+                await self._service.release(self.session_id)
 
     async def archive(self) -> None:
         """Archive the session; one that was never stored leaves nothing behind."""
@@ -212,13 +236,20 @@ class SessionManager:
         self._deferred = None
 
     async def _create(
-        self, new: NewSession, events: Sequence[Event], parent_id: str | None
+        self,
+        new: NewSession,
+        events: Sequence[Event],
+        parent_id: str | None,
+        origin: Origin | None,
     ) -> AppendResult:
         if not events:
             return AppendResult(head=None, event_count=0, events=(), duplicates=0)
         if parent_id is not LAST_SEEN and parent_id is not None:
             raise HeadMoved(None, 0)
-        result = await self._service.create_session(new, events, invocation_id=self.invocation_id)
+        await self._service.hold(new.id)
+        result = await self._service.create_session(
+            new, events, invocation_id=self.invocation_id, origin=origin
+        )
         self._deferred = None
         self._record(result)
         return result

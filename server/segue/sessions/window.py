@@ -11,7 +11,7 @@ from typing import Any
 import attrs
 
 from segue.model.errors import NothingToResume, SessionNotFound, SessionNotOpen
-from segue.model.events import Event
+from segue.model.events import Event, new_id
 from segue.model.json_text import encode
 from segue.model.records import (
     LAST_SEEN,
@@ -20,9 +20,14 @@ from segue.model.records import (
     EventPage,
     FindResult,
     Mode,
+    NewFork,
     OpenResult,
+    Origin,
+    Session,
     SessionPage,
+    Timestamp,
 )
+from segue.model.validation import Fault, InvalidInputError
 from segue.model.workspace import Workspace
 from segue.sessions import resume
 from segue.sessions.manager import SessionManager
@@ -149,18 +154,54 @@ class Window:
         async with self._in_workspace(workspace) as here:
             return await self._find_resumable(here, continue_minutes)
 
+    async def fork(
+        self,
+        session_id: str,
+        *,
+        at: str | None = None,
+        title: str | None = None,
+        archive_original: bool = False,
+        workspace: Located | None = None,
+        new_session_id: str | None = None,
+        tail: int = PAGE,
+    ) -> OpenResult:
+        """Fork a session, open here or not, as `SessionService.fork_session` does; open the fork.
+
+        A fork of a session that is open here has no boundary: nothing ended. Raises
+        InvalidInputError for a session that is still empty.
+        """
+        given = None if title is None else self._masked(title, encode("$.title", title))
+        fork = NewFork(
+            id=new_session_id or new_id(), at=at, title=given, archive_original=archive_original
+        )
+        if workspace is None:
+            async with self._requests:
+                return await self._fork(session_id, fork, None, tail)
+        async with self._in_workspace(workspace) as here:
+            place = attrs.evolve(
+                fork,
+                directory=here.directory,
+                git_root=here.git_root,
+                git_common_dir=here.git_common_dir,
+            )
+            return await self._fork(session_id, place, here, tail)
+
     async def append(
-        self, session_id: str, events: Sequence[Event], parent_id: str | None = LAST_SEEN
+        self,
+        session_id: str,
+        events: Sequence[Event],
+        parent_id: str | None = LAST_SEEN,
+        origin: Origin | None = None,
     ) -> AppendResult:
         """Append to a session that is open here, as `SessionManager.persist_events` promises."""
         redacted = [self._redacted(event) for event in events]
         async with self._requests:
             manager = self._open_manager(session_id)
             if not manager.stored:
-                return await manager.persist_events(redacted, parent_id=parent_id)
+                return await manager.persist_events(redacted, parent_id=parent_id, origin=origin)
         # The lock is released early, so that appends share commits. The order holds: the next
         # request resumes only when this one waits, and then it is in the store's queue.
-        return await manager.persist_events(redacted, parent_id=parent_id)
+        return await manager.persist_events(redacted, parent_id=parent_id, origin=origin)
 
     async def events(
         self, session_id: str, *, after: int | None, before: int | None, limit: int
@@ -230,12 +271,20 @@ class Window:
         """Delete a session permanently, and close it here. An unknown id succeeds."""
         async with self._requests:
             await (await self._connected()).delete(session_id)
-            self._forget(session_id)
+            await self._release(session_id)
 
     async def close_session(self, session_id: str) -> None:
         """Close a session in this window. One that is not open succeeds."""
         async with self._requests:
-            self._forget(session_id)
+            await self._release(session_id)
+
+    async def set_title(self, session_id: str, title: str | None) -> Session:
+        """Give a session, open here or not, a title, or with None its automatic one again."""
+        async with self._requests:
+            given = None if title is None else self._masked(title, encode("$.title", title))
+            if (manager := self._managers.get(session_id)) is not None:
+                return await manager.set_title(given)
+            return await (await self._connected()).set_title(session_id, given)
 
     async def set_server_session_id(self, session_id: str, server_session_id: str) -> None:
         """Store the remote service's id of a session, open here or not."""
@@ -328,6 +377,11 @@ class Window:
         if (manager := self._managers.pop(session_id, None)) is not None:
             self._drop_empty(session_id, manager.workspace)
 
+    async def _release(self, session_id: str) -> None:
+        if (manager := self._managers.get(session_id)) is not None:
+            await manager.release()
+        self._forget(session_id)
+
     async def _create(self, workspace: Workspace, reason: str) -> OpenResult:
         manager = SessionManager.create_new(await self._connected(), workspace)
         self._add_empty(manager)
@@ -346,6 +400,22 @@ class Window:
                 self._moving[session_id] = workspace
         return await self._result(manager, reason, tail)
 
+    async def _fork(
+        self, session_id: str, fork: NewFork, workspace: Workspace | None, tail: int
+    ) -> OpenResult:
+        if self._is_deferred(session_id):
+            raise InvalidInputError(Fault("$.sessionId", "has no event yet that could be forked"))
+        original = self._managers.get(session_id)
+        if fork.id not in self._managers:
+            service = await self._connected()
+            await service.fork_session(session_id, fork)
+            manager = await SessionManager.resume(service, fork.id, workspace, tail=tail)
+            if original is not None:
+                manager.boundary = None
+            self._managers[fork.id] = manager
+        reason = "It was made now, as a fork of another session."
+        return await self._result(self._managers[fork.id], reason, tail)
+
     async def _find_resumable(
         self, workspace: Workspace, continue_minutes: float | None
     ) -> FindResult:
@@ -362,8 +432,15 @@ class Window:
             boundary=manager.boundary,
             events=page.events,
             has_more=page.has_more,
-            last_event_at=session.updated_at if session.event_count else None,
+            last_event_at=_last_event_at(session, page),
         )
+
+
+def _last_event_at(session: Session, page: EventPage) -> Timestamp | None:
+    """Return the time of the last event; it is unknown only of a fork of which none was wanted."""
+    if page.events:
+        return page.events[-1].created_at
+    return session.updated_at if session.event_count else None
 
 
 def _turn_ends() -> float:

@@ -10,6 +10,8 @@ M.VERSION = 1
 ---| "session/events"
 ---| "session/list"
 ---| "session/findResumable"
+---| "session/fork"
+---| "session/setTitle"
 ---| "session/reset"
 ---| "session/archive"
 ---| "session/unarchive"
@@ -26,6 +28,8 @@ M.RETRIABLE = {
   ["session/events"] = true,
   ["session/list"] = true,
   ["session/findResumable"] = true,
+  ["session/fork"] = true,
+  ["session/setTitle"] = true,
   ["session/archive"] = true,
   ["session/unarchive"] = true,
   ["session/delete"] = true,

@@ -25,12 +25,23 @@ SELECT
 FROM session_records
 """
 
-# An event that a fork has too stays with it.
+# Its own events, and those that it has in common with sessions that are deleted already; without
+# those that another session has too.
 _OWN_SIZE = """
-SELECT total(length(data)) FROM events
-WHERE key <= (:number << 32) + 4294967295 AND key > (:number << 32) + coalesce(
-    (SELECT max(key & 4294967295) FROM spans WHERE strand = :number), 0
-)
+SELECT total(length(events.data)) FROM (
+    SELECT :number AS strand
+    UNION SELECT strand FROM spans JOIN sessions ON sessions.number = strand
+    WHERE spans.session = :number AND is_stub = 1
+) AS strands
+JOIN events
+    ON key <= (strands.strand << 32) + 4294967295
+    AND key > (strands.strand << 32) + coalesce(
+        (
+            SELECT max(spans.key & 4294967295) FROM spans
+            JOIN sessions ON sessions.number = spans.session
+            WHERE spans.strand = strands.strand AND spans.session <> :number AND is_stub = 0
+        ), 0
+    )
 """
 
 

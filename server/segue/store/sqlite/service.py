@@ -33,7 +33,7 @@ from segue.model.records import (
     now,
 )
 from segue.model.validation import Fault, InvalidInputError
-from segue.store.sqlite import driver, pruning, queries, row_values, schema, spans
+from segue.store.sqlite import driver, queries, row_values, schema, spans
 from segue.store.sqlite.append import SessionAppender
 from segue.store.sqlite.commit import Transaction
 from segue.store.sqlite.connection import DatabaseConnection
@@ -346,25 +346,31 @@ class LocalSessionService:
 
         None can be opened while it is deleted.
         """
+        from segue.store.sqlite import pruning  # a server never prunes
+
         until = self._clock() - older_than // timedelta(milliseconds=1)
         due = await self._connection.read(lambda db: pruning.find_due(db, until, live=live))
         taken: list[PrunedSession] = []
         held: list[Session] = []
+
+        async def prune(rows: Sequence[Row], free: set[str]) -> None:
+            def take(transaction: Transaction) -> list[PrunedSession]:
+                found = []
+                for row in rows:
+                    id = row["id"]
+                    if id in free and pruning.is_due(transaction.db, id, until, live=live):
+                        size = pruning.own_size(transaction.db, row["number"])
+                        found.append(PrunedSession(queries.session(row), size))
+                        if not dry_run:
+                            _delete(transaction, id)
+                return found
+
+            taken.extend(await self._connection.write(take))
+            held.extend(queries.session(row) for row in rows if row["id"] not in free)
+
         for rows in pruning.parts(due.rows):
             async with self._unheld(rows) as free:
-
-                def prune(
-                    transaction: Transaction, rows: Sequence[Row] = rows, free: set[str] = free
-                ) -> list[PrunedSession]:
-                    return [
-                        _prune(transaction, row, dry_run=dry_run)
-                        for row in rows
-                        if row["id"] in free
-                        and pruning.is_due(transaction.db, row["id"], until, live=live)
-                    ]
-
-                taken += await self._connection.write(prune)
-                held += [queries.session(row) for row in rows if row["id"] not in free]
+                await prune(rows, free)
         return Pruned(taken=taken, held=held, live=due.live, recent=due.recent)
 
     @contextlib.asynccontextmanager
@@ -427,13 +433,6 @@ def _delete(transaction: Transaction, session_id: str) -> None:
         queries.raise_if_index_lost(transaction.db, session_id)
     for number in numbers:
         transaction.erase(number)
-
-
-def _prune(transaction: Transaction, row: Row, *, dry_run: bool) -> PrunedSession:
-    size = pruning.own_size(transaction.db, row["number"])
-    if not dry_run:
-        _delete(transaction, row["id"])
-    return PrunedSession(queries.session(row), size)
 
 
 _GIVEN = tuple(
