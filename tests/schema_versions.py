@@ -51,8 +51,9 @@ def _copy(db: Connection, first: int, last: int) -> None:
     for table in schema.tables(version):
         names = ", ".join(column.name for column in schema.columns(table, version))
         session = _SESSION.get(table, "session")
+        without = "SELECT number FROM source.sessions WHERE (fork_seq > 0 OR is_stub) AND ? < 3"
         db.execute(
             f"INSERT INTO main.{table} ({names}) SELECT {names} FROM source.{table} "
-            f"WHERE {session} BETWEEN ? AND ? ORDER BY rowid",
-            (first, last),
+            f"WHERE {session} BETWEEN ? AND ? AND {session} NOT IN ({without}) ORDER BY rowid",
+            (first, last, version),
         )

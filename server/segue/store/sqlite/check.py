@@ -125,7 +125,7 @@ def database_sizes(path: str) -> StoreSizes:
 
 def count_rows(db: Connection) -> tuple[int, int]:
     """Return how many sessions and how many events a database has."""
-    sql = "SELECT (SELECT count(*) FROM sessions), (SELECT count(*) FROM events)"
+    sql = "SELECT (SELECT count(*) FROM session_records), (SELECT count(*) FROM events)"
     sessions, events = db.execute(sql).fetchone()
     return sessions, events
 

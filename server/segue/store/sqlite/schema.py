@@ -338,7 +338,7 @@ def check_owner(db: Connection, path: str) -> None:
         is_later = version > len(MIGRATIONS)
         may_read = not is_later or _compatible(db, "reader")
     driver.limit_time(db, math.inf)
-    if rows and not is_later:
+    if rows:
         _check_header(rows, application, version)
     if application != APPLICATION_ID and (application or rows):
         raise StorageUnavailable(
@@ -364,6 +364,8 @@ def _check_header(rows: Iterable[Row], application: int, version: int) -> None:
     if (application, version) == (APPLICATION_ID, len(MIGRATIONS)):
         return
     by_tables = _version_by(_defined(rows))
+    if by_tables == len(MIGRATIONS) < version:
+        return  # a later version may have changed no definition
     if by_tables and (application, version) != (APPLICATION_ID, by_tables):
         raise driver.corruption("its header does not match its tables")
 

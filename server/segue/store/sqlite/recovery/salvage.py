@@ -20,6 +20,7 @@ from segue.store.sqlite import disk, driver, header, schema
 from segue.store.sqlite.check import count_rows
 from segue.store.sqlite.driver import Connection
 from segue.store.sqlite.recovery import btree, policy
+from segue.store.sqlite.recovery.renumbering import ForkPoint, Renumbering, find_fork_points
 
 _MAX_KEY = (1 << 63) - 1
 _MAX_SESSION = 1 << 30
@@ -218,14 +219,16 @@ def _copy_rows(source: str, target: str, version: int, leaves: LeafPages) -> Sal
         schema.migrate(new, version)
         new.execute("PRAGMA foreign_keys = OFF")
         new.execute("BEGIN IMMEDIATE")
-        before = new.total_changes
-        for table in schema.tables(version):
-            columns = schema.columns(table, version)
-            reader = _TableReader(old, table, columns, leaves[table], is_cut)
-            copy = _copy_events if table == "events" else _copy_table
-            copy(reader, new, table, columns)
-        rows = new.total_changes - before
-        _restore_references(new)
+        readers = {
+            table: _TableReader(old, table, schema.columns(table, version), leaves[table], is_cut)
+            for table in schema.tables(version)
+        }
+        event_reader, span_reader = readers.pop("events"), readers.pop("spans", None)
+        rows = sum(_copy_table(reader, new) for reader in readers.values())
+        spans = [] if span_reader is None else list(span_reader.rows())
+        fork_points = {} if span_reader is None else find_fork_points(new, spans)
+        rows += len(spans) + _copy_events(event_reader, new, fork_points)
+        _restore_references(new, has_forks=span_reader is not None)
         new.execute("COMMIT")
         new.execute("PRAGMA foreign_keys = ON")
         schema.migrate(new)
@@ -234,29 +237,37 @@ def _copy_rows(source: str, target: str, version: int, leaves: LeafPages) -> Sal
     return Salvaged(target, rows, sessions, events)
 
 
-def _copy_table(
-    reader: "_TableReader", new: Connection, table: str, columns: Sequence[schema.Column]
-) -> None:
-    for row in reader.rows():
-        _insert_salvaged(new, table, columns, row)
+def _copy_table(reader: "_TableReader", new: Connection) -> int:
+    """Copy the rows of a table; return how many."""
+    return sum(_insert_salvaged(new, reader.table, reader.columns, row) for row in reader.rows())
 
 
 def _copy_events(
-    reader: "_TableReader", new: Connection, table: str, columns: Sequence[schema.Column]
-) -> None:
-    """Copy the events; a session that has lost some gets new seqs, which have no gaps."""
+    reader: "_TableReader", new: Connection, fork_points: Mapping[int, ForkPoint]
+) -> int:
+    """Copy the events, return how many; a session that has lost some gets seqs without gaps."""
     # For every session, because a damaged key brings an event between those of another session.
-    seqs: dict[int, int] = collections.defaultdict(int)
+    seqs = Renumbering(fork_points)
+    copied = 0
+    (trigger,) = new.execute(_TRIGGER).fetchone()
+    new.execute("DROP TRIGGER events_are_gapless")  # the own events of forks are moved at the end
     for key, *values in reader.rows():
         session = key >> 32
         if not 0 < session <= _MAX_SESSION:
             continue
-        row = ((session << 32) + seqs[session] + 1, *values)
-        if _insert_salvaged(new, table, columns, row):
-            seqs[session] += 1
+        row = (seqs.next_key(session), *values)
+        if _insert_salvaged(new, reader.table, reader.columns, row):
+            seqs.count(session, key & schema.MAX_SEQ)
+            copied += 1
+    seqs.finish(new)
+    new.execute(trigger)
+    return copied
 
 
-def _restore_references(new: Connection) -> None:
+_TRIGGER = "SELECT sql FROM sqlite_master WHERE name = 'events_are_gapless'"
+
+
+def _restore_references(new: Connection, *, has_forks: bool) -> None:
     """Add the sessions and invocations that events refer to, and delete what has no events."""
     new.execute("DELETE FROM sessions WHERE number NOT BETWEEN 1 AND ?", (_MAX_SESSION,))
     missing = (
@@ -272,13 +283,35 @@ def _restore_references(new: Connection) -> None:
     )
     for number, session in new.execute(missing).fetchall():
         _insert(new, "invocations", ("number", "id", "session"), (number, new_id(), session))
+    if has_forks:
+        new.execute(_FORK_SEQS)
+        new.execute("DELETE FROM spans WHERE session NOT IN (SELECT number FROM sessions)")
+        new.execute(_SHOW_UNUSED_STUBS)
+    shared = "fork_seq + " if has_forks else ""
     new.execute(
-        "UPDATE sessions SET event_count = "
+        f"UPDATE sessions SET event_count = {shared}"  # noqa: S608  two constants
         "(SELECT count(*) FROM events WHERE events.session = sessions.number)"
     )
     new.execute("DELETE FROM sessions WHERE event_count = 0")
     for table in ("metadata", "invocations"):
         new.execute(f"DELETE FROM {table} WHERE session NOT IN (SELECT number FROM sessions)")  # noqa: S608  two constants
+
+
+# Also of a session that was added, and of one that has lost its spans.
+_FORK_SEQS = """
+UPDATE sessions SET fork_seq = coalesce(
+    (SELECT max(key & 4294967295) FROM spans WHERE spans.session = sessions.number), 0
+)
+"""
+
+# Their events were those of forks, of which nothing else is left.
+_SHOW_UNUSED_STUBS = """
+UPDATE sessions SET is_stub = 0, directory = '(lost)', model_visible = 1
+WHERE is_stub = 1 AND number NOT IN (
+    SELECT strand FROM spans JOIN sessions AS forks ON forks.number = spans.session
+    WHERE forks.is_stub = 0
+)
+"""
 
 
 def _insert_salvaged(
@@ -324,8 +357,9 @@ class _TableReader:
         leaves: Sequence[btree.LeafPage],
         is_cut: bool,
     ) -> None:
+        self.table = table
+        self.columns = columns
         self._db = db
-        self._table = table
         self._key = columns[0].name if columns[0].is_rowid else "rowid"
         self._names = [column.name for column in columns]
         self._is_cut = is_cut
@@ -339,7 +373,7 @@ class _TableReader:
         """
         if not self._is_defined():
             return
-        select = f"SELECT {self._key}, {', '.join(self._names)} FROM {self._table}"  # noqa: S608  names of the schema
+        select = f"SELECT {self._key}, {', '.join(self._names)} FROM {self.table}"  # noqa: S608  names of the schema
         start: int | None = 0
         while start is not None and start <= self._last:
             recent = collections.deque([start - 1] * 5, maxlen=5)
@@ -362,7 +396,7 @@ class _TableReader:
 
     def _is_defined(self) -> bool:
         try:
-            described = self._db.execute(f"PRAGMA table_xinfo({self._table})").fetchall()
+            described = self._db.execute(f"PRAGMA table_xinfo({self.table})").fetchall()
         except driver.Error as error:
             self._raise_unless_damage(error)
             return False
@@ -411,7 +445,7 @@ class _TableReader:
 
     def _first_key(self, start: int) -> int | None:
         """Return the first key from *start* on, *start* itself if there is none, None in damage."""
-        sql = f"SELECT min({self._key}) FROM {self._table} WHERE {self._key} >= ?"  # noqa: S608  names of the schema
+        sql = f"SELECT min({self._key}) FROM {self.table} WHERE {self._key} >= ?"  # noqa: S608  names of the schema
         try:
             (key,) = self._db.execute(sql, (start,)).fetchone()
         except driver.Error as error:
@@ -427,7 +461,7 @@ class _TableReader:
         if not self._is_defined():
             return 0
         try:
-            (last,) = self._db.execute(f"SELECT max({self._key}) FROM {self._table}").fetchone()  # noqa: S608  names of the schema
+            (last,) = self._db.execute(f"SELECT max({self._key}) FROM {self.table}").fetchone()  # noqa: S608  names of the schema
         except driver.Error as error:
             self._raise_unless_damage(error)
             return _MAX_KEY
