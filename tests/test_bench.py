@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-GROUPS = ["append", "pipelined_append", "find_resumable", "open_session", "load_events"]
+GROUPS = ["append", "pipelined_append", "find_resumable", "open_session", "fork", "load_events"]
+
+ROWS = ["append", "open", "find-resumable", "pipelined", "two-sessions", "contention"]
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -27,12 +29,14 @@ def test_unknown_group_is_rejected() -> None:
     assert (result.returncode, "unknown group: flying" in result.stderr) == (2, True)
 
 
-@pytest.mark.parametrize("row", ["append", "pipelined", "two-sessions", "contention"])
+@pytest.mark.parametrize(
+    "row", ["append", "open", "find-resumable", "pipelined", "two-sessions", "contention"]
+)
 def test_compare_runs(row: str) -> None:
     options = ["--against", str(ROOT), "--rows", row, "--rounds", "2", "--quick"]
     result = run("tests/bench/compare.py", *options)
     assert result.returncode == 0, result.stderr
-    assert f"| {row} | server CPU per event |" in result.stdout
+    assert f"| {row} | server CPU of each |" in result.stdout
 
 
 def test_compare_with_a_folder_that_is_no_checkout_is_rejected(tmp_path: Path) -> None:

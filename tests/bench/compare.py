@@ -1,4 +1,4 @@
-"""Compares the appends of two checkouts: `python tests/bench/compare.py --against CHECKOUT`.
+"""Compares the requests of two checkouts: `python tests/bench/compare.py --against CHECKOUT`.
 
 Each side's server runs the package of its own checkout under this interpreter; this client drives
 both over stdio with the same events. Every round has new servers and new databases, and the sides
@@ -34,6 +34,9 @@ from tests.bench.report import describe_commit, print_line
 from tests.bench.wire import CHECKOUT, SEGUE, Server, environment
 
 IN_FLIGHT = 64
+OPENED = 100
+"""Of the row `open`: the events of the session."""
+
 PROCESSES, SESSIONS = 8, 4
 """Of the row `contention`: server processes on one store, and the sessions that they share."""
 
@@ -80,7 +83,7 @@ FIGURES = {
     "rate": Figure("events a second", _show_rate),
     "p99": Figure("wait p99", format_seconds),
     "worst": Figure("worst wait", format_seconds, max),
-    "cpu": Figure("server CPU per event", format_seconds, min),
+    "cpu": Figure("server CPU of each", format_seconds, min),
 }
 
 # -- rows ----------------------------------------------------------------------------------------
@@ -102,6 +105,46 @@ def start_append(stack: contextlib.ExitStack, checkout: Path, folder: Path, size
             assert b'"error"' not in response, response
         used = server.cpu_time() - cpu
         return {"latency": statistics.median(seconds), "cpu": used / len(frames)}
+
+    return block
+
+
+def start_open(stack: contextlib.ExitStack, checkout: Path, folder: Path, sizes: Sizes) -> Block:
+    """Start the row `open`: a session of OPENED events is opened, and closed between."""
+    server = _start_server(stack, checkout, folder)
+    session_id = _open_new(server, folder)
+    for number in range(OPENED):
+        server.exchange(_append_frame(server, session_id, number))
+    close = server.frame("session/close", {"sessionId": session_id})
+    frame = server.frame("session/open", {"sessionId": session_id})
+    return _reading_block(server, frame, sizes, between=close)
+
+
+def start_find_resumable(
+    stack: contextlib.ExitStack, checkout: Path, folder: Path, sizes: Sizes
+) -> Block:
+    """Start the row `find-resumable`, in a folder with a few sessions."""
+    server = _start_server(stack, checkout, folder)
+    for number in range(5):
+        server.exchange(_append_frame(server, _open_new(server, folder), number))
+    frame = server.frame("session/findResumable", {"workspace": str(folder)})
+    return _reading_block(server, frame, sizes)
+
+
+def _reading_block(
+    server: Server, frame: bytes, sizes: Sizes, between: bytes | None = None
+) -> Block:
+    def block() -> Values:
+        seconds, cpu = [], server.cpu_time()
+        for _ in range(sizes.appends):
+            if between is not None:
+                server.exchange(between)
+            begin = time.perf_counter()
+            response = server.exchange(frame)
+            seconds.append(time.perf_counter() - begin)
+            assert b'"error"' not in response, response
+        used = server.cpu_time() - cpu
+        return {"latency": statistics.median(seconds), "cpu": used / sizes.appends}
 
     return block
 
@@ -252,6 +295,8 @@ def _run_writers(
 
 ROWS: dict[str, Start] = {
     "append": start_append,
+    "open": start_open,
+    "find-resumable": start_find_resumable,
     "pipelined": start_pipelined,
     "two-sessions": start_two_sessions,
     "contention": start_contention,

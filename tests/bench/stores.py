@@ -109,7 +109,8 @@ def add_sessions(db: Connection, count: int, hot: int) -> None:
     """
     values = {"count": count, "hot": hot, "per_directory": PER_DIRECTORY, "now": _now()}
     db.execute(_INSERT_SESSIONS, values)
-    db.execute("INSERT INTO invocations SELECT number, 'invocation', number FROM sessions")
+    into = "INSERT INTO invocations (number, id, session)"
+    db.execute(f"{into} SELECT number, 'invocation', number FROM sessions")
     db.execute(_INSERT_ONE_EVENT_EACH)
 
 
@@ -121,7 +122,8 @@ def add_session(db: Connection, number: int, events: int) -> str:
         "updated_at) VALUES (:number, 'session-' || :number, '/', :count, 1, :now, :now)",
         values,
     )
-    db.execute("INSERT INTO invocations VALUES (:number, 'invocation', :number)", values)
+    into = "INSERT INTO invocations (number, id, session)"
+    db.execute(f"{into} VALUES (:number, 'invocation', :number)", values)
     if events:
         db.execute(_INSERT_EVENTS, values)
     return f"session-{number}"

@@ -22,7 +22,10 @@ CAN_TELL = OPEN_FILE_LOCK is not None
 
 
 class SessionHolds:
-    """The sessions that one service holds. All runs on the thread of its connection."""
+    """The sessions that one service holds.
+
+    What can wait, which is all but `release`, runs on the thread of its connection.
+    """
 
     def __init__(self, database_path: str | None) -> None:
         """*database_path* is without links; None for a database that no other process can reach."""
@@ -42,7 +45,7 @@ class SessionHolds:
                 self._lock(self._file, session_id)
                 return
             self._file.close()
-            for each in self._ids:
+            for each in tuple(self._ids):
                 self._lock(self._file, each)
 
     def release(self, session_id: str) -> None:
@@ -50,7 +53,7 @@ class SessionHolds:
         self._ids.discard(session_id)
         if self._file is None or self._file.fd is None:
             return
-        if all(_byte(each) != _byte(session_id) for each in self._ids):
+        if all(_byte(each) != _byte(session_id) for each in tuple(self._ids)):
             unlock_bytes(self._file.fd, _byte(session_id), 1)
 
     def prevent(self, session_ids: Iterable[str]) -> set[str]:

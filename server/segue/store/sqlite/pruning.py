@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 import attrs
 
 from segue.store.sqlite.driver import Connection
+from segue.store.sqlite.queries import SESSION_COLUMNS
 from segue.store.sqlite.row_values import Row, coerced
 
 _MAX_PART = 2_000
@@ -14,7 +15,9 @@ _IS_DUE = """
 coalesce(archived_at, CASE WHEN :live THEN updated_at END) <= :until
 """
 
-_DUE = f"SELECT * FROM session_records WHERE {_IS_DUE} ORDER BY updated_at, number"  # noqa: S608  a constant
+_DUE = f"""
+SELECT {SESSION_COLUMNS} FROM session_records WHERE {_IS_DUE} ORDER BY updated_at, number
+"""  # noqa: S608  names of columns
 
 _STILL_DUE = f"SELECT 1 FROM session_records WHERE id = :id AND {_IS_DUE}"  # noqa: S608  a constant
 

@@ -31,15 +31,22 @@ WHERE key > ? AND key < ? ORDER BY key DESC LIMIT +?
 _EVENT = {(int, id, int, int, str, str) for id in (bytes, str)}
 """The types of an undamaged event's values, in the order of the queries above."""
 
-_SESSION_FIELDS = tuple(field.name for field in attrs.fields(Session))
+_RECORD = ("number", *(field.name for field in attrs.fields(Session)))
+
+SESSION_COLUMNS = ", ".join(_RECORD)
+"""Of `session_records`: what `session` takes, in this order."""
+
+_FIND_SESSION = f"""
+SELECT {SESSION_COLUMNS}, automatic_title, given_title, model_visible
+FROM session_records WHERE id = ?
+"""  # noqa: S608  names of columns
 
 # -- sessions ----------------------------------------------------------------------------------
 
 
 def find_session(db: Connection, session_id: str) -> Row | None:
     """Return the row of a session, or None."""
-    sql = "SELECT * FROM session_records WHERE id = ?"
-    row = db.execute(sql, (session_id,)).fetchone()
+    row = db.execute(_FIND_SESSION, (session_id,)).fetchone()
     return None if row is None else coerced(row)
 
 
@@ -64,10 +71,13 @@ def raise_if_index_lost(db: Connection, session_id: str) -> None:
 
 
 def session(row: Row) -> Session:
-    """Return the record of a valid row of `session_records`."""
-    values = {name: row[name] for name in _SESSION_FIELDS}
-    values["head"] = None if row["head"] is None else unpack(row["head"])
-    values["fork_seq"] = row["fork_seq"] or None
+    """Return the record of a valid row that has SESSION_COLUMNS, and maybe others behind them."""
+    # By position, which is quicker than by name.
+    columns = row.values() if isinstance(row, dict) else row
+    values = dict(zip(_RECORD, columns, strict=False))
+    del values["number"]
+    values["head"] = None if values["head"] is None else unpack(values["head"])
+    values["fork_seq"] = values["fork_seq"] or None
     return Session(**values)
 
 

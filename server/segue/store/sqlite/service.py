@@ -59,7 +59,7 @@ _RESUMABLE_PROBE = """number IN (
     ORDER BY updated_at DESC, number DESC LIMIT +?5
 )"""
 
-_RESUMABLE = "SELECT * FROM session_records WHERE " + " OR ".join(  # noqa: S608  names of columns
+_RESUMABLE = f"SELECT {queries.SESSION_COLUMNS} FROM session_records WHERE " + " OR ".join(  # noqa: S608  names of columns
     _RESUMABLE_PROBE.format(column=column, place=place)
     for place in ("?1", "?2")
     for column in ("git_root", "directory")
@@ -67,22 +67,22 @@ _RESUMABLE = "SELECT * FROM session_records WHERE " + " OR ".join(  # noqa: S608
 """Of two places, at most four times as many as are wanted, in no order: SQLite would sort them in a
 tree of its own. A place of NULL has none."""
 
-_LIST_LIVE = """
-SELECT * FROM session_records
+_LIST_LIVE = f"""
+SELECT {queries.SESSION_COLUMNS} FROM session_records
 WHERE archived_at IS NULL AND (updated_at, number) < (:updated_at, :number)
 ORDER BY updated_at DESC, number DESC LIMIT +:limit
-"""
+"""  # noqa: S608  names of columns
 
-_LIST_ALL = """
-SELECT * FROM session_records
+_LIST_ALL = f"""
+SELECT {queries.SESSION_COLUMNS} FROM session_records
 WHERE (updated_at, number) < (:updated_at, :number)
 ORDER BY updated_at DESC, number DESC LIMIT +:limit
-"""
+"""  # noqa: S608  names of columns
 
 # No index has the git root of every session. Of a main worktree it is the folder that holds the
 # common directory, and resuming has an index of those that can be resumed.
-_LIST_HERE = """
-SELECT * FROM session_records
+_LIST_HERE = f"""
+SELECT {queries.SESSION_COLUMNS} FROM session_records
 WHERE number IN (
     SELECT number FROM sessions INDEXED BY sessions_by_directory
     WHERE directory = :place
@@ -95,7 +95,7 @@ WHERE number IN (
 )
 AND (updated_at, number) < (:updated_at, :number) AND (:archived OR archived_at IS NULL)
 ORDER BY updated_at DESC, number DESC LIMIT +:limit
-"""
+"""  # noqa: S608  names of columns
 
 
 class LocalSessionService:
@@ -336,8 +336,8 @@ class LocalSessionService:
         await self._connection.read(lambda db: self._holds.hold(session_id))
 
     async def release(self, session_id: str) -> None:
-        """Unlock the byte."""
-        await self._connection.read(lambda db: self._holds.release(session_id))
+        """Unlock the byte: that never waits."""
+        self._holds.release(session_id)
 
     async def prune(
         self, older_than: timedelta, *, live: bool = False, dry_run: bool = False
