@@ -54,7 +54,7 @@ _TEXTS = {
     ".yaml",
 }
 _PER_FILE = 2_000
-_KEYWORDS = [keyword for rule in RULES for keyword in rule.keywords]
+KEYWORDS = [keyword for rule in RULES for keyword in rule.keywords]
 
 HOSTILE = [
     *(
@@ -79,7 +79,7 @@ HOSTILE = [
         "Private-Lines: 1\n",
         "private key " + "x y\n" * 9,
     ),
-    *(" ".join(_KEYWORDS), "".join(_KEYWORDS), "a" * 300 + "1 TOKEN=", "https://[redacted:a]:"),
+    *(" ".join(KEYWORDS), "".join(KEYWORDS), "a" * 300 + "1 TOKEN=", "https://[redacted:a]:"),
     *(
         "\\",
         "\\n",
@@ -103,7 +103,7 @@ HOSTILE = [
     ),
     *("curl -u ", "-u a:b1c2d3e4 ", "machine a login b password c1d2e3 ", "Basic dXNlcjpwYXNz "),
     *("[redacted:", "[redacted:a:01234567]", "x.", "0.", "md-A", "flb_test_", "glpat-gldt-glrt-"),
-    " ".join(_KEYWORDS) + "🔑",
+    " ".join(KEYWORDS) + "🔑",
 ]
 """Units that make a string slow to search when it is full of them."""
 

@@ -14,6 +14,7 @@ from segue.redaction.rules import GROUPS, RULES
 from segue.redaction.view import View
 from tests.bench.redaction import clean_lines
 from tests.secret_samples import (
+    ALNUM,
     AROUND,
     KEY_FILES,
     KINDS,
@@ -26,6 +27,7 @@ from tests.secret_samples import (
     is_hidden,
     leaks,
     placed,
+    some,
     suits,
 )
 
@@ -98,10 +100,12 @@ def test_private_keys_are_masked_as_tools_print_them(printed: str) -> None:
             assert masked(hidden) == hidden
 
 
-def test_the_end_of_a_private_key_is_masked() -> None:
-    lines = KEY_FILES["RSA key"](Random(2)).split("\n")[3:]
+@pytest.mark.parametrize("tail", ["", '",', '"""),   '])
+def test_the_end_of_a_private_key_is_masked(tail: str) -> None:
+    lines = [line + tail for line in KEY_FILES["RSA key"](Random(2)).split("\n")[3:]]
+    rest = re.escape(tail)
     assert re.fullmatch(
-        r"\[\.\.\.\]\n\[redacted:private-key:\w{8}\]\nend",
+        rf"\[\.\.\.\]\n\[redacted:private-key:\w{{8}}\]{rest}\n({rest}\n)?end",
         masked("\n".join(["[...]", *lines, "end"])),
     )
 
@@ -205,6 +209,11 @@ def test_no_match_is_left_out() -> None:
                 if match.start() not in positions and rule.check(match)
             ]
             assert missed == [], (rule.name, each)
+
+
+def test_a_keyword_inside_of_another_is_found() -> None:
+    secret = "EAAA" + some(Random(1), ALNUM, 100)
+    assert masked(secret).startswith("[redacted:facebook-token:")
 
 
 def test_keywords_are_what_the_search_expects() -> None:

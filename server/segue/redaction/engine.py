@@ -167,28 +167,23 @@ def _find_secrets(text: str) -> list[tuple[tuple[int, int], Rule, bool]]:
     places = find_places(text)
     if not places:
         return []
-    taken = [(found.start(), found.end()) for found in _MASK.finditer(text)]
+    masks = ((found.start(), found.end()) for found in _MASK.finditer(text))
+    taken = [(-1, -1), *masks, (len(text) + 1, len(text) + 1)]
     rules: dict[tuple[int, int], Rule] = {}
     crossed: set[tuple[int, int]] = set()
     for rule, positions in places.items():
         for match in _matches(rule, positions, text):
-            span = match.start("lead" if rule.has_lead else "secret"), match.end("secret")
-            at = bisect(taken, span)
-            if _overlaps(taken, at, *span):
-                if not _is_inside(taken, at, *span):
-                    crossed.update(taken[max(0, at - 1) : at + 1])
+            begin = match.start("lead" if rule.has_lead else "secret")
+            end = match.end("secret")
+            at = bisect(taken, (begin, end))
+            before, after = taken[at - 1], taken[at]
+            if begin < before[1] or after[0] < end:
+                if before[1] < end and begin < after[0]:  # neither contains it
+                    crossed.update((before, after))
             elif rule.check(match):
-                taken.insert(at, span)
-                rules[span] = rule
+                taken.insert(at, (begin, end))
+                rules[begin, end] = rule
     return [(span, rules[span], span in crossed) for span in taken if span in rules]
-
-
-def _overlaps(taken: list[tuple[int, int]], at: int, begin: int, end: int) -> bool:
-    return bool(at and taken[at - 1][1] > begin) or (at < len(taken) and taken[at][0] < end)
-
-
-def _is_inside(taken: list[tuple[int, int]], at: int, begin: int, end: int) -> bool:
-    return any(first <= begin and end <= last for first, last in taken[max(0, at - 1) : at + 1])
 
 
 def _touches(text: str, begin: int, end: int) -> bool:

@@ -1,55 +1,28 @@
 """Finds the rules that may match, and where, by their keywords: most text has none of them."""
 
+import functools
 import itertools
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 
-from segue.redaction.rule import ANY_LENGTH, LONG_WORD, Rule
+from segue.redaction.rule import ANY_LENGTH, LONG_WORD, Rule, written_out
 from segue.redaction.rules import RULES
 
 Places = dict[Rule, Sequence[int] | None]
 """The rules that may match, in order, each with where: at positions in order, or None, anywhere."""
 
-_TAIL = 3
 _ALNUM = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
-_SEPARATORS = "_-.:~$"
-_BREAK = "\n"
 
 
-def _table(kept: str, separators: str = "", other: str = " ") -> bytes:
-    """Return a table that keeps *kept*, and translates *separators* to spaces."""
-    translated = {**dict.fromkeys(kept), **dict.fromkeys(separators, " ")}
-    characters = [translated.get(chr(code), other) or chr(code) for code in range(256)]
-    return "".join(characters).encode()
+def _table(kept: str) -> bytes:
+    """Return a table that translates whatever is not *kept* to spaces."""
+    return bytes(code if chr(code) in kept else ord(" ") for code in range(256))
 
 
 _LETTERS = _table(_ALNUM)
-_WORDS = _table(_ALNUM + _SEPARATORS + "+/=@%!|,")
+_WORDS = _table(_ALNUM + "_-.:~$+/=@%!|,")
 """Whatever is in a token or in its keyword is kept."""
-
-_PARTS = _table(_ALNUM, _SEPARATORS, _BREAK)
-
-
-def _tails(keyword: str) -> list[bytes]:
-    """Return how the text before the last separator of *keyword* can end, if that is selective."""
-    before = keyword[:-1]
-    last = before.encode().translate(_LETTERS).rpartition(b" ")[2].decode()
-    if keyword[-1] not in _SEPARATORS or len(last) < _TAIL - 1:
-        return []
-    if len(last) >= _TAIL:
-        return [last[-_TAIL:].encode()]
-    if last != before:
-        return [last.encode()]
-    return [(lead + last).encode() for lead in ("", _BREAK, *_ALNUM)]
-
-
-def _by_tail(keywords: Iterable[str]) -> dict[bytes, tuple[str, ...]]:
-    index: dict[bytes, tuple[str, ...]] = {}
-    for keyword in keywords:
-        for tail in _tails(keyword):
-            index[tail] = (*index.get(tail, ()), keyword)
-    return index
-
 
 _NUMBERS: dict[str, list[int]] = {}
 _CONTEXTS: dict[str, list[int]] = {}
@@ -64,16 +37,27 @@ _RUNS = _CONTEXTS.pop("")
 _FEW_RUNS = 16
 """Searching for more runs one by one is slower than searching for the pattern."""
 
-_TAILS = _by_tail(_NUMBERS)
-_OTHERS: dict[str, list[str]] = {}
-"""By their first character, the keywords that do not end so: searched for one by one."""
+_SIGNS = [
+    word
+    for word, numbers in _NUMBERS.items()
+    if len(word) == 1 or not all(RULES[number].keyword_first for number in numbers)
+]
+"""Too frequent, or not where a match begins: the patterns of their rules are searched for."""
 
-for _keyword in _NUMBERS:
-    if not _tails(_keyword):
-        _OTHERS.setdefault(_keyword[0], []).append(_keyword)
+_ENDING = [word for word in sorted(_NUMBERS.keys() - {*_SIGNS}) if not word[-1].isalnum()]
+"""Most keywords end in a separator, which is rare in text: they are found from their end."""
+
+_BEGINNING: dict[str, list[str]] = {}
+"""The others, by their first character."""
+
+for _keyword in sorted(_NUMBERS.keys() - {*_SIGNS, *_ENDING}):
+    _BEGINNING.setdefault(_keyword[0], []).append(_keyword)
 
 _WORDS_OF_CONTEXTS = [word for word, numbers in _CONTEXTS.items() if not _LENGTHS.keys() & numbers]
 """Those without which a rule of a context cannot match, whatever else is in the text."""
+
+_RUN = re.compile(r"(\[[^]]+\]\{[0-9]+)[,}]")
+"""The characters that a token has first after its keyword, and how many of them at least."""
 
 
 def may_match(text: str) -> bool:
@@ -97,8 +81,7 @@ def find_places(text: str) -> Places:
         runs = set(joined.translate(_LETTERS).split())
         lengths = set(map(len, runs))
         _add_runs(places, text, runs)
-        _add_ends(places, text, encoded, joined)
-        _add_others(places, text, joined.decode())
+        _add_tokens(places, text, joined.decode())
     return {
         RULES[number]: places[number]
         for number in sorted(places)
@@ -116,58 +99,92 @@ def _add_runs(places: dict[int, list[int] | None], text: str, runs: set[bytes]) 
             places[number] = sorted(at for run in suitable for at in _all(text, run))
 
 
-def _add_ends(places: dict[int, list[int] | None], text: str, encoded: bytes, words: bytes) -> None:
-    """Add the rules of tokens whose keywords end in a separator. *words* are the long ones."""
-    parts_of_words = set((b" " + words).translate(_PARTS).split(b" "))
-    tails = {tail for part in parts_of_words if (tail := part[-_TAIL:]) in _TAILS}
-    if not tails:
-        return
-    parts = encoded.translate(_PARTS).split(b" ")
-    marked = {part: tail for part in set(parts) if (tail := part[-_TAIL:]) in tails}
-    if not marked:
-        return
-    counts = Counter([marked[part] for part in parts if part in marked])
-    dense = {tail for tail, count in counts.items() if count > _often(text)}
-    for tail in dense:
-        for keyword in _TAILS[tail]:
-            if keyword in text:
-                places.update(dict.fromkeys(_NUMBERS[keyword]))
-    marked = {part: tail for part, tail in marked.items() if tail not in dense}
-    ends = list(itertools.accumulate(map(len, parts)))
-    found: dict[str, list[int]] = {}
-    for number in [number for number, part in enumerate(parts) if part in marked]:
-        end = ends[number] + number + 1
-        keywords = _TAILS[marked[parts[number]]]
-        if text.endswith(keywords, 0, end):
-            for keyword in keywords:
-                if text.endswith(keyword, 0, end):
-                    found.setdefault(keyword, []).append(end - len(keyword))
-    for keyword, positions in found.items():
-        for number in _NUMBERS[keyword]:
-            places[number] = _with(places, number, positions)
+def _add_tokens(places: dict[int, list[int] | None], text: str, words: str) -> None:
+    """Add the rules of tokens. *words* are the long words of *text*."""
+    enough = 1 + len(text) // 512  # of more, one search for the pattern is as fast
+    found: dict[int, list[int]] = defaultdict(list)
+    for backwards, ends in _ends(text).items():
+        for number, length in _rules_ending(backwards):
+            found[number] += [end - length for end in ends]
+    for first in _BEGINNING.keys() & set(words):
+        pattern = _beginning(first)
+        if not pattern.search(words):
+            continue
+        matches = list(itertools.islice(pattern.finditer(text), enough + 1))
+        if len(matches) > enough:
+            places.update(dict.fromkeys(n for word in _BEGINNING[first] for n in _NUMBERS[word]))
+            continue
+        for match in matches:
+            for number in _rules_beginning(match[0] + match[1]):
+                found[number].append(match.start())
+    for number, positions in found.items():
+        places.setdefault(number, None if len(positions) > enough else sorted(positions))
+    for keyword in filter(words.__contains__, _SIGNS):
+        places.update(dict.fromkeys(_NUMBERS[keyword]))
 
 
-def _with(
-    places: dict[int, list[int] | None], number: int, positions: Iterable[int]
-) -> list[int] | None:
-    known = places.get(number, ())
-    return None if known is None else sorted({*known, *positions})
+def _ends(text: str) -> dict[str, list[int]]:
+    """Return where in *text* keywords end, by the longest that ends there, backwards."""
+    ends: dict[str, list[int]] = defaultdict(list)
+    for match in _ending().finditer(text[::-1]):
+        ends[match[0] + match[match.lastindex or 0]].append(len(text) - match.start())
+    return ends
 
 
-def _add_others(places: dict[int, list[int] | None], text: str, words: str) -> None:
-    """Add the rules of the other tokens. *words* are the long words of *text*."""
-    enough = _often(text)
-    for keyword in [word for first in _OTHERS.keys() & set(words) for word in _OTHERS[first]]:
-        if keyword in words:
-            positions = list(itertools.islice(_all(text, keyword), enough + 1))
-            for number in _NUMBERS[keyword]:
-                anywhere = len(positions) > enough or not RULES[number].keyword_first
-                places[number] = None if anywhere else _with(places, number, positions)
+@functools.cache
+def _ending() -> re.Pattern[str]:
+    """Return the pattern that finds, in reversed text, the end of a keyword before its token.
+
+    It matches the separator; a group has the rest of the keyword.
+    """
+    rests: dict[str, dict[str, str]] = {}
+    for keyword in _ENDING:
+        runs = [f"(?<={run}.{{{len(keyword)}}})" for run in _runs(keyword)]
+        rests.setdefault(keyword[-1], {})[keyword[-2::-1]] = _any_of(runs)
+    ways = (f"{re.escape(last)}(?=({_trie(each)}))" for last, each in rests.items())
+    return re.compile("|".join(ways), re.ASCII)
 
 
-def _often(text: str) -> int:
-    """Return how often one search of *text* for a pattern is as fast as a look at each keyword."""
-    return 1 + len(text) // 512
+@functools.cache
+def _beginning(first: str) -> re.Pattern[str]:
+    """Return the pattern that finds *first* before the rest of a keyword, which a group has."""
+    rests = {word[1:]: _any_of([f"(?={run})" for run in _runs(word)]) for word in _BEGINNING[first]}
+    return re.compile(f"{re.escape(first)}(?=({_trie(rests)}))", re.ASCII)
+
+
+def _runs(keyword: str) -> list[str]:
+    """Return the patterns of which one must match after *keyword*: none, if that is not known."""
+    found = [_RUN.match(written_out(RULES[number].rest)) for number in _NUMBERS[keyword]]
+    return [f"{run[1]}}}" for run in found if run] if all(found) else []
+
+
+def _trie(strings: dict[str, str]) -> str:
+    """Return a pattern of *strings*, each followed by its value, that prefers the longest."""
+    by_first: dict[str, dict[str, str]] = {}
+    for string, after in strings.items():
+        if string:
+            by_first.setdefault(string[0], {})[string[1:]] = after
+    ways = [re.escape(first) + _trie(rests) for first, rests in by_first.items()]
+    return _any_of([*ways, strings[""]] if "" in strings else ways)
+
+
+def _any_of(ways: list[str]) -> str:
+    # Groups take most of the time of compiling.
+    return ways[0] if len(ways) == 1 else f"(?:{'|'.join(ways)})"
+
+
+@functools.cache
+def _rules_ending(backwards: str) -> list[tuple[int, int]]:
+    """Return the rules of each keyword with which *backwards*, reversed, ends, and its length."""
+    words = [word for word in _ENDING if backwards.startswith(word[::-1])]
+    return [(number, len(word)) for word in words for number in _NUMBERS[word]]
+
+
+@functools.cache
+def _rules_beginning(keyword: str) -> list[int]:
+    """Return the rules of each keyword with which *keyword* begins."""
+    words = filter(keyword.startswith, _BEGINNING[keyword[0]])
+    return [number for word in words for number in _NUMBERS[word]]
 
 
 def _all(text: str, keyword: str) -> Iterator[int]:

@@ -50,6 +50,9 @@ class Rule(NamedTuple):
     has_lead: bool = False
     """Whether the pattern has a group `lead`, where the secret begins."""
 
+    rest: str = ""
+    """What follows the keyword in every match, or an empty string if that is not known."""
+
 
 GLUED = 20
 """So many letters may stand right before or after a token whose prefix base64 also has."""
@@ -66,6 +69,8 @@ _ABBREVIATIONS = {
     # key, and what may follow it.
     "@NEXT": "(?:\n[^A-Za-z0-9\n]{0,12}+(?=\n)){0,2}+\n@LINE",
     "@CHUNK": "@B{24,}+",
+    # `@LINE` to its end, which is looked at first: most lines end otherwise.
+    "@WHOLE": "(?=[^\n]{24,}+(?<=@B{16}[^\n]{8})\n)@LEAD?@B{24,}+[^A-Za-z0-9\n]{0,8}+\n",
     "@LINE": "@LEAD@B{24,}+[^A-Za-z0-9\n]{0,8}+",
     "@LEAD": "(?:[^\n]{0,120}[^A-Za-z0-9+/=\n])?",
     "@KEY": "[A-Z0-9 ]{0,32}?PRIVATE KEY(?: BLOCK)? ?-{4,5}",
@@ -93,9 +98,14 @@ _ABBREVIATIONS = {
 def compiled(pattern: str) -> re.Pattern[str]:
     """Return *pattern* compiled, with its abbreviations written out."""
     # Only once its keyword was found: compiling all takes a tenth of a server's start.
+    return re.compile(written_out(pattern), re.ASCII)
+
+
+def written_out(pattern: str) -> str:
+    """Return *pattern* with its abbreviations written out."""
     for short, long in _ABBREVIATIONS.items():
         pattern = pattern.replace(short, long)
-    return re.compile(pattern, re.ASCII)
+    return pattern
 
 
 def _literals(prefixes: str) -> str:
@@ -115,7 +125,8 @@ def token(
     """Return the rule of a token whose prefix leaves no doubt: it need not begin a word."""
     pattern = f"(?P<secret>{_literals(prefixes)}{rest})"
     usual = is_random if "@w" in rest else is_filled_in
-    return Rule(name, about, tuple(prefixes.split()), pattern, check or usual, lengths=lengths)
+    keywords = tuple(prefixes.split())
+    return Rule(name, about, keywords, pattern, check or usual, lengths=lengths, rest=rest)
 
 
 def word(
@@ -130,7 +141,8 @@ def word(
     """Return the rule of a token whose prefix words also have: `hf_`, `sk-`."""
     end = "(?![0-9a-f])" if rest.endswith(("@h{32}", "@h{40}", "@h{64}")) else ""
     pattern = f"(?P<secret>{_literals(prefixes)}{rest}){end}"
-    return Rule(name, about, tuple(prefixes.split()), pattern, check, lengths=lengths)
+    keywords = tuple(prefixes.split())
+    return Rule(name, about, keywords, pattern, check, lengths=lengths, rest=rest)
 
 
 def letters(name: str, about: str, prefixes: str, rest: str, check: Check = is_filled_in) -> Rule:
@@ -138,7 +150,7 @@ def letters(name: str, about: str, prefixes: str, rest: str, check: Check = is_f
     blob = f"[A-Za-z0-9+/]{{{GLUED}}}"
     leads = "|".join(f"{each}(?<!{blob}{each})" for each in prefixes.split())
     pattern = f"(?P<secret>(?:{leads}){rest})(?!{blob})"
-    return Rule(name, about, tuple(prefixes.split()), pattern, check)
+    return Rule(name, about, tuple(prefixes.split()), pattern, check, rest=rest)
 
 
 def around(
@@ -158,7 +170,7 @@ def around(
     literal, lead = re.escape(mark), before
     blob = f"(?<![A-Za-z0-9+/]{{{GLUED}}})"
     pattern = f"{literal}(?<=(?P<lead>{blob}{lead}){literal})(?P<secret>{rest})"
-    return Rule(name, about, (mark,), pattern, check, lengths=lengths, has_lead=True)
+    return Rule(name, about, (mark,), pattern, check, lengths=lengths, has_lead=True, rest=rest)
 
 
 def context(

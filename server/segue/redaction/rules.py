@@ -29,7 +29,7 @@ from segue.redaction.rule import Rule, around, context, letters, token, word
 PRIVATE_KEYS: tuple[Rule, ...] = (
     context("private-key", "PEM, OpenSSH, PGP: also with numbers, quotes or `+`, `-` before each line", "private key", "(?P<secret>-----? ?BEGIN @KEY(?P<body>[^-]*+(?:-(?!-{3,4} ?(?:BEGIN|END) )[^-]*+)*+)-{4,5} ?END @KEY)", is_private_key, fingerprint=True),
     context("private-key", "the beginning of one", "private key", "(?P<secret>-----? ?BEGIN @KEY(?: [^\n]{0,160}?(?<= )@CHUNK(?: @CHUNK)*+|[^A-Za-z0-9\n]{0,16}+(?:\n[^\n]{0,120}?[A-Za-z]: [^\n]{0,200}+|\n[^\n]{0,24}(?=\n)){0,9}+\n@LINE(?:@NEXT)*+))", is_filled_in, fingerprint=True),
-    context("private-key", "the end of one", "private key", "\n(?<!@B{24}\n)(?<!@B{24}[^A-Za-z0-9\n]\n)(?P<secret>(?:@LINE\n){1,64}+(?:@LEAD@B{1,23}+[^A-Za-z0-9\n]{0,8}\n)?[^\n]{0,120}?-{4,5} ?END @KEY)", is_filled_in, fingerprint=True),
+    context("private-key", "the end of one", "private key", "\n(?<!@B{24}\n)(?<!@B{24}[^A-Za-z0-9\n]\n)(?P<secret>(?:@WHOLE){1,64}+(?:@LEAD@B{1,23}+[^A-Za-z0-9\n]{0,8}\n)?[^\n]{0,120}?-{4,5} ?END @KEY)", is_filled_in, fingerprint=True),
     context("putty-key", "PuTTY (`.ppk`)", "private-lines", "Private-Lines: ?[0-9]{1,4}(?P<secret> @CHUNK(?: @CHUNK)*+|[^A-Za-z0-9\n]{0,8}+(?:@NEXT)++(?:\n@LEAD@B{2,}+[^A-Za-z0-9\n]{0,8}+(?=\n[^\n]{0,120}Private-MAC))?)", is_filled_in, fingerprint=True),
     token("age-key", "age", "AGE-SECRET-KEY-1", "[QPZRY9X8GF2TVDW0S3JN54KHCE6MUA7L]{58}"),
     context("wireguard-key", "WireGuard", "key", "P(?:rivate|reshared)Key@ASSIGNED(?P<secret>@b{42}[AEIMQUYcgkosw048]=)", is_filled_in, fingerprint=True),

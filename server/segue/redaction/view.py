@@ -80,6 +80,7 @@ def without_escapes(json_text: str) -> str:
     return json_text.replace("\\", "")
 
 
+@functools.lru_cache(maxsize=512)
 def _decode(escape: str) -> str:
     if escape[0] != "\\" or "[" in escape:
         return ""
