@@ -82,35 +82,6 @@ def test_a_key_that_names_a_secret_masks_its_value() -> None:
 # -- everything else ---------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "string",
-    [
-        "call_9bYvX2hQ0Z1uJr8wK3LmNoPq",
-        "toolu_01A09q90qw90lq917835lq9",
-        "chatcmpl-tool-0123456789abcdef0123456789abcdef",
-        "0190a6c8-7f3e-7000-8000-0123456789ab",
-        "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
-        "sha512-z4PhNX7vuL3xVChQ1m2AB9Yg5AULVxXcg/SpIdNs6c5H0NE8XYXysP+DGNKHfuwvY7kxvUdBeoGlODJ6+SfaPg==",
-        "https://example.com:8080/a@b",
-        "http://localhost:3000?mail=someone@example.com",
-        "postgresql://user:password@localhost/db",
-        "postgresql://$USER:$PASSWORD@localhost/db",
-        "postgresql://{user}:{password}@{host}/db",
-        "Authorization: Bearer $TOKEN",
-        "Authorization: Bearer YOUR_ACCESS_TOKEN_HERE",
-        "API_KEY = os.environ['API_KEY_2']",
-        "GITHUB_TOKEN=${{ secrets.TOKEN_1 }}",
-        "-----BEGIN PRIVATE KEY----- begins one, -----END PRIVATE KEY----- ends it",
-        f"-----BEGIN PUBLIC KEY-----\n{'MFkw' * 16}\n-----END PUBLIC KEY-----",
-        "task-runner-configuration-for-all-of-the-workspaces",
-        "npm_config_registry and hf_hub_download_from_the_repository",
-        "SK and AKIA and eyJ and sk- and ghp_ and xoxb- and :// and :AA and Q~",
-    ],
-)
-def test_lookalikes_are_not_masked(string: str) -> None:
-    assert masked(string) is string
-
-
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
     lambda children: st.lists(children) | st.dictionaries(st.text(), children),
