@@ -246,9 +246,8 @@ class SessionManager:
             return AppendResult(head=None, event_count=0, events=(), duplicates=0)
         if parent_id is not LAST_SEEN and parent_id is not None:
             raise HeadMoved(None, 0)
-        await self._service.hold(new.id)
         result = await self._service.create_session(
-            new, events, invocation_id=self.invocation_id, origin=origin
+            new, events, invocation_id=self.invocation_id, origin=origin, hold=True
         )
         self._deferred = None
         self._record(result)

@@ -51,11 +51,13 @@ class SessionService(Protocol):
         *,
         invocation_id: str,
         origin: Origin | None = None,
+        hold: bool = False,
     ) -> AppendResult:
         """Store *new* together with its first *events*: a session without events never exists.
 
         If the session exists already, this is `append_events` with a *parent_id* of None: a retry
-        after a lost response writes nothing and returns the same positions.
+        after a lost response writes nothing and returns the same positions. With *hold*, do as
+        `hold` first.
         """
 
     async def append_events(

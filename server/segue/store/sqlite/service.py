@@ -130,6 +130,7 @@ class LocalSessionService:
         *,
         invocation_id: str,
         origin: Origin | None = None,
+        hold: bool = False,
     ) -> AppendResult:
         """Insert the session and its first events in one transaction."""
         if not events:
@@ -137,6 +138,8 @@ class LocalSessionService:
         check_batch(events)
 
         def create(transaction: Transaction) -> AppendResult:
+            if hold:
+                self._holds.hold(new.id)
             if queries.find_session(transaction.db, new.id) is None:
                 _insert_session(transaction.db, new, self._clock())
             appender = self._appender(transaction, new.id, invocation_id)
