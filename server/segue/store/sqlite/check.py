@@ -132,7 +132,7 @@ def count_rows(db: Connection) -> tuple[int, int]:
 
 def _sizes(db: Connection, path: str) -> StoreSizes:
     sessions, events = count_rows(db)
-    sql = "SELECT count(*) FROM sessions WHERE archived_at IS NOT NULL"
+    sql = "SELECT count(*) FROM session_records WHERE archived_at IS NOT NULL"
     (archived,) = db.execute(sql).fetchone()
     size = os.path.getsize(path)
     return StoreSizes(bytes=size, sessions=sessions, archived=archived, events=events)
