@@ -46,9 +46,9 @@ ORDER = {
     "redaction": ["checks", "rule", "rules", "view", "keywords", "engine"],
     "store.sqlite": [
         "disk", "file_access", "lock_holders", "driver", "locks", "open_files", "high_water",
-        "holds", "schema", "header", "row_values", "spans", "queries", "pruning", "append", "check",
-        "commit", "replacement", "drafts", "copies", "backup", "files", "connection", "service",
-        "admin",
+        "holds", "schema", "header", "row_values", "spans", "queries", "pruning", "append",
+        "sizes", "check", "commit", "replacement", "drafts", "copies", "backup", "files",
+        "connection", "service", "admin",
     ],
     "protocol": ["messages", "methods", "schema"],
     "sessions": ["boundary", "resume", "manager", "locator", "window"],

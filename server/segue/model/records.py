@@ -261,6 +261,8 @@ class Pruned:
     """Old enough, but open in a window."""
     live: int
     """How many are old enough, but not archived."""
+    used: int
+    """How many are not archived and were updated more recently."""
     recent: int
     """How many were archived more recently."""
 

@@ -1,5 +1,6 @@
 """The records that a StoreAdmin returns; not in `records`, because a server does not load them."""
 
+from collections.abc import Sequence
 from typing import Literal
 
 import attrs
@@ -27,6 +28,34 @@ class StoreSizes:
     sessions: int | None = None
     archived: int | None = None
     events: int | None = None
+
+
+@attrs.frozen(kw_only=True)
+class SessionSize:
+    """How much one session holds: its events, and the bytes of their JSON.
+
+    An event that several sessions have counts for the one that wrote it, or if that was deleted,
+    for the oldest that has it; such bytes are also in `shared`.
+    """
+
+    id: str
+    title: str | None
+    events: int
+    bytes: int
+    shared: int
+
+
+@attrs.frozen(kw_only=True)
+class SizeReport:
+    """How much each session holds, the largest first, and the store as a whole.
+
+    `file_bytes` is all that it takes on disk, without its log, and `free_bytes` what of that holds
+    nothing: what is stored next is put there.
+    """
+
+    sessions: Sequence[SessionSize] = ()
+    file_bytes: int = 0
+    free_bytes: int = 0
 
 
 @attrs.frozen(kw_only=True)

@@ -3,7 +3,7 @@
 `server/DEVELOPMENT.md` lists what to change for a new store. `tests/store` tests all of them alike.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         CheckReport,
         RestorePreview,
         RestoreResult,
+        SizeReport,
         StoreCopy,
         StoreEngine,
         StoreSizes,
@@ -194,13 +195,19 @@ class SessionService(Protocol):
         """End `hold`. A session that is not held succeeds."""
 
     async def prune(
-        self, older_than: timedelta, *, live: bool = False, dry_run: bool = False
+        self,
+        older_than: timedelta,
+        *,
+        live: bool = False,
+        dry_run: bool = False,
+        among: Collection[str] | None = None,
     ) -> Pruned:
         """Delete the sessions that were archived more than *older_than* ago; return which.
 
         With *live* also those that are not archived and were updated that long ago. One that any
         service holds is never deleted; where holding cannot be known, one that was updated in the
-        last day counts as held. With *dry_run* nothing is deleted.
+        last day counts as held. With *among*, only sessions with these ids are deleted. With
+        *dry_run* nothing is deleted, and this is a read.
         """
 
     async def get_metadata(self, session_id: str, key: str) -> Any:
@@ -237,6 +244,12 @@ class StoreAdmin(Protocol):
         """Return how much the store holds: zero bytes and no counts if it does not exist.
 
         Counts that cannot be read are None; `check` names the reason.
+        """
+
+    def session_sizes(self) -> "SizeReport":
+        """Return how much each session holds: nothing if the store does not exist.
+
+        Raises a StorageError if it cannot be read.
         """
 
     def check(self) -> "CheckReport":

@@ -12,6 +12,7 @@ from segue.model.store_reports import (
     CheckReport,
     RestorePreview,
     RestoreResult,
+    SizeReport,
     StoreCopy,
     StoreEngine,
     StoreSizes,
@@ -67,6 +68,10 @@ class LocalStoreAdmin:
     def sizes(self) -> StoreSizes:
         """Count the rows and the bytes of the file."""
         return check.database_sizes(self._path)
+
+    def session_sizes(self) -> SizeReport:
+        """Sum up the events of each session, in one snapshot."""
+        return check.session_sizes(self._path)
 
     def check(self) -> CheckReport:
         """Check the file's modes, its owner and its integrity; nothing is changed."""

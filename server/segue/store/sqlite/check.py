@@ -9,8 +9,8 @@ from pathlib import Path
 import attrs
 
 from segue.model.errors import StorageError, StorageUnavailable
-from segue.model.store_reports import CheckReport, StoreSizes
-from segue.store.sqlite import driver, file_access, header, schema
+from segue.model.store_reports import CheckReport, SizeReport, StoreSizes
+from segue.store.sqlite import driver, file_access, header, schema, sizes
 from segue.store.sqlite.driver import Connection
 from segue.store.sqlite.lock_holders import find_lock_holders, lock_files
 from segue.store.sqlite.locks import OpenLock
@@ -121,6 +121,20 @@ def database_sizes(path: str) -> StoreSizes:
         if schema.version_of(db) > 0:
             return _sizes(db, path)
     return StoreSizes(bytes=os.path.getsize(path))
+
+
+def session_sizes(path: str) -> SizeReport:
+    """Return how much each session of the database at *path* holds, or raise a StorageError."""
+    if emptied := find_emptied(path):
+        raise driver.translate(emptied, path)
+    if not os.path.exists(path):
+        return SizeReport()
+    try:
+        with contextlib.closing(driver.connect_to_read(path)) as db:
+            schema.check_owner(db, path)
+            return sizes.all_sizes(db) if schema.version_of(db) > 0 else SizeReport()
+    except driver.Error as error:
+        raise driver.translate(error, path) from error
 
 
 def count_rows(db: Connection) -> tuple[int, int]:

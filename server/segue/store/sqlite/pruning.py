@@ -1,9 +1,10 @@
-"""Which sessions are old enough to be pruned, and how much of them no other session needs."""
+"""Which sessions are old enough to be pruned."""
 
 from collections.abc import Iterator, Sequence
 
 import attrs
 
+from segue.store.sqlite import driver
 from segue.store.sqlite.driver import Connection
 from segue.store.sqlite.queries import SESSION_COLUMNS
 from segue.store.sqlite.row_values import Row, coerced
@@ -24,27 +25,9 @@ _STILL_DUE = f"SELECT 1 FROM session_records WHERE id = :id AND {_IS_DUE}"  # no
 _LEFT = """
 SELECT
     count(*) FILTER (WHERE archived_at IS NULL AND updated_at <= :until) AS live,
+    count(*) FILTER (WHERE archived_at IS NULL AND updated_at > :until) AS used,
     count(*) FILTER (WHERE archived_at > :until) AS recent
 FROM session_records
-"""
-
-# Its own events, and those that it has in common with sessions that are deleted already; without
-# those that another session has too.
-_OWN_SIZE = """
-SELECT total(length(events.data)) FROM (
-    SELECT :number AS strand
-    UNION SELECT strand FROM spans JOIN sessions ON sessions.number = strand
-    WHERE spans.session = :number AND is_stub = 1
-) AS strands
-JOIN events
-    ON key <= (strands.strand << 32) + 4294967295
-    AND key > (strands.strand << 32) + coalesce(
-        (
-            SELECT max(spans.key & 4294967295) FROM spans
-            JOIN sessions ON sessions.number = spans.session
-            WHERE spans.strand = strands.strand AND spans.session <> :number AND is_stub = 0
-        ), 0
-    )
 """
 
 
@@ -54,6 +37,7 @@ class Due:
 
     rows: Sequence[Row]
     live: int
+    used: int
     recent: int
 
 
@@ -62,10 +46,11 @@ def find_due(db: Connection, until: int, *, live: bool) -> Due:
 
     The least recently updated first.
     """
-    values = {"until": until, "live": live}
-    rows = [coerced(row) for row in db.execute(_DUE, values)]
-    left = db.execute(_LEFT, {"until": until}).fetchone()
-    return Due(rows, live=0 if live else left["live"], recent=left["recent"])
+    with driver.read_snapshot(db):
+        rows = [coerced(row) for row in db.execute(_DUE, {"until": until, "live": live})]
+        left = db.execute(_LEFT, {"until": until}).fetchone()
+    not_archived = 0 if live else left["live"]
+    return Due(rows, live=not_archived, used=left["used"], recent=left["recent"])
 
 
 def parts(rows: Sequence[Row]) -> Iterator[list[Row]]:
@@ -84,9 +69,3 @@ def is_due(db: Connection, session_id: str, until: int, *, live: bool) -> bool:
     """Return whether `find_due` would return the session."""
     values = {"id": session_id, "until": until, "live": live}
     return db.execute(_STILL_DUE, values).fetchone() is not None
-
-
-def own_size(db: Connection, number: int) -> int:
-    """Return how many characters of JSON the events have that go with the session."""
-    (size,) = db.execute(_OWN_SIZE, {"number": number}).fetchone()
-    return int(size)

@@ -4,8 +4,9 @@ import base64
 import contextlib
 import os
 import struct
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from datetime import timedelta
+from functools import partial
 from operator import itemgetter
 from typing import Any
 
@@ -343,38 +344,52 @@ class LocalSessionService:
         self._holds.release(session_id)
 
     async def prune(
-        self, older_than: timedelta, *, live: bool = False, dry_run: bool = False
+        self,
+        older_than: timedelta,
+        *,
+        live: bool = False,
+        dry_run: bool = False,
+        among: Collection[str] | None = None,
     ) -> Pruned:
         """Find the sessions in one snapshot, and delete them some at a time: others write between.
 
         None can be opened while it is deleted.
         """
-        from segue.store.sqlite import pruning  # a server never prunes
+        from segue.store.sqlite import pruning, sizes  # a server never prunes
 
         until = self._clock() - older_than // timedelta(milliseconds=1)
         due = await self._connection.read(lambda db: pruning.find_due(db, until, live=live))
+        chosen = [row for row in due.rows if among is None or row["id"] in among]
         taken: list[PrunedSession] = []
         held: list[Session] = []
+        measured: set[int] = set()
 
-        async def prune(rows: Sequence[Row], free: set[str]) -> None:
-            def take(transaction: Transaction) -> list[PrunedSession]:
-                found = []
-                for row in rows:
-                    id = row["id"]
-                    if id in free and pruning.is_due(transaction.db, id, until, live=live):
-                        size = pruning.own_size(transaction.db, row["number"])
-                        found.append(PrunedSession(queries.session(row), size))
-                        if not dry_run:
-                            _delete(transaction, id)
-                return found
+        def measure(db: Connection, rows: Sequence[Row]) -> list[PrunedSession]:
+            found = []
+            for row in rows:
+                size = sizes.own_size(db, row["number"], measured)
+                found.append(PrunedSession(queries.session(row), size))
+                measured.add(row["number"])
+            return found
 
-            taken.extend(await self._connection.write(take))
-            held.extend(queries.session(row) for row in rows if row["id"] not in free)
+        def take(transaction: Transaction, rows: Sequence[Row]) -> list[PrunedSession]:
+            found = []
+            for row in rows:
+                if pruning.is_due(transaction.db, row["id"], until, live=live):
+                    size = sizes.own_size(transaction.db, row["number"])
+                    found.append(PrunedSession(queries.session(row), size))
+                    _delete(transaction, row["id"])
+            return found
 
-        for rows in pruning.parts(due.rows):
-            async with self._unheld(rows) as free:
-                await prune(rows, free)
-        return Pruned(taken=taken, held=held, live=due.live, recent=due.recent)
+        for rows in pruning.parts(chosen):
+            async with self._unheld(rows) as ids:
+                free = [row for row in rows if row["id"] in ids]
+                if dry_run:
+                    taken += await self._connection.read(partial(measure, rows=free))
+                else:
+                    taken += await self._connection.write(partial(take, rows=free))
+                held += [queries.session(row) for row in rows if row["id"] not in ids]
+        return Pruned(taken=taken, held=held, live=due.live, used=due.used, recent=due.recent)
 
     @contextlib.asynccontextmanager
     async def _unheld(self, rows: Sequence[Row]) -> AsyncIterator[set[str]]:
