@@ -4,7 +4,7 @@ import attrs
 import pytest
 
 from segue.model import validation
-from segue.model.validation import Fault, IntRange, InvalidInputError, StringLength
+from segue.model.validation import Fault, IntRange, InvalidInputError, Line, StringLength
 
 
 @attrs.frozen(kw_only=True)
@@ -21,6 +21,7 @@ class Outer:
     a_limit: Annotated[int, IntRange(1, 1_000)] = 1
     a_name: Annotated[str, StringLength(3)] = "x"
     a_parent: Annotated[Any, StringLength(3, or_null=True)] = None
+    a_line: Annotated[str, Line(9)] = "x"
     some_inner: list[Inner] = attrs.field(factory=list)
     anything: Any = attrs.field(default=None, metadata={"omit_if_default": True})
 
@@ -63,6 +64,12 @@ def faults(value: Any) -> dict[str, str]:
         ("aName", None),
         ("aParent", 5),
         ("aParent", "four"),
+        ("aLine", " "),
+        ("aLine", "a\nb"),
+        ("aLine", "a\n"),
+        ("aLine", "a\x1b[1m"),
+        ("aLine", "a\u2028b"),
+        ("aLine", 10 * "a"),
         ("someInner", {}),
         ("someInner", "ab"),
         ("someInner", None),

@@ -59,8 +59,8 @@ class Line(StringLength):
     def check(self, value: Any) -> str | None:
         """Return *value*; raise TypeError or ValueError if it is not such a string."""
         line = super().check(value)
-        if line is not None and (len(line.splitlines()) > 1 or not line.strip()):
-            raise ValueError("must be one line that is not blank")
+        if line is not None and (_CONTROL.search(line) or not line.strip()):
+            raise ValueError("must be one line that is not blank, without control characters")
         return line
 
 
@@ -75,6 +75,8 @@ class ItemCount:
         if type(value) is list and len(value) > self.most:
             raise ValueError(f"has {len(value):,} items; send at most {self.most:,} at once")
 
+
+_CONTROL = re.compile("[\0-\x1f\x7f-\x9f\u2028\u2029]")
 
 JSON_NAMES: dict[type, str] = {
     str: "a string",
