@@ -19,22 +19,12 @@ from segue.cli.client import Client
 from segue.cli.printing import Column, isolated, local_time, print_table, uses_color, visible
 from segue.startup.compose import local_engine
 from segue.store.sqlite import driver
+from tests.cli.helpers import as_json, at_terminal, run
 from tests.conftest import StartClient
 from tests.factories import execute
 
 HEBREW = "\u05e9\u05dc\u05d5\u05dd"
 ESCAPES = "red \x1b[31m bell \x07 clipboard \x1b]52;c;aGk=\x07 turn \u202e c1 \x9b1m"
-
-
-def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "segue", *arguments],
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
 
 
 @pytest.fixture
@@ -51,10 +41,6 @@ def recorded(start: StartClient) -> str:
     client.request("session/append", {"sessionId": session_id, "events": events})
     client.shutdown()
     return session_id
-
-
-def as_json(*arguments: str) -> Any:
-    return json.loads(run(*arguments, "--json").stdout)
 
 
 def test_version_is_the_packages() -> None:
@@ -169,6 +155,21 @@ def test_a_narrow_terminal_cuts_titles_and_directories_only(
     assert line.count("\u2068") == line.count("\u2069") == 1
     assert "…\u2069" in line
     assert cell_len(line.translate({0x2068: None, 0x2069: None})) == max(width, 10 + 2 + 8 + 2 + 8)
+
+
+@pytest.mark.parametrize(("width", "cell", "is_shown"), [(80, "x", 1), (58, "x", 0), (80, "", 0)])
+def test_an_optional_column_is_left_out_where_it_is_empty_or_makes_titles_short(
+    width: int, cell: str, is_shown: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    columns = [Column("ID"), Column("TITLE", is_flexible=True), Column("WITH", is_optional=True)]
+    output = io.StringIO()
+    monkeypatch.setattr(output, "isatty", lambda: True)
+    monkeypatch.setattr("sys.stdout", output)
+    monkeypatch.setenv("COLUMNS", str(width))
+    print_table(columns, [["0123456789", "title " * 20, cell * 26]])
+    header, line = output.getvalue().splitlines()
+    assert ("WITH" in header) == ("xxxx" in line) == is_shown
+    assert cell_len(line) == width
 
 
 @pytest.mark.parametrize(
@@ -366,28 +367,10 @@ def test_restore_asks_where_it_can(copy: Path, database: Path) -> None:
     refused = run("restore", str(copy))
     assert refused.returncode == 1
     assert refused.stderr.startswith("Error: Nobody can be asked here, so nothing was changed.")
-    assert at_terminal("n", "restore", str(copy)) == 1
+    assert at_terminal("Replace it?", "n", "restore", str(copy)) == 1
     assert database.read_bytes() == before
-    assert at_terminal("y", "restore", str(copy)) == 0
+    assert at_terminal("Replace it?", "y", "restore", str(copy)) == 0
     assert as_json("list")["sessions"][0]["title"] == "First line"
-
-
-def at_terminal(answer: str, *arguments: str) -> int:
-    """Run a command at a terminal, answer its question, and return its exit code."""
-    mine, its = os.openpty()
-    command = [sys.executable, "-m", "segue", *arguments]
-    with subprocess.Popen(command, stdin=its, stdout=its, stderr=its) as process:
-        os.close(its)
-        os.write(mine, f"{answer}\n".encode())
-        shown = b""
-        while process.poll() is None or b"?" not in shown:
-            try:
-                shown += os.read(mine, 4_096)
-            except OSError:  # the command has closed the terminal
-                break
-        assert b"Replace it? [y/N]" in shown
-    os.close(mine)
-    return process.returncode
 
 
 def test_restore_refuses_while_an_editor_has_the_database_open(

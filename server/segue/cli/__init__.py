@@ -1,7 +1,9 @@
 """The `segue` command; what a subcommand imports is loaded only when it runs."""
 
 import os
+import re
 from collections.abc import Sequence
+from datetime import timedelta
 
 import attrs
 import click
@@ -9,6 +11,9 @@ import click
 import segue as package
 from segue.cli.application import Application, CommandError
 from segue.cli.printing import OutputClosedError, prepare_output, print_error, visible
+
+_UNITS = {"h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}
+_AGE = re.compile(r"([0-9]{1,5})([hdw])")
 
 
 def run_command(application: Application, arguments: Sequence[str]) -> int:
@@ -50,6 +55,26 @@ def _absolute(context: click.Context, parameter: click.Parameter, value: str | N
         raise CommandError(
             f"{value} is relative to the current folder, which was removed. Give an absolute path."
         ) from None
+
+
+def _title(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    """Return the title *value* if it is one that a window accepts."""
+    from segue.protocol.methods import TITLE
+
+    if value is not None:
+        try:
+            TITLE.check(value)
+        except ValueError as error:
+            raise click.BadParameter(f"it {error}", context, parameter) from None
+    return value
+
+
+def _age(context: click.Context, parameter: click.Parameter, value: str) -> timedelta:
+    """Return the age that *value* names: `12h`, `90d` or `2w`."""
+    if not (match := _AGE.fullmatch(value)):
+        message = "expected a number of hours, days or weeks, such as 12h, 90d or 2w"
+        raise click.BadParameter(message, context, parameter)
+    return int(match[1]) * _UNITS[match[2]]
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -122,8 +147,136 @@ def show_command(application: Application, session_id: str, as_json: bool) -> No
     )
 
 
+@segue.command("fork")
+@click.argument("session_id", metavar="ID")
+@click.option(
+    "--at",
+    metavar="SEQ|EVENT-ID",
+    help="The last event of the fork: its number in `segue show`, or its id.",
+)
+@click.option("--title", callback=_title, help="Instead of `copy of …`.")
+@click.option("--archive-original", is_flag=True, help="Let the fork take the original's place.")
+@click.pass_obj
+def fork_command(
+    application: Application,
+    session_id: str,
+    at: str | None,
+    title: str | None,
+    archive_original: bool,
+) -> None:
+    """Make a new conversation that begins with the events of another one.
+
+    Prints its id and title. Each can be continued and deleted without the other. With
+    --archive-original this goes back to an earlier event; `segue unarchive ID` undoes it.
+    """
+    from segue.cli.changes import fork
+    from segue.cli.sessions import run_with_window
+
+    run_with_window(
+        application.store(),
+        lambda window: fork(
+            window, session_id, at=at, title=title, archive_original=archive_original
+        ),
+    )
+
+
+@segue.command("rename")
+@click.argument("session_id", metavar="ID")
+@click.argument("title", required=False, callback=_title)
+@click.option("--automatic", is_flag=True, help="Let it have its automatic title again.")
+@click.pass_obj
+def rename_command(
+    application: Application, session_id: str, title: str | None, automatic: bool
+) -> None:
+    """Give a conversation a title, which stays whatever is said in it.
+
+    TITLE is one line of 1 to 200 characters. Secrets in it are masked, as in conversations.
+    """
+    if automatic is (title is not None):
+        raise click.UsageError("Give either TITLE or --automatic.")
+    from segue.cli.changes import rename
+    from segue.cli.sessions import run_with_window
+
+    run_with_window(application.store(), lambda window: rename(window, session_id, title))
+
+
+@segue.command("archive")
+@click.argument("session_id", metavar="ID")
+@click.pass_obj
+def archive_command(application: Application, session_id: str) -> None:
+    """Put a conversation aside: it is listed with --archived only, and never resumed by itself."""
+    from segue.cli.changes import archive
+    from segue.cli.sessions import run_with_service
+
+    run_with_service(application.store(), lambda service: archive(service, session_id))
+
+
+@segue.command("unarchive")
+@click.argument("session_id", metavar="ID")
+@click.pass_obj
+def unarchive_command(application: Application, session_id: str) -> None:
+    """Bring an archived conversation back."""
+    from segue.cli.changes import unarchive
+    from segue.cli.sessions import run_with_service
+
+    run_with_service(application.store(), lambda service: unarchive(service, session_id))
+
+
+@segue.command("prune")
+@click.option(
+    "--older-than",
+    metavar="AGE",
+    required=True,
+    callback=_age,
+    help="Only those that were archived so long ago: 12h, 90d or 2w. 0d: all archived ones.",
+)
+@click.option("--live", is_flag=True, help="Also those that were never archived, by their update.")
+@click.option("--dry-run", is_flag=True, help="Delete nothing, even with --yes.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, and do not ask.")
+@click.pass_obj
+def prune_command(
+    application: Application,
+    older_than: timedelta,
+    live: bool,
+    dry_run: bool,
+    yes: bool,
+    as_json: bool,
+) -> int:
+    """Delete archived conversations for good, but none that is open in a window.
+
+    Shows what would be deleted and asks. Where nobody can be asked and --yes is not given, it is a
+    dry run. Events that forks have stay in the forks, and BYTES is what no other conversation has.
+    Backups and other copies of the database are left as they are.
+    """
+    if live and not older_than:
+        raise click.UsageError("--live with an age of 0 would delete every conversation.")
+    from segue.cli.prune import prune
+    from segue.cli.sessions import run_with_service
+
+    store = application.store()
+    return run_with_service(
+        store,
+        lambda service: prune(
+            service,
+            store.admin,
+            older_than,
+            live=live,
+            dry_run=dry_run,
+            is_confirmed=yes,
+            as_json=as_json,
+        ),
+    )
+
+
 @segue.command("doctor")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option(
+    "--sizes",
+    "is_sizes",
+    is_flag=True,
+    help="Print only how much each conversation holds, the largest first.",
+)
 @click.option(
     "--repair",
     "is_repair",
@@ -131,14 +284,18 @@ def show_command(application: Application, session_id: str, as_json: bool) -> No
     help="Quarantine a damaged database and save what can be read of it.",
 )
 @click.pass_obj
-def doctor_command(application: Application, as_json: bool, is_repair: bool) -> int:
+def doctor_command(application: Application, as_json: bool, is_sizes: bool, is_repair: bool) -> int:
     """Check the versions, the linked SQLite and the data, and list the copies of it.
 
     Changes nothing without --repair, but removes what a killed backup left.
     """
-    from segue.cli.doctor import repair, run
+    from segue.cli.doctor import print_sizes, repair, run
 
+    if is_sizes and is_repair:
+        raise click.UsageError("Give either --sizes or --repair.")
     store = application.store()
+    if is_sizes:
+        return print_sizes(store.admin, as_json=as_json)
     return repair(store.admin) if is_repair else run(store, as_json=as_json)
 
 

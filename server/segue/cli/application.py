@@ -10,6 +10,7 @@ from segue.model.errors import StorageError
 
 if TYPE_CHECKING:
     from segue.model.store_reports import StoreEngine
+    from segue.sessions.window import Window
     from segue.store.service import SessionService, StoreAdmin
 
 
@@ -42,6 +43,9 @@ class Store:
 
     open_existing: "Callable[[], Awaitable[SessionService]]"
     """Opens the store, or an empty one in memory if it does not exist: reading creates no store."""
+
+    make_window: "Callable[[], Window]"
+    """Returns a window on what `open_existing` opens: it masks secrets as an editor's does."""
 
 
 @attrs.frozen(kw_only=True)

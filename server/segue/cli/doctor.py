@@ -8,12 +8,13 @@ import segue
 from segue.cli.application import CommandError, Store
 from segue.cli.copies import copies_as_json, copies_as_lines
 from segue.cli.machine_checks import Finding, examine_machine
-from segue.cli.printing import print_json, print_line
+from segue.cli.printing import Column, print_json, print_line, print_table
 from segue.model.errors import StorageError
-from segue.model.store_reports import CheckReport, StoreEngine
+from segue.model.store_reports import CheckReport, SizeReport, StoreEngine
 from segue.store.service import StoreAdmin
 
 _PACKAGES = ("pygls", "lsprotocol", "aiosqlite", "cattrs", "uuid6")
+_MAX_SIZES = 50
 
 
 def run(store: Store, *, as_json: bool) -> int:
@@ -43,6 +44,64 @@ def repair(admin: StoreAdmin) -> int:
     except StorageError as error:
         raise CommandError(str(error)) from None
     return 0
+
+
+def print_sizes(admin: StoreAdmin, *, as_json: bool) -> int:
+    """Print how much each session holds, and the store as a whole; return 0.
+
+    Raises CommandError if the store cannot be read.
+    """
+    try:
+        report = admin.session_sizes()
+    except StorageError as error:
+        raise CommandError(str(error)) from None
+    if as_json:
+        print_json(_sizes_as_json(report))
+        return 0
+    shown, others = report.sessions[:_MAX_SIZES], report.sessions[_MAX_SIZES:]
+    columns = (
+        Column("BYTES", is_number=True),
+        Column("EVENTS", is_number=True),
+        Column("TITLE", max_width=48, is_flexible=True),
+        Column("SESSION"),
+    )
+    rows = [(f"{each.bytes:,}", str(each.events), each.title or "", each.id) for each in shown]
+    if rows:
+        print_table(columns, rows)
+        print_line()
+    if others:
+        size = sum(each.bytes for each in others)
+        print_line(f"{len(others)} smaller ones: {size:,} bytes; --json has them all")
+    total = sum(each.bytes for each in report.sessions)
+    shared = sum(each.shared for each in report.sessions)
+    print_line(f"{len(report.sessions)} sessions: {total:,} bytes of events")
+    if shared:
+        print_line(f"of these {shared:,} bytes are shared by forks: they count once")
+    rest = report.file_bytes - report.free_bytes - total
+    print_line(
+        f"the file: {report.file_bytes:,} bytes; {rest:,} for ids, indexes and titles, "
+        f"{report.free_bytes:,} free for what comes"
+    )
+    return 0
+
+
+def _sizes_as_json(report: SizeReport) -> dict[str, Any]:
+    return {
+        "sessions": [
+            {
+                "sessionId": each.id,
+                "title": each.title,
+                "eventCount": each.events,
+                "bytes": each.bytes,
+                "sharedBytes": each.shared,
+            }
+            for each in report.sessions
+        ],
+        "bytes": sum(each.bytes for each in report.sessions),
+        "sharedBytes": sum(each.shared for each in report.sessions),
+        "fileBytes": report.file_bytes,
+        "freeBytes": report.free_bytes,
+    }
 
 
 def _packages() -> dict[str, str]:

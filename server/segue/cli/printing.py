@@ -22,6 +22,7 @@ from rich.cells import cell_len, set_cell_size
 
 _GAP = "  "
 _MIN_WIDTH = 8
+_COMFORTABLE_WIDTH = 24
 _JOINERS = "\u200c\u200d"
 _RIGHT_TO_LEFT = frozenset(("R", "AL", "AN"))
 _ISOLATE, _END_ISOLATE = "\u2068", "\u2069"
@@ -67,30 +68,42 @@ class Column:
     is_flexible: bool = False
     """Whether it is cut further where the terminal is too narrow for all columns."""
 
+    is_optional: bool = False
+    """Whether it is left out if it is empty, or if the flexible ones would be too narrow."""
+
 
 def print_table(columns: Sequence[Column], rows: Iterable[Sequence[str]]) -> None:
     """Print *rows* below the names of the *columns*; output to a pipe or a file is not cut."""
     table = [[visible(cell) for cell in row] for row in rows]
-    header = [column.name for column in columns]
-    widths = [
-        min(max(map(cell_len, cells)), column.max_width or sys.maxsize)
-        for column, cells in zip(columns, zip(header, *table, strict=True), strict=True)
-    ]
-    if _stdout().isatty():
-        _shrink(widths, columns, shutil.get_terminal_size().columns)
-    for row in (header, *table):
-        cells = (_fit(*each) for each in zip(row, widths, columns, strict=True))
-        _write(_GAP.join(cells).rstrip(), bold=row is header)
+    available = shutil.get_terminal_size().columns if _stdout().isatty() else sys.maxsize
+    lines = [[column.name for column in columns], *table]
+    widths = {
+        column: min(max(map(cell_len, cells)), column.max_width or sys.maxsize)
+        for column, *cells in zip(columns, *lines, strict=True)
+        if not column.is_optional or any(cells[1:])
+    }
+    without = {column: width for column, width in widths.items() if not column.is_optional}
+    if not _shrink(widths, available, _COMFORTABLE_WIDTH):
+        widths = without
+        _shrink(widths, available, _MIN_WIDTH)
+    for number, line in enumerate(lines):
+        shown = zip(line, columns, strict=True)
+        cells = [_fit(cell, widths[column], column) for cell, column in shown if column in widths]
+        _write(_GAP.join(cells).rstrip(), bold=number == 0)
 
 
-def _shrink(widths: list[int], columns: Sequence[Column], available: int) -> None:
-    """Make the flexible columns narrower, the widest first, until all fit if they can."""
-    flexible = [index for index, column in enumerate(columns) if column.is_flexible]
-    while sum(widths) + len(_GAP) * (len(widths) - 1) > available:
+def _shrink(widths: dict[Column, int], available: int, least: int) -> bool:
+    """Make the flexible columns narrower, the widest first, until all fit; return whether they do.
+
+    None is made narrower than *least*.
+    """
+    flexible = [column for column in widths if column.is_flexible]
+    while sum(widths.values()) + len(_GAP) * (len(widths) - 1) > available:
         widest = max(flexible, key=widths.__getitem__)
-        if widths[widest] <= _MIN_WIDTH:
-            return
+        if widths[widest] <= least:
+            return False
         widths[widest] -= 1
+    return True
 
 
 def _fit(cell: str, width: int, column: Column) -> str:

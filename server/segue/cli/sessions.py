@@ -3,8 +3,8 @@
 import asyncio
 import json
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from typing import Any
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from typing import Any, TypeVar
 
 from segue.cli.application import CommandError, Store
 from segue.cli.printing import (
@@ -17,27 +17,47 @@ from segue.cli.printing import (
     print_text,
 )
 from segue.model.errors import SegueError
-from segue.model.records import MAX_PAGE, Session, StoredEvent
+from segue.model.records import MAX_PAGE, EventPage, Invocation, Session, StoredEvent
 from segue.model.workspace import InvalidWorkspaceError, locate_workspace
 from segue.protocol import messages
 from segue.sessions.boundary import ago
+from segue.sessions.window import Window
 from segue.store.service import SessionService
 
+T = TypeVar("T")
 
-def run_with_service(store: Store, work: Callable[[SessionService], Awaitable[None]]) -> None:
+
+def run_with_service(store: Store, work: Callable[[SessionService], Awaitable[T]]) -> T:
     """Open the store, run *work* with it and close it; raise CommandError for what fails."""
-    for warning in store.warnings:
-        print_error(f"Warning: {warning}.")
 
-    async def run() -> None:
+    async def run() -> T:
         service = await store.open_existing()
         try:
-            await work(service)
+            return await work(service)
         finally:
             await service.close()
 
+    return _run(store, run())
+
+
+def run_with_window(store: Store, work: Callable[[Window], Awaitable[T]]) -> T:
+    """Run *work* with a window on the store, as `run_with_service` does."""
+
+    async def run() -> T:
+        window = store.make_window()
+        try:
+            return await work(window)
+        finally:
+            await window.close()
+
+    return _run(store, run())
+
+
+def _run(store: Store, work: Coroutine[Any, Any, T]) -> T:
+    for warning in store.warnings:
+        print_error(f"Warning: {warning}.")
     try:
-        asyncio.run(run())
+        return asyncio.run(work)
     except (SegueError, InvalidWorkspaceError) as error:
         raise CommandError(str(error)) from None
 
@@ -78,15 +98,55 @@ async def show_session(service: SessionService, session_id: str, *, as_json: boo
     """Print the whole conversation of a session, or raise SessionNotFound."""
     session = await service.get_session(session_id)
     if as_json:
-        events = [messages.wire.unstructure(event) async for event in _events(service, session_id)]
-        print_json({"session": messages.wire.unstructure(session), "events": events})
+        await _show_json(service, session)
         return
+    _print_header(session)
+    invocation = None
+    async for page in _pages(service, session_id):
+        invocations = {each.id: each for each in page.invocations}
+        for event in page.events:
+            print_line()
+            if event.invocation_id != invocation:
+                _print_opening(invocations.get(event.invocation_id), is_first=invocation is None)
+                invocation = event.invocation_id
+            print_line(str(event.seq), event.type, "·", local_time(event.created_at), color="cyan")
+            print_text(event_text(event))
+
+
+async def _show_json(service: SessionService, session: Session) -> None:
+    events: list[StoredEvent] = []
+    invocations: dict[str, Invocation] = {}
+    async for page in _pages(service, session.id):
+        events += page.events
+        invocations |= {each.id: each for each in page.invocations}
+    shown = {"session": session, "events": events, "invocations": [*invocations.values()]}
+    print_json(messages.wire.unstructure(shown))
+
+
+def _print_header(session: Session) -> None:
     print_line(session.title or "(no title)", bold=True)
     print_line(session.id, "·", f"{session.event_count} events", "·", session.directory)
-    async for event in _events(service, session_id):
-        print_line()
-        print_line(str(event.seq), event.type, "·", local_time(event.created_at), color="cyan")
-        print_text(event_text(event))
+    if session.fork_seq is not None:
+        original = session.forked_from or "a conversation that was deleted"
+        print_line(f"fork of {original}, the first {session.fork_seq} events are common")
+    if session.source is not None:
+        print_line("imported from", session.source)
+    if speakers := _speakers(session):
+        print_line("last with", speakers)
+
+
+def _speakers(session: Session) -> str:
+    """Return who spoke last: the editor, the agent and the model, as far as they are known."""
+    return " · ".join(filter(None, (session.client, session.agent, session.model)))
+
+
+def _print_opening(invocation: Invocation | None, *, is_first: bool) -> None:
+    """Print that the session was opened, and where, if that is known or was not the first time."""
+    if invocation is not None and invocation.client_name:
+        version = invocation.client_version or ""
+        print_line(f"opened in {invocation.client_name} {version}".rstrip(), color="magenta")
+    elif not is_first:
+        print_line("opened again", color="magenta")
 
 
 def event_text(event: StoredEvent) -> str:
@@ -103,13 +163,12 @@ def event_text(event: StoredEvent) -> str:
             return json.dumps(data, ensure_ascii=False, indent=2)
 
 
-async def _events(service: SessionService, session_id: str) -> AsyncIterator[StoredEvent]:
+async def _pages(service: SessionService, session_id: str) -> AsyncIterator[EventPage]:
     after, more = 0, True
     while more:
         page = await service.load_events(session_id, after=after, limit=MAX_PAGE)
-        for event in page.events:
-            yield event
-            after = event.seq
+        yield page
+        after += len(page.events)
         more = page.has_more
 
 
@@ -119,6 +178,7 @@ def _print_table(sessions: Sequence[Session]) -> None:
         Column("UPDATED"),
         Column("EVENTS", is_number=True),
         Column("TITLE", max_width=48, is_flexible=True),
+        Column("LAST WITH", max_width=32, is_optional=True),
         Column("DIRECTORY", is_flexible=True),
     )
     rows = (
@@ -127,6 +187,7 @@ def _print_table(sessions: Sequence[Session]) -> None:
             ago(session.updated_at) + ("" if session.archived_at is None else " (archived)"),
             str(session.event_count),
             session.title or "",
+            _speakers(session),
             session.directory,
         )
         for session in sessions

@@ -32,7 +32,8 @@ Seq = Annotated[int, IntRange(0, 0xFFFFFFFF)]
 Limit = Annotated[int, IntRange(1, MAX_PAGE)]
 Tail = Annotated[int, IntRange(0, MAX_PAGE)]
 RemoteId = Annotated[str, StringLength(1_024)]
-Title = Annotated[str, Line(200)]
+TITLE = Line(200)
+Title = Annotated[str, TITLE]
 AgentName = Annotated[str, Line(200)]
 
 VERSION = 1

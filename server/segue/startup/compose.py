@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 from segue.startup import process
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from segue.cli.application import Application, Store
     from segue.model.store_reports import StoreEngine
-    from segue.sessions.window import Redact
+    from segue.sessions.window import Redact, Window
     from segue.startup.settings import Settings
     from segue.store.service import SessionService, StoreAdmin
 
@@ -99,7 +101,6 @@ def _serve_stdio(settings: "Settings") -> int:
     from segue.lsp.server import SessionServer
     from segue.lsp.transport import SessionProtocol
     from segue.lsp.watchdog import Watchdog
-    from segue.sessions.window import Window, no_redaction
     from segue.startup.settings import MEMORY
 
     gc.freeze()
@@ -110,12 +111,7 @@ def _serve_stdio(settings: "Settings") -> int:
 
     async def run() -> int:
         reader, writer = FrameReader(stdin), FrameWriter(stdout)
-        window = Window(
-            lambda: open_service(settings),
-            settings.continue_minutes,
-            no_redaction if settings.redact == "off" else load_redact,
-            before_request=writer.wait_for_capacity,
-        )
+        window = make_window(settings, lambda: open_service(settings), writer.wait_for_capacity)
         server = SessionServer(
             window,
             lambda server: SessionProtocol(
@@ -170,6 +166,7 @@ def load_store(database: str | None) -> "Store":
         folders=_written_folders(settings),
         sandboxed_stores=folders.sandboxed_stores,
         open_existing=lambda: open_existing(settings),
+        make_window=lambda: make_window(settings, lambda: open_existing(settings)),
     )
 
 
@@ -180,6 +177,22 @@ def _written_folders(settings: "Settings") -> list[str]:
         return []
     folder = os.path.dirname(settings.database)
     return [folder, os.path.join(folder, "backups")]
+
+
+def make_window(
+    settings: "Settings",
+    open_store: "Callable[[], Awaitable[SessionService]]",
+    before_request: "Callable[[], Awaitable[None]] | None" = None,
+) -> "Window":
+    """Return a window on what *open_store* opens; `Window` says what *before_request* is."""
+    from segue.sessions.window import Window, no_redaction, no_wait
+
+    return Window(
+        open_store,
+        settings.continue_minutes,
+        no_redaction if settings.redact == "off" else load_redact,
+        before_request=before_request or no_wait,
+    )
 
 
 async def open_service(settings: "Settings") -> "SessionService":

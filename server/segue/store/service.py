@@ -207,7 +207,7 @@ class SessionService(Protocol):
         With *live* also those that are not archived and were updated that long ago. One that any
         service holds is never deleted; where holding cannot be known, one that was updated in the
         last day counts as held. With *among*, only sessions with these ids are deleted. With
-        *dry_run* nothing is deleted, and this is a read.
+        *dry_run* nothing is deleted.
         """
 
     async def get_metadata(self, session_id: str, key: str) -> Any:
