@@ -7,10 +7,12 @@ import pytest
 
 from segue.model.events import new_id
 from segue.model.records import NewFork
+from segue.store.sqlite import schema
 from segue.store.sqlite.admin import LocalStoreAdmin
 from segue.store.sqlite.service import LocalSessionService
 from tests.factories import all_events, append_to_head, contents, execute, store_session
 from tests.factories import user_message as message
+from tests.schema_versions import MIGRATIONS, VERSIONS, store_at_version
 
 ALL = timedelta(0)
 
@@ -95,3 +97,20 @@ async def test_what_several_sessions_have_is_said(
     assert sizes[third].shared == sum(data[:2])
     assert (sizes[fourth].bytes, sizes[fourth].shared) == (0, 0)
     assert sizes[third].events == 8
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+async def test_a_store_of_any_version_is_measured(
+    service: LocalSessionService,
+    database: Path,
+    tmp_path: Path,
+    version: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ids = [await store_session(service), await store_session(service, message(), message())]
+    monkeypatch.setattr(schema, "MIGRATIONS", MIGRATIONS)
+    older = tmp_path / "older" / "sessions.db"
+    store_at_version(database, older, version)
+    sizes = LocalStoreAdmin(older).session_sizes().sessions
+    assert [(each.id, each.events) for each in sizes] == [(ids[1], 2), (ids[0], 1)]
+    assert sum(each.bytes for each in sizes) == stored_bytes(database)
