@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from segue.model.errors import StorageUnavailable
-from segue.model.store_reports import RestorePreview, StoreSizes
+from segue.model.records import NewFork
+from segue.model.store_reports import RestorePreview, SizeReport, StoreSizes
 from segue.store.service import SessionService, StoreAdmin
 from tests.factories import store_session, user_message
 from tests.store.stores import STORES, FakeClock, StoreFactory
@@ -45,6 +46,7 @@ def test_the_engine_has_a_warning_exactly_if_it_is_unsafe(admin: StoreAdmin) -> 
 def test_a_store_that_does_not_exist_is_not_created(admin: StoreAdmin, tmp_path: Path) -> None:
     assert not admin.exists()
     assert admin.sizes() == StoreSizes(bytes=0, sessions=None, archived=None, events=None)
+    assert admin.session_sizes() == SizeReport()
     report = admin.check()
     assert (report.exists, report.sizes, report.problems) == (False, admin.sizes(), [])
     for change in (admin.repair, admin.back_up, lambda: admin.back_up(str(tmp_path / "copy"))):
@@ -67,6 +69,20 @@ async def test_check_and_sizes_count_what_is_stored(
     report = admin.check()
     assert (report.exists, report.sizes, report.problems) == (True, sizes, [])
     assert report.schema_version is not None
+
+
+async def test_a_deleted_session_is_not_counted_though_a_fork_has_its_events(
+    admin: StoreAdmin, service: SessionService
+) -> None:
+    original = await store_session(service, user_message("one"), user_message("two"))
+    fork = await service.fork_session(original, NewFork(id="fork"))
+    await service.archive(original)
+    await service.delete(original)
+    for sizes in (admin.sizes(), admin.check().sizes):
+        assert (sizes.sessions, sizes.archived, sizes.events) == (1, 0, 2)
+    (size,) = admin.session_sizes().sessions
+    assert (size.id, size.events, size.shared) == (fork.id, 2, 0)
+    assert (admin.back_up().sessions, size.bytes > 0) == (1, True)
 
 
 async def test_a_backup_is_a_new_copy(
