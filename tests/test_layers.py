@@ -41,7 +41,7 @@ OPEN_TO_ALL = {"startup", "__main__"}
 ORDER = {
     "model": [
         "validation", "json_text", "titles", "events", "workspace", "errors", "records",
-        "store_reports",
+        "git_changes", "store_reports",
     ],
     "redaction": ["checks", "rule", "rules", "view", "keywords", "engine"],
     "store.sqlite": [

@@ -154,6 +154,18 @@ export interface Boundary {
   data: { [key: string]: unknown };
 }
 
+/** Why a session was opened; the server's PROTOCOL.md explains each. */
+export type ReasonCode =
+  | "named"
+  | "new"
+  | "empty"
+  | "reset"
+  | "forked"
+  | "newestInRepository"
+  | "newestInDirectory"
+  | "nothingFits"
+  | "neverByItself";
+
 /** An opened conversation with its newest events. */
 export interface Opened {
   session: Session;
@@ -161,6 +173,8 @@ export interface Opened {
   resumed: boolean;
   /** Why this session was chosen, as a sentence to show to users. */
   reason: string;
+  /** The same for programs. Later servers may add codes. */
+  reasonCode: ReasonCode;
   /** Send it to the model after `events`. The server stores it together with the first append. */
   boundary: Boundary | null;
   events: Event[];

@@ -52,6 +52,8 @@ def test_next_neovim_resumes_the_conversation(
     assert again["resumed"] is True
     assert again["contents"] == ["one", "two", "three"]
     assert "new invocation" in again["boundary"]
+    codes = [report["reason_code"] for report in (again, elsewhere)]
+    assert codes == ["newestInRepository", "nothingFits"]
     assert again["resumed_event"] == [first["session"], again["reason"]]
     assert notices(again, 2) == ["segue: resumed “one”, 3 events"]
     assert [elsewhere["resumed"], elsewhere["contents"]] == [False, []]

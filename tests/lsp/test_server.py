@@ -2,6 +2,7 @@ import itertools
 import json
 import os
 import re
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -159,6 +160,7 @@ def test_open_returns_a_new_session(window: Client, repository: Path) -> None:
         "invocationId": UUID7,
         "resumed": False,
         "reason": SENTENCE,
+        "reasonCode": "nothingFits",
         "boundary": None,
         "events": [],
         "hasMore": False,
@@ -195,6 +197,7 @@ def test_open_returns_a_resumed_session(window: Client, other: Client, repositor
         "invocationId": UUID7,
         "resumed": True,
         "reason": SENTENCE,
+        "reasonCode": "newestInRepository",
         "boundary": {"id": UUID7, "type": "system_context", "data": {"content": SENTENCE}},
         "events": [
             {
@@ -439,6 +442,7 @@ def test_find_resumable_returns_what_open_would_resume(
     assert window.request("session/findResumable", {"workspace": str(repository)}) == {
         "session": None,
         "reason": SENTENCE,
+        "reasonCode": "nothingFits",
         "alternatives": [],
     }
     older, newer = open_new(window, repository), open_new(window, repository)
@@ -451,6 +455,7 @@ def test_find_resumable_returns_what_open_would_resume(
     assert found == {
         "session": opened["session"],
         "reason": SENTENCE,
+        "reasonCode": "newestInRepository",
         "alternatives": opened["alternatives"],
     }
     assert found["session"]["sessionId"] == newer
@@ -481,6 +486,7 @@ def test_reset_archives_and_starts_a_new_session(window: Client, repository: Pat
         "invocationId": UUID7,
         "resumed": False,
         "reason": SENTENCE,
+        "reasonCode": "reset",
         "boundary": None,
         "events": [],
         "hasMore": False,
@@ -835,6 +841,21 @@ def test_opening_an_open_session_returns_it_unchanged(window: Client, repository
         assert again["invocationId"] == first["invocationId"]
         assert again["boundary"] is None
         assert contents(again["events"]) == ["one"]
+
+
+def test_the_boundary_says_what_changed_in_the_repository(
+    window: Client, other: Client, repository: Path
+) -> None:
+    session = open_new(window, repository)
+    append(window, session, user_message("one"))
+    subprocess.run(["git", "-C", repository, "checkout", "--quiet", "-b", "topic"], check=True)
+
+    def opened_note() -> str:
+        other.request("session/close", {"sessionId": session})
+        return str(open_in(other, repository)["boundary"]["data"]["content"])
+
+    notes = (opened_note() for _ in range(5))  # a machine that is busy takes too long for one
+    assert any(note.endswith(' The repository is on branch "topic".]') for note in notes)
 
 
 def test_the_boundary_is_stored_with_the_first_append_and_not_before(

@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -71,6 +72,35 @@ async def test_a_window_resumes_the_session_of_another_window(
     assert [event.data["content"] for event in second.events] == ["one", "two"]
     assert second.last_event_at == second.session.updated_at
     assert "git repository (/repo)" in second.reason
+
+
+async def test_each_reason_has_its_code(
+    open_window: OpenWindow, service: LocalSessionService
+) -> None:
+    place = workspace_at("/repo/src", "/repo")
+    window = open_window()
+
+    async def code(window: Window, **options: Any) -> str:
+        opened = await window.open(place, **options)
+        if opened.session.event_count == 0:
+            await window.close_session(opened.session.id)
+        return opened.reason_code
+
+    assert await code(window) == "nothingFits"
+    assert await code(window, mode="new") == "new"
+    assert await code(window, continue_minutes=0) == "neverByItself"
+    assert (await window.find_resumable(place)).reason_code == "nothingFits"
+    assert (await window.find_resumable(place, 0)).reason_code == "neverByItself"
+    await window.open(place)
+    assert await code(window) == "empty"
+    await store_session(service, directory="/repo/src")
+    assert (await window.find_resumable(place)).reason_code == "newestInDirectory"
+    assert await code(open_window()) == "newestInDirectory"
+    id = await store_session(service, directory="/repo", git_root="/repo")
+    assert (await window.find_resumable(place)).reason_code == "newestInRepository"
+    assert await code(open_window()) == "newestInRepository"
+    assert await code(window, session_id=id) == "named"
+    assert (await window.reset(id)).reason_code == "reset"
 
 
 async def test_auto_creates_a_session_when_none_is_resumable(window: Window) -> None:

@@ -17,6 +17,7 @@ export interface OpenResult {
   invocationId: string;
   resumed: boolean;
   reason: string;
+  reasonCode: "named" | "new" | "empty" | "reset" | "forked" | "newestInRepository" | "newestInDirectory" | "nothingFits" | "neverByItself";
   boundary: Boundary | null;
   events: Event[];
   hasMore: boolean;
@@ -72,6 +73,7 @@ export interface FindResumableParams {
 export interface FindResumableResult {
   session: Session | null;
   reason: string;
+  reasonCode: "named" | "new" | "empty" | "reset" | "forked" | "newestInRepository" | "newestInDirectory" | "nothingFits" | "neverByItself";
   alternatives: Session[];
 }
 

@@ -43,7 +43,6 @@ from segue.protocol.methods import (
     SetServerSessionIdParams,
     SetTitleParams,
 )
-from segue.sessions.locator import WorkspaceLocator
 from segue.sessions.window import Window
 
 Handler = Callable[[Any, Any], Awaitable[Any]]
@@ -73,7 +72,6 @@ class SessionServer(JsonRPCServer):
         # Our converter structures everything: lsprotocol's hooks would build every LSP type.
         super().__init__(lambda server, _: make_protocol(server), converter_factory=lambda: wire)  # type: ignore[arg-type]  # pygls asks for a class and calls it
         self.window = window
-        self.locator = WorkspaceLocator()
         for method, handler in HANDLERS.items():
             self.feature(method)(self.protocol.feature(method, handler))
 
@@ -213,12 +211,12 @@ def _workspace(ls: SessionServer, given: str | None) -> "asyncio.Future[Workspac
         return _located(ls, given)
     roots = tuple(ls.protocol.folders)
     name = roots[0] if roots else "that the server runs in"
-    return ls.locator.find(lambda touch: _root_workspace(roots, touch), name)
+    return ls.window.locator.find(lambda touch: _root_workspace(roots, touch), name)
 
 
 def _located(ls: SessionServer, given: str) -> "asyncio.Future[Workspace]":
     """Look for the workspace of a path or URI, which need not exist any more."""
-    return ls.locator.find(lambda touch: locate_workspace(path_of(given), touch), given)
+    return ls.window.locator.find(lambda touch: locate_workspace(path_of(given), touch), given)
 
 
 def _root_workspace(roots: Sequence[str], touch: Touch) -> Workspace:

@@ -40,6 +40,24 @@ Clock = Callable[[], Timestamp]
 Mode = Literal["auto", "new", "resume"]
 """How `open` chooses: resume if something fits, else new; never resume; resume or fail."""
 
+ReasonCode = Literal[
+    "named",
+    "new",
+    "empty",
+    "reset",
+    "forked",
+    "newestInRepository",
+    "newestInDirectory",
+    "nothingFits",
+    "neverByItself",
+]
+"""Why a session was opened or found, or none, for programs.
+
+It was named by its id; a new one was asked for; it is open in this window and still empty; another
+one was reset, or forked; it is the newest that fits, by its git root or its directory; none fits;
+by the setting none ever does.
+"""
+
 LAST_SEEN: Any = object()
 """As a parent id: the head that this window last saw."""
 
@@ -220,6 +238,14 @@ class AppendResult:
         )
 
 
+@attrs.frozen
+class Reason:
+    """Why a session was opened: a sentence for people, and a code for programs."""
+
+    text: str
+    code: ReasonCode
+
+
 @attrs.frozen(kw_only=True)
 class OpenResult:
     """An opened session, its last events, and the reason why it is this one."""
@@ -228,6 +254,7 @@ class OpenResult:
     invocation_id: str
     resumed: bool
     reason: str
+    reason_code: ReasonCode
     boundary: Event | None
     events: Sequence[StoredEvent]
     has_more: bool
@@ -273,6 +300,7 @@ class FindResult:
 
     session: Session | None
     reason: str
+    reason_code: ReasonCode
     alternatives: Sequence[Session]
 
 

@@ -85,7 +85,7 @@ def locate_workspace(path: str, touch: Touch = lambda path: None) -> Workspace:
     return Workspace(
         directory=directory,
         git_root=root,
-        git_common_dir=None if root is None else _common_dir(os.path.join(root, ".git"), touch),
+        git_common_dir=None if root is None else _common_dir(root, touch),
         aliases=() if given == directory else _aliases(given, directory, root),
     )
 
@@ -284,18 +284,25 @@ def _is_home(folder: str, touch: Touch) -> bool:
         return False
 
 
-def _common_dir(dot_git: str, touch: Touch) -> str:
-    """Return the common directory of *dot_git*: itself, or the one that a worktree's file names."""
+def git_dirs(root: str, touch: Touch) -> tuple[str, str]:
+    """Return the git directory of the folder *root*, and the one that all worktrees share.
+
+    They differ only in a worktree. Raises InvalidWorkspaceError if its `.git` leads nowhere.
+    """
+    git_dir = os.path.join(root, ".git")
+    if (pointer := _read(git_dir, touch)) is not None:
+        relative = pointer.removeprefix("gitdir:").strip()
+        git_dir = _real_folder(os.path.join(root, relative), touch)
+    common = _read(os.path.join(git_dir, "commondir"), touch)
+    shared = git_dir if common is None else os.path.join(git_dir, common.strip())
+    return git_dir, _real_folder(shared, touch)
+
+
+def _common_dir(root: str, touch: Touch) -> str:
     try:
-        git_dir = dot_git
-        if (pointer := _read(dot_git, touch)) is not None:
-            relative = pointer.removeprefix("gitdir:").strip()
-            git_dir = _real_folder(os.path.join(os.path.dirname(dot_git), relative), touch)
-        if (common := _read(os.path.join(git_dir, "commondir"), touch)) is not None:
-            git_dir = os.path.join(git_dir, common.strip())
-        return _real_folder(git_dir, touch)
+        return git_dirs(root, touch)[1]
     except InvalidWorkspaceError:
-        return dot_git
+        return os.path.join(root, ".git")
 
 
 def _real_folder(path: str, touch: Touch) -> str:

@@ -1,4 +1,4 @@
-"""WorkspaceLocator: looks for workspaces on threads, because a mount can hang for ever.
+"""WorkspaceLocator: looks at folders on threads, because a mount can hang for ever.
 
 What hangs in the file system cannot be cancelled. So the request gets its answer without it, and
 the thread is left behind: a daemon, for which the end of the process does not wait. Threads of
@@ -12,10 +12,11 @@ import time
 from collections import deque
 from collections.abc import Callable
 from queue import SimpleQueue
+from typing import Any, TypeVar
 
 import attrs
 
-from segue.model.workspace import InvalidWorkspaceError, Touch, Workspace, shown
+from segue.model.workspace import InvalidWorkspaceError, Touch, shown
 
 TIMEOUT_S = 2.0
 """How long a folder may take to answer."""
@@ -26,15 +27,19 @@ MAX_STUCK = 4
 _SLOW_S = 0.02
 """After this long in one system call, a thread is no longer waited for by the other look-ups."""
 
-Look = Callable[[Touch], Workspace]
-"""Finds a workspace; it calls what it is given with each path that it is about to look at."""
+T = TypeVar("T")
+
+Look = Callable[[Touch], T]
+"""Finds something out, such as a workspace; it calls what it is given with each path that it is
+about to look at.
+"""
 
 
 @attrs.define(eq=False)
 class _Job:
-    look: Look
+    look: Look[Any]
     folder: str
-    future: "asyncio.Future[Workspace]"
+    future: "asyncio.Future[Any]"
     timer: asyncio.TimerHandle = attrs.field(init=False)
     has_expired: bool = False
 
@@ -48,7 +53,7 @@ class _BehindStuckError(Exception):
 
 
 class WorkspaceLocator:
-    """Runs look-ups of workspaces on daemon threads, each for at most `timeout_s`.
+    """Runs look-ups, most of them of workspaces, on daemon threads, each for at most `timeout_s`.
 
     One thread does all of them, as long as none is slow. A mount that hangs takes up one thread;
     while it does, other look-ups on that mount wait for it, and later ones fail immediately.
@@ -61,14 +66,14 @@ class WorkspaceLocator:
         self._idle: list[_Worker] = []
         self._retry: asyncio.TimerHandle | None = None
 
-    def find(self, look: Look, folder: str) -> "asyncio.Future[Workspace]":
+    def find(self, look: Look[T], folder: str) -> "asyncio.Future[T]":
         """Start *look* and return its future result; *folder* is named in messages.
 
         The future raises what *look* raises, or InvalidWorkspaceError if the file system does not
         answer in time. It need not be awaited.
         """
         loop = asyncio.get_running_loop()
-        future: asyncio.Future[Workspace] = loop.create_future()
+        future: asyncio.Future[T] = loop.create_future()
         # asyncio logs an exception that nobody asks for, with its traceback.
         future.add_done_callback(lambda done: done.cancelled() or done.exception())
         job = _Job(look, folder, future)
@@ -122,7 +127,7 @@ class WorkspaceLocator:
         self._idle.append(worker)
         return True
 
-    def finish(self, worker: "_Worker", result: Workspace | Exception) -> None:
+    def finish(self, worker: "_Worker", result: Any) -> None:
         """Handle the end of a worker's look-up; called on the loop."""
         job, parked = worker.job, worker.parked
         worker.job, worker.parked = None, []
@@ -175,7 +180,7 @@ class _Worker:
     def run(self) -> None:
         """Run look-ups until there is None in the inbox, or the loop is closed."""
         while (job := self.inbox.get()) is not None:
-            result: Workspace | Exception
+            result: Any
             self._since = time.monotonic()
             try:
                 result = job.look(self._touch)

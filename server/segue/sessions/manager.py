@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import copy
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import attrs
@@ -49,9 +49,13 @@ class SessionManager:
     _deferred: NewSession | None
 
     def __init__(
-        self, service: SessionService, workspace: Workspace, stored: Session | None = None
+        self,
+        service: SessionService,
+        workspace: Workspace,
+        stored: Session | None = None,
+        boundary: Event | None = None,
     ) -> None:
-        """Continue *stored*, as it was just read, under a new invocation id, or begin anew."""
+        """Continue *stored*, as it was just read, behind *boundary*, or begin anew."""
         self.workspace = workspace
         self._service = service
         self._lock = asyncio.Lock()
@@ -59,7 +63,7 @@ class SessionManager:
         if stored is None:
             self._begin()
         else:
-            self._continue(stored)
+            self._continue(stored, boundary or make_boundary(stored.updated_at))
 
     @classmethod
     def create_new(cls, service: SessionService, workspace: Workspace) -> "SessionManager":
@@ -74,12 +78,14 @@ class SessionManager:
         workspace: Workspace | None,
         *,
         tail: int | None = None,
+        describe_changes: Callable[[Session], Awaitable[str]] | None = None,
     ) -> "SessionManager":
         """Return a manager that continues a stored session, under a new invocation id.
 
         *workspace* is where the window is now: a reset begins there, not where the session was;
         None: where the session was. With *tail*, so many events are read as well, for the
-        `snapshot` that follows. Raises SessionNotFound.
+        `snapshot` that follows. *describe_changes* returns sentences for the boundary. Raises
+        SessionNotFound.
         """
         if tail is None:
             await service.hold(session_id)
@@ -88,7 +94,11 @@ class SessionManager:
             session, page = await service.open_session(session_id, tail, hold=True)
             read = session, page
         here = workspace or Workspace.recorded(session.directory, session.git_root)
-        manager = cls(service, here, session)
+        changes = "" if describe_changes is None else await describe_changes(session)
+        # Of a fork that was just made, `updated_at` is the time of the fork.
+        shown = [] if read is None else read[1].events
+        last_event_at = shown[-1].created_at if shown else session.updated_at
+        manager = cls(service, here, session, make_boundary(last_event_at, changes))
         manager._just_read = read
         return manager
 
@@ -228,10 +238,10 @@ class SessionManager:
             git_common_dir=self.workspace.git_common_dir,
         )
 
-    def _continue(self, stored: Session) -> None:
+    def _continue(self, stored: Session, boundary: Event) -> None:
         self.session_id, self.invocation_id = stored.id, new_id()
         self.resumed = True
-        self.boundary = make_boundary(stored.updated_at)
+        self.boundary = boundary
         self._head, self._event_count = stored.head, stored.event_count
         self._deferred = None
 

@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
-from segue.model.records import FindResult, Session
+from segue.model.records import FindResult, Reason, ReasonCode, Session
 from segue.model.workspace import Workspace
 from segue.sessions.boundary import ago, date
 from segue.store.service import SessionService
@@ -22,7 +22,7 @@ async def find_resumable(
     """
     if continue_minutes <= 0:
         reason = "Sessions are not resumed by themselves here (continueMinutes is 0)."
-        return FindResult(session=None, reason=reason, alternatives=())
+        return FindResult(session=None, reason=reason, reason_code="neverByItself", alternatives=())
     max_age = timedelta(minutes=min(continue_minutes, _LONGEST_AGE_MINUTES))
     service = await connect()
     found = await service.find_resumable(
@@ -33,19 +33,28 @@ async def find_resumable(
         reason = (
             f"No session of this workspace was updated in the last {continue_minutes:g} minutes."
         )
-        return FindResult(session=None, reason=reason + ahead, alternatives=())
+        return FindResult(
+            session=None, reason=reason + ahead, reason_code="nothingFits", alternatives=()
+        )
     session, *others = found.sessions
-    reason = _reason(session, workspace)
-    return FindResult(session=session, reason=reason + ahead, alternatives=others)
+    why = _reason(session, workspace)
+    return FindResult(
+        session=session,
+        reason=why.text + ahead,
+        reason_code=why.code,
+        alternatives=others,
+    )
 
 
-def _reason(session: Session, workspace: Workspace) -> str:
+def _reason(session: Session, workspace: Workspace) -> Reason:
+    code: ReasonCode
     places = (workspace.git_root, workspace.directory, *workspace.aliases)
     if session.git_root is not None and session.git_root in places:
-        scope = f"git repository ({session.git_root})"
+        scope, code = f"git repository ({session.git_root})", "newestInRepository"
     else:
-        scope = f"directory ({session.directory})"
-    return f"The newest session of this {scope}, last updated {ago(session.updated_at)}."
+        scope, code = f"directory ({session.directory})", "newestInDirectory"
+    text = f"The newest session of this {scope}, last updated {ago(session.updated_at)}."
+    return Reason(text, code)
 
 
 def _in_future(session: Session) -> str:

@@ -6,7 +6,7 @@ Secrets in events and metadata are redacted here.
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
@@ -23,21 +23,30 @@ from segue.model.records import (
     NewFork,
     OpenResult,
     Origin,
+    Reason,
     Session,
     SessionPage,
     Timestamp,
 )
 from segue.model.validation import Fault, InvalidInputError
-from segue.model.workspace import Workspace
+from segue.model.workspace import Touch, Workspace
 from segue.sessions import resume
+from segue.sessions.boundary import ELSEWHERE, describe_changes
+from segue.sessions.locator import WorkspaceLocator
 from segue.sessions.manager import SessionManager
 from segue.store.service import SessionService
+
+if TYPE_CHECKING:
+    from segue.model.git_changes import GitChanges
 
 Located = Workspace | asyncio.Future[Workspace]
 """A workspace, or one that is still being looked for."""
 
 _KEEPS_ITS_TURN_S = 0.1
 """How long the requests behind it wait for a request whose workspace is still being looked for."""
+
+_MEASURING_S = 0.1
+"""How long the opening of a session waits for what changed since its last event."""
 
 Redact = Callable[[Any, str], Any]
 """Takes a JSON value and its encoding; returns the value with its secrets masked."""
@@ -105,6 +114,8 @@ class Window:
         self._empty: dict[Workspace, dict[str, SessionManager]] = {}
         self._moving: dict[str, asyncio.Future[Workspace]] = {}
         self._requests = RequestQueue(before_request)
+        self.locator = WorkspaceLocator()
+        """Finds the workspaces that requests name, and measures what changed in them."""
 
     async def close(self) -> None:
         """Release the store, after the requests that were made before."""
@@ -130,22 +141,24 @@ class Window:
         """
         if session_id is not None:
             async with self._requests:
-                reason = "It was asked for by its id."
+                reason = Reason("It was asked for by its id.", "named")
                 return await self._open(session_id, workspace, reason, tail)
         async with self._in_workspace(workspace) as here:
             if mode == "new":
-                return await self._create(here, "A new session was asked for.")
+                return await self._create(here, Reason("A new session was asked for.", "new"))
             if mode == "auto" and (empty := self._empty_session(here)) is not None:
-                return await self._result(empty, "It is open here and still empty.")
+                reason = Reason("It is open here and still empty.", "empty")
+                return await self._result(empty, reason)
             found = await self._find_resumable(here, continue_minutes)
+            reason = Reason(found.reason, found.reason_code)
             if found.session is not None:
                 # Another window may delete it in between: then nothing fits any more.
                 with contextlib.suppress(SessionNotFound):
-                    opened = await self._open(found.session.id, here, found.reason, tail)
+                    opened = await self._open(found.session.id, here, reason, tail)
                     return attrs.evolve(opened, alternatives=found.alternatives)
             if mode == "resume":
                 raise NothingToResume(found.reason)
-            return await self._create(here, found.reason)
+            return await self._create(here, reason)
 
     async def find_resumable(
         self, workspace: Located, continue_minutes: float | None = None
@@ -251,7 +264,8 @@ class Window:
                 self._managers[session_id] = archived
             self._add_empty(manager)
             state = "empty" if archived is None else "archived"
-            return await self._result(manager, f"The session before it was {state}.")
+            reason = Reason(f"The session before it was {state}.", "reset")
+            return await self._result(manager, reason)
 
     async def archive(self, session_id: str) -> None:
         """Archive a session, open here or not. One that is still empty is only closed."""
@@ -382,19 +396,25 @@ class Window:
             await manager.release()
         self._forget(session_id)
 
-    async def _create(self, workspace: Workspace, reason: str) -> OpenResult:
+    async def _create(self, workspace: Workspace, reason: Reason) -> OpenResult:
         manager = SessionManager.create_new(await self._connected(), workspace)
         self._add_empty(manager)
         return await self._result(manager, reason)
 
     async def _open(
-        self, session_id: str, workspace: Located, reason: str, tail: int
+        self, session_id: str, workspace: Located, reason: Reason, tail: int
     ) -> OpenResult:
         manager = self._managers.get(session_id)
         if manager is None:
             service = await self._connected()
             here = workspace if isinstance(workspace, Workspace) else None
-            manager = await SessionManager.resume(service, session_id, here, tail=tail)
+            manager = await SessionManager.resume(
+                service,
+                session_id,
+                here,
+                tail=tail,
+                describe_changes=lambda session: self._describe_changes(session, workspace),
+            )
             self._managers[session_id] = manager
             if not isinstance(workspace, Workspace):
                 self._moving[session_id] = workspace
@@ -413,8 +433,43 @@ class Window:
             if original is not None:
                 manager.boundary = None
             self._managers[fork.id] = manager
-        reason = "It was made now, as a fork of another session."
+        reason = Reason("It was made now, as a fork of another session.", "forked")
         return await self._result(self._managers[fork.id], reason, tail)
+
+    async def _describe_changes(self, session: Session, workspace: Located) -> str:
+        """Return what changed in *workspace* since the last event of *session*, in sentences.
+
+        Return an empty string if it is another folder, or that is not known in time.
+        """
+        ends = asyncio.get_running_loop().time() + _MEASURING_S
+        if isinstance(workspace, Workspace):
+            here = workspace
+        else:
+            await _wait_until(ends, workspace)
+            if not workspace.done() or workspace.exception() is not None:
+                return ""
+            here = workspace.result()
+        if not _began_in(session, here):
+            return ELSEWHERE
+        root = here.git_root
+        if root is None:
+            return ""
+
+        def measure(touch: Touch) -> "GitChanges | None":
+            # Not at the top: a window that resumes nothing does not need it.
+            from segue.model.git_changes import measure_changes
+
+            return measure_changes(root, session.updated_at, touch)
+
+        measured = self.locator.find(measure, root)
+        await _wait_until(ends, measured)
+        if not measured.done() or measured.exception() is not None:
+            measured.cancel()
+            return ""
+        changes = measured.result()
+        if changes is None:
+            return ""
+        return describe_changes(changes, lambda name: str(self._masked(name, encode("$", name))))
 
     async def _find_resumable(
         self, workspace: Workspace, continue_minutes: float | None
@@ -422,13 +477,14 @@ class Window:
         minutes = self._continue_minutes if continue_minutes is None else continue_minutes
         return await resume.find_resumable(self._connected, workspace, minutes)
 
-    async def _result(self, manager: SessionManager, reason: str, tail: int = 0) -> OpenResult:
+    async def _result(self, manager: SessionManager, reason: Reason, tail: int = 0) -> OpenResult:
         session, page = await manager.snapshot(tail)
         return OpenResult(
             session=session,
             invocation_id=manager.invocation_id,
             resumed=manager.resumed,
-            reason=reason,
+            reason=reason.text,
+            reason_code=reason.code,
             boundary=manager.boundary,
             events=page.events,
             has_more=page.has_more,
@@ -448,7 +504,15 @@ def _turn_ends() -> float:
     return asyncio.get_running_loop().time() + _KEEPS_ITS_TURN_S
 
 
-async def _wait_until(time: float, workspace: "asyncio.Future[Workspace]") -> None:
-    """Wait for *workspace*, but not longer than until *time* by the clock of the loop."""
-    if not workspace.done():
-        await asyncio.wait({workspace}, timeout=max(0, time - asyncio.get_running_loop().time()))
+async def _wait_until(time: float, found: "asyncio.Future[Any]") -> None:
+    """Wait for *found*, but not longer than until *time* by the clock of the loop."""
+    if not found.done():
+        await asyncio.wait({found}, timeout=max(0, time - asyncio.get_running_loop().time()))
+
+
+def _began_in(session: Session, workspace: Workspace) -> bool:
+    """Return whether *session* began in this folder, or in the same checkout."""
+    places = (workspace.directory, workspace.git_root, *workspace.aliases)
+    return session.directory in places or (
+        session.git_root is not None and session.git_root in places
+    )

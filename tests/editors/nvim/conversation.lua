@@ -15,6 +15,7 @@ local function describe(session)
     id = session.id,
     resumed = session.resumed,
     reason = session.reason,
+    reason_code = session.reason_code,
     contents = contents(session),
     boundary = session.boundary and session.boundary.data.content,
   }

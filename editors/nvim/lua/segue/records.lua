@@ -10,6 +10,7 @@ local M = {}
 ---@field invocation_id string
 ---@field resumed boolean
 ---@field reason string Why this session was opened, for people
+---@field reason_code string The same for programs; the server's PROTOCOL.md lists them
 ---@field boundary? { id: string, type: string, data: table } The note for the model that an earlier invocation ends here
 ---@field events segue.Event[] The newest at the time of opening, oldest first
 ---@field has_more boolean
@@ -86,7 +87,8 @@ end
 ---@param result table of `session/open`
 function M.update(record, session, result)
   if not record.id or result.events[1] then
-    record.resumed, record.reason = result.resumed, result.reason
+    record.resumed = result.resumed
+    record.reason, record.reason_code = result.reason, result.reasonCode
     record.boundary = nil_if_null(result.boundary)
     record.events = vim.tbl_map(M.event, result.events)
     record.has_more = result.hasMore
