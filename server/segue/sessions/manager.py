@@ -95,10 +95,8 @@ class SessionManager:
             read = session, page
         here = workspace or Workspace.recorded(session.directory, session.git_root)
         changes = "" if describe_changes is None else await describe_changes(session)
-        # Of a fork that was just made, `updated_at` is the time of the fork.
-        shown = [] if read is None else read[1].events
-        last_event_at = shown[-1].created_at if shown else session.updated_at
-        manager = cls(service, here, session, make_boundary(last_event_at, changes))
+        last = last_event_at(session, None if read is None else read[1])
+        manager = cls(service, here, session, make_boundary(last, changes))
         manager._just_read = read
         return manager
 
@@ -275,3 +273,11 @@ class SessionManager:
         if self.stored:
             with contextlib.suppress(SessionNotFound):  # deleted elsewhere: nothing to archive
                 await self._service.archive(self.session_id)
+
+
+def last_event_at(session: Session, page: EventPage | None) -> Timestamp:
+    """Return the time of the last event of a stored session, whose newest events are *page*."""
+    is_unchanged_fork = session.fork_seq == session.event_count
+    if is_unchanged_fork and page is not None and page.events:
+        return page.events[-1].created_at
+    return session.updated_at

@@ -26,14 +26,13 @@ from segue.model.records import (
     Reason,
     Session,
     SessionPage,
-    Timestamp,
 )
 from segue.model.validation import Fault, InvalidInputError
 from segue.model.workspace import Touch, Workspace
 from segue.sessions import resume
 from segue.sessions.boundary import ELSEWHERE, describe_changes
 from segue.sessions.locator import WorkspaceLocator
-from segue.sessions.manager import SessionManager
+from segue.sessions.manager import SessionManager, last_event_at
 from segue.store.service import SessionService
 
 if TYPE_CHECKING:
@@ -488,15 +487,8 @@ class Window:
             boundary=manager.boundary,
             events=page.events,
             has_more=page.has_more,
-            last_event_at=_last_event_at(session, page),
+            last_event_at=last_event_at(session, page) if session.event_count else None,
         )
-
-
-def _last_event_at(session: Session, page: EventPage) -> Timestamp | None:
-    """Return the time of the last event; it is unknown only of a fork of which none was wanted."""
-    if page.events:
-        return page.events[-1].created_at
-    return session.updated_at if session.event_count else None
 
 
 def _turn_ends() -> float:
