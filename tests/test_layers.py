@@ -47,6 +47,7 @@ ORDER = {
     "store.sqlite": [
         "disk", "file_access", "lock_holders", "driver", "locks", "open_files", "high_water",
         "holds", "schema", "header", "row_values", "spans", "queries", "pruning", "append",
+        "importing",
         "sizes", "check", "commit", "replacement", "drafts", "copies", "backup", "files",
         "connection", "service", "admin",
     ],

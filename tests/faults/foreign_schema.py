@@ -14,9 +14,11 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import attrs
+
 from segue.cli.client import Client
 from segue.model.events import Event
-from segue.model.records import NewSession
+from segue.model.records import NewSession, Session
 from segue.store.sqlite import driver, schema
 from segue.store.sqlite.service import LocalSessionService
 from tests.faults.runner import Report, Size, main
@@ -39,9 +41,8 @@ KEPT = "what is acknowledged is what is read"
 RECORDS = ", ".join(
     f"NULL AS {name}"
     for name in (
-        "id", "directory", "git_root", "git_common_dir", "title", "server_session_id",
-        "forked_from", "head", "event_count", "model_visible", "created_at", "updated_at",
-        "archived_at",
+        *(field.name for field in attrs.fields(Session)), "automatic_title", "given_title",
+        "git_common_dir", "repository", "model_visible",
     )
 )  # fmt: skip
 

@@ -147,6 +147,32 @@ class NewSession:
         )
 
 
+MAX_IMPORT = 64
+"""How many events one import stores at most: other windows wait for it, a few milliseconds."""
+
+
+@attrs.frozen
+class ImportedEvent:
+    """An event of another program's conversation, with the time that it has there."""
+
+    event: Event
+    created_at: Timestamp
+
+
+@attrs.frozen(kw_only=True)
+class ImportResult:
+    """What an import of some events did.
+
+    `session_id` is the session that has them, another one than was named if they did not continue
+    that. `is_deleted` if it was deleted here, and nothing was stored.
+    """
+
+    session_id: str
+    added: int = 0
+    is_fork: bool = False
+    is_deleted: bool = False
+
+
 @attrs.frozen(kw_only=True)
 class NewFork:
     """A fork to be made: the id of the new session, and what differs from the original."""

@@ -12,6 +12,8 @@ from segue.model.records import (
     PAGE,
     AppendResult,
     EventPage,
+    ImportedEvent,
+    ImportResult,
     NewFork,
     NewSession,
     Origin,
@@ -101,6 +103,33 @@ class SessionService(Protocol):
         If the session `fork.id` exists already, it is returned: a retry makes no second fork.
         Raises EventNotFound if the session has no event `fork.at`.
         """
+
+    async def import_session(
+        self,
+        new: NewSession,
+        events: Sequence[ImportedEvent],
+        *,
+        after: str | None = None,
+        title: str | None = None,
+        origin: Origin | None = None,
+        state: Any = None,
+        revive: bool = False,
+    ) -> ImportResult:
+        """Store events of another program's conversation, at most MAX_IMPORT, with their times.
+
+        Twice is once: an event whose id is stored in the session is left as it is there. *after* is
+        the id of the event before the first one, None if that is not known. If the new events do
+        not follow the session's last event, the past has changed there, or the conversation went on
+        here: they become a fork at the last common event, always the same one, and the original is
+        archived unless it has events that were not imported.
+
+        The session is not resumed automatically until it is appended to. *title* is its automatic
+        title, None: that of its first user message. *state* is stored with it, and listed by
+        `import_states`. A session that was deleted here stays deleted unless *revive*.
+        """
+
+    async def import_states(self, source: str) -> dict[str, Any]:
+        """Return the state of each session that was imported from *source*, by its id."""
 
     async def set_title(self, session_id: str, title: str | None) -> Session:
         """Give the session a title, or with None its automatic one again, and return it.

@@ -34,7 +34,7 @@ _WRITER = "SELECT invocation FROM events WHERE key = ?"
 
 _STORED_EVENT = "SELECT key, type, data FROM events WHERE session = ? AND id = ?"
 
-_INSERT_EVENT = """
+INSERT_EVENT = """
 INSERT INTO events (key, id, invocation, created_at, type, data) VALUES (?, ?, ?, ?, ?, ?)
 """
 
@@ -45,7 +45,7 @@ UPDATE sessions SET
 WHERE number = ?
 """
 
-_INSERT_INVOCATION = """
+INSERT_INVOCATION = """
 INSERT INTO invocations (session, id, client_name, client_version) VALUES (?, ?, ?, ?)
 RETURNING number
 """
@@ -155,12 +155,12 @@ class SessionAppender:
         invocation = self._find_invocation(invocation_id)
         if invocation is None:
             row = (self.number, invocation_id, origin.client_name, origin.client_version)
-            (invocation,) = self._db.execute(_INSERT_INVOCATION, row).fetchone()
+            (invocation,) = self._db.execute(INSERT_INVOCATION, row).fetchone()
         first = self.count + 1
         for seq, event in enumerate(events, first):
             key = self.number << 32 | seq
             values = (key, pack(event.id), invocation, self._time, event.type, event.json_text)
-            self._db.execute(_INSERT_EVENT, values)
+            self._db.execute(INSERT_EVENT, values)
         # Only now: if an insert fails, what this object holds is still true after the rollback.
         self._invocations[invocation_id] = invocation
         self._new += events

@@ -152,6 +152,8 @@ M003_FORKS = (
     """,
     "CREATE INDEX spans_by_strand ON spans (strand)",
     "CREATE INDEX spans_by_session ON spans (session)",  # for the cascade
+    # The ids of imported sessions that were deleted, so that no import brings them back.
+    "CREATE TABLE tombstones (id TEXT NOT NULL PRIMARY KEY) STRICT",
     "DROP TRIGGER events_are_gapless",
     """
     CREATE TRIGGER events_are_gapless BEFORE INSERT ON events
@@ -301,6 +303,7 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
         Column("key", "text"),
         Column("value", "text"),
     ),
+    "tombstones": (Column("id", "text", since=3),),
 }
 """The columns of every table that holds users' data, in the order in which a row stores them."""
 

@@ -15,12 +15,15 @@ import attrs
 from segue.model import json_text
 from segue.model.events import Event
 from segue.model.records import (
+    MAX_IMPORT,
     MAX_SKEW_MS,
     MAX_TIMESTAMP,
     PAGE,
     AppendResult,
     Clock,
     EventPage,
+    ImportedEvent,
+    ImportResult,
     NewFork,
     NewSession,
     Origin,
@@ -201,6 +204,57 @@ class LocalSessionService:
             return queries.session(row)
 
         return await self._connection.write(make)
+
+    async def import_session(
+        self,
+        new: NewSession,
+        events: Sequence[ImportedEvent],
+        *,
+        after: str | None = None,
+        title: str | None = None,
+        origin: Origin | None = None,
+        state: Any = None,
+        revive: bool = False,
+    ) -> ImportResult:
+        """Append the new events in one transaction, behind a fork if the past has changed."""
+        from segue.store.sqlite import importing  # a window never imports
+
+        if len(events) > MAX_IMPORT:
+            raise ValueError(f"at most {MAX_IMPORT} events are imported at once")
+        metadata = {importing.STATE: json_text.encode("$.state", state)}
+
+        def store(transaction: Transaction) -> ImportResult:
+            db, now = transaction.db, self._clock()
+            if revive:
+                db.execute(importing.FORGET_DELETION, (new.id,))
+            elif importing.is_deleted(db, new.id):
+                return ImportResult(session_id=new.id, is_deleted=True)
+            if queries.find_session(db, new.id) is None:
+                if not events:
+                    return ImportResult(session_id=new.id)
+                _insert_session(db, new, min(events[0].created_at, now))
+            session = queries.get_session(db, new.id)
+            result = importing.continue_session(
+                db, session, events, after=after, origin=origin or Origin(), title=title, now=now
+            )
+            if state is not None:
+                number = queries.get_session(db, result.session_id)["number"]
+                _set_metadata(db, number, metadata)
+                if result.session_id != new.id:
+                    _set_metadata(db, session["number"], {importing.STATE: None})
+            return result
+
+        return await self._connection.write(store)
+
+    async def import_states(self, source: str) -> dict[str, Any]:
+        """Read the rows of metadata."""
+        from segue.store.sqlite import importing
+
+        def read(db: Connection) -> dict[str, Any]:
+            rows = db.execute(importing.STATES, (importing.STATE, source))
+            return {row["id"]: json_text.decode(row["value"])[0] for row in rows}
+
+        return await self._connection.read(read)
 
     async def set_title(self, session_id: str, title: str | None) -> Session:
         """Update the session's row."""

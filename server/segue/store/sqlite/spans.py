@@ -86,7 +86,7 @@ RETURNING number
 
 def fork(db: Connection, original: Row, new: NewFork, now: Timestamp) -> None:
     """Insert the fork *new* of a session, whose row is *original*; raise EventNotFound."""
-    seq = original["event_count"] if new.at is None else _seq_of(db, original, new.at)
+    seq = original["event_count"] if new.at is None else seq_of(db, original, new.at)
     spans = [span for span in spans_of(db, original) if span.after < seq]
     takes_place = new.archive_original
     values = {
@@ -109,7 +109,8 @@ def fork(db: Connection, original: Row, new: NewFork, now: Timestamp) -> None:
         db.execute(sql, (now, original["number"]))
 
 
-def _seq_of(db: Connection, session: Row, event_id: str) -> int:
+def seq_of(db: Connection, session: Row, event_id: str) -> int:
+    """Return the seq of a session's event, its own or a strand's; raise EventNotFound."""
     sql = "SELECT key FROM events WHERE session = ? AND id = ?"
     number = session["number"]
     row = db.execute(sql, (number, pack(event_id))).fetchone()
@@ -186,6 +187,11 @@ SELECT strand FROM spans JOIN sessions ON sessions.number = strand
 WHERE session = ? AND is_stub = 1
 """
 
+_MARK_DELETED = """
+INSERT OR IGNORE INTO tombstones (id)
+SELECT id FROM sessions WHERE number = ? AND source IS NOT NULL
+"""
+
 _UNUSED_INVOCATIONS = """
 DELETE FROM invocations WHERE session = ? AND number NOT IN (
     SELECT invocation FROM events WHERE key > ? AND key <= ?
@@ -201,6 +207,7 @@ def delete(db: Connection, session_id: str) -> list[int]:
     sql = "SELECT number FROM sessions WHERE id = ? AND is_stub = 0"
     due = [number for (number,) in db.execute(sql, (session_id,)).fetchall()]
     if due:
+        db.execute(_MARK_DELETED, (due[0],))
         sql = "UPDATE sessions SET forked_from = NULL WHERE forked_from = ?"
         db.execute(sql, (session_id,))
     done = []

@@ -1,0 +1,144 @@
+"""Stores events that were imported from other programs."""
+
+import uuid
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from segue.model.events import title as title_of
+from segue.model.records import (
+    ImportedEvent,
+    ImportResult,
+    NewFork,
+    Origin,
+    Timestamp,
+)
+from segue.store.sqlite import queries, spans
+from segue.store.sqlite.append import INSERT_EVENT, INSERT_INVOCATION
+from segue.store.sqlite.driver import Connection
+from segue.store.sqlite.row_values import Row, pack, unpack
+
+INVOCATION = "import"
+"""The id of the invocation that wrote what was imported."""
+
+STATE = "import"
+"""The key of the metadata that holds the state of an import."""
+
+_FORKS = uuid.UUID("5e90e000-0000-5000-8000-000000000003")
+
+_STORED = "SELECT 1 FROM events WHERE session = ? AND id = ?"
+
+_IS_CONTINUED_HERE = """
+SELECT EXISTS (
+    SELECT 1 FROM events JOIN invocations ON invocations.number = events.invocation
+    WHERE events.key > ? AND events.key <= ? AND invocations.id <> ?
+)
+"""
+
+_UPDATE_SESSION = """
+UPDATE sessions SET
+    event_count = event_count + :added, updated_at = max(updated_at, :updated_at),
+    title = coalesce(:title, title), client = coalesce(:client, client),
+    agent = coalesce(:agent, agent), model = coalesce(:model, model)
+WHERE number = :number
+"""
+
+FORGET_DELETION = "DELETE FROM tombstones WHERE id = ?"
+
+STATES = """
+SELECT sessions.id, metadata.value FROM metadata
+JOIN sessions ON sessions.number = metadata.session
+WHERE metadata.key = ? AND sessions.source = ? AND is_stub = 0
+"""
+
+
+def is_deleted(db: Connection, session_id: str) -> bool:
+    """Return whether an imported session with this id was deleted."""
+    sql = "SELECT 1 FROM tombstones WHERE id = ?"
+    return db.execute(sql, (session_id,)).fetchone() is not None
+
+
+def continue_session(
+    db: Connection,
+    session: Row,
+    events: Sequence[ImportedEvent],
+    *,
+    after: str | None,
+    origin: Origin,
+    title: str | None,
+    now: Timestamp,
+) -> ImportResult:
+    """Append those of *events* that are not stored to *session*, or to a fork of it."""
+    new = [each for each in events if not _is_stored(db, session, each.event.id)]
+    is_fork = False
+    if new:
+        first = events.index(new[0])
+        previous = events[first - 1].event.id if first else after
+        head = None if session["head"] is None else unpack(session["head"])
+        if previous is not None and previous != head and _is_stored(db, session, previous):
+            is_fork = True
+            session = _fork(db, session, previous, new[0].event.id, now)
+            new = [each for each in new if not _is_stored(db, session, each.event.id)]
+        new = list({each.event.id: each for each in new}.values())
+    _append(db, session, new, origin=origin, title=title, now=now)
+    return ImportResult(session_id=session["id"], added=len(new), is_fork=is_fork)
+
+
+def _is_stored(db: Connection, session: Row, event_id: str) -> bool:
+    if db.execute(_STORED, (session["number"], pack(event_id))).fetchone() is not None:
+        return True
+    is_fork = session["fork_seq"] > 0
+    return is_fork and spans.shared_event(db, session["number"], event_id) is not None
+
+
+def _fork(db: Connection, session: Row, at: str, first_new: str, now: Timestamp) -> Row:
+    """Return the fork that has *first_new* after *at*; make it if there is none."""
+    id = str(uuid.uuid5(_FORKS, f"{session['id']}/{at}/{first_new}"))
+    if (found := queries.find_session(db, id)) is not None:
+        return found
+    seq = spans.seq_of(db, session, at)
+    number = session["number"] << 32
+    values = (number + seq, number + session["event_count"], INVOCATION)
+    (is_continued,) = db.execute(_IS_CONTINUED_HERE, values).fetchone()
+    spans.fork(db, session, NewFork(id=id, at=at, archive_original=not is_continued), now)
+    sql = "UPDATE sessions SET updated_at = ? WHERE id = ?"
+    db.execute(sql, (session["updated_at"], id))
+    return queries.get_session(db, id)
+
+
+def _append(
+    db: Connection,
+    session: Row,
+    events: Sequence[ImportedEvent],
+    *,
+    origin: Origin,
+    title: str | None,
+    now: Timestamp,
+) -> None:
+    if title is None and session["automatic_title"] is None:
+        title = next(filter(None, (title_of(each.event) for each in events)), None)
+    number: int = session["number"]
+    invocation = _invocation(db, number, origin) if events else 0
+    first = (number << 32) + session["event_count"] + 1
+    for key, each in enumerate(events, first):
+        event, time = each.event, min(each.created_at, now)
+        row = (key, pack(event.id), invocation, time, event.type, event.json_text)
+        db.execute(INSERT_EVENT, row)
+    values: Mapping[str, Any] = {
+        "added": len(events),
+        "updated_at": max((min(each.created_at, now) for each in events), default=0),
+        "title": title,
+        "client": origin.client_name,
+        "agent": origin.agent,
+        "model": origin.model,
+        "number": number,
+    }
+    db.execute(_UPDATE_SESSION, values)
+
+
+def _invocation(db: Connection, session: int, origin: Origin) -> int:
+    sql = "SELECT number FROM invocations WHERE session = ? AND id = ?"
+    row = db.execute(sql, (session, INVOCATION)).fetchone()
+    if row is None:
+        values = (session, INVOCATION, origin.client_name, origin.client_version)
+        row = db.execute(INSERT_INVOCATION, values).fetchone()
+    return int(row["number"])
