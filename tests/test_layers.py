@@ -24,15 +24,16 @@ CONTRACT = {"model", "store.service"}
 LAYERS = {
     "model": {"model"},
     "redaction": {"redaction"},
+    "agents": {"model", "agents"},
     "store": set(),
     "store.service": {"model"},
     "store.sqlite": {*CONTRACT, "store.sqlite", "store.sqlite.recovery"},
     "store.sqlite.recovery": {*CONTRACT, "store.sqlite", "store.sqlite.recovery"},
     "protocol": {"model", "protocol"},
-    "sessions": {*CONTRACT, "sessions"},
+    "sessions": {*CONTRACT, "agents", "sessions"},
     "lsp": {"model", "protocol", "sessions", "lsp", "lsp.framing", "version"},
     "lsp.framing": {"lsp.framing"},
-    "cli": {*CONTRACT, "protocol", "sessions", "cli", "version"},
+    "cli": {*CONTRACT, "agents", "protocol", "sessions", "cli", "version"},
 }
 """What each layer may import, functions included. `startup` and `__main__` may import all."""
 
@@ -52,7 +53,7 @@ ORDER = {
         "connection", "service", "admin",
     ],
     "protocol": ["messages", "methods", "schema"],
-    "sessions": ["boundary", "resume", "manager", "locator", "window"],
+    "sessions": ["boundary", "resume", "manager", "locator", "window", "importing"],
     "lsp": [
         "framing.reader", "framing.writer", "watchdog", "json_body", "transport", "lifecycle",
         "uris", "server",

@@ -36,7 +36,7 @@ def recorded(start: StartClient) -> str:
         {"type": "user_message", "data": {"content": f"First line\n{ESCAPES}"}},
         {"type": "tool_call", "data": {"id": "1", "name": "sh", "input": {"cmd": "ls"}}},
         {"type": "tool_result", "data": {"tool_use_id": "1", "content": "no", "is_error": True}},
-        {"type": "plan", "data": {"steps": [1, 2]}},
+        {"type": "steps", "data": {"steps": [1, 2]}},
     ]
     client.request("session/append", {"sessionId": session_id, "events": events})
     client.shutdown()

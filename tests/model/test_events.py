@@ -24,12 +24,24 @@ COMPLETE: dict[str, dict[str, Any]] = {
     "skill_invocation": {"name": "review", "arguments": "all", "content": "Review it."},
     "system_context": {"content": "A note"},
     "out_of_band_output": {"name": "help", "command": "/help", "content": "Help"},
+    "thinking": {"content": "Let me see"},
+    "plan": {"entries": [{"content": "Read the tests"}]},
+    "permission": {
+        "tool_use_id": "call-1",
+        "options": [{"id": "yes"}],
+        "outcome": "selected",
+        "option": "yes",
+    },
+    "turn_end": {"stop_reason": "end_turn", "usage": {"tokens": 7}, "error": "none"},
 }
 OPTIONAL = {
     "tool_result": {"remote", "content_length"},
     "skill_invocation": {"arguments"},
     "out_of_band_output": {"command"},
+    "permission": {"option"},
+    "turn_end": {"usage", "error"},
 }
+ANY_JSON = {("tool_call", "input"), ("turn_end", "usage")}
 FIELDS = [(type, field) for type, data in COMPLETE.items() for field in data]
 
 
@@ -44,8 +56,8 @@ def test_complete_covers_every_known_type() -> None:
 
 
 def test_model_visible_types() -> None:
-    hidden = {"system_context", "out_of_band_output"}
-    assert EVENT_TYPES.keys() - hidden == set(filter(is_model_visible, EVENT_TYPES))
+    visible = {"user_message", "text", "tool_call", "tool_result", "skill_invocation"}
+    assert set(filter(is_model_visible, EVENT_TYPES)) == visible
     assert not is_model_visible("unknown")
 
 
@@ -72,9 +84,7 @@ def test_a_missing_field_without_a_default_is_reported(type: str, field: str) ->
         assert faults(type, data) == {f"$.data.{field}": "is required"}
 
 
-@pytest.mark.parametrize(
-    ("type", "field"), [field for field in FIELDS if field != ("tool_call", "input")]
-)
+@pytest.mark.parametrize(("type", "field"), [field for field in FIELDS if field not in ANY_JSON])
 def test_a_field_of_the_wrong_type_is_reported(type: str, field: str) -> None:
     wrong = "5" if field == "content_length" else 5
     assert list(faults(type, COMPLETE[type] | {field: wrong})) == [f"$.data.{field}"]

@@ -269,6 +269,35 @@ def prune_command(
     )
 
 
+@segue.command("import")
+@click.argument("given", metavar="[SOURCE|FILE]...", nargs=-1)
+@click.option("--discover", is_flag=True, help="Only say which conversations are here.")
+@click.option("--deleted", "revive", is_flag=True, help="Also those that you deleted from Segue.")
+@click.option("--dry-run", is_flag=True, help="Store nothing, only say what would be.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.pass_obj
+def import_command(
+    application: Application,
+    given: tuple[str, ...],
+    discover: bool,
+    revive: bool,
+    dry_run: bool,
+    as_json: bool,
+) -> int:
+    """Store the conversations that other programs have, such as Claude Code.
+
+    Without arguments, those of every program that is found here. Nothing of theirs is changed. What
+    was imported before is not stored again; a conversation that has grown grows here too.
+    """
+    from segue.cli import importing
+
+    files, sources = importing.choose(given)
+    if discover:
+        return importing.discover(sources, files, as_json=as_json)
+    store = application.store(creates=True)
+    return importing.run(store, sources, files, dry_run=dry_run, revive=revive, as_json=as_json)
+
+
 @segue.command("doctor")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option(

@@ -1,7 +1,7 @@
 """The context of the commands, and the error that ends them."""
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import click
@@ -43,6 +43,12 @@ class Store:
 
     open_existing: "Callable[[], Awaitable[SessionService]]"
     """Opens the store, or an empty one in memory if it does not exist: reading creates no store."""
+
+    open: "Callable[[], Awaitable[SessionService]]"
+    """Opens the store, and creates it if it does not exist."""
+
+    load_redact: "Callable[[], Callable[[Any, str], Any]]"
+    """Returns the function that masks secrets before something is stored."""
 
     make_window: "Callable[[], Window]"
     """Returns a window on what `open_existing` opens: it masks secrets as an editor's does."""

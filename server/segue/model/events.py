@@ -123,6 +123,43 @@ def is_model_visible(type: str) -> bool:
     return type in EVENT_TYPES and EVENT_TYPES[type].model_visible
 
 
+@event_type("thinking", model_visible=False)
+@attrs.frozen(kw_only=True)
+class Thinking:
+    """What the model thought before it answered."""
+
+    content: str
+
+
+@event_type("plan", model_visible=False)
+@attrs.frozen(kw_only=True)
+class Plan:
+    """The plan of an agent; each entry is any JSON."""
+
+    entries: list[Any]
+
+
+@event_type("permission", model_visible=False)
+@attrs.frozen(kw_only=True)
+class Permission:
+    """What an agent asked for permission to do, and the answer."""
+
+    tool_use_id: str
+    options: list[Any]
+    outcome: str
+    option: str | None = None
+
+
+@event_type("turn_end", model_visible=False)
+@attrs.frozen(kw_only=True)
+class TurnEnd:
+    """The end of a turn: why it ended, what it used (any JSON), and the error if it failed."""
+
+    stop_reason: str
+    usage: Any = None
+    error: str | None = None
+
+
 @attrs.frozen(kw_only=True)
 class NewEvent:
     """An event as a client sends it; without an id it gets one."""

@@ -166,6 +166,8 @@ def load_store(database: str | None) -> "Store":
         folders=_written_folders(settings),
         sandboxed_stores=folders.sandboxed_stores,
         open_existing=lambda: open_existing(settings),
+        open=lambda: open_service(settings),
+        load_redact=lambda: redaction_of(settings)(),
         make_window=lambda: make_window(settings, lambda: open_existing(settings)),
     )
 
@@ -185,14 +187,21 @@ def make_window(
     before_request: "Callable[[], Awaitable[None]] | None" = None,
 ) -> "Window":
     """Return a window on what *open_store* opens; `Window` says what *before_request* is."""
-    from segue.sessions.window import Window, no_redaction, no_wait
+    from segue.sessions.window import Window, no_wait
 
     return Window(
         open_store,
         settings.continue_minutes,
-        no_redaction if settings.redact == "off" else load_redact,
+        redaction_of(settings),
         before_request=before_request or no_wait,
     )
+
+
+def redaction_of(settings: "Settings") -> "Callable[[], Redact]":
+    """Return what loads the redaction of the settings."""
+    from segue.sessions.window import no_redaction
+
+    return no_redaction if settings.redact == "off" else load_redact
 
 
 async def open_service(settings: "Settings") -> "SessionService":

@@ -114,6 +114,7 @@ class SessionService(Protocol):
         origin: Origin | None = None,
         state: Any = None,
         revive: bool = False,
+        dry_run: bool = False,
     ) -> ImportResult:
         """Store events of another program's conversation, at most MAX_IMPORT, with their times.
 
@@ -125,7 +126,8 @@ class SessionService(Protocol):
 
         The session is not resumed automatically until it is appended to. *title* is its automatic
         title, None: that of its first user message. *state* is stored with it, and listed by
-        `import_states`. A session that was deleted here stays deleted unless *revive*.
+        `import_states`. A session that was deleted here stays deleted unless *revive*. With
+        *dry_run* nothing is stored, and `added` is how many of *events* are not stored.
         """
 
     async def import_states(self, source: str) -> dict[str, Any]:

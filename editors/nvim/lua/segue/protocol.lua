@@ -47,6 +47,10 @@ M.EVENT_TYPES = {
   skill_invocation = true,
   system_context = false,
   out_of_band_output = false,
+  thinking = false,
+  plan = false,
+  permission = false,
+  turn_end = false,
 }
 
 return M

@@ -57,6 +57,17 @@ def is_deleted(db: Connection, session_id: str) -> bool:
     return db.execute(sql, (session_id,)).fetchone() is not None
 
 
+def preview(
+    db: Connection, session_id: str, events: Sequence[ImportedEvent], *, revive: bool
+) -> ImportResult:
+    """Return how many of *events* are not stored; nothing else is known of them."""
+    if not revive and is_deleted(db, session_id):
+        return ImportResult(session_id=session_id, is_deleted=True)
+    session = queries.find_session(db, session_id)
+    stored = session is not None and sum(_is_stored(db, session, e.event.id) for e in events)
+    return ImportResult(session_id=session_id, added=len(events) - stored)
+
+
 def continue_session(
     db: Connection,
     session: Row,
@@ -77,7 +88,7 @@ def continue_session(
         if previous is not None and previous != head and _is_stored(db, session, previous):
             is_fork = True
             session = _fork(db, session, previous, new[0].event.id, now)
-            new = [each for each in new if not _is_stored(db, session, each.event.id)]
+            new = [each for each in events[first:] if not _is_stored(db, session, each.event.id)]
         new = list({each.event.id: each for each in new}.values())
     _append(db, session, new, origin=origin, title=title, now=now)
     return ImportResult(session_id=session["id"], added=len(new), is_fork=is_fork)

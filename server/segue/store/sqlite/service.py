@@ -215,12 +215,17 @@ class LocalSessionService:
         origin: Origin | None = None,
         state: Any = None,
         revive: bool = False,
+        dry_run: bool = False,
     ) -> ImportResult:
         """Append the new events in one transaction, behind a fork if the past has changed."""
         from segue.store.sqlite import importing  # a window never imports
 
         if len(events) > MAX_IMPORT:
             raise ValueError(f"at most {MAX_IMPORT} events are imported at once")
+        if dry_run:
+            return await self._connection.read(
+                lambda db: importing.preview(db, new.id, events, revive=revive)
+            )
         metadata = {importing.STATE: json_text.encode("$.state", state)}
 
         def store(transaction: Transaction) -> ImportResult:

@@ -1,0 +1,210 @@
+"""Claude Code: one file of JSON lines for each conversation, which is only appended to.
+
+Order is that of the file: tools that ran at the same time have different parents. Only a second
+prompt with the same parent is another branch: the person went back to before the first one.
+"""
+
+import collections
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from segue.agents.jsonl import JsonLines
+from segue.agents.transcript import (
+    Item,
+    Places,
+    Rewind,
+    Transcript,
+    derived_id,
+    milliseconds,
+    session_id,
+    state_of,
+    text_of,
+)
+from segue.model.records import ImportedEvent, Timestamp
+
+NAME = "claude-code"
+TITLE = "Claude Code"
+RESUME = ("claude", "--resume", "{id}")
+
+_INTERRUPTED = "[Request interrupted by user"
+
+
+def find(places: Places) -> Iterator[Path]:
+    """Yield the transcripts, without those of subagents."""
+    yield from (places.folder("CLAUDE_CONFIG_DIR", ".claude") / "projects").glob("*/*.jsonl")
+
+
+def accepts(path: Path) -> bool:
+    """Return whether *path* is named like a transcript in a project's folder."""
+    return path.suffix == ".jsonl" and path.parent.parent.name == "projects"
+
+
+def read(path: Path, states: Mapping[str, Any]) -> Iterator[Transcript]:
+    """Yield the conversation of a file, from where *states* say that an earlier import ended."""
+    id, state = state_of(path, states)
+    with JsonLines(str(path), state) as lines:
+        own_id = session_id(NAME, path.stem)
+        transcript = Transcript(id=id if id and lines.continues else own_id, path=str(path))
+        if lines.is_unchanged:
+            transcript.is_unchanged = True
+            yield transcript
+            return
+        reader = _Reader(lines, transcript, state if lines.continues else None)
+        items = reader.items()
+        # The folder stands in the first lines.
+        first = next(items, None)
+        transcript.items = _chain(first, items)
+        yield transcript
+
+
+def _chain(first: Item | None, rest: Iterator[Item]) -> Iterator[Item]:
+    if first is not None:
+        yield first
+    yield from rest
+
+
+class _Reader:
+    def __init__(
+        self, lines: JsonLines, transcript: Transcript, state: Mapping[str, Any] | None
+    ) -> None:
+        before = state or {}
+        self._lines = lines
+        self._transcript = transcript
+        self._last_id: str | None = before.get("last")
+        self._last_time = Timestamp(before.get("time") or 0)
+        self._prompt_parents: set[str] = set(before.get("prompt_parents", ()))
+        self._last_of: dict[str, str] = {}
+        self._titles: dict[str, str] = {}
+        transcript.after = self._last_id
+
+    def items(self) -> Iterator[Item]:
+        transcript = self._transcript
+        for record in self._lines.records():
+            self._note(record)
+            for item in self._items_of(record):
+                if isinstance(item, ImportedEvent):
+                    self._last_id, self._last_time = item.event.id, item.created_at
+                yield item
+            if isinstance(uuid := record.get("uuid"), str) and self._last_id is not None:
+                self._last_of[uuid] = self._last_id
+        transcript.broken = self._lines.broken
+        for kind in ("custom-title", "ai-title", "summary"):
+            transcript.title = transcript.title or self._titles.get(kind)
+        transcript.state = self._lines.state() | {
+            "last": self._last_id,
+            "time": self._last_time,
+            "prompt_parents": sorted(self._prompt_parents),
+        }
+
+    def _note(self, record: Mapping[str, Any]) -> None:
+        transcript = self._transcript
+        if transcript.directory is None and isinstance(cwd := record.get("cwd"), str):
+            transcript.directory = cwd
+        if isinstance(version := record.get("version"), str):
+            transcript.client_version = version
+        match record:
+            case {"type": "summary", "summary": str(title), "leafUuid": leaf}:
+                if leaf in self._last_of:  # else it is the title of another conversation
+                    self._titles["summary"] = title
+            case {"type": "custom-title", "customTitle": str(title)}:
+                self._titles["custom-title"] = title
+            case {"type": "ai-title", "aiTitle": str(title)}:
+                self._titles["ai-title"] = title
+
+    def _items_of(self, record: Mapping[str, Any]) -> Iterator[Item]:
+        kind, message = record.get("type"), record.get("message")
+        if kind not in ("user", "assistant") or not isinstance(message, dict):
+            if kind == "system" and record.get("subtype") == "compact_boundary":
+                note = "[Note: the conversation was compacted here.]"
+                yield from self._event(record, 0, "system_context", {"content": note})
+            elif kind not in ("summary", "custom-title", "ai-title"):
+                self._skip(str(kind))
+            return
+        if record.get("isSidechain") is True:
+            self._skip("sidechain")
+            return
+        content = message.get("content")
+        blocks = [{"type": "text", "text": content}] if isinstance(content, str) else content
+        if not isinstance(blocks, list):
+            self._skip(f"{kind} without content")
+            return
+        if kind == "user":
+            yield from self._user(record, blocks)
+        else:
+            yield from self._assistant(record, message, blocks)
+
+    def _user(self, record: Mapping[str, Any], blocks: list[Any]) -> Iterator[Item]:
+        results = [b for b in blocks if isinstance(b, dict) and b.get("type") == "tool_result"]
+        for number, block in enumerate(results):
+            data = {
+                "tool_use_id": str(block.get("tool_use_id", "")),
+                "content": text_of(block.get("content")),
+                "is_error": block.get("is_error") is True,
+            }
+            yield from self._event(record, number, "tool_result", data)
+        text = text_of([block for block in blocks if block not in results])
+        if not text:
+            return
+        if record.get("isMeta") is True or record.get("isCompactSummary") is True:
+            yield from self._event(record, len(results), "system_context", {"content": text})
+        elif text.startswith(_INTERRUPTED):
+            data = {"stop_reason": "cancelled"}
+            yield from self._event(record, len(results), "turn_end", data)
+        elif text.startswith(("<local-command-stdout>", "<bash-stdout>")):
+            data = {"name": "command", "content": text}
+            yield from self._event(record, len(results), "out_of_band_output", data)
+        else:
+            yield from self._rewind(record)
+            yield from self._event(record, len(results), "user_message", {"content": text})
+
+    def _rewind(self, record: Mapping[str, Any]) -> Iterator[Item]:
+        """Yield a Rewind if another prompt has the same parent."""
+        parent = record.get("parentUuid")
+        if not isinstance(parent, str):
+            return
+        if parent in self._prompt_parents:
+            yield Rewind(self._last_of.get(parent, parent))
+        self._prompt_parents.add(parent)
+
+    def _assistant(
+        self, record: Mapping[str, Any], message: Mapping[str, Any], blocks: list[Any]
+    ) -> Iterator[Item]:
+        model = message.get("model")
+        if isinstance(model, str) and not model.startswith("<"):
+            self._transcript.model = model
+        if record.get("isApiErrorMessage") is True:
+            end = {"stop_reason": "error", "error": text_of(blocks)}
+            yield from self._event(record, 0, "turn_end", end)
+            return
+        for number, block in enumerate(blocks):
+            match block:
+                case {"type": "text", "text": str(text)}:
+                    data: dict[str, Any] = {"content": text}
+                    if isinstance(id := message.get("id"), str):
+                        data["message"] = id
+                    yield from self._event(record, number, "text", data)
+                case {"type": "thinking", "thinking": str(text)}:
+                    yield from self._event(record, number, "thinking", {"content": text})
+                case {"type": "tool_use", "id": str(call), "name": str(name)}:
+                    data = {"id": call, "name": name, "input": block.get("input")}
+                    yield from self._event(record, number, "tool_call", data)
+                case {"type": kind}:
+                    self._skip(str(kind))
+                case _:
+                    self._skip("block")
+
+    def _event(
+        self, record: Mapping[str, Any], block: int, type: str, data: dict[str, Any]
+    ) -> Iterator[Item]:
+        uuid = record.get("uuid")
+        if not isinstance(uuid, str) or not 0 < len(uuid) <= 100:
+            uuid = derived_id(self._transcript.id, self._lines.number)
+        id = uuid if block == 0 else derived_id(uuid, block)
+        time = milliseconds(record.get("timestamp")) or self._last_time
+        if (event := self._transcript.event(id, type, data, time)) is not None:
+            yield event
+
+    def _skip(self, kind: str) -> None:
+        skipped: collections.Counter[str] = self._transcript.skipped
+        skipped[kind[:40]] += 1

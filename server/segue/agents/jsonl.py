@@ -1,0 +1,130 @@
+"""Reads files with one JSON object a line, from where an earlier reading ended."""
+
+import hashlib
+import json
+import os
+import stat
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from segue.agents.transcript import BrokenPart
+
+MAX_LINE = 64 * 1024 * 1024
+"""How long a line can be, in bytes; a longer one is skipped, and said."""
+
+_CHUNK = 1 << 20
+_BOM = b"\xef\xbb\xbf"
+
+
+class JsonLines:
+    """The lines of a file that grows. Use it once: `with JsonLines(path, state) as lines`.
+
+    Raises OSError if the path is no file, or cannot be read.
+    """
+
+    def __init__(self, path: str, state: Mapping[str, Any] | None) -> None:
+        """*state* is what `state` returned when the file was read before."""
+        self.path = path
+        self.broken: list[BrokenPart] = []
+        # Not to wait for a writer of a pipe that is named like a transcript.
+        self._fd = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | os.O_CLOEXEC)
+        try:
+            self._stat = os.fstat(self._fd)
+            if not stat.S_ISREG(self._stat.st_mode):
+                raise OSError(f"{path} is not a file")
+            self._head = self._digest_of_head()
+            before = state or {}
+            same = before.get("file") == self._identity() and before.get("head") == self._head
+            self.is_unchanged = same and before.get("seen") == [
+                self._stat.st_size,
+                self._stat.st_mtime_ns,
+            ]
+            offset = int(before.get("offset", 0))
+            self.continues = same and 0 < offset <= self._stat.st_size
+            self._offset: int = offset if self.continues else 0
+            self.number: int = before.get("line", 0) if self.continues else 0
+        except BaseException:
+            os.close(self._fd)
+            raise
+
+    def __enter__(self) -> "JsonLines":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._fd)
+
+    def records(self) -> Iterator[dict[str, Any]]:
+        """Yield the object of each line; `number` is that of its line, from 1.
+
+        A last line that is not complete is left for the next time. One that is no JSON object is
+        reported in `broken`.
+        """
+        for line in self._lines():
+            self.number += 1
+            text = line.removeprefix(_BOM) if self.number == 1 else line
+            if not text.strip():
+                continue
+            record, reason = _parse(text)
+            if record is None:
+                self.broken.append(BrokenPart(f"line {self.number}", reason))
+            else:
+                yield record
+
+    def state(self) -> dict[str, Any]:
+        """Return what the next reading of the file needs."""
+        return {
+            "path": self.path,
+            "file": self._identity(),
+            "head": self._head,
+            "seen": [self._stat.st_size, self._stat.st_mtime_ns],
+            "offset": self._offset,
+            "line": self.number,
+        }
+
+    def _lines(self) -> Iterator[bytes]:
+        pending: list[bytes] = []
+        size = 0
+        position = self._offset
+        while chunk := os.pread(self._fd, _CHUNK, position):
+            position += len(chunk)
+            begin = 0
+            while (end := chunk.find(b"\n", begin)) >= 0:
+                yield from self._whole(pending, size, chunk[begin:end])
+                self._offset = position - len(chunk) + end + 1
+                pending, size, begin = [], 0, end + 1
+            rest = chunk[begin:]
+            size += len(rest)
+            if size <= MAX_LINE:
+                pending.append(rest)
+        # Without a line break it may be half written; but no part of an object is an object.
+        rest = b"".join(pending)
+        if 0 < size <= MAX_LINE and _parse(rest)[0] is not None:
+            self._offset = position
+            yield rest
+
+    def _whole(self, pending: list[bytes], size: int, end: bytes) -> Iterator[bytes]:
+        if size + len(end) <= MAX_LINE:
+            yield b"".join((*pending, end))
+            return
+        self.number += 1
+        reason = f"longer than {MAX_LINE // 2**20} MiB"
+        self.broken.append(BrokenPart(f"line {self.number}", reason))
+
+    def _identity(self) -> list[int]:
+        return [self._stat.st_dev, self._stat.st_ino]
+
+    def _digest_of_head(self) -> str:
+        """Return a digest of the first line, or of its beginning: another one is another file."""
+        head = os.pread(self._fd, 4_096, 0).split(b"\n", 1)[0]
+        return hashlib.sha256(head).hexdigest()[:16] if head else ""
+
+
+def _parse(line: bytes) -> tuple[dict[str, Any] | None, str]:
+    """Return the object, or None and the reason why it is none."""
+    try:
+        value = json.loads(line.decode("utf-8", "surrogatepass"))
+    except (ValueError, RecursionError):
+        return None, "not JSON"
+    if not isinstance(value, dict):
+        return None, "not a JSON object"
+    return value, ""

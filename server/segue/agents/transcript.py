@@ -1,0 +1,151 @@
+"""A conversation as a source gives it: events with ids that make twice once."""
+
+import collections
+import os
+import uuid
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from segue.model.events import Event
+from segue.model.records import ImportedEvent, Timestamp
+from segue.model.validation import InvalidInputError
+
+_IDS = uuid.UUID("5e90e000-0000-5000-8000-000000000001")
+
+MAX_CONTENT = 16 * 1024 * 1024
+"""How many characters of one text are kept: the rest is cut, and that is counted."""
+
+
+@attrs.frozen
+class Places:
+    """Where a user's programs keep their files."""
+
+    home: Path
+    environment: Mapping[str, str]
+
+    def folder(self, variable: str, default: str) -> Path:
+        """Return the folder that an environment variable names, else *default* in the home."""
+        given = self.environment.get(variable, "")
+        return Path(given) if os.path.isabs(given) else self.home / default
+
+
+@attrs.frozen
+class Rewind:
+    """What follows does not follow the event before it, but the event with the id *after*."""
+
+    after: str
+
+
+Item = ImportedEvent | Rewind
+
+
+@attrs.frozen
+class BrokenPart:
+    """A part of a file that could not be read: its place, such as `line 7`, and the reason."""
+
+    place: str
+    reason: str
+
+
+@attrs.define(kw_only=True)
+class Transcript:
+    """One conversation. What is known of it is complete when `items` has been read to its end.
+
+    `id`, `directory` and `after` are known before the first item.
+    """
+
+    id: str
+    """The source's own id if it is a UUID, else one that is made of it."""
+    path: str
+    items: Iterator[Item] = attrs.field(factory=lambda: iter(()))
+    is_unchanged: bool = False
+    """Whether nothing was added since the import that stored its state: then nothing is read."""
+    directory: str | None = None
+    after: str | None = None
+    """The id of the event before the first one, if the beginning was imported before."""
+    title: str | None = None
+    """The title that the source gives it; None: Segue's rule makes one."""
+    client_version: str | None = None
+    model: str | None = None
+    state: Any = None
+    """What the next `read` needs to go on: JSON."""
+    skipped: "collections.Counter[str]" = attrs.field(factory=collections.Counter)
+    """How many parts were not kept, by their kind."""
+    broken: list[BrokenPart] = attrs.field(factory=list)
+
+    def event(
+        self, id: str, type: str, data: dict[str, Any], created_at: Timestamp
+    ) -> ImportedEvent | None:
+        """Return an event, or None, counted as skipped, if it is none that can be stored."""
+        try:
+            return ImportedEvent(Event.new(type, data, id=id), created_at)
+        except InvalidInputError:
+            self.skipped[f"invalid {type}"] += 1
+            return None
+
+
+def state_of(path: Path, states: Mapping[str, Any]) -> tuple[str | None, Any]:
+    """Return the session that a file was imported into, and its state; None for both if none."""
+    for id, state in states.items():
+        if isinstance(state, dict) and state.get("path") == str(path):
+            return id, state
+    return None, None
+
+
+def derived_id(*parts: object) -> str:
+    """Return a UUID that is always the same for these parts."""
+    return str(uuid.uuid5(_IDS, "/".join(map(str, parts)).encode(errors="replace").decode()))
+
+
+def session_id(source: str, own: str) -> str:
+    """Return the id of a session whose source calls it *own*: that, if it is a UUID."""
+    try:
+        return str(uuid.UUID(own))
+    except ValueError:
+        return derived_id(source, own)
+
+
+def milliseconds(value: object) -> Timestamp | None:
+    """Return a time: ISO 8601, or seconds or milliseconds since 1970; None for anything else."""
+    try:
+        if isinstance(value, str):
+            time = datetime.fromisoformat(value)
+            if time.tzinfo is None:
+                time = time.replace(tzinfo=UTC)
+            found = int(time.timestamp() * 1_000)
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            found = int(value if value > 100_000_000_000 else value * 1_000)
+        else:
+            return None
+    except (ValueError, OverflowError, OSError):
+        return None
+    return Timestamp(found) if 0 < found < 253_402_300_800_000 else None
+
+
+def text_of(content: object) -> str:
+    """Return a content that is a string, or a list of parts, as one text.
+
+    What is no text is named: `[image image/png]`.
+    """
+    if isinstance(content, str):
+        return content
+    if not isinstance(content, list):
+        return ""
+    return "\n".join(filter(None, map(_part, content)))
+
+
+def _part(part: object) -> str:
+    if isinstance(part, str):
+        return part
+    if not isinstance(part, dict):
+        return ""
+    if isinstance(text := part.get("text"), str):
+        return text
+    kind = part.get("type") if isinstance(part.get("type"), str) else "part"
+    source = part.get("source")
+    media = source.get("media_type") if isinstance(source, dict) else part.get("mimeType")
+    return f"[{kind} {media}]" if isinstance(media, str) else f"[{kind}]"

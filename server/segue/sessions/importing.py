@@ -1,0 +1,183 @@
+"""Imports conversations of other programs: transcripts in, sessions out."""
+
+import asyncio
+import collections
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import attrs
+
+from segue.agents.transcript import Rewind, Transcript
+from segue.model.errors import SessionNotFound
+from segue.model.json_text import encode
+from segue.model.records import MAX_IMPORT, ImportedEvent, NewSession, Origin
+from segue.model.titles import title_of
+from segue.model.workspace import InvalidWorkspaceError, locate_workspace
+from segue.store.service import SessionService
+
+NOWHERE = "(unknown)"
+"""The directory of a conversation whose source does not say where it was had."""
+
+Redact = Callable[[Any, str], Any]
+
+
+@attrs.define
+class SourceReport:
+    """What an import of one source's files has done."""
+
+    source: str
+    new: int = 0
+    grown: int = 0
+    unchanged: int = 0
+    deleted: int = 0
+    """Left out because they were deleted here."""
+    forks: int = 0
+    """How many became forks, because their past had changed or they went on here."""
+    events: int = 0
+    """How many were added."""
+    skipped: "collections.Counter[str]" = attrs.field(factory=collections.Counter)
+    """How many records were not kept, by their kind."""
+    broken: list[str] = attrs.field(factory=list)
+    """What could not be read: `FILE, line 7: not JSON`."""
+
+
+class Importer:
+    """Imports files into a store, as a window would write them: with secrets masked."""
+
+    def __init__(
+        self,
+        service: SessionService,
+        redact: Redact,
+        *,
+        dry_run: bool = False,
+        revive: bool = False,
+    ) -> None:
+        """With *dry_run* nothing is stored; with *revive* also what was deleted here is."""
+        self._service = service
+        self._redact = redact
+        self._dry_run = dry_run
+        self._revive = revive
+
+    async def run(
+        self, source: ModuleType, paths: Iterable[Path], progress: Callable[[Path], None]
+    ) -> SourceReport:
+        """Import *paths*, files of *source*; call *progress* after each. A bad one is reported."""
+        report = SourceReport(source.NAME)
+        states = await self._service.import_states(source.NAME)
+        for path in paths:
+            try:
+                for transcript in source.read(path, states):
+                    await self._import(source, transcript, report)
+            except OSError as error:
+                reason = error.strerror or str(error)
+                report.broken.append(f"{path}: {reason}")
+            progress(path)
+        return report
+
+    async def _import(
+        self, source: ModuleType, transcript: Transcript, report: SourceReport
+    ) -> None:
+        if transcript.is_unchanged:
+            report.unchanged += 1
+            return
+        was_stored = await self._is_stored(transcript.id)
+        writer = _Writer(self._service, await self._new_session(source, transcript))
+        writer.after = transcript.after
+        options = {"dry_run": self._dry_run, "revive": self._revive}
+        batch: list[ImportedEvent] = []
+        for item in transcript.items:
+            if isinstance(item, Rewind) or len(batch) == MAX_IMPORT:
+                await writer.write(batch, self._origin(source, transcript), **options)
+                batch = []
+            if isinstance(item, Rewind):
+                writer.after = item.after
+            else:
+                batch.append(self._redacted(item))
+        origin = self._origin(source, transcript)
+        title = self._title(transcript.title)
+        await writer.write(batch, origin, title=title, state=transcript.state, **options)
+        report.skipped += transcript.skipped
+        report.broken += [f"{transcript.path}, {b.place}: {b.reason}" for b in transcript.broken]
+        report.events += writer.added
+        report.forks += len(writer.forks)
+        if writer.is_deleted:
+            report.deleted += 1
+        elif was_stored:
+            report.grown += writer.added > 0
+            report.unchanged += writer.added == 0
+        else:
+            report.new += writer.added > 0
+
+    async def _is_stored(self, session_id: str) -> bool:
+        try:
+            await self._service.get_session(session_id)
+        except SessionNotFound:
+            return False
+        return True
+
+    async def _new_session(self, source: ModuleType, transcript: Transcript) -> NewSession:
+        directory = transcript.directory or NOWHERE
+        git_root = git_common_dir = None
+        try:
+            workspace = await asyncio.to_thread(locate_workspace, directory)
+        except InvalidWorkspaceError:
+            pass  # of another machine, or none at all
+        else:
+            directory, git_root = workspace.directory, workspace.git_root
+            git_common_dir = workspace.git_common_dir
+        return NewSession(
+            id=transcript.id,
+            directory=directory,
+            git_root=git_root,
+            git_common_dir=git_common_dir,
+            source=source.NAME,
+        )
+
+    def _title(self, given: str | None) -> str | None:
+        """Return the title that the source gives, as one short line and with secrets masked."""
+        if given is None:
+            return None
+        return title_of(str(self._redact(given, encode("$.title", given))))
+
+    def _origin(self, source: ModuleType, transcript: Transcript) -> Origin:
+        return Origin(
+            client_name=source.TITLE,
+            client_version=transcript.client_version,
+            model=transcript.model,
+        )
+
+    def _redacted(self, item: ImportedEvent) -> ImportedEvent:
+        event = item.event
+        data = self._redact(event.data, event.json_text)
+        if data is event.data:
+            return item
+        return ImportedEvent(event.with_data(data), item.created_at)
+
+
+class _Writer:
+    """Writes the batches of one conversation, each behind the one before it."""
+
+    def __init__(self, service: SessionService, new: NewSession) -> None:
+        self.after: str | None = None
+        self.added = 0
+        self.forks: set[str] = set()
+        self.is_deleted = False
+        self._service = service
+        self._new = new
+
+    async def write(self, batch: list[ImportedEvent], origin: Origin, **options: Any) -> None:
+        """Store *batch*; the next one follows its last event."""
+        if self.is_deleted or not (batch or options.get("state") is not None):
+            return
+        result = await self._service.import_session(
+            self._new, batch, after=self.after, origin=origin, **options
+        )
+        self.is_deleted = result.is_deleted
+        self.added += result.added
+        if result.is_fork:
+            self.forks.add(result.session_id)
+        self._new = attrs.evolve(self._new, id=result.session_id)
+        if batch:
+            self.after = batch[-1].event.id
