@@ -145,7 +145,8 @@ def _part(part: object) -> str:
         return ""
     if isinstance(text := part.get("text"), str):
         return text
-    kind = part.get("type") if isinstance(part.get("type"), str) else "part"
+    if not isinstance(kind := part.get("type"), str):
+        return ""
     source = part.get("source")
     media = source.get("media_type") if isinstance(source, dict) else part.get("mimeType")
     return f"[{kind} {media}]" if isinstance(media, str) else f"[{kind}]"
