@@ -38,6 +38,7 @@ PROGRAMMES = (
     "corruption",
     "migrations",
     "recovery_crash",
+    "import_crash",
     "foreign_files",
     "foreign_schema",
 )
