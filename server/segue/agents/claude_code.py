@@ -198,7 +198,7 @@ class _Reader:
         self, record: Mapping[str, Any], block: int, type: str, data: dict[str, Any]
     ) -> Iterator[Item]:
         uuid = record.get("uuid")
-        if not isinstance(uuid, str) or not 0 < len(uuid) <= 100:
+        if not isinstance(uuid, str) or not 0 < len(uuid) <= 100 or not uuid.isascii():
             uuid = derived_id(self._transcript.id, self._lines.number)
         id = uuid if block == 0 else derived_id(uuid, block)
         time = milliseconds(record.get("timestamp")) or self._last_time
