@@ -61,6 +61,8 @@ class Transcript:
 
     id: str
     """The source's own id if it is a UUID, else one that is made of it."""
+    own_id: str | None = None
+    """What the source calls it, if that is not `id`: `RESUME` needs it."""
     path: str
     items: Iterator[Item] = attrs.field(factory=lambda: iter(()))
     is_unchanged: bool = False

@@ -269,6 +269,21 @@ def prune_command(
     )
 
 
+@segue.command("resume")
+@click.argument("session_id", metavar="ID")
+@click.option("--print", "is_print", is_flag=True, help="Only print the command.")
+@click.pass_obj
+def resume_command(application: Application, session_id: str, is_print: bool) -> None:
+    """Go on with an imported conversation in its own program, such as `claude --resume`."""
+    from segue.cli.resume import command_of, print_command, run
+    from segue.cli.sessions import run_with_service
+
+    command, directory = run_with_service(
+        application.store(), lambda service: command_of(service, session_id)
+    )
+    (print_command if is_print else run)(command, directory)
+
+
 @segue.command("import")
 @click.argument("given", metavar="[SOURCE|FILE]...", nargs=-1)
 @click.option("--discover", is_flag=True, help="Only say which conversations are here.")

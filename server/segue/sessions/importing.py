@@ -132,6 +132,7 @@ class Importer:
             directory=directory,
             git_root=git_root,
             git_common_dir=git_common_dir,
+            server_session_id=transcript.own_id,
             source=source.NAME,
         )
 
