@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from segue.model.records import PAGE, StoredEvent
+from segue.model.records import PAGE, Session, StoredEvent
 from segue.store.sqlite.service import LocalSessionService
 
 HERE = Path(__file__).parent
@@ -147,6 +147,18 @@ def message_contents(database: Path, session_id: str) -> list[str]:
         for event in stored_events(database, session_id)
         if event.type in visible
     ]
+
+
+def stored_sessions(database: Path) -> dict[str, Session]:
+    """Return every session by its id, archived or not."""
+
+    async def load() -> list[Session]:
+        service = await LocalSessionService.open(database)
+        page = await service.list_sessions(archived=True)
+        await service.close()
+        return list(page.sessions)
+
+    return {session.id: session for session in asyncio.run(load())}
 
 
 def session_ids(database: Path) -> list[str]:

@@ -1,7 +1,8 @@
 """Runs the server behind it, and kills it between a commit and the response that says so.
 
 `python proxy.py FLAGS COMMAND…`: once the file FLAGS/die before the answer exists, the next
-response to `session/append` is not delivered; instead the server is killed.
+response to the method that it names, else to `session/append`, is not delivered; instead the server
+is killed.
 """
 
 import json
@@ -32,6 +33,11 @@ def body(frame: bytes) -> dict[str, object]:
     return message
 
 
+def method_of(flag: Path) -> str:
+    """Return the method whose response is lost."""
+    return flag.read_text().strip() or "session/append"
+
+
 def main() -> None:
     """Copy frames in both directions until the server exits."""
     flags = Path(sys.argv[1])
@@ -40,20 +46,20 @@ def main() -> None:
     (flags / "server process").write_text(str(server.pid))
     assert server.stdin is not None
     assert server.stdout is not None
-    to_server, appends = server.stdin, set()
+    to_server = server.stdin
+    methods: dict[object, object] = {}
 
     def copy_requests() -> None:
         while (frame := read_frame(sys.stdin.buffer)) is not None:
             message = body(frame)
-            if message.get("method") == "session/append":
-                appends.add(message["id"])
+            methods[message.get("id")] = message.get("method")
             to_server.write(frame)
             to_server.flush()
         to_server.close()
 
     threading.Thread(target=copy_requests, daemon=True).start()
     while (frame := read_frame(server.stdout)) is not None:
-        if flag.exists() and body(frame).get("id") in appends:
+        if flag.exists() and methods.get(body(frame).get("id")) == method_of(flag):
             flag.unlink()
             server.kill()
             break

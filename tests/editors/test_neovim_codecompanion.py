@@ -9,14 +9,18 @@ from typing import Any
 
 import pytest
 
+from segue.cli.client import Client
 from tests.editors.neovim import (
     Report,
     RunNeovim,
+    StartNeovim,
     message_contents,
     needs_neovim,
     notices,
     session_ids,
     stored_events,
+    stored_sessions,
+    wait_for_flag,
 )
 
 pytestmark = needs_neovim
@@ -30,6 +34,16 @@ real = pytest.mark.skipif(
 )
 
 RunChat = Callable[..., Report]
+
+TALK = [
+    "first question",
+    "first answer",
+    "second question\n\nthird question",
+    "second answer\n\n## Me\n\nthird question\n\nits end",
+    "third question",
+    "third answer",
+]
+"""Three turns, of which the second looks like several."""
 
 
 @pytest.fixture(params=["fake", pytest.param("real", marks=real)])
@@ -336,6 +350,124 @@ def test_forked_chat_is_recorded_completely(run_chat: RunChat, database: Path) -
     first, fork = session_ids(database)
     assert message_contents(database, first) == ["one", "1", "in the first", "3"]
     assert message_contents(database, fork) == ["one", "1", "in the fork", "2"]
+
+
+@pytest.mark.parametrize(
+    ("at", "turns"),
+    [("first answer", 1), ("second question", 2), ("second answer", 2), ("third", 2)],
+)
+def test_fork_of_a_chat_has_the_turns_up_to_the_cursor(
+    run_chat: RunChat, database: Path, at: str, turns: int
+) -> None:
+    report = run_chat("fork_from_turn", at=at)
+
+    sessions = stored_sessions(database)
+    original, fork = report["id"], report["fork"]
+    assert len(sessions) == 3
+    assert sessions[fork].forked_from == original
+    assert [sessions[id].archived_at for id in (original, fork)] == [None, None]
+    assert report["title"] == sessions[fork].title == "copy of first question"
+    assert ("second answer" in report["shown"]) == (turns == 2)
+    assert "third answer" not in report["shown"]
+    assert message_contents(database, original) == [*TALK, "in the original", "5"]
+    assert message_contents(database, fork) == [*TALK[: 2 * turns], "in the fork", "4"]
+    assert notices(report, 2) == ["segue: forked as “copy of first question”"]
+
+
+@pytest.mark.parametrize("restored", [False, True])
+@pytest.mark.parametrize(("at", "turns"), [("first answer", 1), ("its end", 2)])
+def test_rewound_chat_shows_what_is_kept_and_undo_shows_all_again(
+    run_chat: RunChat, database: Path, at: str, turns: int, restored: bool
+) -> None:
+    report = run_chat("rewind_and_undo", at=at, restored=restored)
+
+    sessions = stored_sessions(database)
+    original, fork = report["id"], report["fork"]
+    assert set(sessions) == {original, fork}
+    assert ("second answer" in report["shown"]) == (turns == 2)
+    assert "third answer" not in report["shown"]
+    contents = [content for _, content in report["sent"]]
+    assert contents == [*TALK[: 2 * turns], "another question"], "the model sees what is kept"
+    assert [part in report["again"] for part in ("first answer", "third answer")] == [True, True]
+    assert "another question" not in report["again"]
+    later = ["another question", "another answer"]
+    assert message_contents(database, fork) == [*TALK[: 2 * turns], *later]
+    assert message_contents(database, original) == [*TALK, "go on", "yes"]
+    assert [sessions[id].archived_at is None for id in (original, fork)] == [True, False]
+    assert report["names"] == ["first question"] * 2
+    before, after = report["chats"]
+    assert before == after, "each chat takes the place of the one before it"
+    assert [text for text in notices(report, 2) if "resumed" not in text] == [
+        "segue: nothing comes after this turn",
+        "segue: nothing comes after this turn",
+        "segue: went back to this turn; :Segue undo brings the rest back",
+        "segue: undone: the whole conversation is back",
+    ]
+
+
+def test_rename_in_a_chat_is_about_that_chat(run_chat: RunChat, database: Path) -> None:
+    report = run_chat("rename_chat")
+
+    titles = [session.title for session in stored_sessions(database).values()]
+    assert sorted(map(str, titles)) == ["The first", "two"]
+    assert report.get("second") in (None, "two")
+
+
+def test_chat_goes_on_in_a_fork_after_another_window_has_appended(
+    start_neovim: StartNeovim, start: Callable[..., Client], database: Path, tmp_path: Path
+) -> None:
+    neovim = start_neovim("codecompanion.conflict")
+    wait_for_flag(tmp_path / "flags" / "appended", neovim)
+    (id,) = session_ids(database)
+    other = start()
+    other.request("session/open", {"sessionId": id})
+    event = {"type": "user_message", "data": {"content": "elsewhere"}}
+    other.request("session/append", {"sessionId": id, "events": [event]})
+    other.kill()
+    (tmp_path / "flags" / "appended elsewhere").touch()
+    report = neovim.wait()
+
+    fork = stored_sessions(database)[report["now"]]
+    assert fork.forked_from == report["id"] == id
+    assert message_contents(database, id) == ["one", "1", "elsewhere"]
+    assert message_contents(database, fork.id) == ["one", "1", "two", "2"]
+    assert report["title"] == fork.title == "copy of one"
+    assert notices(report, 2) == ["segue: another window continued it too; you go on in a copy"]
+
+
+def test_adapter_and_model_are_recorded_and_restored(run_chat: RunChat) -> None:
+    recorded = run_chat("record_with", adapter="other", model="n")
+    assert recorded["agent"] == "other"
+    assert recorded["model"] == "n"
+
+    restored = run_chat("restored_with")
+    assert [restored["adapter"], restored["model"]] == ["other", "n"]
+    assert [restored["agent"], restored["recorded_model"]] == ["other", "n"]
+    assert notices(restored) == []
+
+
+@pytest.mark.parametrize(
+    ("without", "used", "missing"),
+    [("adapter", ["fake", "m"], "other"), ("model", ["other", "m"], "n")],
+)
+def test_adapter_or_model_that_is_not_configured_is_replaced_and_said_once(
+    run_chat: RunChat, without: str, used: list[str], missing: str
+) -> None:
+    run_chat("record_with", adapter="other", model="n")
+    report = run_chat("restored_with", without=without)
+
+    assert [report["adapter"], report["model"]] == used
+    assert notices(report) == [
+        f"segue: {missing} is not configured; this chat uses {used[0]} ({used[1]})"
+    ]
+
+
+def test_model_of_an_agent_is_restored(run_chat: RunChat) -> None:
+    report = run_chat("agent_model")
+
+    assert report["choice"]["params"] == {"adapter": "scripted"}
+    assert report["origin"] == {"agent": "scripted", "model": "large"}
+    assert "notice" not in report
 
 
 def test_new_chat_offers_once_to_resume(run_chat: RunChat, database: Path) -> None:

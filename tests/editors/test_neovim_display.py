@@ -24,6 +24,19 @@ def test_what_happens_by_itself_never_waits_for_enter(run_neovim: RunNeovim) -> 
     assert report["mode"] == {"blocking": False, "mode": "n"}
 
 
+def test_lines_about_forks_fit_a_screen_of_80_columns(run_neovim: RunNeovim) -> None:
+    report = run_neovim("display.forks")
+
+    assert report["waiting"] == []
+    assert report["lines"] == [
+        "segue: another window continued it too; you go on in a copy",
+        "segue: forked as “copy 2 of question 1”",
+        "segue: went back to this turn; :Segue undo brings the rest back",
+        "segue: undone: the whole conversation is back",
+        "segue: renamed to “A better title”",
+    ]
+
+
 def test_messages_wait_until_the_command_line_is_left(run_neovim: RunNeovim) -> None:
     report = run_neovim("display.on_the_command_line")
 

@@ -21,6 +21,7 @@ from tests.editors.neovim import (
     needs_neovim,
     session_ids,
     stored_events,
+    stored_sessions,
 )
 
 pytestmark = needs_neovim
@@ -48,22 +49,25 @@ def act_elsewhere(neovim: NeovimProcess, flags: Path, start: Callable[..., Clien
             time.sleep(0.01)
             continue
         asked = json.loads(request.read_text())
-        other = start()
-        other.request(f"session/{asked['action']}", {"sessionId": asked["id"]})
+        other, params = start(), {"sessionId": asked["id"]}
+        if asked["action"] == "append":
+            other.request("session/open", params)
+            params["events"] = asked["events"]
+        other.request(f"session/{asked['action']}", params)
         other.kill()
         (flags / f"elsewhere{number} done").touch()
         number += 1
 
 
+def forked_from(database: Path) -> dict[str, str]:
+    """Return the original of each session that is a fork."""
+    sessions = stored_sessions(database).values()
+    return {session.id: session.forked_from for session in sessions if session.forked_from}
+
+
 def archived_ids(database: Path) -> set[str]:
     """Return the ids of the sessions that are archived."""
-    with sqlite3.connect(database) as connection:
-        rows = connection.execute(
-            "SELECT archived_at IS NOT NULL FROM sessions ORDER BY number"
-        ).fetchall()
-    connection.close()
-    pairs = zip(session_ids(database), rows, strict=True)
-    return {session_id for session_id, (archived,) in pairs if archived}
+    return {id for id, session in stored_sessions(database).items() if session.archived_at}
 
 
 @pytest.mark.parametrize("case", CASES, ids=[case["name"] for case in CASES])
@@ -85,6 +89,7 @@ def test_case(
         "outbox.case",
         cmd=cmd,
         steps=case["steps"],
+        forks=case.get("forks", {}),
         database=str(database),
         other_database=str(other),
     )
@@ -106,6 +111,9 @@ def test_case(
             assert session not in session_ids(database)
         else:
             assert stored_contents(database, session) == contents
+    if "stored" in case:
+        ids, forks = report["ids"], case.get("forks", {})
+        assert forked_from(database) == {ids[fork]: ids[name] for fork, name in forks.items()}
     if "archived" in case:
         assert archived_ids(database) == {report["ids"][name] for name in case["archived"]}
     if "waiting" in case:

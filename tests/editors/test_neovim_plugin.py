@@ -2,6 +2,7 @@ import asyncio
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,8 +14,10 @@ from segue.model.workspace import resolve_workspace
 from segue.sessions.manager import SessionManager
 from segue.store.sqlite.service import LocalSessionService
 from tests.editors.neovim import (
+    HERE,
     NEOVIM,
     PLUGIN,
+    SERVER,
     RunNeovim,
     StartNeovim,
     by_command,
@@ -23,12 +26,27 @@ from tests.editors.neovim import (
     notices,
     session_ids,
     stored_events,
+    stored_sessions,
     wait_for_flag,
     wait_for_processes_to_exit,
 )
 
 pytestmark = needs_neovim
-SUBCOMMANDS = ["append", "archive", "delete", "info", "list", "log", "new", "resume", "show"]
+SUBCOMMANDS = [
+    "append",
+    "archive",
+    "delete",
+    "fork",
+    "info",
+    "list",
+    "log",
+    "new",
+    "rename",
+    "resume",
+    "rewind",
+    "show",
+    "undo",
+]
 
 
 def test_next_neovim_resumes_the_conversation(
@@ -89,16 +107,25 @@ def test_archived_session_is_resumed_only_by_id(run_neovim: RunNeovim, database:
     assert any("was unarchived" in message for message in notices(report, 2))
 
 
-@pytest.mark.parametrize("server_crashes", [False, True])
-def test_conflict_keeps_both_conversations_complete(
+CRASHES = [
+    None,
+    "before the append",
+    "before the fork is answered",
+    "the fork is answered with an error",
+]
+
+
+@pytest.mark.parametrize("crash", CRASHES)
+def test_two_windows_in_one_conversation_end_in_two_linked_ones(
     start_neovim: StartNeovim,
     run_neovim: RunNeovim,
     database: Path,
     tmp_path: Path,
-    server_crashes: bool,
+    crash: str | None,
 ) -> None:
     before = run_neovim("conversation.append_three")
-    first = start_neovim("conversation.first_window", server_crashes=server_crashes)
+    proxy = [sys.executable, str(HERE / "proxy.py"), str(tmp_path / "flags"), *SERVER]
+    first = start_neovim("conversation.first_window", cmd=proxy, crash=crash)
     wait_for_flag(tmp_path / "flags" / "first window is open", first)
     second = run_neovim("conversation.second_window")
     (tmp_path / "flags" / "second window has appended").touch()
@@ -109,6 +136,7 @@ def test_conflict_keeps_both_conversations_complete(
     assert second["contents"][:3] == ["one", "two", "three"]
     assert report["after"] == report["current"] != report["before"]
     assert report["moved"] == [report["after"], report["before"]]
+    assert report["reason"] == [False, "It was made now, as a fork of another session."]
     assert message_contents(database, report["before"]) == [*beginning, "from the second"]
     assert message_contents(database, report["after"]) == [
         *beginning,
@@ -116,14 +144,16 @@ def test_conflict_keeps_both_conversations_complete(
         "and another",
         "and the last",
     ]
-    (note,) = [
-        event for event in stored_events(database, report["after"]) if "copied_from" in event.data
-    ]
-    assert note.data["copied_from"] == report["before"]
+    assert sorted(session_ids(database)) == sorted([report["before"], report["after"]])
+    original, fork = (stored_sessions(database)[report[name]] for name in ("before", "after"))
+    assert fork.forked_from == original.id
+    assert [original.title, fork.title] == ["the original", "copy of one"]
+    assert [original.archived_at is None, fork.archived_at is None] == [False, True]
+    assert [original.client, fork.client] == ["Neovim", "Neovim"]
     assert notices(second) == []
     *crashes, notice = notices(report)
-    assert len(crashes) == server_crashes
-    assert "another window continued “one”" in notice
+    assert len(crashes) == (crash is not None)
+    assert notice == "segue: another window continued it too; you go on in a copy"
 
 
 @pytest.mark.parametrize("change", ["archived", "deleted"])
@@ -406,7 +436,7 @@ def test_command_line_completion(run_neovim: RunNeovim) -> None:
     report = run_neovim("ui.completion")
 
     assert report["all"] == SUBCOMMANDS
-    assert report["started"] == ["resume"]
+    assert report["started"] == ["rename", "resume", "rewind"]
     assert report["append"] == ["user_message", "text"]
     assert report["list"] == ["all", "archived"]
     assert report["show"] == [report["id"]]

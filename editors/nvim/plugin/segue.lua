@@ -14,7 +14,20 @@ end, {
   end,
 })
 
-for _, name in ipairs({ "resume", "new", "list", "show", "archive", "delete", "info", "log" }) do
+for _, name in ipairs({
+  "resume",
+  "new",
+  "list",
+  "show",
+  "fork",
+  "rewind",
+  "undo",
+  "rename",
+  "archive",
+  "delete",
+  "info",
+  "log",
+}) do
   vim.keymap.set("n", ("<Plug>(segue-%s)"):format(name), function()
     vim.cmd.Segue(name)
   end, { desc = "Segue: " .. name })

@@ -100,15 +100,20 @@ local function use_real(codecompanion, plenary)
     end)
     return { args = {}, shutdown = function() end }
   end
-  local function adapter()
-    return require("codecompanion.adapters").extend("openai", {
-      name = "fake",
-      env = { api_key = "X" },
-      schema = { model = { default = "m", choices = { "m" } } },
-    })
+  local function adapter(name, choices)
+    return function()
+      return require("codecompanion.adapters").extend("openai", {
+        name = name,
+        env = { api_key = "X" },
+        schema = { model = { default = "m", choices = choices } },
+      })
+    end
   end
   require("codecompanion").setup({
-    adapters = { http = { fake = adapter }, acp = { scripted = scripted_agent } },
+    adapters = {
+      http = { fake = adapter("fake", { "m" }), other = adapter("other", { m = {}, n = {} }) },
+      acp = { scripted = scripted_agent },
+    },
     interactions = {
       chat = {
         adapter = "fake",

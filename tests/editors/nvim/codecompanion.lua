@@ -352,7 +352,7 @@ end
 
 function M.restore_for_agent(t)
   chats.load_plugin(t)
-  require("codecompanion.interactions.chat").adapter_type = "acp"
+  require("codecompanion.interactions.chat").adapter = "scripted"
   local chat = restore_events(t, "Hi", {
     message("user_message", "Hello"),
     { type = "tool_call", data = { id = "c", name = "inspect_file", input = { path = "x" } } },
@@ -394,6 +394,188 @@ function M.fork(t)
   chats.submit(codecompanion.last_chat(), "in the fork", { text = "2" })
   chats.submit(chat, "in the first", { text = "3" })
   wait_for_stored(t, 8)
+end
+
+local function wait_for_current(t, is_it)
+  t.wait("another current conversation", function()
+    local current = segue.current()
+    return current and is_it(current.id)
+  end)
+  return segue.current().id
+end
+
+local function put_cursor(chat, pattern)
+  vim.api.nvim_set_current_win(vim.fn.bufwinid(chat.bufnr))
+  assert(vim.fn.search(pattern, "w") > 0, pattern)
+end
+
+local function visible_text(chat)
+  return vim.fn.bufwinid(chat.bufnr) ~= -1 and chats.buffer_text(chat)
+end
+
+-- Three turns, of which the second looks like several.
+local function talk(t, chat)
+  chats.submit(chat, "first question", { text = "first answer" })
+  chats.submit(chat, "second question\n\nthird question", {
+    text = "second answer\n\n## Me\n\nthird question\n\nits end",
+  })
+  chats.submit(chat, "third question", { text = "third answer" })
+  wait_for_stored(t, 6)
+  return segue.current().id
+end
+
+function M.fork_from_turn(t)
+  local codecompanion = chats.load_plugin(t)
+  local chat = codecompanion.chat()
+  local id = talk(t, chat)
+  local other = codecompanion.chat()
+  chats.submit(other, "something else", { text = "yes" })
+  wait_for_stored(t, 8)
+  codecompanion.restore(chat.bufnr)
+  put_cursor(chat, t.args.at)
+  vim.cmd.Segue("fork")
+  local fork = wait_for_current(t, function(now)
+    return segue.current().forked_from == id
+  end)
+  local forked = wait_for_text(t, codecompanion, "first answer")
+  t.wait("the chat of the fork", function()
+    forked = codecompanion.last_chat()
+    return forked.bufnr ~= chat.bufnr and visible_text(forked)
+  end)
+  local shown = chats.buffer_text(forked)
+  chats.submit(forked, "in the fork", { text = "4" })
+  chats.submit(chat, "in the original", { text = "5" })
+  wait_for_stored(t, 12)
+  return { id = id, fork = fork, shown = shown, title = forked.title }
+end
+
+function M.rewind_and_undo(t)
+  local codecompanion = chats.load_plugin(t)
+  local chat = codecompanion.chat()
+  local id = talk(t, chat)
+  if t.args.restored then
+    chat:close()
+    vim.cmd.Segue("resume " .. id)
+    chat = wait_for_text(t, codecompanion, "third answer")
+  end
+  local chats_before = #codecompanion.buf_get_chat()
+  for _, pattern in ipairs({ "third answer", [[\%$]] }) do
+    put_cursor(chat, pattern)
+    vim.cmd.Segue("rewind")
+  end
+  put_cursor(chat, t.args.at)
+  vim.cmd.Segue("rewind")
+  local fork = wait_for_current(t, function(now)
+    return now ~= id
+  end)
+  t.wait("the chat that was rewound", function()
+    return codecompanion.last_chat() and codecompanion.last_chat().bufnr ~= chat.bufnr
+      and visible_text(codecompanion.last_chat())
+      and #codecompanion.buf_get_chat() == chats_before
+  end)
+  local rewound = codecompanion.last_chat()
+  local shown = chats.buffer_text(rewound)
+  local names = { vim.fs.basename(vim.api.nvim_buf_get_name(rewound.bufnr)) }
+  chats.submit(rewound, "another question", { text = "another answer" })
+  wait_for_stored(t, 8)
+  local sent = last_sent()
+  vim.api.nvim_set_current_win(vim.fn.bufwinid(rewound.bufnr))
+  vim.cmd.Segue("undo")
+  wait_for_current(t, function(now)
+    return now == id
+  end)
+  chat = wait_for_text(t, codecompanion, "third answer")
+  local again = chats.buffer_text(chat)
+  table.insert(names, vim.fs.basename(vim.api.nvim_buf_get_name(chat.bufnr)))
+  chats.submit(chat, "go on", { text = "yes" })
+  wait_for_stored(t, 10)
+  return {
+    id = id,
+    fork = fork,
+    names = names,
+    shown = shown,
+    sent = sent,
+    again = again,
+    chats = { chats_before, #codecompanion.buf_get_chat() },
+  }
+end
+
+function M.rename_chat(t)
+  local codecompanion = chats.load_plugin(t)
+  local first, second = codecompanion.chat(), codecompanion.chat()
+  chats.submit(first, "one", { text = "1" })
+  chats.submit(second, "two", { text = "2" })
+  wait_for_stored(t, 4)
+  codecompanion.restore(first.bufnr)
+  put_cursor(first, "one")
+  vim.cmd.Segue("rename The first")
+  t.wait("the title", function()
+    return first.title == "The first"
+  end)
+  return { second = second.title }
+end
+
+function M.conflict(t)
+  local codecompanion = chats.load_plugin(t)
+  local chat = codecompanion.chat()
+  chats.submit(chat, "one", { text = "1" })
+  wait_for_stored(t, 2)
+  local id = segue.current().id
+  t.set_flag("appended")
+  t.wait_for_flag("appended elsewhere")
+  chats.submit(chat, "two", { text = "2" })
+  wait_for_stored(t, 4)
+  vim.wait(50)
+  return { id = id, now = segue.current().id, title = chat.title }
+end
+
+function M.record_with(t)
+  local codecompanion = chats.load_plugin(t)
+  local chat = codecompanion.chat({ params = { adapter = t.args.adapter, model = t.args.model } })
+  chats.submit(chat, "Hello", { text = "Hi" })
+  wait_for_stored(t, 2)
+  local current = segue.current()
+  return { agent = current.agent, model = current.model }
+end
+
+function M.restored_with(t)
+  local codecompanion = chats.load_plugin(t)
+  local adapters = require("codecompanion.config").adapters
+  if t.args.without == "adapter" then
+    adapters.http.other = nil
+  elseif t.args.without == "model" then
+    local resolve = require("codecompanion.adapters").resolve
+    require("codecompanion.adapters").resolve = function(...)
+      local adapter = resolve(...)
+      if adapter.name == "other" then
+        adapter.schema.model.choices = { "m" }
+      end
+      return adapter
+    end
+  end
+  choose_first(t)
+  vim.cmd.Segue("resume")
+  local chat = wait_for_text(t, codecompanion, "Hi")
+  chats.submit(chat, "And?", { text = "So." })
+  wait_for_stored(t, 2)
+  vim.wait(50)
+  local current = segue.current()
+  return {
+    adapter = chat.adapter.name,
+    model = chat.settings and chat.settings.model,
+    agent = current.agent,
+    recorded_model = current.model,
+  }
+end
+
+-- The model of an agent (ACP) is given to it when it is connected.
+function M.agent_model(t)
+  chats.load_plugin(t)
+  local adapters = require("segue.integrations.codecompanion.adapters")
+  local choice = adapters.choose({ agent = "scripted", model = "large" })
+  local chat = { adapter = require("codecompanion.adapters").resolve("scripted") }
+  local notice = adapters.complete(chat, choice)
+  return { choice = choice, notice = notice, origin = adapters.origin(chat) }
 end
 
 function M.record_one_turn(t)

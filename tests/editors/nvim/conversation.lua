@@ -94,8 +94,24 @@ function M.first_window(t)
   local id = session.id
   t.set_flag("first window is open")
   t.wait_for_flag("second window has appended")
-  if t.args.server_crashes then
+  if t.args.crash == "before the append" then
     t.kill_server()
+  elseif t.args.crash == "before the fork is answered" then
+    local flag = vim.fs.joinpath(t.args.flags, "die before the answer")
+    vim.fn.writefile({ "session/fork" }, flag)
+  end
+  if t.args.crash == "the fork is answered with an error" then
+    local server = require("segue.server")
+    local request = server.request
+    server.request = function(method, params, callback)
+      request(method, params, function(err, result)
+        if method == "session/fork" and result then
+          server.request = request
+          err, result = { code = -32803, kind = "StorageUnavailable", message = "late" }, nil
+        end
+        callback(err, result)
+      end)
+    end
   end
   local moved
   segue.on("moved", function(now, detail)
@@ -107,7 +123,16 @@ function M.first_window(t)
   segue.append(t.user_message("and the last"))
   t.wait_until_stored()
   vim.wait(20)
-  return { before = id, after = session.id, current = segue.current().id, moved = moved }
+  -- Only appends follow the conversation into its fork.
+  t.call_ok("set_title", { session_id = id, title = "the original" })
+  t.call_ok("archive", { session_id = id })
+  return {
+    before = id,
+    after = session.id,
+    current = segue.current().id,
+    moved = moved,
+    reason = { session.resumed, session.reason },
+  }
 end
 
 function M.second_window(t)

@@ -4,8 +4,8 @@ local segue = require("segue")
 
 local M = {}
 
----@return table child a Neovim with a screen of 60 columns
-local function start_child(t, commands)
+---@return table child a Neovim with a screen, of 60 columns unless it is said
+local function start_child(t, commands, columns)
   local plugin = vim.api.nvim_get_runtime_file("plugin/segue.lua", false)[1]
   local command = { vim.v.progpath, "--clean", "--embed" }
   vim.list_extend(command, { "--cmd", "set rtp^=" .. vim.fs.dirname(vim.fs.dirname(plugin)) })
@@ -37,7 +37,7 @@ local function start_child(t, commands)
   function child.stop()
     vim.fn.jobstop(channel)
   end
-  child.request("nvim_ui_attach", 60, 12, { rgb = true })
+  child.request("nvim_ui_attach", columns or 60, 12, { rgb = true })
   for _, each in ipairs(commands or {}) do
     child.request("nvim_command", each)
   end
@@ -127,6 +127,50 @@ function M.events(t)
     ]])
   end
   report.mode = child.mode()
+  child.stop()
+  return report
+end
+
+-- What is said by itself and by the commands for forks, on a screen of 80 columns.
+function M.forks(t)
+  local child = start_child(t, {}, 80)
+  local report = { waiting = {}, lines = {} }
+  local function see(line, code, ...)
+    child.run(code, ...)
+    t.wait(line, function()
+      return child.last_line():find(line, 1, true)
+    end)
+    table.insert(report.lines, child.last_line())
+    if child.mode().blocking then
+      table.insert(report.waiting, line)
+    end
+  end
+  local id = child.lua([[
+    local segue = require("segue")
+    for number = 1, 2 do
+      segue.append({
+        { type = "user_message", data = { content = "question " .. number } },
+        { type = "text", data = { content = "answer " .. number } },
+      })
+    end
+    assert(vim.wait(10000, function() return require("segue.registry").unsent() == 0 end))
+    vim.cmd.Segue("show")
+    assert(vim.wait(10000, function() return vim.fn.search("answer 2", "w") > 0 end))
+    return segue.current().id
+  ]])
+  t.call_ok("open", { session_id = id })
+  t.call_ok("append", t.user_message("elsewhere"), nil)
+  see("in a copy", [[
+    require("segue").append({ type = "user_message", data = { content = "here" } })
+  ]])
+  see("forked as", [[vim.fn.search("question 1", "w"); vim.cmd.Segue("fork")]])
+  see("went back", [[
+    vim.cmd.edit("segue://" .. ...)
+    vim.wait(5000, function() return vim.fn.search("question 1", "w") > 0 end)
+    vim.cmd.Segue("rewind")
+  ]], id)
+  see("undone", [[vim.cmd.Segue("undo")]])
+  see("renamed", [[vim.cmd.Segue("rename A better title")]])
   child.stop()
   return report
 end

@@ -79,14 +79,14 @@ end
 local step_kinds = {}
 
 function step_kinds.open(run, step)
-  run.sessions[step.open] = run.t.call_ok("open", { mode = "new" })
+  run.ids[step.open] = run.t.call_ok("open", { mode = "new" }).id
 end
 
 function step_kinds.append(run, step)
   local events = made(step.events)
   local answer = {}
   run.answers[step.call] = answer
-  segue.append(events, { session_id = run.sessions[step.append].id }, function(err, result)
+  segue.append(events, { session_id = run.ids[step.append] }, function(err, result)
     assert(not answer.is_answered, "a callback ran twice")
     answer.is_answered = true
     answer.err, answer.session = err, result and result.session_id
@@ -105,21 +105,22 @@ function step_kinds.wait(run, step)
 end
 
 function step_kinds.reset(run, step)
-  run.sessions[step.open] = run.t.call_ok("reset", { session_id = run.sessions[step.reset].id })
+  run.ids[step.open] = run.t.call_ok("reset", { session_id = run.ids[step.reset] }).id
 end
 
 function step_kinds.archive(run, step)
-  run.t.call_ok("archive", { session_id = run.sessions[step.archive].id })
+  run.t.call_ok("archive", { session_id = run.ids[step.archive] })
 end
 
 function step_kinds.delete(run, step)
-  run.t.call_ok("delete", { session_id = run.sessions[step.delete].id })
+  run.t.call_ok("delete", { session_id = run.ids[step.delete] })
 end
 
 function step_kinds.elsewhere(run, step)
   run.count = (run.count or 0) + 1
   local file = vim.fs.joinpath(run.t.args.flags, "elsewhere" .. run.count)
-  local request = { action = step.elsewhere, id = run.sessions[step.session].id }
+  local request =
+    { action = step.elsewhere, id = run.ids[step.session], events = step.events }
   vim.fn.writefile({ vim.json.encode(request) }, file .. ".new")
   vim.uv.fs_rename(file .. ".new", file)
   run.t.wait_for_flag(("elsewhere%d done"):format(run.count))
@@ -168,10 +169,7 @@ local function run_step(run, step)
 end
 
 local function report_of(run)
-  local ids, answers = vim.empty_dict(), vim.empty_dict()
-  for name, session in pairs(run.sessions) do
-    ids[name] = session.id
-  end
+  local answers = vim.empty_dict()
   for call, answer in pairs(run.answers) do
     local err = answer.err
     answers[call] = {
@@ -180,11 +178,32 @@ local function report_of(run)
       says = err and err.message,
     }
   end
-  return { ids = ids, answers = answers, waiting = require("segue.registry").unsent() }
+  return { ids = run.ids, answers = answers, waiting = require("segue.registry").unsent() }
+end
+
+-- A fork has a name of its own; a session that was replaced keeps its name.
+local function rename(run, from, to)
+  for fork, original in pairs(run.t.args.forks or {}) do
+    if run.ids[original] == from then
+      run.ids[fork] = to
+      return
+    end
+  end
+  for name, id in pairs(run.ids) do
+    run.ids[name] = id == from and to or id
+  end
+end
+
+local function new_run(t)
+  local run = { t = t, ids = vim.empty_dict(), answers = {} }
+  segue.on("moved", function(session, detail)
+    rename(run, detail.from, session.id)
+  end)
+  return run
 end
 
 function M.case(t)
-  local run = { t = t, sessions = {}, answers = {} }
+  local run = new_run(t)
   for _, step in ipairs(t.args.steps) do
     run_step(run, step)
   end
@@ -215,7 +234,7 @@ end
 function M.values(t)
   local reports = {}
   for _, value in ipairs(t.args.values) do
-    local run = { t = t, sessions = {}, answers = {} }
+    local run = new_run(t)
     local bad = { type = "note", data = { n = value } }
     for _, step in ipairs({
       { open = "a" },

@@ -230,6 +230,7 @@ end
 
 function M.footprint(t)
   local names = { "resume", "new", "list", "show", "archive", "delete", "info", "log" }
+  vim.list_extend(names, { "fork", "rewind", "undo", "rename" })
   local missing = vim.tbl_filter(function(name)
     return vim.fn.maparg(("<Plug>(segue-%s)"):format(name), "n") == ""
   end, names)

@@ -16,6 +16,18 @@ local M = {}
 ---@type segue.SessionInfo[] of the last list, for completion, which must not wait for the server
 local listed = {}
 
+---@param id string
+---@return { title?: string }? session
+local function find_known(id)
+  local conversation = require("segue.registry").of_session(id)
+  if conversation and conversation.record and conversation.record.id == id then
+    return conversation.record
+  end
+  return vim.iter(listed):find(function(session)
+    return session.id == id
+  end)
+end
+
 ---@param callback fun(result: any)
 ---@return fun(err?: segue.Error, result?: any) callback that notifies the user of an error
 local function on_success(callback)
@@ -40,13 +52,17 @@ end
 ---@param session segue.SessionInfo
 ---@return string
 local function describe(session)
-  return ("%s · %s · %s%s"):format(
+  local parts = {
     format.title(session),
     format.age(session.updated_at),
     format.count(session.event_count, "event"),
-    session.archived_at and " · archived" or ""
-  )
+  }
+  table.insert(parts, format.origin(session))
+  table.insert(parts, session.archived_at and "archived")
+  return table.concat(parts, " · ")
 end
+
+local NOT_OPEN = "no conversation is open; give an id, see :Segue list"
 
 ---@param call segue.CommandCall
 ---@param callback fun(id: string)
@@ -56,7 +72,30 @@ local function with_session_id(call, callback)
   if id then
     callback(id)
   else
-    config.notify("no conversation is open; give an id, see :Segue list", vim.log.levels.WARN)
+    config.notify(NOT_OPEN, vim.log.levels.WARN)
+  end
+end
+
+-- What is shown in the current buffer, and the turn under the cursor.
+---@return segue.Place?
+local function place_here()
+  local buffer, line = vim.api.nvim_get_current_buf(), vim.fn.line(".")
+  local integration = package.loaded["segue.integrations.codecompanion"]
+  local place = integration and integration.place(buffer, line)
+  if place or not package.loaded["segue.transcript"] then
+    return place
+  end
+  return require("segue.transcript").place(buffer, line)
+end
+
+-- The conversation in the current buffer, else the current one.
+---@param callback fun(place: segue.Place, session: { id: string, title?: string })
+local function with_place(callback)
+  local place = place_here() or { session = require("segue").current(), is_last = true }
+  if place.session then
+    callback(place, place.session)
+  else
+    config.notify(NOT_OPEN, vim.log.levels.WARN)
   end
 end
 
@@ -71,16 +110,23 @@ local function chat_integration()
   end
 end
 
+---@param session segue.Session
+---@param mods table
+---@param replaced_id? string The session whose place it takes
+local function show(session, mods, replaced_id)
+  local integration = chat_integration()
+  if integration then
+    integration.restore(session, replaced_id)
+  else
+    require("segue.transcript").show(session.id, mods, replaced_id)
+  end
+end
+
 ---@param id string
 ---@param mods table
 local function resume(id, mods)
   require("segue").open({ session_id = id, tail = 1000 }, on_success(function(session)
-    local integration = chat_integration()
-    if integration then
-      integration.restore(session)
-    else
-      require("segue.transcript").show(session.id, mods)
-    end
+    show(session, mods)
   end))
 end
 
@@ -116,6 +162,70 @@ function subcommands.new()
   require("segue").reset({}, on_success(function()
     config.notify("started a new conversation")
   end))
+end
+
+function subcommands.fork(call)
+  with_place(function(place, session)
+    local title = call.raw_args ~= "" and text.one_line(call.raw_args) or nil
+    local opts = { session_id = session.id, at = place.at, title = title, tail = 0 }
+    require("segue").fork(opts, on_success(function(fork)
+      show(fork, call.mods)
+      config.notify(("forked as “%s”"):format(format.title(fork)))
+    end))
+  end)
+end
+
+function subcommands.rewind(call)
+  local place = place_here()
+  if not place or not place.session then
+    local hint = "put the cursor on a turn in a chat or a transcript"
+    return config.notify(hint, vim.log.levels.WARN)
+  elseif place.is_last then
+    return config.notify("nothing comes after this turn", vim.log.levels.WARN)
+  end
+  local id = place.session.id
+  local opts = { session_id = id, at = place.at, archive_original = true, tail = 0 }
+  require("segue").fork(opts, on_success(function(fork)
+    show(fork, call.mods, id)
+    config.notify("went back to this turn; :Segue undo brings the rest back")
+  end))
+end
+
+function subcommands.undo(call)
+  with_place(function(_, session)
+    local id = session.id
+    require("segue").undo({ session_id = id }, on_success(function(original)
+      show(original, call.mods, id)
+      config.notify("undone: the whole conversation is back")
+    end))
+  end)
+end
+
+---@param id string
+---@param title? string
+local function set_title(id, title)
+  require("segue").set_title({ session_id = id, title = title }, on_success(function(session)
+    local integration = package.loaded["segue.integrations.codecompanion"]
+    if integration then
+      integration.show_title(session)
+    end
+    config.notify(("renamed to “%s”"):format(format.title(session)))
+  end))
+end
+
+function subcommands.rename(call)
+  with_place(function(_, session)
+    if call.raw_args ~= "" then
+      return set_title(session.id, text.one_line(call.raw_args))
+    end
+    local known = find_known(session.id) or session
+    vim.ui.input({ prompt = "Title: ", default = known.title or "" }, function(input)
+      if input then
+        local title = text.one_line(input)
+        set_title(session.id, title ~= "" and title or nil)
+      end
+    end)
+  end)
 end
 
 function subcommands.list(call)
@@ -155,12 +265,8 @@ end
 ---@param id string
 ---@return string
 local function describe_id(id)
-  for _, session in ipairs({ require("segue").current() or {}, unpack(listed) }) do
-    if session.id == id then
-      return ("“%s” (%s)"):format(format.title(session), id)
-    end
-  end
-  return id
+  local session = find_known(id)
+  return session and ("“%s” (%s)"):format(format.title(session), id) or id
 end
 
 function subcommands.delete(call)
@@ -250,6 +356,13 @@ function subcommands.info()
     unsent_row(),
     server_row(),
   }
+  local origin = format.origin(session)
+  if origin then
+    table.insert(rows, 4, { "agent", origin })
+  end
+  if session.forked_from then
+    table.insert(rows, 4, { "fork of", session.forked_from })
+  end
   for index, other in ipairs(session.alternatives) do
     table.insert(rows, { index == 1 and "others" or "", describe(other) .. "  " .. other.id })
   end

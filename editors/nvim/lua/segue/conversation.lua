@@ -7,17 +7,19 @@
 
 local Outbox = require("segue.outbox")
 local config = require("segue.config")
-local conflict_copy = require("segue.conflict_copy")
 local format = require("segue.format")
 local open_requests = require("segue.open_requests")
 local records = require("segue.records")
 local server = require("segue.server")
 local subscriptions = require("segue.subscriptions")
 local text = require("segue.text")
+local uuid = require("segue.uuid")
 
 local FIRST_PAUSE_MS = 500
 local LONGEST_PAUSE_MS = 30000
 local MAX_TITLE_CHARACTERS = 80
+
+local CONFLICT = "another window continued it too; you go on in a copy"
 
 -- Errors after which the same events are sent again. Any other refuses them.
 local NOT_NOW = {
@@ -61,8 +63,10 @@ local NOT_NOW = {
 ---@field private pause_ms integer Before the next retry
 ---@field is_archived boolean As far as this Neovim knows
 ---@field unarchives boolean The next append unarchives its session
----@field private head? string Id of the last event that this window knows
+---@field head? string Id of the last event that this window knows
 ---@field private head_seq integer Its `seq`; 0 if there is none
+---@field private fork_id? string The id of the fork that a conflict asks for, until it is open
+---@field left table<string, true> Ids of the sessions of which it went on in a fork
 ---@field private notified table<string, true> Topics that the user was notified of
 local Conversation = {}
 Conversation.__index = Conversation
@@ -94,6 +98,8 @@ function Conversation.new(owner, workspace, open_first, fallback)
     unarchives = false,
     head = nil,
     head_seq = 0,
+    fork_id = nil,
+    left = {},
     notified = {},
   }, Conversation)
 end
@@ -321,7 +327,8 @@ end
 --- Make the session that the server opened the one of this conversation. If another conversation
 --- already has that session, merge into it.
 ---@param result table of `session/open`
-function Conversation:adopt(result)
+---@param quietly? boolean The user is not told that it was resumed
+function Conversation:adopt(result, quietly)
   local session = records.session_info(result.session)
   local other = self.owner.claim(self, session.id)
   if other then
@@ -341,7 +348,7 @@ function Conversation:adopt(result)
   if old_id and old_id ~= session.id then
     subscriptions.emit("moved", self.record, { from = old_id })
   end
-  if is_first and result.resumed then
+  if is_first and result.resumed and not quietly then
     local count = format.count(session.event_count, "event")
     config.notify(("resumed %s, %s"):format(self:quoted_title(), count))
     subscriptions.emit("resumed", self.record, { reason = result.reason })
@@ -414,10 +421,11 @@ end
 function Conversation:on_stored(batch, result)
   local record = self.record
   local stored = self.outbox:acknowledge(batch, record.id, result.events)
-  self.head = stored[#stored] and stored[#stored].id or self.head
   self.failure, self.notified.failure, self.pause_ms = nil, nil, FIRST_PAUSE_MS
   for _, event in ipairs(stored) do
-    self.head_seq = math.max(self.head_seq, event.seq)
+    if event.seq > self.head_seq then -- else it was sent again
+      self.head, self.head_seq = event.id, event.seq
+    end
     if not record.title and event.type == "user_message" then
       local content = vim.json.decode(event.json).data.content
       local first_line = text.one_line(vim.trim(content):match("^[^\r\n]*"))
@@ -426,6 +434,10 @@ function Conversation:on_stored(batch, result)
     end
   end
   record.event_count = result.eventCount
+  local origin = batch[1].origin
+  if next(origin) then
+    record.agent, record.model = origin.agent, origin.model
+  end
   if subscriptions.has_listeners("appended") then
     subscriptions.emit("appended", record, vim.tbl_map(function(event)
       local data = vim.json.decode(event.json).data
@@ -445,22 +457,31 @@ function Conversation:unarchive()
   end))
 end
 
--- Another window appended to this session. This window continues in a new session that begins with
--- a copy of every event it knows, so both conversations stay complete.
+-- Another window appended to this session. This window goes on in a fork, which begins with every
+-- event that it knows, so both conversations stay complete.
 ---@private
 function Conversation:fork_after_conflict()
   local old_id = self.record.id
-  conflict_copy.create(old_id, self.head_seq, self:on_success(function(copies)
-    self:open_new(self:on_success(function(result)
-      local message = ("another window continued %s; this window continues in a copy of it"):format(
-        self:quoted_title()
-      )
-      self:notify_once("conflict" .. old_id, message, vim.log.levels.WARN)
-      self:adopt(result)
-      self.outbox:prepend(copies)
-      self:finish_request()
-    end))
-  end))
+  local on_forked = self:on_success(function(result)
+    self.fork_id = nil
+    self.left[old_id] = true
+    config.notify(CONFLICT, vim.log.levels.WARN)
+    self:adopt(result)
+    self:finish_request()
+  end)
+  if not self.head then
+    return self:open_new(on_forked)
+  end
+  self.fork_id = self.fork_id or uuid.v7()
+  local params = { sessionId = old_id, at = self.head, newSessionId = self.fork_id, tail = 0 }
+  open_requests.fork(params, function(err, result)
+    if err and err.kind == "EventNotFound" then
+      -- The store was restored or salvaged without that event: the fork has what is left.
+      params.at = nil
+      return open_requests.fork(params, on_forked)
+    end
+    on_forked(err, result)
+  end)
 end
 
 ---@private

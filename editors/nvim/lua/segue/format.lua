@@ -69,6 +69,17 @@ function M.title(session)
   return title ~= "" and title or "(no message yet)"
 end
 
+--- Who answers, `openai (gpt-5)`; nil if it is not known.
+---@param origin { agent?: string, model?: string, source?: string }
+---@return string?
+function M.origin(origin)
+  local agent = origin.agent or origin.source
+  local who = agent and origin.model and ("%s (%s)"):format(agent, origin.model)
+    or agent
+    or origin.model
+  return who and text.one_line(who)
+end
+
 --- What waits, since when and why: `3 events are not stored yet, since 14:05: the disk is full`.
 ---@param count integer
 ---@param since? integer Seconds since 1970

@@ -19,6 +19,8 @@ local M = {}
 
 ---@class segue.AppendOptions
 ---@field session_id? string (default: the current session of the buffer's workspace, which is opened as by `open()` if there is none)
+---@field agent? string Who answers: the agent or adapter
+---@field model? string Its model
 
 ---@class segue.AppendResult
 ---@field session_id string
@@ -30,6 +32,11 @@ local M = {}
 ---@field after? integer The first events after this `seq`
 ---@field limit? integer (default: 200, at most 1000)
 
+---@class segue.EventPage
+---@field events segue.Event[]
+---@field has_more boolean
+---@field invocations segue.Invocation[] Those of the events
+
 ---@class segue.ListOptions
 ---@field cwd? string|false Sessions of this directory and its repository (default: this workspace); false: all
 ---@field archived? boolean Include archived sessions
@@ -38,6 +45,17 @@ local M = {}
 
 ---@class segue.SessionOptions
 ---@field session_id? string (default: the current session)
+
+---@class segue.ForkOptions
+---@field session_id? string (default: the current session)
+---@field at? string The id of the last event that the fork has (default: all)
+---@field title? string (default: "copy of …" and the original's title)
+---@field archive_original? boolean The fork takes the original's place, and its title
+---@field tail? integer How many of the newest events to return (default: 200, at most 1000)
+
+---@class segue.TitleOptions
+---@field session_id? string (default: the current session)
+---@field title? string One line of at most 200 characters; nil: the automatic title again
 
 --- Open a session and make it the current one of its workspace.
 ---@param opts? segue.OpenOptions
@@ -58,7 +76,7 @@ end
 
 --- Read a page of a session's events, oldest first.
 ---@param opts? segue.EventsOptions
----@param callback fun(err?: segue.Error, page?: { events: segue.Event[], has_more: boolean })
+---@param callback fun(err?: segue.Error, page?: segue.EventPage)
 function M.events(opts, callback)
   opts = opts or {}
   local current = M.current()
@@ -72,8 +90,12 @@ function M.events(opts, callback)
     if err then
       return callback(err)
     end
-    local events = vim.tbl_map(require("segue.records").event, result.events)
-    callback(nil, { events = events, has_more = result.hasMore })
+    local records = require("segue.records")
+    callback(nil, {
+      events = vim.tbl_map(records.event, result.events),
+      has_more = result.hasMore,
+      invocations = vim.tbl_map(records.invocation, result.invocations),
+    })
   end)
 end
 
@@ -108,6 +130,29 @@ end
 ---@param callback? fun(err?: segue.Error, session?: segue.Session)
 function M.reset(opts, callback)
   require("segue.registry").reset(opts or {}, callback)
+end
+
+--- Fork a session, and make the fork the current one. The original is not changed, or archived if
+--- the fork takes its place.
+---@param opts? segue.ForkOptions
+---@param callback? fun(err?: segue.Error, session?: segue.Session)
+function M.fork(opts, callback)
+  require("segue.registry").fork(opts or {}, callback)
+end
+
+--- Undo a fork that took its original's place: unarchive the original, archive the fork, and make
+--- the original the current one.
+---@param opts? segue.SessionOptions
+---@param callback? fun(err?: segue.Error, session?: segue.Session)
+function M.undo(opts, callback)
+  require("segue.registry").undo(opts or {}, callback)
+end
+
+--- Give a session a title that stays whatever is appended; without one, the automatic title again.
+---@param opts? segue.TitleOptions
+---@param callback? fun(err?: segue.Error, session?: segue.SessionInfo)
+function M.set_title(opts, callback)
+  require("segue.registry").set_title(opts or {}, callback)
 end
 
 --- Archive a session: it is not resumed automatically any more. Later events with its id are stored

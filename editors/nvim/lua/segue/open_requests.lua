@@ -1,4 +1,4 @@
---- The requests that open a session: by parameters, by id, a new one, or in place of another.
+--- The requests that open a session: by parameters, by id, a new one, a fork, or in place of another.
 
 local config = require("segue.config")
 local server = require("segue.server")
@@ -40,6 +40,18 @@ end
 ---@param callback segue.OpenCallback
 function M.reopen(id, callback)
   M.open({ sessionId = id, tail = 0 }, callback)
+end
+
+--- Fork a session, and open the fork. Sent again with the same params, it makes no second fork.
+---@param params table of `session/fork`, with a `newSessionId`
+---@param callback segue.OpenCallback
+function M.fork(params, callback)
+  server.request("session/fork", params, function(err, result)
+    if result then
+      result.resumed = false -- it is new, though the server resumes what it has made
+    end
+    callback(err, result)
+  end)
 end
 
 --- Archive a session and open a new one in its place.

@@ -6,6 +6,7 @@ local format = require("segue.format")
 local json = require("segue.json")
 local messages = require("segue.messages")
 local server = require("segue.server")
+local text = require("segue.text")
 local uuid = require("segue.uuid")
 
 -- Calls that wait together share a request, up to these limits.
@@ -14,6 +15,8 @@ local MAX_BATCH_BYTES = 4 * 1024 * 1024
 
 local MAX_KEPT_BYTES = 128 * 1024 * 1024
 local MAX_KEPT_EVENTS = 100000
+
+local MAX_NAME_CHARACTERS = 200
 
 local INVALID_PARAMS = -32602
 local REQUEST_FAILED = -32803
@@ -27,9 +30,14 @@ local REQUEST_FAILED = -32803
 ---@field type string
 ---@field json string The event as JSON
 
+---@class segue.Origin Who answers
+---@field agent? string
+---@field model? string
+
 ---@class segue.OutboxCall The events of one call of `append`: they are stored together or not at all
 ---@field events segue.QueuedEvent[]
 ---@field bytes integer Of their JSON
+---@field origin segue.Origin
 ---@field since integer Seconds since 1970
 ---@field callback? fun(err?: segue.Error, result?: segue.AppendResult)
 
@@ -125,12 +133,21 @@ local function full()
   }
 end
 
+-- One line, as the server accepts it; nil if there is nothing in it.
+---@param name any
+---@return string?
+local function to_name(name)
+  local line = type(name) == "string" and text.one_line(name) or ""
+  return line ~= "" and vim.fn.strcharpart(line, 0, MAX_NAME_CHARACTERS) or nil
+end
+
 --- Encode the events of one call, and give an id to those that have none. Returns nil and an error
 --- if one of them can never be stored, or too much waits already.
 ---@param events segue.NewEvent|segue.NewEvent[]
+---@param origin segue.Origin
 ---@param callback? fun(err?: segue.Error, result?: segue.AppendResult)
 ---@return segue.OutboxCall? call, segue.Error? err
-function Outbox.prepare(events, callback)
+function Outbox.prepare(events, origin, callback)
   local encoded, err = encode_events(events)
   if not encoded then
     return nil, err
@@ -139,7 +156,13 @@ function Outbox.prepare(events, callback)
   if kept_bytes + bytes > MAX_KEPT_BYTES or kept_events + #encoded > MAX_KEPT_EVENTS then
     return nil, full()
   end
-  return { events = encoded, bytes = bytes, since = os.time(), callback = callback }
+  return {
+    events = encoded,
+    bytes = bytes,
+    origin = { agent = to_name(origin.agent), model = to_name(origin.model) },
+    since = os.time(),
+    callback = callback,
+  }
 end
 
 --- Whether the user should be notified of an error of `prepare`: of a full outbox only once, until
@@ -181,27 +204,6 @@ function Outbox:add(call)
   kept_bytes, kept_events = kept_bytes + call.bytes, kept_events + #call.events
 end
 
---- Put events in front of everything that waits. Only while nothing is in flight.
----@param events segue.NewEvent[] which can be stored
-function Outbox:prepend(events)
-  local waiting = self.calls
-  self.calls = {}
-  local group, bytes = {}, 0
-  local function add_group()
-    self:add({ events = group, bytes = bytes, since = os.time() })
-    group, bytes = {}, 0
-  end
-  for _, event in ipairs(assert(encode_events(events))) do
-    if #group == MAX_BATCH_EVENTS or (bytes > 0 and bytes + #event.json > MAX_BATCH_BYTES) then
-      add_group()
-    end
-    table.insert(group, event)
-    bytes = bytes + #event.json + 1
-  end
-  add_group()
-  vim.list_extend(self.calls, waiting)
-end
-
 --- Move everything that waits in another outbox to the end of this one.
 ---@param other segue.Outbox
 function Outbox:take_from(other)
@@ -217,8 +219,8 @@ function Outbox:batch_from(first)
   for index = first, #self.calls do
     local call = self.calls[index]
     count, bytes = count + #call.events, bytes + call.bytes
-    local is_single = first <= self.single_calls
-    if index > first and (is_single or count > MAX_BATCH_EVENTS or bytes > MAX_BATCH_BYTES) then
+    local is_apart = first <= self.single_calls or not vim.deep_equal(call.origin, self.calls[first].origin)
+    if index > first and (is_apart or count > MAX_BATCH_EVENTS or bytes > MAX_BATCH_BYTES) then
       break
     end
     table.insert(batch, call)
@@ -242,6 +244,9 @@ local function request_append(session_id, parent_id, batch, callback)
   local parts = { '{"sessionId":', (assert(json.encode(session_id))) }
   if parent_id then
     vim.list_extend(parts, { ',"parentId":', (assert(json.encode(parent_id))) })
+  end
+  for name, value in pairs(batch[1].origin) do
+    vim.list_extend(parts, { (',"%s":'):format(name), (assert(json.encode(value))) })
   end
   table.insert(parts, ',"events":[')
   for index, event in ipairs(events_of(batch)) do

@@ -16,6 +16,10 @@ local M = {}
 ---@field has_more boolean
 ---@field last_event_at? string
 ---@field event_count integer
+---@field created_at string
+---@field forked_from? string The session that this one is a fork of
+---@field agent? string The agent or adapter that answered last
+---@field model? string Its model
 ---@field alternatives segue.SessionInfo[]
 
 ---@class segue.SessionInfo
@@ -28,8 +32,13 @@ local M = {}
 ---@field created_at string
 ---@field updated_at string
 ---@field archived_at? string
----@field forked_from? string
+---@field forked_from? string The session that it is a fork of
+---@field forked_at? integer The seq of the last event that both have
 ---@field server_session_id? string
+---@field source? string The program that it was imported from
+---@field client? string The client that appended last: "Neovim"
+---@field agent? string The agent or adapter that answered last
+---@field model? string Its model
 
 ---@class segue.Event
 ---@field id string
@@ -40,6 +49,11 @@ local M = {}
 ---@field type string
 ---@field data any JSON null in it is `vim.NIL`
 ---@field corrupt? boolean
+
+---@class segue.Invocation One opening of a session
+---@field id string
+---@field client_name? string
+---@field client_version? string
 
 ---@param value any
 ---@return any
@@ -80,15 +94,25 @@ function M.event(event)
   return convert(event)
 end
 
---- Update a session's record in place, because other code may hold it. The fields that describe how
---- and with which events it was opened change only if the record is empty or the result has events.
+--- Convert an invocation of the protocol.
+---@param invocation table
+---@return segue.Invocation
+function M.invocation(invocation)
+  return convert(invocation)
+end
+
+--- Update a session's record in place, because other code may hold it. The fields that describe how it
+--- was opened change only if it is another session now or the result has events; those with its events
+--- only if the record is empty or the result has events.
 ---@param record segue.Session|{} empty before the session is opened for the first time
 ---@param session segue.SessionInfo
 ---@param result table of `session/open`
 function M.update(record, session, result)
-  if not record.id or result.events[1] then
+  if record.id ~= session.id or result.events[1] then
     record.resumed = result.resumed
     record.reason, record.reason_code = result.reason, result.reasonCode
+  end
+  if not record.id or result.events[1] then
     record.boundary = nil_if_null(result.boundary)
     record.events = vim.tbl_map(M.event, result.events)
     record.has_more = result.hasMore
@@ -97,7 +121,9 @@ function M.update(record, session, result)
   end
   record.id, record.title = session.id, session.title
   record.directory, record.git_root = session.directory, session.git_root
-  record.event_count = session.event_count
+  record.event_count, record.created_at = session.event_count, session.created_at
+  record.forked_from = session.forked_from
+  record.agent, record.model = session.agent, session.model
   record.invocation_id = result.invocationId
 end
 

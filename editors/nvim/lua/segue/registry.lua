@@ -6,8 +6,10 @@ local config = require("segue.config")
 local format = require("segue.format")
 local messages = require("segue.messages")
 local open_requests = require("segue.open_requests")
+local records = require("segue.records")
 local server = require("segue.server")
 local subscriptions = require("segue.subscriptions")
+local uuid = require("segue.uuid")
 local workspaces = require("segue.workspace")
 
 local M = {}
@@ -124,6 +126,17 @@ local function find(id)
   return key and current[key]
 end
 
+-- The conversation of this very session, not the one that went on in a fork of it: only what is
+-- appended follows there.
+---@param id? string
+---@return segue.Conversation?
+local function find_exact(id)
+  local conversation = find(id)
+  if conversation and not (id and conversation.left[id]) then
+    return conversation
+  end
+end
+
 local NOT_OPEN = {
   code = -32602,
   message = "no conversation is open; give an id, see :Segue list",
@@ -172,6 +185,25 @@ function M.of_session(id)
   return by_id[id]
 end
 
+-- Make what the server opened the current conversation of a workspace.
+---@param params table of `session/open`, with a workspace
+---@param result table of `session/open`
+---@param quietly? boolean The user is not told that it was resumed
+---@return segue.Session
+local function go_on_with(params, result, quietly)
+  local id = result.session.sessionId
+  local conversation = by_id[id]
+  local is_other = conversation and conversation.record and conversation.record.id ~= id
+  if not conversation or is_other or conversation.deleted then
+    conversation = add_by_params(params)
+  end
+  conversation:adopt(result, quietly)
+  conversation = assert(by_id[id])
+  M.continue(conversation, params.workspace)
+  conversation:flush()
+  return assert(conversation.record)
+end
+
 --- Open a session and make its conversation the current one of its workspace, see |segue.open()|.
 ---@param opts segue.OpenOptions
 ---@param callback? fun(err?: segue.Error, session?: segue.Session)
@@ -184,18 +216,9 @@ function M.open(opts, callback)
     if err then
       return callback and callback(err)
     end
-    local id = result.session.sessionId
-    local conversation = by_id[id]
-    local is_other = conversation and conversation.record and conversation.record.id ~= id
-    if not conversation or is_other or conversation.deleted then
-      conversation = add_by_params(params)
-    end
-    conversation:adopt(result)
-    conversation = assert(by_id[id])
-    M.continue(conversation, params.workspace)
-    conversation:flush()
+    local record = go_on_with(params, result)
     if callback then
-      callback(nil, conversation.record)
+      callback(nil, record)
     end
   end)
 end
@@ -239,7 +262,7 @@ end
 ---@param callback? fun(err?: segue.Error, result?: segue.AppendResult)
 ---@return string[]? ids nil if they are refused
 function M.append(events, opts, callback)
-  local call, err = Outbox.prepare(events, callback)
+  local call, err = Outbox.prepare(events, opts, callback)
   local id, conversation = opts.session_id, nil
   if call and id ~= nil and type(id) ~= "string" then
     err = { code = -32602, message = "session_id: expected a string", data = {} }
@@ -258,9 +281,10 @@ end
 --- Queue events in a conversation until they are stored.
 ---@param conversation segue.Conversation
 ---@param events segue.NewEvent[]
+---@param origin segue.Origin
 ---@param callback? fun(err?: segue.Error, result?: segue.AppendResult)
-function M.append_to(conversation, events, callback)
-  local call, err = Outbox.prepare(events, callback)
+function M.append_to(conversation, events, origin, callback)
+  local call, err = Outbox.prepare(events, origin, callback)
   if not call then
     return refuse(assert(err), callback)
   end
@@ -272,7 +296,7 @@ end
 ---@param opts segue.SessionOptions
 ---@param callback? fun(err?: segue.Error, session?: segue.Session)
 function M.reset(opts, callback)
-  local old = find(opts.session_id) or (opts.session_id and add_by_id(opts.session_id))
+  local old = find_exact(opts.session_id) or (opts.session_id and add_by_id(opts.session_id))
   if old then
     return M.replace(old, callback)
   end
@@ -310,11 +334,11 @@ function M.replace(old, callback)
 end
 
 ---@param id? string
----@param callback? fun(err?: segue.Error, result?: { session_id: string })
----@param ask fun(id: string, conversation?: segue.Conversation, callback: fun(err?: segue.Error, result?: { session_id: string }))
+---@param callback? fun(err?: segue.Error, result?: any)
+---@param ask fun(id: string, conversation?: segue.Conversation, callback: fun(err?: segue.Error, result?: any))
 local function ask_for(id, callback, ask)
   callback = vim.schedule_wrap(callback or function() end)
-  local conversation = find(id)
+  local conversation = find_exact(id)
   if not conversation and not id then
     return callback(NOT_OPEN)
   end
@@ -347,11 +371,123 @@ function M.archive(opts, callback)
   end)
 end
 
+--- Fork a session once its queued events are stored, and make the fork the current one, see
+--- |segue.fork()|.
+---@param opts segue.ForkOptions
+---@param callback? fun(err?: segue.Error, session?: segue.Session)
+function M.fork(opts, callback)
+  local workspace = open_requests.params({}).workspace
+  ask_for(opts.session_id, callback, function(id, original, on_forked)
+    local params = {
+      sessionId = id,
+      at = opts.at,
+      title = opts.title,
+      archiveOriginal = opts.archive_original,
+      newSessionId = uuid.v7(),
+      tail = opts.tail,
+    }
+    open_requests.fork(params, function(err, result)
+      if err then
+        return on_forked(err)
+      end
+      local place = { workspace = workspace or result.session.directory }
+      local fork = go_on_with(place, result)
+      if original and opts.archive_original then
+        original.is_archived, original.unarchives = true, false
+        replace_current(original, by_id[fork.id])
+      end
+      on_forked(nil, fork)
+    end)
+  end)
+end
+
+local NOTHING_TO_UNDO = {
+  code = -32602,
+  message = "there is nothing to undo: this conversation was not rewound",
+  data = {},
+}
+
+-- A fork that was archived with its original was archived later than it was made.
+---@param fork segue.SessionInfo
+---@param original segue.SessionInfo
+---@return boolean
+local function took_place_of(fork, original)
+  return original.archived_at ~= nil and original.archived_at <= fork.created_at
+end
+
+---@param fork segue.SessionInfo
+---@param callback fun(err?: segue.Error, result?: table) the original, as `session/open` returns it
+local function bring_back_original(fork, callback)
+  if not fork.forked_from then
+    return callback(NOTHING_TO_UNDO)
+  end
+  open_requests.reopen(fork.forked_from, function(err, result)
+    if err or not took_place_of(fork, records.session_info(result.session)) then
+      return callback(err or NOTHING_TO_UNDO)
+    end
+    server.request("session/unarchive", { sessionId = fork.forked_from }, function(unarchive_err)
+      if unarchive_err then
+        return callback(unarchive_err)
+      end
+      result.session.archivedAt = vim.NIL
+      server.request("session/archive", { sessionId = fork.id }, function(archive_err)
+        callback(archive_err, result)
+      end)
+    end)
+  end)
+end
+
+--- Undo a rewind: unarchive the original, archive the fork that took its place, and make the
+--- original the current one, see |segue.undo()|.
+---@param opts segue.SessionOptions
+---@param callback? fun(err?: segue.Error, session?: segue.Session)
+function M.undo(opts, callback)
+  local workspace = open_requests.params({}).workspace
+  ask_for(opts.session_id, callback, function(id, fork, on_undone)
+    open_requests.reopen(id, function(open_err, opened)
+      if open_err then
+        return on_undone(open_err)
+      end
+      bring_back_original(records.session_info(opened.session), function(err, result)
+        if err then
+          return on_undone(err)
+        end
+        local place = { workspace = workspace or result.session.directory }
+        local original = go_on_with(place, result, true)
+        if fork then
+          fork.is_archived, fork.unarchives = true, false
+          replace_current(fork, by_id[original.id])
+        end
+        on_undone(nil, original)
+      end)
+    end)
+  end)
+end
+
+--- Give a session a title, or with nil its automatic one again, see |segue.set_title()|.
+---@param opts segue.TitleOptions
+---@param callback? fun(err?: segue.Error, session?: segue.SessionInfo)
+function M.set_title(opts, callback)
+  ask_for(opts.session_id, callback, function(id, conversation, on_set)
+    local params = { sessionId = id, title = opts.title or vim.NIL }
+    server.request("session/setTitle", params, function(err, result)
+      if err then
+        return on_set(err)
+      end
+      local session = records.session_info(result.session)
+      if conversation and conversation.record and conversation.record.id == id then
+        conversation.record.title = session.title
+      end
+      on_set(nil, session)
+    end)
+  end)
+end
+
 --- Delete a session with all its events, see |segue.delete()|.
 ---@param opts segue.SessionOptions
 ---@param callback? fun(err?: segue.Error)
 function M.delete(opts, callback)
-  local conversation = find(opts.session_id)
+  local conversation = find_exact(opts.session_id)
   local id = conversation and conversation.record and conversation.record.id or opts.session_id
   server.request("session/delete", { sessionId = id }, function(err)
     if not err and conversation then

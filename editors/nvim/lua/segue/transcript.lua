@@ -9,7 +9,10 @@ local M = {}
 local load_newer ---@type fun(session: segue.Session)
 
 local PAGE = 100
+local OWN_CLIENT = "Neovim"
 local SCHEME = "segue://"
+
+local namespace = vim.api.nvim_create_namespace("segue_transcript")
 
 ---@class segue.TranscriptBuffer
 ---@field id string
@@ -17,6 +20,9 @@ local SCHEME = "segue://"
 ---@field last_seq? integer Of the newest event that is shown
 ---@field has_more boolean Whether there are older events
 ---@field loading boolean
+---@field events table<integer, segue.Event> by the mark at the heading
+---@field clients table<string, string> Names of the other clients, by invocation
+---@field origin? string Who answered last
 ---@field reload_for? segue.Session Set if events were stored while a page was loading
 
 ---@type table<integer, segue.TranscriptBuffer> by buffer
@@ -101,28 +107,47 @@ local function render_content(event)
 end
 
 ---@param event segue.Event
+---@param client? string
 ---@return string[]
-local function render_event(event)
+local function render_event(event, client)
   local heading, content = render_content(event)
-  local lines = { ("## %s · %s"):format(heading, format.time(event.created_at)), "" }
+  local parts = { heading, format.time(event.created_at), client and text.one_line(client) }
+  local lines = { "## " .. table.concat(parts, " · "), "" }
   vim.list_extend(lines, content)
   table.insert(lines, "")
   return lines
 end
 
----@param events segue.Event[]
----@return string[]
-local function render(events)
-  local lines = {}
-  for _, event in ipairs(events) do
-    local ok, rendered = pcall(render_event, event)
+---@param state segue.TranscriptBuffer
+---@param page segue.EventPage
+---@return string[] lines, integer[] offsets of the events in them
+local function render(state, page)
+  for _, invocation in ipairs(page.invocations) do
+    local client = invocation.client_name
+    state.clients[invocation.id] = client ~= OWN_CLIENT and client or nil
+  end
+  local lines, offsets = {}, {}
+  for _, event in ipairs(page.events) do
+    local ok, rendered = pcall(render_event, event, state.clients[event.invocation_id])
     if not ok then
       local message = "*An event could not be shown: %s*"
       rendered = { message:format(text.one_line(rendered)), "" }
     end
+    table.insert(offsets, #lines)
     vim.list_extend(lines, rendered)
   end
-  return lines
+  return lines, offsets
+end
+
+---@param buffer integer
+---@param row integer of the first line of the page, from 0
+---@param events segue.Event[]
+---@param offsets integer[]
+local function mark_events(buffer, row, events, offsets)
+  for index, event in ipairs(events) do
+    local id = vim.api.nvim_buf_set_extmark(buffer, namespace, row + offsets[index], 0, {})
+    buffers[buffer].events[id] = event
+  end
 end
 
 ---@param buffer integer
@@ -146,27 +171,31 @@ local function move_cursor_to_end(window, buffer)
 end
 
 -- The first two lines of every buffer.
----@param has_more boolean
----@param id string
+---@param state segue.TranscriptBuffer
 ---@return string[]
-local function header_lines(has_more, id)
-  local start = ("*Start of conversation %s.*"):format(text.one_line(id))
-  return { has_more and "*Scroll to the top to load older messages.*" or start, "" }
+local function header_lines(state)
+  if state.has_more then
+    return { "*Scroll to the top to load older messages.*", "" }
+  end
+  local origin = state.origin and ", with " .. state.origin or ""
+  return { ("*Start of conversation %s%s.*"):format(text.one_line(state.id), origin), "" }
 end
 
 ---@param buffer integer
----@param page { events: segue.Event[], has_more: boolean }
+---@param page segue.EventPage
 local function prepend_page(buffer, page)
   local state = buffers[buffer]
   state.has_more = page.has_more
   state.first_seq = page.events[1] and page.events[1].seq or state.first_seq
-  local lines = vim.list_extend(header_lines(page.has_more, state.id), render(page.events))
+  local rendered, offsets = render(state, page)
+  local lines = vim.list_extend(header_lines(state), rendered)
   local added = #lines - 2
   local views = {}
   for _, window in ipairs(vim.fn.win_findbuf(buffer)) do
     views[window] = vim.api.nvim_win_call(window, vim.fn.winsaveview)
   end
   set_lines(buffer, 0, 2, lines)
+  mark_events(buffer, 2, page.events, offsets)
   -- Keep the visible lines where they are.
   for window, view in pairs(views) do
     view.lnum, view.topline = view.lnum + added, view.topline + added
@@ -185,7 +214,7 @@ end
 
 ---@param buffer integer
 ---@param range { before?: integer, after?: integer }
----@param callback fun(page: { events: segue.Event[], has_more: boolean })
+---@param callback fun(page: segue.EventPage)
 local function load(buffer, range, callback)
   local state = buffers[buffer]
   state.loading = true
@@ -222,25 +251,29 @@ local function load_older(buffer)
 end
 
 ---@param buffer integer
----@param page { events: segue.Event[], has_more: boolean }
+---@param page segue.EventPage
 local function show_newest_page(buffer, page)
   local state = buffers[buffer]
   state.has_more = page.has_more
   state.first_seq = page.events[1] and page.events[1].seq
   state.last_seq = page.events[1] and page.events[#page.events].seq
-  local lines = vim.list_extend(header_lines(page.has_more, state.id), render(page.events))
+  local rendered, offsets = render(state, page)
+  local lines = vim.list_extend(header_lines(state), rendered)
   set_lines(buffer, 0, -1, lines)
+  mark_events(buffer, 2, page.events, offsets)
   for _, window in ipairs(vim.fn.win_findbuf(buffer)) do
     move_cursor_to_end(window, buffer)
   end
 end
 
 ---@param buffer integer
----@param page { events: segue.Event[], has_more: boolean }
+---@param page segue.EventPage
 local function append_page(buffer, page)
   local state = buffers[buffer]
   local old_end = vim.api.nvim_buf_line_count(buffer)
-  set_lines(buffer, -1, -1, render(page.events))
+  local lines, offsets = render(state, page)
+  set_lines(buffer, -1, -1, lines)
+  mark_events(buffer, old_end, page.events, offsets)
   state.last_seq = page.events[1] and page.events[#page.events].seq or state.last_seq
   for _, window in ipairs(vim.fn.win_findbuf(buffer)) do
     -- Follow new events only where the cursor was at the end.
@@ -266,6 +299,34 @@ function load_newer(session)
   end
 end
 
+-- Who answered last: that of a session that is open here, else of one of the newest.
+---@param id string
+---@param callback fun(origin?: string)
+local function find_origin(id, callback)
+  local conversation = require("segue.registry").of_session(id)
+  if conversation and conversation.record and conversation.record.id == id then
+    return callback(format.origin(conversation.record))
+  end
+  require("segue").list({ cwd = false, archived = true }, function(_, page)
+    for _, session in ipairs(page and page.sessions or {}) do
+      if session.id == id then
+        return callback(format.origin(session))
+      end
+    end
+  end)
+end
+
+---@param buffer integer
+local function show_origin(buffer)
+  local state = buffers[buffer]
+  find_origin(state.id, function(origin)
+    state.origin = origin
+    if buffers[buffer] == state and state.first_seq and not state.has_more then
+      set_lines(buffer, 0, 2, header_lines(state))
+    end
+  end)
+end
+
 local is_subscribed = false
 
 local function subscribe()
@@ -279,7 +340,8 @@ end
 ---@param buffer integer
 function M.read(buffer)
   local id = vim.api.nvim_buf_get_name(buffer):sub(#SCHEME + 1)
-  buffers[buffer] = { id = id, has_more = false, loading = false }
+  buffers[buffer] = { id = id, has_more = false, loading = false, events = {}, clients = {} }
+  vim.api.nvim_buf_clear_namespace(buffer, namespace, 0, -1)
   vim.bo[buffer].buftype = "nofile"
   vim.bo[buffer].swapfile = false
   vim.bo[buffer].undolevels = -1
@@ -309,13 +371,46 @@ function M.read(buffer)
   load(buffer, {}, function(page)
     show_newest_page(buffer, page)
   end)
+  show_origin(buffer)
 end
 
---- Show a session: in the window that already shows it, else in a new one.
+---@class segue.Place A conversation that is shown in a buffer, and a turn of it
+---@field session? { id: string, title?: string } nil before it is stored
+---@field at? string Id of the last event of the turn; nil: the end of the conversation
+---@field is_last boolean No other turn follows
+
+--- The conversation that is shown in a buffer, and the turn at a line of it: a question of the user,
+--- with all that follows until the next one.
+---@param buffer integer
+---@param line integer
+---@return segue.Place? place nil if it is no transcript
+function M.place(buffer, line)
+  local state = buffers[buffer]
+  if not state then
+    return nil
+  end
+  local at
+  local marks = vim.api.nvim_buf_get_extmarks(buffer, namespace, 0, -1, {})
+  for _, mark in ipairs(marks) do
+    local event = state.events[mark[1]]
+    if at and mark[2] >= line and event.type == "user_message" then
+      return { session = { id = state.id }, at = at, is_last = false }
+    end
+    at = event.id
+  end
+  return { session = { id = state.id }, at = at, is_last = true }
+end
+
+--- Show a session: in the window that already shows it, else in a new one; in the current window if
+--- that shows the session whose place it takes.
 ---@param id string
 ---@param mods? table of |nvim_cmd()|
-function M.show(id, mods)
+---@param replaced_id? string
+function M.show(id, mods, replaced_id)
   local name = SCHEME .. id
+  if replaced_id and vim.api.nvim_buf_get_name(0) == SCHEME .. replaced_id then
+    return vim.cmd.edit({ args = { name }, magic = { file = false } })
+  end
   -- Not `bufwinid(name)`, which takes a part of a name, and a pattern.
   local window = vim.iter(vim.api.nvim_tabpage_list_wins(0)):find(function(each)
     return vim.api.nvim_buf_get_name(vim.api.nvim_win_get_buf(each)) == name

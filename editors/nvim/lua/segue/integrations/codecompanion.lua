@@ -5,6 +5,7 @@ local error_handler = require("segue.integrations.codecompanion.error_handler")
 local recorder = require("segue.integrations.codecompanion.recorder")
 local restorer = require("segue.integrations.codecompanion.restorer")
 local resume_offer = require("segue.integrations.codecompanion.resume_offer")
+local turns = require("segue.integrations.codecompanion.turns")
 
 local M = {}
 
@@ -58,12 +59,38 @@ function M.available()
   return (pcall(require, "codecompanion"))
 end
 
---- Open a chat with the messages of a session, and record the chat into that session. Errors are
---- shown to the user.
----@type fun(session: segue.Session|string)
-M.restore = error_handler.protect(function(session)
+--- The conversation of the chat in a buffer, and the turn at a line of it.
+---@param bufnr integer
+---@param line integer
+---@return segue.Place?
+function M.place(bufnr, line)
+  local recording = recorder.of_buffer(bufnr)
+  if not recording then
+    return nil
+  end
+  local turn_end = turns.at(bufnr, line)
+  local conversation = turn_end and turn_end.conversation or recording.conversation
+  while conversation and conversation.heir do
+    conversation = conversation.heir
+  end
+  local session = conversation and conversation.record
+  local at = turn_end and turn_end.event_id
+  return {
+    session = session,
+    at = at,
+    is_last = at == nil or (session ~= nil and at == conversation.head),
+  }
+end
+
+--- Give the chat that continues a session the session's title.
+M.show_title = error_handler.protect(recorder.show_title)
+
+--- Open a chat with the messages of a session, and record the chat into that session. The chat of
+--- the session whose place it takes is closed. Errors are shown to the user.
+---@type fun(session: segue.Session|string, replaced_id?: string)
+M.restore = error_handler.protect(function(session, replaced_id)
   if type(session) == "table" then
-    return restorer.restore(session)
+    return restorer.restore(session, replaced_id)
   end
   local opts = { session_id = session, tail = 0 }
   require("segue").open(opts, error_handler.protect(function(err, opened)

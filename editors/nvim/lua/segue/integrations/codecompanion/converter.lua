@@ -212,6 +212,7 @@ end
 
 ---@class segue.codecompanion.Turn
 ---@field question? string nil before the user's first message
+---@field last_event_id? string
 ---@field notes string[] Tool calls, results and skills
 ---@field answers string[]
 
@@ -224,18 +225,26 @@ local function group_turns(events)
     local turn = turns[#turns]
     local render_note = note_renderers[event.type]
     if event.type == "user_message" then
-      table.insert(turns, { question = to_string(data.content), notes = {}, answers = {} })
+      turn = { question = to_string(data.content), notes = {}, answers = {} }
+      table.insert(turns, turn)
     elseif event.type == "text" then
       table.insert(turn.answers, to_string(data.content))
     elseif render_note and not event.corrupt then
       table.insert(turn.notes, render_note(data))
     end
+    turn.last_event_id = event.id
   end
   return turns
 end
 
+---@class segue.codecompanion.RestoredTurn
+---@field question string Empty before the user's first message
+---@field answer string
+---@field last_event_id string
+
 ---@class segue.codecompanion.Restored
 ---@field messages table[] The last one is the draft in the prompt
+---@field turns segue.codecompanion.RestoredTurn[] Without those that became the draft
 ---@field cycle integer The number of the next cycle
 
 --- Convert events to the messages of a chat.
@@ -246,7 +255,7 @@ end
 ---@param boundary? string The note for the model that an earlier invocation ends
 ---@return segue.codecompanion.Restored
 function M.to_messages(events, boundary)
-  local messages, cycle, unanswered = {}, 0, {}
+  local messages, turns, cycle, unanswered = {}, {}, 0, {}
   for _, turn in ipairs(group_turns(events)) do
     if turn.question then
       cycle = cycle + 1
@@ -258,21 +267,28 @@ function M.to_messages(events, boundary)
       table.insert(messages, hidden_message(notes, cycle, true))
       turn.answers[1] = turn.answers[1] or turn.question and INTERRUPTED
     end
+    local answer = table.concat(turn.answers, "\n\n")
     if #turn.answers > 0 then
-      table.insert(messages, visible_message("llm", table.concat(turn.answers, "\n\n"), cycle))
+      table.insert(messages, visible_message("llm", answer, cycle))
       unanswered = {}
+    end
+    if turn.last_event_id then
+      local question = turn.question or ""
+      local last_event_id = turn.last_event_id
+      table.insert(turns, { question = question, answer = answer, last_event_id = last_event_id })
     end
   end
   -- Unanswered questions become the draft. As messages they would be sent twice: CodeCompanion
   -- sends everything below the user's last heading in the buffer.
   for _ = 1, #unanswered do
     table.remove(messages)
+    table.remove(turns)
   end
   if boundary then
     table.insert(messages, hidden_message(boundary, cycle, true))
   end
   table.insert(messages, { role = "user", content = table.concat(unanswered, "\n\n") })
-  return { messages = messages, cycle = cycle - #unanswered + 1 }
+  return { messages = messages, turns = turns, cycle = cycle - #unanswered + 1 }
 end
 
 --- The whole restored conversation as one hidden message. An agent (ACP) is sent only new messages.

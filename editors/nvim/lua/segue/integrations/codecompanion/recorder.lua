@@ -1,12 +1,16 @@
 --- Records the messages of each chat into a conversation of its own, as they arrive.
 
 local agent = require("segue.integrations.codecompanion.agent")
+local adapters = require("segue.integrations.codecompanion.adapters")
 local config = require("segue.config")
 local converter = require("segue.integrations.codecompanion.converter")
 local error_handler = require("segue.integrations.codecompanion.error_handler")
+local format = require("segue.format")
 local protocol = require("segue.protocol")
 local registry = require("segue.registry")
 local resume_offer = require("segue.integrations.codecompanion.resume_offer")
+local subscriptions = require("segue.subscriptions")
+local turns = require("segue.integrations.codecompanion.turns")
 local uuid = require("segue.uuid")
 local workspaces = require("segue.workspace")
 
@@ -18,6 +22,7 @@ local M = {}
 ---@field conversation? segue.Conversation The one that got the last question, and gets its answer; nil before anything is recorded
 ---@field agent? segue.codecompanion.AgentTurn What an agent (ACP) has done since the last question
 ---@field is_empty boolean Nothing was recorded since it started or was reset
+---@field last_event_id? string Of what was recorded last
 ---@field recorded_ids table<string, true> Of messages, as `message_id` assigns them
 ---@field open_calls segue.codecompanion.OpenCall[]
 ---@field held_events segue.NewEvent[] Recorded with the first model-visible event: alone they open no session
@@ -40,7 +45,11 @@ local function append(recording, events)
     recording.conversation = conversation
   end
   recording.is_empty = recording.is_empty and conversation.successor ~= nil
-  registry.append_to(conversation, events, function(err)
+  for _, event in ipairs(events) do
+    event.id = uuid.v7()
+    recording.last_event_id = event.id
+  end
+  registry.append_to(conversation, events, adapters.origin(recording.chat), function(err)
     local is_question = has_event(events, function(event)
       return event.type == "user_message"
     end)
@@ -144,12 +153,23 @@ local function on_submitted(recording)
 end
 
 ---@param recording segue.codecompanion.Recording
-local function on_done(recording)
+local function record_rest(recording)
   if recording.agent then
     recording.agent:finish()
   end
   sync_all(recording)
   recording.agent = nil
+end
+
+---@param recording segue.codecompanion.Recording
+local function on_done(recording)
+  record_rest(recording)
+  if recording.conversation and recording.last_event_id then
+    turns.mark_last(recording.chat.bufnr, {
+      conversation = recording.conversation,
+      event_id = recording.last_event_id,
+    })
+  end
 end
 
 ---@param recording segue.codecompanion.Recording
@@ -169,6 +189,8 @@ end
 local function on_cleared(recording)
   resume_offer.remove(recording.chat.bufnr)
   recording.open_calls, recording.held_events = {}, {}
+  recording.last_event_id = nil
+  turns.clear(recording.chat.bufnr)
   if recording.is_empty or not recording.conversation then
     return
   end
@@ -186,7 +208,8 @@ end
 ---@param recording segue.codecompanion.Recording
 local function on_closed(recording)
   recordings[recording.chat.bufnr] = nil
-  on_done(recording)
+  record_rest(recording)
+  turns.clear(recording.chat.bufnr)
 end
 
 ---@type table<string, fun(recording: segue.codecompanion.Recording, data: table)> by User event, without its prefix
@@ -234,9 +257,10 @@ local function subscribe()
       end
     end),
   })
+  subscriptions.on("moved", error_handler.protect(M.show_title))
   registry.before_exit(error_handler.protect(function()
     for _, recording in pairs(recordings) do
-      on_done(recording)
+      record_rest(recording)
     end
   end))
 end
@@ -282,6 +306,15 @@ end
 ---@return segue.codecompanion.Recording?
 function M.of_buffer(bufnr)
   return recordings[bufnr]
+end
+
+--- Give the chat that continues a session the session's title.
+---@param session { id: string, title?: string }
+function M.show_title(session)
+  local recording = M.of_session(session.id)
+  if recording and session.title then
+    recording.chat:set_title(format.title(session))
+  end
 end
 
 --- The recording into a session, if a chat continues it.

@@ -1,12 +1,15 @@
 --- Opens a chat with the messages of a stored session.
 
+local adapters = require("segue.integrations.codecompanion.adapters")
 local config = require("segue.config")
 local converter = require("segue.integrations.codecompanion.converter")
 local error_handler = require("segue.integrations.codecompanion.error_handler")
 local format = require("segue.format")
 local recorder = require("segue.integrations.codecompanion.recorder")
+local registry = require("segue.registry")
 local resume_offer = require("segue.integrations.codecompanion.resume_offer")
 local segue = require("segue")
+local turns = require("segue.integrations.codecompanion.turns")
 
 local M = {}
 
@@ -49,22 +52,38 @@ local function load_newest_events(id, callback)
   load_before(nil)
 end
 
+---@param recording? segue.codecompanion.Recording
+local function close(recording)
+  if recording then
+    recording.chat:close()
+  end
+end
+
 ---@param session segue.Session
 ---@param events segue.Event[]
-local function open_chat(session, events)
+---@param replaced? segue.codecompanion.Recording
+local function open_chat(session, events, replaced)
   local boundary = session.boundary and session.boundary.data.content
   local restored = converter.to_messages(events, boundary)
   local empty_chats = resume_offer.visible_buffers()
+  local choice = adapters.choose(session)
   M.pending = session
   local ok, chat = pcall(require("codecompanion").chat, {
     messages = restored.messages,
     auto_submit = false,
+    params = choice.params,
   })
   M.pending = nil
   if not ok or not chat then
     error(chat or "CodeCompanion opened no chat", 0)
   end
   chat.cycle = restored.cycle
+  turns.mark_restored(chat.bufnr, assert(registry.of_session(session.id)), restored.turns)
+  local notice = adapters.complete(chat, choice)
+  if notice then
+    config.notify(notice, vim.log.levels.WARN)
+  end
+  close(replaced) -- before the title is set: two buffers cannot have one name
   if session.title then
     chat:set_title(format.title(session))
   end
@@ -72,29 +91,34 @@ local function open_chat(session, events)
     table.insert(chat.messages, converter.agent_transcript(chat.messages))
   end
   for _, bufnr in ipairs(empty_chats) do
-    local recording = recorder.of_buffer(bufnr)
-    if recording then
-      recording.chat:close()
-    end
+    close(recorder.of_buffer(bufnr))
   end
 end
 
 --- Open a chat with the messages of a session, or show the chat that already continues it. The
---- empty chats that offered to resume are closed. Errors are shown to the user.
+--- empty chats that offered to resume are closed, and the chat of the session whose place it takes.
+--- Errors are shown to the user.
 ---@param session segue.Session
-function M.restore(session)
+---@param replaced_id? string
+function M.restore(session, replaced_id)
+  local replaced = replaced_id and recorder.of_session(replaced_id)
   local recording = recorder.of_session(session.id)
   if recording then
-    return require("codecompanion").restore(recording.chat.bufnr)
+    require("codecompanion").restore(recording.chat.bufnr)
+    return close(replaced)
   end
   load_newest_events(session.id, error_handler.protect(function(err, events, complete)
     if err then
       return config.notify(err.message, vim.log.levels.ERROR)
     end
-    local ok, chat_err = pcall(open_chat, session, events)
+    local ok, chat_err = pcall(open_chat, session, events, replaced)
     if not ok then
-      config.notify("the chat could not be restored: " .. tostring(chat_err), vim.log.levels.ERROR)
-    elseif not complete then
+      return config.notify(
+        "the chat could not be restored: " .. tostring(chat_err),
+        vim.log.levels.ERROR
+      )
+    end
+    if not complete then
       config.notify(
         "only the newest part of the conversation was restored; to see all of it: :Segue show "
           .. session.id

@@ -12,7 +12,15 @@ function M.chat(args)
   if args.auto_submit ~= nil then
     auto_submit = args.auto_submit
   end
+  local adapter
+  if args.params and args.params.adapter then
+    adapter = require("codecompanion.adapters").resolve(args.params.adapter)
+    if args.params.model then
+      adapter.schema.model.default = args.params.model
+    end
+  end
   return Chat.new({
+    adapter = adapter,
     auto_submit = auto_submit,
     buffer_context = args.context or { bufnr = vim.api.nvim_get_current_buf() },
     callbacks = args.callbacks,

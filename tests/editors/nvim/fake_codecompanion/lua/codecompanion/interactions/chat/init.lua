@@ -6,10 +6,10 @@ Chat.__index = Chat
 
 local chats, last_chat = {}, nil
 
--- Set by tests: the model, the tools by name, and the type of the adapter.
+-- Set by tests: the model, the tools by name, and the default adapter.
 Chat.model = nil
 Chat.tools = {}
-Chat.adapter_type = "http"
+Chat.adapter = "fake"
 
 -- Set by tests: the updates that an agent (ACP) sends during the next turn.
 Chat.agent_updates = nil
@@ -66,8 +66,11 @@ function UI:render(messages)
 end
 
 function Chat.new(args)
+  local adapter = args.adapter or require("codecompanion.adapters").resolve(Chat.adapter)
+  local model = adapter.schema and adapter.schema.model.default
   local self = setmetatable({
-    adapter = { name = "fake", type = Chat.adapter_type },
+    adapter = adapter,
+    settings = model and { model = model },
     buffer_context = args.buffer_context,
     callbacks = {},
     cycle = 1,
@@ -143,6 +146,7 @@ end
 
 function Chat:set_title(title)
   self.title = title
+  pcall(vim.api.nvim_buf_set_name, self.bufnr, title)
 end
 
 function Chat:add_callback(event, callback)
