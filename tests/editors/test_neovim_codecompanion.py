@@ -462,6 +462,23 @@ def test_adapter_or_model_that_is_not_configured_is_replaced_and_said_once(
     ]
 
 
+def test_chat_of_an_agent_is_restored_with_it(run_chat: RunChat) -> None:
+    run_chat("agent_turn")
+    report = run_chat("restored_agent")
+
+    assert report == report | {"adapter": "scripted", "type": "acp", "agent": "scripted"}
+    assert notices(report) == []
+
+
+def test_messages_are_recorded_whatever_becomes_of_the_adapter(
+    run_neovim: RunNeovim, database: Path
+) -> None:
+    run_neovim("codecompanion.unreadable_adapter")
+
+    (session,) = session_ids(database)
+    assert message_contents(database, session) == ["one", "1", "two", "2"]
+
+
 def test_model_of_an_agent_is_restored(run_chat: RunChat) -> None:
     report = run_chat("agent_model")
 

@@ -141,7 +141,6 @@ end
 function M.agent_chat(codecompanion, updates)
   if not M.t.args.codecompanion then
     require("codecompanion.interactions.chat").agent_updates = updates
-    return codecompanion.chat()
   end
   vim.env.SEGUE_TEST_UPDATES = vim.json.encode(updates)
   return codecompanion.chat({ params = { adapter = "scripted" } })

@@ -121,6 +121,27 @@ function M.agent_turn(t)
   return { status = segue.status() }
 end
 
+-- The adapter that the chat of an agent is restored with.
+function M.restored_agent(t)
+  local codecompanion = chats.load_plugin(t)
+  vim.env.SEGUE_TEST_UPDATES = "[]"
+  choose_first(t)
+  vim.cmd.Segue("resume")
+  local chat = wait_for_text(t, codecompanion, "Done.")
+  vim.wait(100)
+  return { adapter = chat.adapter.name, type = chat.adapter.type, agent = segue.current().agent }
+end
+
+-- A chat whose adapter cannot be read.
+function M.unreadable_adapter(t)
+  local chat = chats.load_plugin(t).chat()
+  chats.submit(chat, "one", { text = "1" })
+  chat.adapter.name = { "not a string" }
+  chat.settings = setmetatable({}, { __index = error })
+  chats.submit(chat, "two", { text = "2" })
+  wait_for_stored(t, 4)
+end
+
 -- The answer to a question that was asked before the chat was cleared.
 function M.late_answer(t)
   local codecompanion = chats.load_plugin(t)

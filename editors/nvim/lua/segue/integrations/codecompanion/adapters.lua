@@ -28,11 +28,15 @@ local function model_of(chat)
     or string_or_nil(adapter.model and adapter.model.name)
 end
 
---- Who answers in a chat.
+--- Who answers in a chat; empty if that cannot be read. Never raises an error: messages are recorded
+--- whatever becomes of adapters.
 ---@param chat table
 ---@return segue.Origin
 function M.origin(chat)
-  return { agent = string_or_nil(chat.adapter.name), model = model_of(chat) }
+  local ok, origin = pcall(function()
+    return { agent = string_or_nil(chat.adapter.name), model = model_of(chat) }
+  end)
+  return ok and origin or {}
 end
 
 ---@param name string
