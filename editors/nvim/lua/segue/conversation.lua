@@ -222,6 +222,7 @@ function Conversation:close(successor)
   self:cancel_retry()
   if successor then
     successor.outbox:take_from(self.outbox)
+    successor.left = vim.tbl_extend("force", successor.left, self.left)
     vim.list_extend(successor.idle_callbacks, self.idle_callbacks)
   end
   self.owner.remove(self, successor)
