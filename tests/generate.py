@@ -17,7 +17,7 @@ from segue.protocol.schema import build_schema  # noqa: E402  found by the line 
 Schema = dict[str, Any]
 
 NOTE = "Made from the server's method table by `python tests/generate.py`. Do not edit."
-DECLARED = ("Boundary", "Event", "EventPosition", "NewEvent", "Session")
+DECLARED = ("Boundary", "Event", "EventPosition", "Invocation", "NewEvent", "Session")
 """The interfaces of segue.d.ts, which are public and documented there."""
 
 

@@ -196,10 +196,19 @@ export interface Appended {
   duplicates: number;
 }
 
+/** An opening of a session, with the client that made it, as far as it told. */
+export interface Invocation {
+  id: string;
+  clientName: string | null;
+  clientVersion: string | null;
+}
+
 /** A page of events, oldest first. */
 export interface EventPage {
   events: Event[];
   hasMore: boolean;
+  /** Those of `events`. */
+  invocations: Invocation[];
 }
 
 /** A page of conversations, newest first. */

@@ -1,8 +1,8 @@
 // Made from the server's method table by `python tests/generate.py`. Do not edit.
 
-import type { Boundary, Event, EventPosition, NewEvent, Session } from "../segue";
+import type { Boundary, Event, EventPosition, Invocation, NewEvent, Session } from "../segue";
 
-export type { Boundary, Event, EventPosition, NewEvent, Session };
+export type { Boundary, Event, EventPosition, Invocation, NewEvent, Session };
 
 export interface OpenParams {
   workspace?: string | null;
