@@ -126,6 +126,10 @@ def execute(database: Path, sql: str, *values: Any) -> list[sqlite3.Row]:
 
 
 def make_older(database: Path, session_id: str, minutes: float) -> None:
-    """Set the last update of a stored session back by *minutes*."""
+    """Set the last update of a stored session, and its own events, back by *minutes*."""
+    by = int(minutes * 60_000)
     sql = "UPDATE sessions SET updated_at = updated_at - ? WHERE id = ?"
-    execute(database, sql, int(minutes * 60_000), session_id)
+    execute(database, sql, by, session_id)
+    numbers = "SELECT number FROM sessions WHERE id = ?"
+    sql = f"UPDATE events SET created_at = created_at - ? WHERE session IN ({numbers})"
+    execute(database, sql, by, session_id)
