@@ -31,17 +31,21 @@ export interface SegueApi {
    * locked, read-only or damaged), the events are kept and sent again with the same ids: do not resend them yourself.
    * The promise stays pending until then. Events of a conversation that was archived meanwhile are stored in it.
    *
+   * If another window has appended to the conversation first, this one goes on in a fork that ends with the last event
+   * that this window knows: these events and all later ones are stored there, also if the old id is given, and the user
+   * is told once. `sessionId` of the result names the fork, and if the conversation is the current one of a folder,
+   * `onDidChangeSession` fires.
+   *
    * Rejects with a `SegueError` if they cannot be stored; nothing of the call is stored then, and later calls go on.
    * Its `kind` is
    * - `InvalidParams`: an event is not valid, or has no JSON (NaN, a function, a BigInt, a cycle, a getter that throws),
    *   nests deeper than 256 levels, or the call is larger than 60 MiB. `message` and `data.errors` name the place.
    * - `EventConflict`: an id is stored already with other content. `data.eventId` is that id.
-   * - `HeadMoved`: another window has appended. `open` the session again, read the new events, and retry.
    * - `SessionNotFound`: the session was deleted.
    * - `OutboxFull`: more than 128 MiB or 100,000 events would be kept for a server or store that is away.
    * - `Failed`: an error of the server that has no kind. Nothing was written.
    */
-  append(sessionId: string, events: readonly NewEvent[]): Promise<Appended>;
+  append(sessionId: string, events: readonly NewEvent[], options?: AppendOptions): Promise<Appended>;
 
   /** Read a page of events, oldest first: those after seq `after`, those before seq `before`, or the newest. */
   events(sessionId: string, page?: Page): Promise<EventPage>;
@@ -54,6 +58,20 @@ export interface SegueApi {
 
   /** Archive a conversation: it is never resumed automatically, and listed only on request. */
   archive(sessionId: string): Promise<void>;
+
+  /**
+   * Make a new conversation that begins with the events of another one, which is not changed and need not be open. It
+   * becomes the current conversation of `workspace`, else of the folder whose current conversation the original is,
+   * else of the active folder. Rejects with `InvalidParams` for a conversation without events, and with
+   * `EventNotFound` if it has no event `at`.
+   */
+  fork(sessionId: string, options?: ForkOptions): Promise<Opened>;
+
+  /**
+   * Give a conversation a title, one line of 1 to 200 characters, which stays whatever is appended; null: the
+   * automatic one again.
+   */
+  setTitle(sessionId: string, title: string | null): Promise<Session>;
 
   /** Fires when events that this window has appended are on disk. */
   readonly onDidAppend: VscodeEvent<AppendedEvents>;
@@ -72,6 +90,30 @@ export interface OpenOptions {
   mode?: "auto" | "new" | "resume";
   /** The maximum age in minutes of a session that is resumed. Default: the setting `segue.continueMinutes`. */
   continueMinutes?: number;
+  /** How many of the newest events to return: 0 to 1,000, default 200. */
+  tail?: number;
+}
+
+/** Who answers: each one line of up to 200 characters. If one of them is given, both are kept with the conversation. */
+export interface AppendOptions {
+  /** The agent or adapter, as users know it. */
+  agent?: string | null;
+  /** Its model. */
+  model?: string | null;
+}
+
+/** What to fork. */
+export interface ForkOptions {
+  /** The id of the last event that the fork has. Default: all that are stored. */
+  at?: string;
+  /** As in `setTitle`. Default: `copy of …`, or the title of the original if that is archived. */
+  title?: string;
+  /** Archive the original: the fork takes its place. Both happen, or none. */
+  archiveOriginal?: boolean;
+  /** Where the fork happens. Default: where the original did. */
+  workspace?: Uri | string;
+  /** The id of the fork. If a conversation has it already, that one is opened: a retry makes no second fork. */
+  newSessionId?: string;
   /** How many of the newest events to return: 0 to 1,000, default 200. */
   tail?: number;
 }
@@ -186,8 +228,9 @@ export interface Opened {
 /** The result of an append. */
 export interface Appended {
   /**
-   * The session that holds the events. It differs from the one that was given only if that one had no stored
-   * events and its server exited: then a new session replaces it.
+   * The session that holds the events. It differs from the one that was given if another window has appended to that
+   * one first: then it is a fork. So it does if that one had no stored events and its server exited: then it is a new
+   * session. Later events belong there; under the old id they are stored there too.
    */
   sessionId: string;
   head: string | null;

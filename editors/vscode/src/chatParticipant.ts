@@ -2,17 +2,20 @@
 // records question and answer.
 
 import * as vscode from "vscode";
-import type { Appended } from "../segue";
+import type { Appended, AppendOptions } from "../segue";
 import { type Conversations, getActiveFolder } from "./conversations";
 import { escapeMarkdown, escapeMessage, formatAge, formatCount, formatTitle, singleLine } from "./format";
 import { buildAnswerEvent, buildMessages, type ModelMessage } from "./modelMessages";
 import type { Boundary, Event, NewEvent } from "./protocol";
-import { isKind } from "./requests";
 
 /** A conservative estimate: a token is about four characters of English, and fewer of code. */
 const CHARACTERS_PER_TOKEN = 3;
 const HISTORY_LENGTH = 10;
 const PAGE_SIZE = 1_000;
+/** The name of the participant, for the record of who answered. */
+const AGENT = "@segue";
+/** Characters that the server takes for the name of a model. */
+const MAX_MODEL_LENGTH = 200;
 
 /** Registers the participant and answers its requests. */
 export class ChatParticipant implements vscode.Disposable {
@@ -101,8 +104,8 @@ export class ChatParticipant implements vscode.Disposable {
       // Record a partial answer too, if the model fails or the user cancels. It belongs to the session of the question,
       // whatever is the current one by now.
       if (answer !== "") {
-        const isAnswerKept = await this.record(sessionId, buildAnswerEvent(answer, model));
-        if (isAnswerKept && !isKept) {
+        const stored = await this.record(sessionId, buildAnswerEvent(answer, model), model);
+        if (stored === undefined && !isKept) {
           this.showKept(stream);
         }
       }
@@ -124,18 +127,19 @@ export class ChatParticipant implements vscode.Disposable {
     stream: vscode.ChatResponseStream,
   ): Promise<{ sessionId: string; isKept: boolean; messages: vscode.LanguageModelChatMessage[] }> {
     const opened = await this.conversations.openCurrent(folder);
-    const { sessionId } = opened.session;
     this.showResumed(folder, stream);
     const attachments = await this.readAttachments(request.references);
     const question = [request.prompt, ...attachments].join("\n\n");
     const budget = request.model.maxInputTokens * CHARACTERS_PER_TOKEN - question.length;
     const events = await this.loadContext(opened, budget);
-    const isKept = await this.record(sessionId, { type: "user_message", data: { content: request.prompt } });
-    if (isKept) {
+    const event = { type: "user_message", data: { content: request.prompt } };
+    const stored = await this.record(opened.session.sessionId, event, request.model);
+    if (stored === undefined) {
       this.showKept(stream);
     }
     const messages = [...buildMessages(events, budget), { role: "user" as const, content: question }];
-    return { sessionId, isKept, messages: messages.map(toVscodeMessage) };
+    const { sessionId } = stored ?? opened.session;
+    return { sessionId, isKept: stored === undefined, messages: messages.map(toVscodeMessage) };
   }
 
   /** Load the newest events, about *budget* characters of them, and the first ones; the boundary comes last. */
@@ -159,12 +163,16 @@ export class ChatParticipant implements vscode.Disposable {
   }
 
   /**
-   * Append an event, and wait until it is stored, or kept because it cannot be stored for now. Returns whether it is
-   * kept. If it can never be stored after all, the user is told.
+   * Append an event, and wait until it is stored, or kept because it cannot be stored for now; then the result is
+   * undefined. If it can never be stored after all, the user is told.
    */
-  private async record(sessionId: string, event: NewEvent): Promise<boolean> {
+  private async record(
+    sessionId: string,
+    event: NewEvent,
+    model: vscode.LanguageModelChat,
+  ): Promise<Appended | undefined> {
     let isKept = false;
-    const appending = this.append(sessionId, event);
+    const appending = this.conversations.append(sessionId, [event], describeSpeaker(model));
     appending.catch((error: Error) => {
       if (isKept) {
         const message = `Segue: A part of a chat cannot be stored: ${error.message}`;
@@ -172,22 +180,9 @@ export class ChatParticipant implements vscode.Disposable {
         void vscode.window.showErrorMessage(escapeMessage(message));
       }
     });
-    isKept = (await this.conversations.untilStoredOrKept(appending)) === undefined;
-    return isKept;
-  }
-
-  /** Append an event. If another window has appended in between, append after its events. */
-  private async append(sessionId: string, event: NewEvent): Promise<Appended> {
-    try {
-      return await this.conversations.append(sessionId, [event]);
-    } catch (error) {
-      if (!isKind(error, "HeadMoved")) {
-        throw error;
-      }
-      this.log.info(`Another window appended to ${sessionId}; appending after its events.`);
-      await this.conversations.adoptHead(sessionId);
-      return this.conversations.append(sessionId, [event]);
-    }
+    const stored = await this.conversations.untilStoredOrKept(appending);
+    isKept = stored === undefined;
+    return stored;
   }
 
   /** Read the files, selections and strings attached to a question. A file that cannot be read is named instead. */
@@ -215,6 +210,12 @@ export class ChatParticipant implements vscode.Disposable {
 function toEvent(boundary: Boundary, events: readonly Event[]): Event {
   const last = events.at(-1);
   return { ...boundary, seq: (last?.seq ?? 0) + 1, parentId: last?.id ?? null, invocationId: "", createdAt: "" };
+}
+
+/** Who answers. The names are those of other extensions, and may be anything. */
+function describeSpeaker({ name, id }: vscode.LanguageModelChat): AppendOptions {
+  const model = [...singleLine(name || id)].slice(0, MAX_MODEL_LENGTH).join("").trim();
+  return { agent: AGENT, model: model || null };
 }
 
 function countCharacters(events: readonly Event[]): number {

@@ -1,11 +1,15 @@
 // The API of the extension, and the current conversation of each workspace folder of this window.
 
 import { homedir } from "node:os";
+import { v7 as createId } from "uuid";
 import * as vscode from "vscode";
 import type {
   Appended,
   AppendedEvents,
+  AppendOptions,
+  Event,
   EventPage,
+  ForkOptions,
   ListOptions,
   NewEvent,
   Opened,
@@ -17,8 +21,13 @@ import type {
   SessionPage,
 } from "../segue";
 import { type OutboxOptions, Outbox, type Unsent } from "./outbox";
+import type { ForkParams } from "./protocol";
 import { isKind } from "./requests";
 import type { Server } from "./server";
+
+/** Older events are not loaded once this many are; the last page that was read may exceed it. */
+const MAX_EVENTS = 2_000;
+const PAGE_SIZE = 1_000;
 
 /** The conversation that is open in a folder and continues with the next question. */
 export interface CurrentConversation {
@@ -26,6 +35,15 @@ export interface CurrentConversation {
   invocationId: string;
   /** The time of its last event if it was resumed and nothing was appended since; else undefined. */
   lastActiveBeforeResume: string | undefined;
+}
+
+/** A conversation that went back to an earlier turn. */
+export interface GoneBack {
+  folder: string;
+  /** The id of the archived original. */
+  original: string;
+  /** The fork that took its place. */
+  fork: Session;
 }
 
 /** A change of what is not stored yet. */
@@ -47,11 +65,14 @@ export class Conversations implements SegueApi, vscode.Disposable {
   /** By the URI of the folder. */
   private readonly currents = new Map<string, CurrentConversation>();
   private readonly outbox: Outbox;
+  private lastGoneBack: GoneBack | undefined;
   private readonly appended = new vscode.EventEmitter<AppendedEvents>();
   private readonly changed = new vscode.EventEmitter<SessionChange>();
   private readonly listChanged = new vscode.EventEmitter<void>();
   private readonly unsentChanged = new vscode.EventEmitter<UnsentChange>();
   private readonly deletedElsewhere = new vscode.EventEmitter<DeletedElsewhere>();
+  private readonly parted = new vscode.EventEmitter<Session>();
+  private readonly renamed = new vscode.EventEmitter<Session>();
 
   readonly onDidAppend = this.appended.event;
   readonly onDidChangeSession = this.changed.event;
@@ -61,6 +82,10 @@ export class Conversations implements SegueApi, vscode.Disposable {
   readonly onDidChangeUnsent = this.unsentChanged.event;
   /** Fires once for each conversation that turns out to be deleted elsewhere. */
   readonly onDidFindDeleted = this.deletedElsewhere.event;
+  /** Fires with the fork in which this window goes on because another one appended to the conversation first. */
+  readonly onDidPart = this.parted.event;
+  /** Fires with a conversation that was given another title. */
+  readonly onDidRename = this.renamed.event;
 
   constructor(private readonly server: Server) {
     this.outbox = new Outbox(this.createOutboxOptions());
@@ -84,12 +109,23 @@ export class Conversations implements SegueApi, vscode.Disposable {
     return opened;
   }
 
-  append(sessionId: string, events: readonly NewEvent[]): Promise<Appended> {
-    return this.outbox.append(sessionId, events);
+  append(sessionId: string, events: readonly NewEvent[], options: AppendOptions = {}): Promise<Appended> {
+    return this.outbox.append(sessionId, events, options);
   }
 
   events(sessionId: string, page: Page = {}): Promise<EventPage> {
     return this.server.request("session/events", { sessionId, ...page });
+  }
+
+  /** The newest events of a conversation, oldest first; somewhat more than 2,000 at most. */
+  async loadNewest(sessionId: string): Promise<Event[]> {
+    let page = await this.events(sessionId, { limit: PAGE_SIZE });
+    let events = page.events;
+    while (page.hasMore && events.length < MAX_EVENTS && events[0] !== undefined) {
+      page = await this.events(sessionId, { before: events[0].seq, limit: PAGE_SIZE });
+      events = [...page.events, ...events];
+    }
+    return events;
   }
 
   list({ workspace, ...options }: ListOptions = {}): Promise<SessionPage> {
@@ -114,17 +150,72 @@ export class Conversations implements SegueApi, vscode.Disposable {
     return Promise.race([appending, kept]).finally(() => listeners.forEach((each) => each.dispose()));
   }
 
-  /** Let the next append follow what other windows have appended. Does not make the session the current one. */
-  async adoptHead(sessionId: string): Promise<void> {
-    const { session } = await this.server.request("session/open", { sessionId, tail: 0 });
-    this.outbox.registerOpened(session);
-  }
-
   async reset(sessionId: string): Promise<Opened> {
     const folder = this.findFolder(sessionId) ?? getActiveFolder();
     const opened = await this.outbox.reset(sessionId);
     this.setCurrent(folder, opened);
     return opened;
+  }
+
+  fork(sessionId: string, { workspace, ...options }: ForkOptions = {}): Promise<Opened> {
+    const given = workspace === undefined ? undefined : resolveFolder(workspace);
+    const folder = given ?? this.findFolder(sessionId) ?? getActiveFolder();
+    return this.forkInto(folder, sessionId, { ...options, ...(given === undefined ? {} : { workspace: given }) });
+  }
+
+  /** `fork`, and make the fork the current conversation of *folder*, wherever it happens. */
+  async forkInto(
+    folder: string,
+    sessionId: string,
+    options: Omit<ForkParams, "sessionId">,
+  ): Promise<Opened> {
+    const opened = await this.server.request("session/fork", {
+      ...options,
+      sessionId,
+      newSessionId: options.newSessionId ?? createId(),
+    });
+    this.setCurrent(folder, { ...opened, resumed: false });
+    if (options.archiveOriginal === true) {
+      this.clearCurrent(sessionId); // of another folder
+    }
+    return opened;
+  }
+
+  /** Go on in *folder* in a fork that ends with the event *at* and takes the place of the original. */
+  async goBack(folder: string, sessionId: string, at: string | null): Promise<GoneBack> {
+    const { session: fork } = await this.forkInto(folder, sessionId, { at, archiveOriginal: true });
+    const goneBack = { folder, original: sessionId, fork };
+    this.setUndoable(goneBack);
+    return goneBack;
+  }
+
+  /** Undo `goBack`, by default the last one: go on in the original, and archive the fork. */
+  async undoGoBack(goneBack = this.lastGoneBack): Promise<void> {
+    if (goneBack === undefined) {
+      return;
+    }
+    const { folder, original, fork: { sessionId: fork } } = goneBack;
+    await this.unarchive(original);
+    if (this.getCurrent(folder)?.session.sessionId === fork) {
+      await this.open({ workspace: folder, sessionId: original });
+    }
+    await this.archive(fork);
+    if (this.lastGoneBack?.fork.sessionId === fork) {
+      this.setUndoable(undefined);
+    }
+  }
+
+  async setTitle(sessionId: string, title: string | null): Promise<Session> {
+    const { session } = await this.server.request("session/setTitle", { sessionId, title });
+    const folder = this.findFolder(sessionId);
+    const current = this.findCurrent(sessionId);
+    if (folder !== undefined && current !== undefined) {
+      current.session = { ...current.session, title: session.title };
+      this.changed.fire({ folder, session: current.session });
+    }
+    this.renamed.fire(session);
+    this.listChanged.fire();
+    return session;
   }
 
   /** Open the current conversation of a folder; if there is none, or it was deleted, the one that fits. */
@@ -194,7 +285,8 @@ export class Conversations implements SegueApi, vscode.Disposable {
 
   /** Release the event emitters. */
   dispose(): void {
-    for (const emitter of [this.appended, this.changed, this.listChanged, this.unsentChanged, this.deletedElsewhere]) {
+    const { appended, changed, listChanged, unsentChanged, deletedElsewhere, parted, renamed } = this;
+    for (const emitter of [appended, changed, listChanged, unsentChanged, deletedElsewhere, parted, renamed]) {
       emitter.dispose();
     }
   }
@@ -205,6 +297,7 @@ export class Conversations implements SegueApi, vscode.Disposable {
       waitForRestart: (generation) => this.server.waitForRestart(generation),
       onAppended: (result, events) => this.handleAppended(result, events),
       onReplaced: (sessionId, opened) => this.handleReplaced(sessionId, opened),
+      onForked: (sessionId, opened) => this.handleForked(sessionId, opened),
       onDeleted: (sessionId, dropped) => this.handleDeleted(sessionId, dropped),
       onUnsentChanged: (unsent, trouble) => this.unsentChanged.fire({ unsent, trouble }),
     };
@@ -216,6 +309,12 @@ export class Conversations implements SegueApi, vscode.Disposable {
     if (folder !== undefined) {
       this.setCurrent(folder, opened);
     }
+  }
+
+  private handleForked(sessionId: string, opened: Opened): void {
+    this.handleReplaced(sessionId, { ...opened, resumed: false });
+    this.parted.fire(opened.session);
+    this.listChanged.fire();
   }
 
   private handleDeleted(sessionId: string, dropped: number): void {
@@ -270,6 +369,11 @@ export class Conversations implements SegueApi, vscode.Disposable {
     if (this.currents.get(folder) === current) {
       this.changed.fire({ folder, session: current.session });
     }
+  }
+
+  private setUndoable(goneBack: GoneBack | undefined): void {
+    this.lastGoneBack = goneBack;
+    void vscode.commands.executeCommand("setContext", "segue.canUndoGoBack", goneBack !== undefined);
   }
 
   private findCurrent(sessionId: string): CurrentConversation | undefined {

@@ -1,11 +1,12 @@
-// Tells the user, once for each trouble, that events are not stored yet or were dropped.
+// Tells the user, once for each, that events are not stored yet or were dropped, or that a conversation has parted.
 
 import * as vscode from "vscode";
 import type { Conversations, DeletedElsewhere, UnsentChange } from "./conversations";
 import { escapeMessage, formatCount, formatTitle } from "./format";
+import type { Session } from "./protocol";
 import { RefusedError } from "./requests";
 
-/** Shows messages about events that are not stored, and writes the reasons to the log. */
+/** Shows messages about what becomes of events, and writes the reasons to the log. */
 export class Notices implements vscode.Disposable {
   private readonly disposables: vscode.Disposable[];
   /** The reason in the log, and whether a message was shown, since the store has last answered. */
@@ -19,6 +20,7 @@ export class Notices implements vscode.Disposable {
     this.disposables = [
       conversations.onDidChangeUnsent((change) => void this.handleUnsent(change)),
       conversations.onDidFindDeleted((deleted) => this.handleDeleted(deleted)),
+      conversations.onDidPart((fork) => this.handleParted(fork)),
     ];
   }
 
@@ -64,5 +66,11 @@ export class Notices implements vscode.Disposable {
     const message = `${name} was deleted elsewhere. ${formatCount(dropped, "event")} that belonged to it cannot be stored.`;
     this.log.warn(message);
     void vscode.window.showWarningMessage(escapeMessage(`Segue: ${message}`));
+  }
+
+  private handleParted(fork: Session): void {
+    const message = `Another window wrote first; this one goes on in “${formatTitle(fork)}”.`;
+    this.log.info(message);
+    void vscode.window.showInformationMessage(escapeMessage(`Segue: ${message}`));
   }
 }

@@ -1,7 +1,8 @@
 // Keeps events until the server has answered for them, as server/PROTOCOL.md asks of every client: "Coming back after
 // the server is gone" and "When something cannot be stored".
 
-import type { Appended } from "../segue";
+import { v7 as createId } from "uuid";
+import type { Appended, AppendOptions } from "../segue";
 import type { AppendResult, NewEvent, OpenResult } from "./protocol";
 import { ConnectionLostError, isKind, isNotNow, RefusedError, type Request } from "./requests";
 import { type EventWithId, type Snapshot, takeSnapshot } from "./snapshot";
@@ -21,13 +22,18 @@ interface OpenSession {
   sessionId: string;
   /** The directory of the session; empty for a session that was never opened through this outbox. */
   workspace: string;
+  /** The last event that this window knows. */
   head: string | null;
+  /** The seq of that event. */
+  headSeq: number;
   /** Whether the store has events of it. If so, `SessionNotFound` means that it was deleted. */
   isStored: boolean;
   /** Whether this window knows that it was deleted. */
   isDeleted: boolean;
   /** Whether the current server process has it open. */
   isOpenInServer: boolean;
+  /** The id of the fork that will take its place, because another window appended; undefined while none did. */
+  forkId: string | undefined;
   batches: Batch[];
 }
 
@@ -48,6 +54,8 @@ export interface OutboxOptions {
   onAppended: (appended: Appended, events: readonly EventWithId[]) => void;
   /** Called when a session without stored events was lost with its server and a new one replaces it. */
   onReplaced: (sessionId: string, opened: OpenResult) => void;
+  /** Called when another window appended to a session first: its queue goes to the fork that was opened. */
+  onForked: (sessionId: string, opened: OpenResult) => void;
   /** Called once when a session turns out to be deleted elsewhere: *dropped* events of it are not stored. */
   onDeleted?: (sessionId: string, dropped: number) => void;
   /**
@@ -60,9 +68,10 @@ export interface OutboxOptions {
 /**
  * Appends events to sessions. Each event is stored exactly once and in the order of the calls, even if the server
  * is killed and restarted in between. What can never be stored is refused to its caller, and nothing waits for it.
+ * If another window appends to a session first, this one goes on in a fork.
  */
 export class Outbox {
-  /** By every id that a session has had: a session that was replaced is found by its old and its new id. */
+  /** By every id that a session has had: one that was replaced or forked is found by its old and its new id. */
   private readonly sessions = new Map<string, OpenSession>();
   private readonly sending = new Set<Promise<void>>();
   private readonly kept = { events: 0, size: 0 };
@@ -79,12 +88,13 @@ export class Outbox {
   }
 
   /** Take over the state of a session that the server has just opened. The next append follows its head. */
-  registerOpened(opened: { sessionId: string; directory: string; head: string | null }): void {
-    const session = this.sessions.get(opened.sessionId);
-    const state = { head: opened.head, isStored: opened.head !== null, isOpenInServer: true };
-    if (session === undefined) {
-      const { sessionId, directory: workspace } = opened;
-      this.sessions.set(sessionId, { sessionId, workspace, isDeleted: false, batches: [], ...state });
+  registerOpened(opened: { sessionId: string; directory: string; head: string | null; eventCount: number }): void {
+    const { sessionId, directory: workspace, head, eventCount: headSeq } = opened;
+    const session = this.sessions.get(sessionId);
+    const state = { head, headSeq, isStored: head !== null, isOpenInServer: true };
+    if (session?.sessionId !== sessionId) {
+      // Not known yet, or its fork took its place here, and now it is wanted itself.
+      this.sessions.set(sessionId, { sessionId, workspace, isDeleted: false, forkId: undefined, batches: [], ...state });
     } else if (session.batches.length === 0) {
       Object.assign(session, state);
     } else {
@@ -96,8 +106,8 @@ export class Outbox {
    * Append *events*, all or none. Resolves when they are on disk. Rejects with a `RefusedError` if they cannot be
    * stored; later appends are sent nevertheless. While the server or its store is away, they are kept and sent again.
    */
-  async append(sessionId: string, events: readonly NewEvent[]): Promise<Appended> {
-    const snapshot = takeSnapshot(events);
+  async append(sessionId: string, events: readonly NewEvent[], options: AppendOptions = {}): Promise<Appended> {
+    const snapshot = takeSnapshot(events, options);
     this.reserve(snapshot);
     const session = this.sessions.get(sessionId) ?? this.addUnopened(sessionId);
     return new Promise((resolve, reject) => {
@@ -138,7 +148,7 @@ export class Outbox {
   async delete(sessionId: string): Promise<void> {
     const session = this.sessions.get(sessionId);
     await this.options.request("session/delete", { sessionId });
-    if (session !== undefined) {
+    if (session?.sessionId === sessionId) {
       session.isDeleted = true;
     }
   }
@@ -166,7 +176,8 @@ export class Outbox {
 
   private addUnopened(sessionId: string): OpenSession {
     const session: OpenSession = {
-      sessionId, workspace: "", head: null, isStored: true, isDeleted: false, isOpenInServer: false, batches: [],
+      sessionId, workspace: "", head: null, headSeq: 0, isStored: true, isDeleted: false, isOpenInServer: false,
+      forkId: undefined, batches: [],
     };
     this.sessions.set(sessionId, session);
     return session;
@@ -201,7 +212,7 @@ export class Outbox {
   private async sendBatch(session: OpenSession, batch: Batch): Promise<void> {
     let appended: Appended;
     try {
-      appended = await this.sendUntilAnswered(session, batch.events);
+      appended = await this.sendUntilAnswered(session, batch);
     } catch (error) {
       this.finish(session, batch);
       batch.reject(error);
@@ -236,14 +247,16 @@ export class Outbox {
     }
   }
 
-  private async sendUntilAnswered(session: OpenSession, events: EventWithId[]): Promise<Appended> {
+  private async sendUntilAnswered(session: OpenSession, batch: Batch): Promise<Appended> {
     for (let failures = 0; ; ) {
       const wasOpen = session.isOpenInServer;
       try {
-        if (!wasOpen) {
+        if (session.forkId !== undefined) {
+          await this.continueInFork(session, session.forkId);
+        } else if (!wasOpen) {
           await this.reopen(session);
         }
-        return this.acknowledge(session, await this.send(session, events));
+        return this.acknowledge(session, await this.send(session, batch));
       } catch (error) {
         if (isNotNow(error)) {
           await this.pause(session, error, failures);
@@ -251,6 +264,8 @@ export class Outbox {
         } else if (isKind(error, "SessionNotOpen") && wasOpen) {
           // The server was restarted before the request was sent, or the session was reset: reopen it there.
           session.isOpenInServer = false;
+        } else if (isKind(error, "HeadMoved")) {
+          session.forkId = createId();
         } else {
           throw error;
         }
@@ -282,24 +297,53 @@ export class Outbox {
     this.options.onUnsentChanged?.(this.unsent, trouble);
   }
 
-  private send(session: OpenSession, events: EventWithId[]): Promise<AppendResult> {
+  private send(session: OpenSession, { events, options }: Batch): Promise<AppendResult> {
     const { sessionId, head: parentId } = session;
-    return this.options.request("session/append", { sessionId, parentId, events });
+    return this.options.request("session/append", { sessionId, parentId, events, ...options });
   }
 
   private acknowledge(session: OpenSession, result: AppendResult): Appended {
-    session.head = result.head;
+    // The head of the result may be an unseen event of another window, if all of these were stored before.
+    for (const { id, seq } of result.events) {
+      if (seq > session.headSeq) {
+        session.head = id;
+        session.headSeq = seq;
+      }
+    }
     session.isStored = true;
     return { ...result, sessionId: session.sessionId };
   }
 
+  /** Go on in the fork *forkId*. Until the server has answered, every attempt names the same one. */
+  private async continueInFork(session: OpenSession, forkId: string): Promise<void> {
+    const oldId = session.sessionId;
+    const opened = await this.fork(session, forkId);
+    const { sessionId, directory, head, eventCount } = opened.session;
+    const state = { sessionId, workspace: directory, head, headSeq: eventCount, isOpenInServer: true, forkId: undefined };
+    Object.assign(session, state);
+    this.sessions.set(sessionId, session);
+    this.options.onForked(oldId, opened);
+  }
+
+  private async fork({ sessionId, head: at }: OpenSession, newSessionId: string): Promise<OpenResult> {
+    try {
+      return await this.options.request("session/fork", { sessionId, at, newSessionId, tail: 0 });
+    } catch (error) {
+      if (!isKind(error, "EventNotFound")) {
+        throw error;
+      }
+      // The store was put back to an older state: go on after what it has.
+      return this.options.request("session/fork", { sessionId, newSessionId, tail: 0 });
+    }
+  }
+
   private async reopen(session: OpenSession): Promise<void> {
     const opened = await this.openOrReplace(session);
-    const { sessionId, directory, head: storedHead } = opened.session;
+    const { sessionId, directory, head, eventCount: headSeq } = opened.session;
     const oldId = session.sessionId;
     // Keep the head that this window has seen: if another window moved it, the append must fail with HeadMoved.
-    const head = sessionId === oldId && session.workspace !== "" ? session.head : storedHead;
-    Object.assign(session, { sessionId, workspace: directory, head, isOpenInServer: true });
+    const isSeen = sessionId === oldId && session.workspace !== "";
+    Object.assign(session, { sessionId, workspace: directory, isOpenInServer: true, ...(isSeen ? {} : { head, headSeq }) });
     if (sessionId !== oldId) {
       this.sessions.set(sessionId, session);
       this.options.onReplaced(oldId, opened);

@@ -1,6 +1,7 @@
 // Copies what is to be sent, and refuses what no JSON text can carry.
 
 import { v7 as createId } from "uuid";
+import type { AppendOptions } from "../segue";
 import type { NewEvent } from "./protocol";
 import { RefusedError } from "./requests";
 
@@ -18,6 +19,7 @@ export type EventWithId = NewEvent & { id: string };
 /** The events of one call, as they were when they were handed over. */
 export interface Snapshot {
   events: EventWithId[];
+  options: AppendOptions;
   /** As JSON, in bytes. */
   size: number;
 }
@@ -34,10 +36,10 @@ interface RawJson {
 }
 
 /**
- * Copy *events*, and give an id to those that have none. Changing the originals afterwards changes nothing.
- * Throws a `RefusedError` that names the place if a value has no JSON, or if the events are too large for a frame.
+ * Copy the arguments of a call, and give an id to events that have none. Changing the originals afterwards changes
+ * nothing. Throws a `RefusedError` that names the place if a value has no JSON, or if it is all too large for a frame.
  */
-export function takeSnapshot(events: readonly NewEvent[]): Snapshot {
+export function takeSnapshot(events: readonly NewEvent[], options: AppendOptions = {}): Snapshot {
   const root: Path = { parent: undefined, key: "events" };
   if (!Array.isArray(events)) {
     throw refuse(root, "expected a list");
@@ -46,12 +48,14 @@ export function takeSnapshot(events: readonly NewEvent[]): Snapshot {
     const path = { parent: root, key: index };
     return guardReading(path, () => copyEvent(event, path));
   });
-  return { events: copies, size: measure(copies, root) };
+  const { agent, model } = copyParams({ agent: options.agent, model: options.model }, "options");
+  const copied = { ...(agent === undefined ? {} : { agent }), ...(model === undefined ? {} : { model }) };
+  return { events: copies, options: copied, size: measure([copies, copied], root) };
 }
 
 /** Copy the params of a request. Throws a `RefusedError` that names the place if a value has no JSON. */
-export function copyParams<T extends object>(params: T): T {
-  const root: Path = { parent: undefined, key: "params" };
+export function copyParams<T extends object>(params: T, name = "params"): T {
+  const root: Path = { parent: undefined, key: name };
   return guardReading(root, () => copy(params, root.key, root, [])) as T;
 }
 
@@ -76,10 +80,10 @@ function copyEvent(event: unknown, path: Path): EventWithId {
   return { id, type: field("type"), data: field("data") } as EventWithId;
 }
 
-function measure(events: readonly EventWithId[], path: Path): number {
+function measure(call: unknown, path: Path): number {
   let size: number;
   try {
-    size = Buffer.byteLength(JSON.stringify(events));
+    size = Buffer.byteLength(JSON.stringify(call));
   } catch {
     size = Number.POSITIVE_INFINITY; // longer than a string can be
   }

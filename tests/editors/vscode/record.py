@@ -1,7 +1,8 @@
 """Records conversations through a real server over stdio, as another editor would.
 
 `python -m tests.editors.vscode.record DATABASE` reads conversations as JSON from standard input and
-prints their ids: `[{"directory": …, "events": [{"type": …, "data": …}], "minutes": age}]`.
+prints their ids: `[{"directory": …, "events": [{"type": …, "data": …}], "minutes": age}]`. With a
+`sessionId`, the events are appended to that conversation.
 """
 
 import json
@@ -22,9 +23,11 @@ def main() -> None:
 def record(database: Path, conversation: dict[str, Any]) -> str:
     """Record one conversation and return its id."""
     directory = Path(conversation["directory"])
+    known = conversation.get("sessionId")
+    mode = {"mode": "new"} if known is None else {"sessionId": known}
     client = Client(directory, {"SEGUE_DATABASE": str(database)})
     client.initialize(rootUri=directory.as_uri())
-    session_id: str = client.request("session/open", {"mode": "new"})["session"]["sessionId"]
+    session_id: str = client.request("session/open", mode)["session"]["sessionId"]
     client.request("session/append", {"sessionId": session_id, "events": conversation["events"]})
     client.shutdown()
     make_older(database, session_id, conversation.get("minutes", 0))

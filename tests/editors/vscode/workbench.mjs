@@ -184,6 +184,18 @@ export class Workbench {
         "--disable-component-update", "--disable-sync",
       ],
     });
+    await this.openPage();
+  }
+
+  /** Open another window on the same project. It ends with this one. */
+  async openWindow() {
+    const other = new Workbench(this.sandbox);
+    Object.assign(other, { port: this.port, browser: this.browser });
+    await other.openPage();
+    return other;
+  }
+
+  async openPage() {
     this.page = await this.browser.newPage({ viewport: { width: 1280, height: 800 } });
     this.page.setDefaultTimeout(TIMEOUT_MS);
     await this.page.goto(`http://127.0.0.1:${this.port}/?folder=${this.sandbox.project}`);
@@ -251,6 +263,23 @@ export class Workbench {
     return this.page.locator(".monaco-dialog-box").first();
   }
 
+  /** The links that the active editor shows at the end of each turn of a transcript. */
+  turnAction(title) {
+    return this.page.locator(".editor-instance .codelens-decoration a").filter({ hasText: title });
+  }
+
+  /** The rows of an open quick pick. */
+  picks(text) {
+    return this.page.locator(".quick-input-list .monaco-list-row").filter({ hasText: text });
+  }
+
+  /** Type into an open input box, in place of what is in it, and accept it. */
+  async fillInputBox(title, value) {
+    await this.page.locator(".quick-input-widget").filter({ hasText: title }).waitFor();
+    await this.page.locator(".quick-input-widget input:visible").first().fill(value);
+    await this.page.keyboard.press("Enter");
+  }
+
   editor(text) {
     return this.page.locator(".editor-instance .view-lines").filter({ hasText: text }).first();
   }
@@ -280,7 +309,7 @@ export class Workbench {
 
   /** Move the mouse away, and wait until notifications, hovers and quick inputs are hidden. */
   async hideTransientUi() {
-    await this.page.mouse.move(640, 400);
+    await this.page.mouse.move(640, 740);
     await this.runCommand("Notifications: Clear All Notifications");
     for (const selector of [".notification-toast", ".workbench-hover", ".quick-input-widget"]) {
       await this.page.locator(selector).first().waitFor({ state: "hidden" });
@@ -324,6 +353,7 @@ export class Workbench {
       XDG_DATA_HOME: dirname(dirname(this.sandbox.database)),
       SEGUE_TESTS_MODEL_LOG: this.sandbox.modelLog,
       SEGUE_TESTS_API_REPORT: this.sandbox.apiReport,
+      SEGUE_TESTS_RECORD: JSON.stringify([ROOT, PYTHON, this.sandbox.database, this.sandbox.project]),
       ...env,
     };
   }

@@ -1,6 +1,7 @@
 // Tests the API for other extensions in the real extension host, and writes a report.
 
 const assert = require("node:assert/strict");
+const { execFileSync } = require("node:child_process");
 const fs = require("node:fs");
 const vscode = require("vscode");
 
@@ -17,6 +18,13 @@ function findHrefs(html) {
 }
 
 const userMessage = (content) => ({ type: "user_message", data: { content } });
+
+/** Append to a conversation as another window would. */
+function appendElsewhere(sessionId, ...contents) {
+  const [root, python, database, directory] = JSON.parse(process.env.SEGUE_TESTS_RECORD);
+  const input = JSON.stringify([{ directory, sessionId, events: contents.map(userMessage) }]);
+  execFileSync(python, ["-m", "tests.editors.vscode.record", database], { cwd: root, input });
+}
 
 const TESTS = {
   async "the API has version 1"(segue) {
@@ -83,6 +91,64 @@ const TESTS = {
       [session.sessionId, undefined],
     );
     assert.ok(changes.some((change) => change.session?.sessionId === second.session.sessionId));
+  },
+
+  async "after another window has appended, a fork takes the events and becomes the current conversation"(segue) {
+    const changes = [];
+    const listener = segue.onDidChangeSession(({ session }) => changes.push(session?.sessionId));
+    const { session } = await segue.open({ mode: "new" });
+    await segue.append(session.sessionId, [userMessage("one")]);
+    appendElsewhere(session.sessionId, "from elsewhere");
+    const appends = ["two", "three"].map((content) => segue.append(session.sessionId, [userMessage(content)]));
+    const [{ sessionId }, second] = await Promise.all(appends);
+    listener.dispose();
+    assert.notEqual(sessionId, session.sessionId);
+    assert.deepEqual([second.sessionId, changes.at(-1)], [sessionId, sessionId]);
+    const contents = async (id) => (await segue.events(id)).events.map(({ data }) => data.content);
+    assert.deepEqual(await contents(sessionId), ["one", "two", "three"]);
+    const ofOriginal = (await contents(session.sessionId)).filter((content) => !content.startsWith("["));
+    assert.deepEqual(ofOriginal, ["one", "from elsewhere"]);
+  },
+
+  async "a conversation is forked at an event, in the place of the original on request"(segue) {
+    const { session } = await segue.open({ mode: "new" });
+    const { events } = await segue.append(session.sessionId, [userMessage("one"), userMessage("two")]);
+    const changes = [];
+    const listener = segue.onDidChangeSession(({ session: current }) => changes.push(current?.sessionId));
+    const fork = await segue.fork(session.sessionId, { at: events[0].id, title: "another way" });
+    assert.deepEqual([fork.session.forkedFrom, fork.session.forkedAt], [session.sessionId, 1]);
+    assert.deepEqual([fork.session.title, fork.events.map(({ data }) => data.content)], ["another way", ["one"]]);
+    const place = await segue.fork(session.sessionId, { archiveOriginal: true, newSessionId: "mine" });
+    listener.dispose();
+    assert.deepEqual([place.session.sessionId, place.session.title, place.events.length], ["mine", "one", 2]);
+    assert.deepEqual(changes.slice(-2), [fork.session.sessionId, "mine"]);
+    const { sessions } = await segue.list({ archived: true });
+    assert.notEqual(sessions.find(({ sessionId }) => sessionId === session.sessionId).archivedAt, null);
+    await assert.rejects(segue.fork(session.sessionId, { at: "nothing" }), { kind: "EventNotFound" });
+    await assert.rejects(segue.fork((await segue.open({ mode: "new" })).session.sessionId), { kind: "InvalidParams" });
+  },
+
+  async "a title is given and taken back"(segue) {
+    const { session } = await segue.open({ mode: "new" });
+    await segue.append(session.sessionId, [userMessage("one")]);
+    const changes = [];
+    const listener = segue.onDidChangeSession((change) => changes.push(change.session.title));
+    assert.equal((await segue.setTitle(session.sessionId, "a name")).title, "a name");
+    await segue.append(session.sessionId, [userMessage("two")]);
+    assert.equal((await segue.setTitle(session.sessionId, null)).title, "one");
+    listener.dispose();
+    assert.deepEqual([changes.includes("a name"), changes.at(-1)], [true, "one"]);
+    await assert.rejects(segue.setTitle("nobody", "a name"), { kind: "SessionNotFound" });
+  },
+
+  async "who has answered is kept: the client, the agent and the model"(segue) {
+    const { session } = await segue.open({ mode: "new" });
+    await segue.append(session.sessionId, [userMessage("one")], { agent: "an agent", model: "a model" });
+    const { sessions } = await segue.list({ limit: 1 });
+    const { client, agent, model } = sessions[0];
+    assert.deepEqual([client, agent, model], [vscode.env.appName, "an agent", "a model"]);
+    const { invocations } = await segue.events(session.sessionId);
+    assert.deepEqual([invocations[0].clientName, invocations[0].clientVersion], [vscode.env.appName, vscode.version]);
   },
 
   async "a list is limited to the workspace, newest first, with archived ones on request"(segue) {

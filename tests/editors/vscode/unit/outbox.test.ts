@@ -6,7 +6,9 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, test } from "node:test";
+import type { AppendOptions } from "../../../../editors/vscode/segue.d.ts";
 import { Outbox } from "../../../../editors/vscode/src/outbox.ts";
+import type { Session } from "../../../../editors/vscode/src/protocol.ts";
 import { isKind } from "../../../../editors/vscode/src/requests.ts";
 import { OTHER_PROGRAM, PYTHON, TestServer } from "./testServer.ts";
 
@@ -14,6 +16,7 @@ let folder: string;
 let server: TestServer;
 let outbox: Outbox;
 const replacements: [string, string][] = [];
+const forks: [string, string][] = [];
 
 beforeEach(async () => {
   folder = mkdtempSync(join(tmpdir(), "segue-"));
@@ -22,6 +25,7 @@ beforeEach(async () => {
     request: (method, params) => server.request(method, params),
     waitForRestart: (generation) => server.waitForRestart(generation),
     onAppended: () => {},
+    onForked: (oldId, { session }) => forks.push([oldId, session.sessionId]),
     onReplaced: (oldId, { session }) => replacements.push([oldId, session.sessionId]),
   });
 });
@@ -30,6 +34,7 @@ afterEach(async () => {
   await server.end();
   rmSync(folder, { recursive: true });
   replacements.length = 0;
+  forks.length = 0;
 });
 
 const userMessage = (content: string) => ({ type: "user_message", data: { content } });
@@ -68,7 +73,7 @@ test("appends that were not acknowledged when the server was killed are resent a
 
 test("an append whose response was lost is not stored twice", async () => {
   const id = await openNew();
-  server.loseNextResponse = true;
+  server.loseNextResponseTo = "session/append";
   const appended = await outbox.append(id, [userMessage("once")]);
   assert.equal(appended.duplicates, 1);
   assert.deepEqual(await loadMessages(id), ["once"]);
@@ -103,17 +108,124 @@ test("a session that was deleted elsewhere is not recreated", async () => {
   await assert.rejects(outbox.append(id, [userMessage("second")]), (error) => isKind(error, "SessionNotFound"));
 });
 
-test("an append after unseen events of another window is refused with HeadMoved", async () => {
+/** Append to a session through another server, as another window would. */
+async function appendElsewhere(sessionId: string, ...contents: string[]): Promise<void> {
+  const other = await TestServer.start(folder);
+  await other.request("session/open", { sessionId });
+  await other.request("session/append", { sessionId, events: contents.map(userMessage) });
+  await other.end();
+}
+
+async function loadSession(id: string): Promise<Session> {
+  const { sessions } = await server.request("session/list", { archived: true });
+  const session = sessions.find(({ sessionId }) => sessionId === id);
+  assert.ok(session, id);
+  return session;
+}
+
+test("what follows unseen events of another window goes to one fork, with the same ids and in its order", async () => {
   const id = await openNew();
   await outbox.append(id, [userMessage("first")]);
-  const other = await TestServer.start(folder);
-  await other.request("session/open", { sessionId: id });
-  await other.request("session/append", { sessionId: id, events: [userMessage("from elsewhere")] });
-  await other.end();
-  await assert.rejects(outbox.append(id, [userMessage("second")]), (error) => isKind(error, "HeadMoved"));
-  outbox.registerOpened((await server.request("session/open", { sessionId: id })).session);
+  await appendElsewhere(id, "from elsewhere");
+  const waiting = ["second", "third"].map((content) => outbox.append(id, [{ ...userMessage(content), id: content }]));
+  const appended = await Promise.all(waiting);
+  const later = await outbox.append(id, [userMessage("by the old id")]);
+  const fork = later.sessionId;
+  await outbox.append(fork, [userMessage("by the new id")]);
+  await outbox.append(id, [userMessage("by the old id again")]);
+
+  assert.deepEqual(forks, [[id, fork]]);
+  assert.deepEqual(appended.map(({ sessionId, events }) => [sessionId, events[0]?.id]), [[fork, "second"], [fork, "third"]]);
+  const contents = ["first", "second", "third", "by the old id", "by the new id", "by the old id again"];
+  assert.deepEqual(await loadMessages(fork), contents);
+  assert.deepEqual(await loadMessages(id), ["first", "from elsewhere"]);
+  const [original, copy] = [await loadSession(id), await loadSession(fork)];
+  assert.deepEqual([copy.forkedFrom, copy.forkedAt, copy.archivedAt, original.archivedAt], [id, 1, null, null]);
+  assert.deepEqual([original.title, copy.title], ["first", "copy of first"]);
+});
+
+test("another window that appends to the fork leads to a fork of the fork", async () => {
+  const id = await openNew();
+  await outbox.append(id, [userMessage("first")]);
+  await appendElsewhere(id, "from elsewhere");
+  const { sessionId: fork } = await outbox.append(id, [userMessage("second")]);
+  await appendElsewhere(fork, "from elsewhere");
+  const { sessionId: next } = await outbox.append(id, [userMessage("third")]);
+  assert.deepEqual(forks, [[id, fork], [fork, next]]);
+  assert.deepEqual(await loadMessages(next), ["first", "second", "third"]);
+});
+
+test("a fork whose response was lost is made once", async () => {
+  const id = await openNew();
+  await outbox.append(id, [userMessage("first")]);
+  await appendElsewhere(id, "from elsewhere");
+  server.loseNextResponseTo = "session/fork";
+  const { sessionId } = await outbox.append(id, [userMessage("second")]);
+  assert.deepEqual(await loadMessages(sessionId), ["first", "second"]);
+  assert.equal((await server.request("session/list", {})).sessions.length, 2);
+});
+
+test("what was stored before its response was lost belongs to the head that this window knows", async () => {
+  const id = await openNew();
+  await outbox.append(id, [userMessage("first")]);
+  server.loseNextResponseTo = "session/append";
+  server.canStart = false;
+  const second = outbox.append(id, [userMessage("second")]);
+  while (outbox.unsent.reason === undefined) {
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+  await appendElsewhere(id, "from elsewhere");
+  server.canStart = true;
+  outbox.retryNow();
+  assert.equal((await second).sessionId, id);
+  const { sessionId } = await outbox.append(id, [userMessage("third")]);
+  assert.deepEqual(await loadMessages(sessionId), ["first", "second", "third"]);
+});
+
+test("an event that is sent again later does not move the head back", async () => {
+  const id = await openNew();
+  await outbox.append(id, [{ ...userMessage("first"), id: "mine" }]);
   await outbox.append(id, [userMessage("second")]);
-  assert.deepEqual(await loadMessages(id), ["first", "from elsewhere", "second"]);
+  assert.equal((await outbox.append(id, [{ ...userMessage("first"), id: "mine" }])).duplicates, 1);
+  await outbox.append(id, [userMessage("third")]);
+  assert.deepEqual([await loadMessages(id), forks], [["first", "second", "third"], []]);
+});
+
+test("a store that was put back to before the known head is forked as it is", async () => {
+  const id = await openNew();
+  await outbox.append(id, [userMessage("first")]);
+  outbox.registerOpened({ ...(await loadSession(id)), head: "an event that is gone", eventCount: 2 });
+  const { sessionId } = await outbox.append(id, [userMessage("third")]);
+  assert.deepEqual([await loadMessages(sessionId), await loadMessages(id)], [["first", "third"], ["first"]]);
+});
+
+test("after a fork the original can be opened again, and takes what is appended to it", async () => {
+  const id = await openNew();
+  await outbox.append(id, [userMessage("first")]);
+  await appendElsewhere(id, "from elsewhere");
+  const { sessionId: fork } = await outbox.append(id, [userMessage("second")]);
+  outbox.registerOpened((await server.request("session/open", { sessionId: id })).session);
+  await outbox.append(id, [userMessage("third")]);
+  await outbox.append(fork, [userMessage("fourth")]);
+  assert.deepEqual(await loadMessages(id), ["first", "from elsewhere", "third"]);
+  assert.deepEqual(await loadMessages(fork), ["first", "second", "fourth"]);
+});
+
+test("who answers is kept with the session, and a wrong name is refused with its call", async () => {
+  const id = await openNew();
+  const options: { agent: string; model: unknown } = { agent: "an agent", model: "a model" };
+  const appending = outbox.append(id, [userMessage("first")], options as AppendOptions);
+  options.agent = "changed";
+  await appending;
+  const { agent, model } = await loadSession(id);
+  assert.deepEqual([agent, model], ["an agent", "a model"]);
+  for (const wrong of [() => 1, "two\nlines", "x".repeat(70_000_000)]) {
+    const refused = outbox.append(id, [userMessage("second")], { model: wrong } as AppendOptions);
+    await assert.rejects(refused, (error) => isKind(error, "InvalidParams"));
+  }
+  await outbox.append(id, [userMessage("third")]);
+  assert.deepEqual(await loadMessages(id), ["first", "third"]);
+  assert.equal((await loadSession(id)).model, "a model");
 });
 
 test("reopening after a restart does not adopt a head that this window has not seen", async () => {
@@ -123,7 +235,8 @@ test("reopening after a restart does not adopt a head that this window has not s
   outbox.handleServerRestart();
   await server.request("session/open", { sessionId: id });
   await server.request("session/append", { sessionId: id, events: [userMessage("from elsewhere")] });
-  await assert.rejects(outbox.append(id, [userMessage("second")]), (error) => isKind(error, "HeadMoved"));
+  const { sessionId } = await outbox.append(id, [userMessage("second")]);
+  assert.deepEqual([forks, await loadMessages(sessionId)], [[[id, sessionId]], ["first", "second"]]);
 });
 
 test("a refused event does not block later appends", async () => {

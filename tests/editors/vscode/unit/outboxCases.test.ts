@@ -38,6 +38,7 @@ interface Case {
   stored?: { [session: string]: string[] | null };
   archived?: string[];
   waiting?: number;
+  forks?: { [fork: string]: string };
 }
 
 interface Unstorable {
@@ -109,11 +110,13 @@ class Run {
   constructor(
     private readonly folder: string,
     private readonly server: TestServer,
+    private readonly forks: { [fork: string]: string },
   ) {
     this.outbox = new Outbox({
       request: (method, params) => server.request(method, params),
       waitForRestart: (generation) => server.waitForRestart(generation),
       onAppended: () => {},
+      onForked: (oldId, { session }) => this.nameFork(oldId, session.sessionId),
       onReplaced: (oldId, { session }) => this.rename(oldId, session.sessionId),
       onDeleted: (sessionId) => this.deleted.push(sessionId),
     });
@@ -167,7 +170,7 @@ class Run {
     assert.equal(new Set(this.deleted).size, this.deleted.length, "a deletion was said twice");
   }
 
-  async checkStore({ stored = {}, archived }: Case): Promise<void> {
+  async checkStore({ stored = {}, archived, forks = {} }: Case): Promise<void> {
     for (const [name, contents] of Object.entries(stored)) {
       const reading = this.server.request("session/events", { sessionId: this.idOf(name), limit: 1_000 });
       if (contents === null) {
@@ -183,6 +186,9 @@ class Run {
     assert.deepEqual(sessions.map(({ sessionId }) => sessionId).sort(), expected.sort(), "other sessions are stored");
     const ids = sessions.filter(({ archivedAt }) => archivedAt !== null).map(({ sessionId }) => sessionId);
     assert.deepEqual(ids.sort(), (archived ?? []).map((name) => this.idOf(name)).sort(), "archived");
+    const origins = sessions.filter(({ forkedFrom }) => forkedFrom !== null).map((each) => [each.sessionId, each.forkedFrom]);
+    const expectedOrigins = Object.entries(forks).map((names) => names.map((name) => this.idOf(name)));
+    assert.deepEqual(origins.sort(), expectedOrigins.sort(), "forks");
   }
 
   private append(name: string, { events = [], call = "", then }: Step): void {
@@ -210,7 +216,7 @@ class Run {
 
   private async harm({ server, store }: Step): Promise<void> {
     if (server === "dies before it answers") {
-      this.server.loseNextResponse = true;
+      this.server.loseNextResponseTo = "session/append";
     } else if (server === "dies") {
       await this.server.kill();
     } else if (server === "cannot start") {
@@ -236,6 +242,12 @@ class Run {
     return id;
   }
 
+  private nameFork(originalId: string, forkId: string): void {
+    const fork = Object.keys(this.forks).find((name) => this.ids.get(this.forks[name] ?? "") === originalId);
+    assert.ok(fork !== undefined && !this.ids.has(fork), "a fork that is not expected");
+    this.ids.set(fork, forkId);
+  }
+
   private rename(oldId: string, newId: string): void {
     for (const [name, id] of this.ids) {
       if (id === oldId) {
@@ -251,7 +263,7 @@ async function runCase(each: Case): Promise<void> {
   const folder = mkdtempSync(join(tmpdir(), "segue-"));
   const server = await TestServer.start(folder);
   try {
-    const run = new Run(folder, server);
+    const run = new Run(folder, server, each.forks ?? {});
     for (const step of each.steps) {
       await run.step(step);
     }

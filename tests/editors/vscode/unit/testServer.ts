@@ -16,8 +16,8 @@ export const OTHER_PROGRAM = "import sqlite3, sys; sqlite3.connect(sys.argv[1]).
 
 /** A server process with its JSON-RPC connection. `end` it after the test. */
 export class TestServer {
-  /** Kill the server after it has stored the next append, before its response is delivered. */
-  loseNextResponse = false;
+  /** Kill the server after the next request of this method has taken effect, before its response is delivered. */
+  loseNextResponseTo: Method | undefined;
   /** Whether a process that has ended can be replaced by a new one. */
   canStart = true;
   /** Called when a new process accepts requests. */
@@ -46,7 +46,7 @@ export class TestServer {
     const generation = this.generation;
     try {
       const response = await this.rpc.sendRequest<Methods[M][1]>(method, params);
-      if (method === "session/append" && this.loseNextResponse) {
+      if (method === this.loseNextResponseTo) {
         await this.killAndRestart();
         throw new Error("the server was killed before its response was delivered");
       }
@@ -72,7 +72,7 @@ export class TestServer {
 
   /** Kill the process with SIGKILL. The next request starts a new one. */
   async kill(): Promise<void> {
-    this.loseNextResponse = false;
+    this.loseNextResponseTo = undefined;
     if (this.isRunning) {
       this.process.kill("SIGKILL");
       await once(this.process, "exit");
