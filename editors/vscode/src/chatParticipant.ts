@@ -3,7 +3,8 @@
 
 import * as vscode from "vscode";
 import type { Appended, AppendOptions } from "../segue";
-import { type Conversations, getActiveFolder } from "./conversations";
+import { type Conversations, getActiveFolder, type GoneBack } from "./conversations";
+import { describeGoBack, type ForkPoint, pickForkPoint, pickGoBackPoint } from "./forks";
 import { escapeMarkdown, escapeMessage, formatAge, formatCount, formatTitle, singleLine } from "./format";
 import { buildAnswerEvent, buildMessages, type ModelMessage } from "./modelMessages";
 import type { Boundary, Event, NewEvent } from "./protocol";
@@ -43,6 +44,7 @@ export class ChatParticipant implements vscode.Disposable {
     token: vscode.CancellationToken,
   ): Promise<void> {
     const folder = getActiveFolder();
+    let goneBack: GoneBack | undefined;
     switch (request.command) {
       case "new":
         await this.startNew(folder, stream);
@@ -55,15 +57,68 @@ export class ChatParticipant implements vscode.Disposable {
           this.showResumed(folder, stream);
         }
         break;
+      case "fork":
+        if (!(await this.fork(folder, stream))) {
+          return;
+        }
+        break;
+      case "back":
+        goneBack = await this.goBack(folder, stream);
+        if (goneBack === undefined) {
+          return;
+        }
+        break;
     }
-    if (request.prompt.trim() !== "") {
-      await this.answer(folder, request, stream, token);
+    try {
+      if (request.prompt.trim() !== "") {
+        await this.answer(folder, request, stream, token);
+      }
+    } finally {
+      if (goneBack !== undefined) {
+        // At the end: the chat view folds up what precedes a button.
+        stream.button({ command: "segue.undoGoBack", title: "Undo Go Back", arguments: [goneBack] });
+      }
     }
   }
 
   private async startNew(folder: string, stream: vscode.ChatResponseStream): Promise<void> {
     const isArchived = await this.conversations.startNew(folder);
     stream.markdown(`New conversation.${isArchived ? " The previous one is archived." : ""}\n\n`);
+  }
+
+  /** Go on in a fork from a turn that the user picks. Returns whether the user has picked one. */
+  private async fork(folder: string, stream: vscode.ChatResponseStream): Promise<boolean> {
+    const point = await this.pick(folder, stream, pickForkPoint);
+    if (point === undefined) {
+      return false;
+    }
+    const { session } = await this.conversations.forkInto(folder, point.sessionId, { at: point.at });
+    stream.markdown(`This conversation goes on in “${escapeMarkdown(formatTitle(session))}”.\n\n`);
+    return true;
+  }
+
+  /** Go back to a turn that the user picks; undefined if the user picks none. */
+  private async goBack(folder: string, stream: vscode.ChatResponseStream): Promise<GoneBack | undefined> {
+    const point = await this.pick(folder, stream, pickGoBackPoint);
+    if (point === undefined) {
+      return undefined;
+    }
+    const goneBack = await this.conversations.goBack(folder, point.sessionId, point.at);
+    stream.markdown(`${escapeMarkdown(describeGoBack(point))}\n\n`);
+    return goneBack;
+  }
+
+  private async pick(
+    folder: string,
+    stream: vscode.ChatResponseStream,
+    pick: typeof pickForkPoint,
+  ): Promise<ForkPoint | undefined> {
+    const { session } = await this.conversations.openCurrent(folder);
+    if (session.eventCount === 0) {
+      stream.markdown("This conversation is still empty.");
+      return undefined;
+    }
+    return pick(this.conversations, folder, session);
   }
 
   private async showHistory(folder: string, stream: vscode.ChatResponseStream): Promise<void> {

@@ -1,12 +1,16 @@
 // The commands of the extension.
 
 import * as vscode from "vscode";
-import { type Conversations, getActiveFolder } from "./conversations";
+import { type Conversations, getActiveFolder, type GoneBack } from "./conversations";
 import type { ConversationsView, SessionNode } from "./conversationsView";
+import { describeGoBack, type ForkPoint, isForkPoint, pickForkPoint, pickGoBackPoint } from "./forks";
 import { escapeLabel, escapeMessage, formatAge, formatCount, formatTitle } from "./format";
 import type { Session } from "./protocol";
 import type { Server } from "./server";
 import type { TranscriptDocuments } from "./transcriptDocuments";
+
+/** Characters of a title. */
+const MAX_TITLE_LENGTH = 200;
 
 /** What the commands work on. */
 export interface Components {
@@ -23,6 +27,12 @@ const COMMANDS: { [id: string]: Command } = {
   "segue.new": ({ conversations }) => conversations.startNew(getActiveFolder()),
   "segue.resume": resumeConversation,
   "segue.showTranscript": showTranscript,
+  "segue.fork": async (components, node) => fork(components, await pickPoint(components, node, "Fork", pickForkPoint)),
+  "segue.forkFromHere": (components, point) => fork(components, getPoint(components, point)),
+  "segue.goBack": async (components, node) => goBack(components, await pickPoint(components, node, "Go back in", pickGoBackPoint)),
+  "segue.goBackToHere": (components, point) => goBack(components, getPoint(components, point)),
+  "segue.undoGoBack": ({ conversations }, goneBack) => conversations.undoGoBack(isGoneBack(goneBack) ? goneBack : undefined),
+  "segue.rename": renameConversation,
   "segue.archive": archiveConversation,
   "segue.unarchive": async ({ conversations }, node) => {
     if (isSessionNode(node)) {
@@ -77,7 +87,67 @@ async function openChat(): Promise<void> {
 async function showTranscript({ conversations, transcripts }: Components, argument?: unknown): Promise<void> {
   const node = isSessionNode(argument) ? argument : await getCurrentOrPick(conversations, "Show the transcript of");
   if (node !== undefined) {
-    await transcripts.show(node.session);
+    await transcripts.show(node);
+  }
+}
+
+/** The place that a command was given, else that of the cursor in a transcript. */
+function getPoint({ transcripts }: Components, argument: unknown): ForkPoint | undefined {
+  return isForkPoint(argument) ? argument : transcripts.getPointAtCursor();
+}
+
+/** Let the user pick a turn of the conversation that a command was given, else of the current or a picked one. */
+async function pickPoint(
+  { conversations }: Components,
+  argument: unknown,
+  verb: string,
+  pick: typeof pickForkPoint,
+): Promise<ForkPoint | undefined> {
+  const node = isSessionNode(argument) ? argument : await getCurrentOrPick(conversations, verb);
+  return node === undefined ? undefined : pick(conversations, node.folder, node.session);
+}
+
+async function fork({ conversations, transcripts }: Components, point: ForkPoint | undefined): Promise<void> {
+  if (point !== undefined) {
+    const { session } = await conversations.forkInto(point.folder, point.sessionId, { at: point.at });
+    await transcripts.show({ kind: "session", folder: point.folder, session });
+    await openChat();
+  }
+}
+
+async function goBack({ conversations, transcripts }: Components, point: ForkPoint | undefined): Promise<void> {
+  if (point === undefined) {
+    return;
+  }
+  const goneBack = await conversations.goBack(point.folder, point.sessionId, point.at);
+  void offerUndo(point, goneBack);
+  await transcripts.show({ kind: "session", folder: point.folder, session: goneBack.fork });
+  await openChat();
+}
+
+async function offerUndo(point: ForkPoint, goneBack: GoneBack): Promise<void> {
+  const message = escapeMessage(`Segue: ${describeGoBack(point)}`);
+  if ((await vscode.window.showInformationMessage(message, "Undo")) === "Undo") {
+    await vscode.commands.executeCommand("segue.undoGoBack", goneBack);
+  }
+}
+
+/** Ask for a title. *argument* is a conversation of the view, or `selected` for the one that is selected there. */
+async function renameConversation({ conversations, view }: Components, argument?: unknown): Promise<void> {
+  const given = argument === "selected" ? view.selected : argument;
+  const node = isSessionNode(given) ? given : await getCurrentOrPick(conversations, "Rename");
+  if (node === undefined) {
+    return;
+  }
+  const title = node.session.title ?? "";
+  const typed = await vscode.window.showInputBox({
+    title: "Rename Conversation",
+    prompt: "Leave it empty for the automatic title.",
+    value: title,
+    validateInput: (value) => ([...value.trim()].length > MAX_TITLE_LENGTH ? `At most ${MAX_TITLE_LENGTH} characters.` : undefined),
+  });
+  if (typed !== undefined && typed.trim() !== title) {
+    await conversations.setTitle(node.session.sessionId, typed.trim() || null);
   }
 }
 
@@ -160,6 +230,10 @@ function buildItems(folder: string, sessions: readonly Session[]): Item[] {
   const archived = sessions.filter(({ archivedAt }) => archivedAt !== null);
   const separator: Item = { label: "Archived", kind: vscode.QuickPickItemKind.Separator };
   return [...open.map(item), ...(archived.length > 0 ? [separator, ...archived.map(item)] : [])];
+}
+
+function isGoneBack(value: unknown): value is GoneBack {
+  return (value as Partial<GoneBack> | undefined)?.original !== undefined;
 }
 
 function isSessionNode(value: unknown): value is SessionNode {

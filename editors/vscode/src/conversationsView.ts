@@ -6,6 +6,8 @@ import { escapeMarkdown, formatAge, formatCount, formatShortAge, formatTitle, si
 import type { Session } from "./protocol";
 
 const PAGE_SIZE = 100;
+/** Characters of the name of a model or an agent. */
+const MAX_NAME_LENGTH = 40;
 /** Characters of a title. Leaves space for the age and the event count in a side bar of default width. */
 const MAX_TITLE_LENGTH = 26;
 const REFRESH_DELAY_MS = 150;
@@ -58,6 +60,12 @@ export class ConversationsView implements vscode.TreeDataProvider<Node>, vscode.
   /** Whether the view can be seen. */
   get isVisible(): boolean {
     return this.view.visible;
+  }
+
+  /** The conversation that is selected in the tree. */
+  get selected(): SessionNode | undefined {
+    const [node] = this.view.selection;
+    return node?.kind === "session" ? node : undefined;
   }
 
   /** Fires when the view is shown or hidden. */
@@ -121,6 +129,15 @@ export class ConversationsView implements vscode.TreeDataProvider<Node>, vscode.
     }
   }
 
+  /** Add the tooltip, for which the original of a fork is looked up. */
+  async resolveTreeItem(item: vscode.TreeItem, node: Node): Promise<vscode.TreeItem> {
+    if (node.kind === "session") {
+      const isCurrent = this.isCurrent(node);
+      item.tooltip = buildTooltip(node.session, isCurrent, await this.findOriginal(node));
+    }
+    return item;
+  }
+
   /** Remove the view. */
   dispose(): void {
     clearTimeout(this.refreshTimer);
@@ -142,6 +159,19 @@ export class ConversationsView implements vscode.TreeDataProvider<Node>, vscode.
     return page.nextCursor === null ? nodes : [...nodes, { kind: "more", folder }];
   }
 
+  private isCurrent({ folder, session }: SessionNode): boolean {
+    return this.conversations.getCurrent(folder)?.session.sessionId === session.sessionId;
+  }
+
+  /** The session that *session* is a fork of, if it is among the newest of the folder, or archived ones of it. */
+  private async findOriginal({ folder, session }: SessionNode): Promise<Session | undefined> {
+    if (session.forkedFrom === null) {
+      return undefined;
+    }
+    const { sessions } = await this.conversations.list({ workspace: folder, archived: true, limit: 1_000 });
+    return sessions.find(({ sessionId }) => sessionId === session.forkedFrom);
+  }
+
   private getLimit(folder: string): number {
     return this.limits.get(folder) ?? PAGE_SIZE;
   }
@@ -153,37 +183,53 @@ export class ConversationsView implements vscode.TreeDataProvider<Node>, vscode.
     return item;
   }
 
-  private createSessionItem({ folder, session }: SessionNode): vscode.TreeItem {
-    const isCurrent = this.conversations.getCurrent(folder)?.session.sessionId === session.sessionId;
-    const isArchived = session.archivedAt !== null;
+  private createSessionItem(node: SessionNode): vscode.TreeItem {
+    const { folder, session } = node;
     const item = new vscode.TreeItem(formatTitle(session, MAX_TITLE_LENGTH));
     item.id = `${folder} ${session.sessionId}`;
-    item.description = `${formatShortAge(session.updatedAt)} · ${session.eventCount.toLocaleString("en")}`;
-    item.tooltip = buildTooltip(session, isCurrent);
-    item.contextValue = isArchived ? "session.archived" : "session";
-    item.iconPath = chooseIcon(isCurrent, isArchived);
+    const count = session.eventCount.toLocaleString("en");
+    const speaker = session.model ?? session.agent;
+    const parts = [formatShortAge(session.updatedAt), count, ...(speaker === null ? [] : [formatName(speaker)])];
+    item.description = parts.join(" · ");
+    item.contextValue = session.archivedAt === null ? "session" : "session.archived";
+    item.iconPath = chooseIcon(session, this.isCurrent(node));
+    const isFork = session.forkedFrom === null ? "" : ", fork";
     item.accessibilityInformation = {
-      label: `${formatTitle(session)}, ${formatAge(session.updatedAt)}, ${formatCount(session.eventCount, "event")}`,
+      label: `${formatTitle(session)}, ${formatAge(session.updatedAt)}, ${formatCount(session.eventCount, "event")}${isFork}`,
     };
-    const node: SessionNode = { kind: "session", folder, session };
     item.command = { command: "segue.showTranscript", title: "Show Transcript", arguments: [node] };
     return item;
   }
 }
 
-function chooseIcon(isCurrent: boolean, isArchived: boolean): vscode.ThemeIcon {
-  return isCurrent
-    ? new vscode.ThemeIcon("comment-discussion", new vscode.ThemeColor("charts.green"))
-    : new vscode.ThemeIcon(isArchived ? "archive" : "comment");
+function chooseIcon({ archivedAt, forkedFrom }: Session, isCurrent: boolean): vscode.ThemeIcon {
+  if (archivedAt !== null && !isCurrent) {
+    return new vscode.ThemeIcon("archive");
+  }
+  const color = isCurrent ? new vscode.ThemeColor("charts.green") : undefined;
+  return new vscode.ThemeIcon(forkedFrom !== null ? "repo-forked" : isCurrent ? "comment-discussion" : "comment", color);
 }
 
-function buildTooltip(session: Session, isCurrent: boolean): vscode.MarkdownString {
+function buildTooltip(session: Session, isCurrent: boolean, original: Session | undefined): vscode.MarkdownString {
+  const speakers = [session.agent, session.model, session.client].filter((name) => name !== null);
   const lines = [
     `**${escapeMarkdown(formatTitle(session))}**`,
     `${formatCount(session.eventCount, "event")}, last active ${formatAge(session.updatedAt)}`,
+    ...(speakers.length === 0 ? [] : [speakers.map((name) => escapeMarkdown(formatName(name))).join(" · ")]),
+    ...(session.forkedFrom === null ? [] : [describeFork(session, original)]),
     escapeMarkdown(singleLine(session.directory)),
     ...(isCurrent ? ["The current conversation of this folder."] : []),
     ...(session.archivedAt === null ? [] : [`Archived ${formatAge(session.archivedAt)}.`]),
   ];
   return new vscode.MarkdownString(lines.join("\n\n"));
+}
+
+function describeFork({ forkedAt }: Session, original: Session | undefined): string {
+  const name = original === undefined ? "another conversation" : `“${escapeMarkdown(formatTitle(original))}”`;
+  return `A fork of ${name}: the first ${formatCount(forkedAt ?? 0, "event")} are the same.`;
+}
+
+/** The name of an agent, a model or a client, as a client has told it. */
+function formatName(name: string): string {
+  return formatTitle({ title: name }, MAX_NAME_LENGTH);
 }

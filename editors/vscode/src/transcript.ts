@@ -8,10 +8,24 @@ import { codeLine, escapeLine, restrictLinks } from "./safeMarkdown";
 /** Characters of the name of a tool or an event type. */
 const MAX_NAME_LENGTH = 120;
 
+/** A conversation as Markdown. */
+export interface Transcript {
+  text: string;
+  /** The number of the empty line with which each event ends; the first line is 0. */
+  ends: number[];
+}
+
 /** Render a transcript from the newest *events* of a session, oldest first; *omitted* counts the older ones. */
-export function renderTranscript(session: Pick<Session, "title">, events: readonly Event[], omitted: number): string {
+export function renderTranscript(session: Pick<Session, "title">, events: readonly Event[], omitted: number): Transcript {
   const older = omitted > 0 ? `*${formatCount(omitted, "older event")} left out.*\n\n` : "";
-  return `# ${escapeLine(formatTitle(session))}\n\n${older}${events.map(renderEvent).join("\n")}`;
+  const head = `# ${escapeLine(formatTitle(session))}\n\n${older}`;
+  const parts = events.map((event, index) => `${index === 0 ? "" : "\n"}${renderEvent(event)}`);
+  let line = countLineBreaks(head);
+  return { text: head + parts.join(""), ends: parts.map((part) => (line += countLineBreaks(part))) };
+}
+
+function countLineBreaks(text: string): number {
+  return text.split("\n").length - 1;
 }
 
 function renderEvent(event: Event): string {

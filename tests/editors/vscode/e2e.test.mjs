@@ -201,6 +201,139 @@ test("an answer is stored with its question, whatever happened to the conversati
   assert.deepEqual(contents(await sandbox.loadSession(session.sessionId)), [question, `You asked: ${question}`]);
 });
 
+const TURNS = [PARSER, LEXER].flatMap((question) => conversation(question).events);
+
+const describeFork = `A fork of “${PARSER}”: the first 2 events are the same.`;
+
+test("a fork from a turn of a transcript goes on beside the original, which its tooltip names", async () => {
+  const [id] = await sandbox.record({ events: TURNS, minutes: 12 });
+  await withWorkbench(sandbox, {}, async (vscode) => {
+    await vscode.showConversations();
+    await vscode.row("Why does the parser").click();
+    await vscode.editor("About this").waitFor();
+    await vscode.turnAction("Go Back to Here").waitFor();
+    assert.equal(await vscode.turnAction("Fork Conversation from Here").count(), 2);
+    assert.equal(await vscode.turnAction("Go Back to Here").count(), 1);
+    await vscode.screenshot("turn-actions");
+    await vscode.turnAction("Fork Conversation from Here").first().click();
+    await vscode.statusItem().filter({ hasText: `copy of ${PARSER}`.slice(0, 30) }).waitFor();
+    assert.doesNotMatch(await vscode.statusItem().innerText(), /resumed/);
+    await vscode.row("copy of Why does").filter({ hasText: "now · 2" }).hover();
+    await vscode.page.locator(".workbench-hover, .monaco-hover").filter({ hasText: describeFork }).waitFor();
+    await vscode.screenshot("fork");
+  });
+  const sessions = await sandbox.listSessions();
+  assert.deepEqual(sessions.map(({ forkedFrom, archivedAt }) => [forkedFrom, archivedAt]), [[id, null], [null, null]]);
+  assert.deepEqual(contents(await sandbox.loadSession(sessions[0].sessionId)), contents({ events: TURNS.slice(0, 2) }));
+});
+
+test("after going back to a turn, the original is archived, until that is undone", async () => {
+  const [id] = await sandbox.record({ events: TURNS, minutes: 12 });
+  const load = async () => Object.fromEntries((await sandbox.listSessions()).map((each) => [each.sessionId === id ? "original" : "fork", each]));
+  await withWorkbench(sandbox, {}, async (vscode) => {
+    await vscode.showConversations();
+    await vscode.row("Why does the parser").click();
+    await vscode.turnAction("Go Back to Here").click();
+    const message = vscode.notification("Went back to “Why does the parser drop the last token?”");
+    await message.waitFor();
+    await vscode.row("Why does the parser").filter({ hasText: "now · 2" }).waitFor();
+    await vscode.screenshot("gone-back");
+    const { original, fork } = await load();
+    assert.notEqual(original.archivedAt, null);
+    assert.deepEqual([fork.title, fork.eventCount, fork.archivedAt], [PARSER, 2, null]);
+    await message.getByRole("button", { name: "Undo" }).click();
+    await vscode.row("Why does the parser").filter({ hasText: "12 min · 4" }).waitFor();
+    await waitUntil("undone", async () => (await load()).fork.archivedAt !== null);
+    assert.equal((await load()).original.archivedAt, null);
+
+    // The same from the view, and undone by the command.
+    await vscode.chooseRowAction("Why does the parser", "Go Back in Conversation…");
+    await vscode.picks(PARSER).waitFor();
+    assert.equal(await vscode.picks(LEXER).count(), 0);
+    await vscode.page.keyboard.press("Enter");
+    await vscode.row("Why does the parser").filter({ hasText: "now · 2" }).waitFor();
+    await vscode.runCommand("Segue: Undo Go Back");
+    await vscode.row("Why does the parser").filter({ hasText: "12 min · 4" }).waitFor();
+    await waitUntil("undone", async () => (await load()).original.archivedAt === null);
+  });
+});
+
+test("a conversation is renamed in the view, and gets its automatic title again", async () => {
+  const [id] = await sandbox.record(conversation(PARSER));
+  await withWorkbench(sandbox, {}, async (vscode) => {
+    await vscode.showConversations();
+    await vscode.row("Why does the parser").click();
+    await vscode.editor("About this").waitFor();
+    await vscode.row("Why does the parser").click();
+    await vscode.page.keyboard.press("F2");
+    await vscode.fillInputBox("Rename Conversation", "  The last token  ");
+    await vscode.row("The last token").waitFor();
+    await vscode.editor("# The last token").waitFor();
+    assert.equal((await sandbox.loadSession(id)).session.title, "The last token");
+    await vscode.chooseRowAction("The last token", "Rename Conversation…");
+    await vscode.fillInputBox("Rename Conversation", "");
+    await vscode.row("Why does the parser").waitFor();
+  });
+  assert.equal((await sandbox.loadSession(id)).session.title, PARSER);
+});
+
+test("@segue goes on from the turn that was picked, and the button undoes it", async () => {
+  await withWorkbench(sandbox, { extensions: ["echo-model"] }, async (vscode) => {
+    for (const question of ["one", "two"]) {
+      await vscode.askInChat(`@segue ${question}`);
+      await vscode.chatResponse(`You asked: ${question}`).waitFor();
+    }
+    await waitUntil("both answers are stored", async () => (await sandbox.listSessions())[0].eventCount === 4);
+    await vscode.askInChat("@segue /back another two");
+    await vscode.picks("one").waitFor();
+    await vscode.page.keyboard.press("Enter");
+    await vscode.chatResponse("You asked: another two").filter({ hasText: "Went back to “one”." }).waitFor();
+    await waitUntil("the answer is stored", async () => (await sandbox.listSessions())[0].eventCount === 4);
+    await vscode.screenshot("back");
+    const [fork, original] = await sandbox.listSessions();
+    assert.deepEqual([fork.forkedFrom, original.archivedAt !== null], [original.sessionId, true]);
+    assert.deepEqual([fork.agent, fork.model], ["@segue", "Echo"]);
+    assert.deepEqual(contents(await sandbox.loadSession(fork.sessionId)), ["one", "You asked: one", "another two", "You asked: another two"]);
+    await vscode.chatResponse("Went back").locator(".monaco-button").filter({ hasText: "Undo Go Back" }).click();
+    await waitUntil("undone", async () => (await sandbox.listSessions()).find(({ forkedFrom }) => forkedFrom !== null).archivedAt !== null);
+    await vscode.askInChat("@segue three");
+    await vscode.chatResponse("You asked: three").waitFor();
+    await waitUntil("the answer is stored", async () => (await sandbox.listSessions())[0].eventCount === 6);
+    const [first] = await sandbox.listSessions();
+    assert.deepEqual([first.sessionId, first.archivedAt], [original.sessionId, null]);
+  });
+  const asked = sandbox.loadModelRequests().map((messages) => messages.map(({ content }) => content));
+  assert.deepEqual(asked[2], ["one", "You asked: one", "another two"]);
+});
+
+test("two windows in one conversation end in two linked conversations", async () => {
+  const go = join(sandbox.root, "go");
+  const question = `Please wait for ${go}`;
+  await withWorkbench(sandbox, { extensions: ["echo-model"] }, async (vscode) => {
+    await vscode.askInChat(`@segue ${question}`);
+    await vscode.chatResponse("You").waitFor();
+    const other = await vscode.openWindow();
+    await other.askInChat("@segue from the other window");
+    await other.chatResponse("You asked: from the other window").waitFor();
+    await waitUntil("the other window's answer is stored", async () => (await sandbox.listSessions())[0].eventCount >= 3);
+    writeFileSync(go, "");
+    await vscode.chatResponse(`You asked: ${question}`).waitFor();
+    await vscode.notification("Another window wrote first; this one goes on in “copy of Please wait").waitFor();
+    await vscode.showConversations();
+    await vscode.row("copy of Please wait").waitFor();
+    await vscode.screenshot("two-windows");
+    await vscode.askInChat("@segue and on");
+    await vscode.chatResponse("You asked: and on").waitFor();
+    await waitUntil("the answer is stored", async () => (await sandbox.listSessions())[0].eventCount === 4);
+  });
+  const [fork, original, ...others] = await sandbox.listSessions();
+  assert.deepEqual([others, fork.forkedFrom, fork.forkedAt], [[], original.sessionId, 1]);
+  assert.deepEqual([original.title, fork.title].map((title) => title.slice(0, 20)), ["Please wait for /tmp", "copy of Please wait "]);
+  assert.deepEqual(contents(await sandbox.loadSession(fork.sessionId)), [question, `You asked: ${question}`, "and on", "You asked: and on"]);
+  const ofOriginal = contents(await sandbox.loadSession(original.sessionId));
+  assert.deepEqual(ofOriginal, [question, "from the other window", "You asked: from the other window"]);
+});
+
 /** Create a folder with links to these programs only, to be used as the PATH. */
 function createPath(...programs) {
   const folder = sandbox.createFolder("bin");
@@ -283,6 +416,6 @@ test("the API works for other extensions", async () => {
     const failed = results.filter(({ ok }) => !ok);
     console.log(`${results.length - failed.length} passed, ${failed.length} failed`);
     assert.deepEqual(failed, []);
-    assert.ok(results.length >= 9);
+    assert.ok(results.length >= 14);
   });
 });

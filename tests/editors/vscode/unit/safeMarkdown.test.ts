@@ -60,7 +60,7 @@ function renderPlace(place: string, text: string, next: string): string {
   const { title = "T", type, data } = (PLACES[place] as (typeof PLACES)[string])(text);
   const event: Event = { id: "e", seq: 1, parentId: null, invocationId: "i", createdAt: "2026-08-01T12:34:56.000Z", type, data };
   const following: Event = { ...event, id: "f", seq: 2, type: "text", data: { content: next } };
-  return renderTranscript({ title }, [event, following], 0);
+  return renderTranscript({ title }, [event, following], 0).text;
 }
 
 /** Assert that nothing forbidden is linked; *text* may also harm the event that follows. */

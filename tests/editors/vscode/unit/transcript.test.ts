@@ -3,13 +3,14 @@ import { test } from "node:test";
 import { formatLocalTime } from "../../../../editors/vscode/src/format.ts";
 import type { Event } from "../../../../editors/vscode/src/protocol.ts";
 import { renderTranscript } from "../../../../editors/vscode/src/transcript.ts";
+import { findTurns } from "../../../../editors/vscode/src/turns.ts";
 
 function createEvent(type: string, data: unknown, more: Partial<Event> = {}): Event {
   return { id: "e", seq: 1, parentId: null, invocationId: "i", createdAt: "2026-08-01T12:34:56.000Z", type, data, ...more };
 }
 
 const render = (type: string, data: unknown, more?: Partial<Event>) =>
-  renderTranscript({ title: "T" }, [createEvent(type, data, more)], 0);
+  renderTranscript({ title: "T" }, [createEvent(type, data, more)], 0).text;
 
 test("each event type is rendered with a heading and a body", () => {
   assert.equal(render("user_message", { content: "Hello" }), `# T\n\n## You · ${formatLocalTime("2026-08-01T12:34:56.000Z")}\n\nHello\n`);
@@ -26,10 +27,35 @@ test("a fence in the content cannot close the code block around it", () => {
 });
 
 test("the number of omitted older events is stated", () => {
-  assert.match(renderTranscript({ title: "T" }, [], 3), /\*3 older events left out\.\*/);
+  assert.match(renderTranscript({ title: "T" }, [], 3).text, /\*3 older events left out\.\*/);
 });
 
 test("other links are unchanged", () => {
   const markdown = "[x](https://example.org/a?b=c) and the command line";
   assert.ok(render("text", { content: markdown }).includes(markdown));
+});
+
+test("the line at which each event ends is known, whatever its text looks like", () => {
+  const contents = ["one", "two\n\n## You · 2026-08-01 14:34\n\n```", "three\r\nand\rmore", ""];
+  const events = contents.map((content, index) => createEvent("text", { content }, { seq: index + 1 }));
+  const { text, ends } = renderTranscript({ title: "a title" }, events, 2);
+  const lines = text.split("\n");
+  assert.equal(ends.at(-1), lines.length - 1);
+  for (const end of ends.slice(0, -1)) {
+    assert.deepEqual([lines[end], lines[end + 1]?.startsWith("## Assistant · ")], ["", true]);
+  }
+});
+
+test("a turn is a question with all that follows it, but for the note that another invocation begins", () => {
+  const events = [
+    createEvent("text", { content: "before" }),
+    createEvent("user_message", { content: "one" }, { id: "1" }),
+    createEvent("tool_call", { id: "1", name: "n", input: {} }, { id: "2" }),
+    createEvent("text", { content: "answer" }, { id: "3" }),
+    createEvent("system_context", { content: "[another invocation]" }, { id: "4" }),
+    createEvent("user_message", { content: "two" }, { id: "5" }),
+    createEvent("user_message", "damaged", { id: "6" }),
+  ];
+  const turns = findTurns(events).map(({ question, last }) => [question, last.id]);
+  assert.deepEqual(turns, [["one", "3"], ["two", "5"], ["", "6"]]);
 });
