@@ -81,6 +81,10 @@ function toMessage(event: Event): ModelMessage | undefined {
     case "system_context":
       return { role: "user", content: addBrackets(toText(data["content"])) };
     case "out_of_band_output":
+    case "thinking":
+    case "plan":
+    case "permission":
+    case "turn_end":
       return undefined;
   }
 }

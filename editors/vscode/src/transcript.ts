@@ -54,6 +54,14 @@ function renderParts(event: Event): [heading: string, body: string] {
       return ["Context", quote(restrictLinks(toText(data["content"])))];
     case "out_of_band_output":
       return [`Output: ${inlineCode(data["name"])}`, codeBlock(data["content"])];
+    case "thinking":
+      return ["Thinking", quote(restrictLinks(toText(data["content"])))];
+    case "plan":
+      return ["Plan", codeBlock(data["entries"], "json")];
+    case "permission":
+      return [`Permission: ${inlineCode(data["outcome"])}`, codeBlock(event.data, "json")];
+    case "turn_end":
+      return [`End of turn: ${inlineCode(data["stop_reason"])}`, codeBlock(event.data, "json")];
   }
 }
 

@@ -18,6 +18,10 @@ test("each event type is rendered with a heading and a body", () => {
   assert.match(render("tool_call", { id: "1", name: "grep", input: { a: 1 } }), /## Tool call: `grep` .*\n\n```json\n\{\n {2}"a": 1\n\}\n```/);
   assert.match(render("tool_result", { tool_use_id: "1", content: "x", is_error: true }), /## Tool result: error /);
   assert.match(render("system_context", { content: "a\nb" }), /\n> a\n> b\n/);
+  assert.match(render("thinking", { content: "a\nb" }), /## Thinking .*\n\n> a\n> b\n/);
+  assert.match(render("plan", { entries: [{ content: "one" }] }), /## Plan .*\n\n```json\n\[/);
+  assert.match(render("permission", { tool_use_id: "1", options: [], outcome: "allowed" }), /## Permission: `allowed` .*\n\n```json/);
+  assert.match(render("turn_end", { stop_reason: "refusal" }), /## End of turn: `refusal` .*\n\n```json/);
   assert.match(render("of_the_future", { any: 1 }), /## `of_the_future` .*\n\n```json/);
   assert.match(render("text", "broken {", { corrupt: true }), /broken \{/);
 });
