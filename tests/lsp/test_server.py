@@ -156,6 +156,11 @@ def test_open_returns_a_new_session(window: Client, repository: Path) -> None:
             "updatedAt": TIME,
             "archivedAt": None,
             "forkedFrom": None,
+            "forkedAt": None,
+            "source": None,
+            "client": None,
+            "agent": None,
+            "model": None,
         },
         "invocationId": UUID7,
         "resumed": False,
@@ -190,6 +195,11 @@ def test_open_returns_a_resumed_session(window: Client, other: Client, repositor
         "updatedAt": TIME,
         "archivedAt": None,
         "forkedFrom": None,
+        "forkedAt": None,
+        "source": None,
+        "client": None,
+        "agent": None,
+        "model": None,
     }
     first_invocation = opened["events"][0]["invocationId"]
     assert opened == {
@@ -273,6 +283,7 @@ def test_events_returns_a_page(window: Client, repository: Path) -> None:
             }
         ],
         "hasMore": False,
+        "invocations": [{"id": UUID7, "clientName": None, "clientVersion": None}],
     }
 
 
@@ -331,6 +342,7 @@ def test_events_of_an_empty_session(window: Client, repository: Path) -> None:
     assert window.request("session/events", {"sessionId": session}) == {
         "events": [],
         "hasMore": False,
+        "invocations": [],
     }
 
 
@@ -366,6 +378,11 @@ def test_list_returns_sessions_newest_first(window: Client, repository: Path) ->
                 "updatedAt": TIME,
                 "archivedAt": None,
                 "forkedFrom": None,
+                "forkedAt": None,
+                "source": None,
+                "client": None,
+                "agent": None,
+                "model": None,
             }
             for session, title, head, count in ((first, "one", "3", 2), (second, "two", "2", 1))
         ],

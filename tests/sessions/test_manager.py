@@ -478,13 +478,13 @@ async def test_a_snapshot_of_a_deferred_session_does_not_call_the_store(
 async def test_a_session_and_its_first_events_are_stored_by_one_call(
     service: LocalSessionService,
 ) -> None:
-    """Two calls would be two transactions: a crash between them leaves an empty session."""
+    """Two writes would be two transactions: a crash between them leaves an empty session."""
     recording: Any = Recording(service)
     manager = SessionManager.create_new(recording, workspace_at())
     await manager.set_metadata("key", 1)
     await manager.persist_server_session_id("remote-1")
     await manager.persist_events([user_message(), user_message()])
-    assert recording.calls == ["create_session"]
+    assert recording.calls == ["hold", "create_session"]
 
 
 async def test_a_retry_does_not_adopt_the_head_of_another_window(

@@ -22,6 +22,7 @@ from segue.model.records import (
     MAX_SKEW_MS,
     AppendResult,
     EventPosition,
+    Origin,
 )
 from segue.model.validation import InvalidInputError
 from segue.store.service import SessionService
@@ -96,10 +97,14 @@ async def test_a_session_is_created_with_its_first_events(
         git_root="/home/someone",
         git_common_dir="/home/someone/.git",
         server_session_id="remote-1",
+        source="claude-code",
         metadata={"theme": {"dark": True}, "later": [1]},
     )
     first, second = user_message("Fix the test\nplease"), user_message("Now")
-    appended = await service.create_session(new, [first, second], invocation_id="invocation-7")
+    origin = Origin(client_name="Neovim", agent="codecompanion", model="a-model")
+    appended = await service.create_session(
+        new, [first, second], invocation_id="invocation-7", origin=origin
+    )
     assert appended == AppendResult(
         head=second.id,
         event_count=2,
@@ -119,6 +124,11 @@ async def test_a_session_is_created_with_its_first_events(
         "updated_at": clock.now,
         "archived_at": None,
         "forked_from": None,
+        "fork_seq": None,
+        "source": "claude-code",
+        "client": "Neovim",
+        "agent": "codecompanion",
+        "model": "a-model",
     }
     assert await service.get_metadata(new.id, "theme") == {"dark": True}
     assert await service.get_metadata(new.id, "later") == [1]

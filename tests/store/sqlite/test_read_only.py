@@ -17,9 +17,16 @@ from segue.model.errors import StorageCorrupt, StorageReadOnly
 from segue.store.sqlite import schema
 from segue.store.sqlite.admin import LocalStoreAdmin
 from segue.store.sqlite.service import LocalSessionService
-from tests.factories import append_to_head, contents, store_session, user_message
+from tests.factories import append_to_head, contents, execute, store_session, user_message
 from tests.faults.foreign_files import STRANGER, as_stranger
-from tests.store.sqlite.helpers import modes, mounted, opened, pragma, remount_read_only
+from tests.store.sqlite.helpers import (
+    PAGE_BYTES,
+    modes,
+    mounted,
+    opened,
+    pragma,
+    remount_read_only,
+)
 
 pytestmark = pytest.mark.skipif(
     sys.platform != "linux" or os.geteuid() != 0, reason="only root can mount, or become another"
@@ -156,9 +163,11 @@ async def test_an_older_schema_that_cannot_be_migrated_is_read(
 async def test_damage_that_cannot_be_repaired_is_said(database: Path, tmp_path: Path) -> None:
     async with opened(database) as service:
         id = await store_session(service, user_message("x" * 10_000))
+    roots = execute(database, "SELECT rootpage FROM sqlite_master WHERE rootpage > 0")
     with database.open("r+b") as file:
-        file.seek(4_096)
-        file.write(b"\xff" * (database.stat().st_size - 4_096))
+        for (root,) in roots:
+            file.seek((root - 1) * PAGE_BYTES)
+            file.write(b"\xff" * PAGE_BYTES)
     before = state(database.parent)
     with mounted(tmp_path / "mount", "--bind", str(database.parent)) as disk:
         remount_read_only(disk)
