@@ -10,6 +10,7 @@ from typing import Any
 
 import attrs
 
+from segue.model import json_text
 from segue.model.errors import EventNotFound
 from segue.model.events import model_visible_types, new_id
 from segue.model.records import NewFork, Timestamp
@@ -126,7 +127,7 @@ def _title(
 ) -> str | None:
     """Return the automatic title of a fork; None: its next user message gives it one."""
     if takes_place:
-        has_title = seq == original["event_count"] or _has_type(db, spans, seq, ("user_message",))
+        has_title = seq == original["event_count"] or _has_title(db, spans, seq)
         return original["automatic_title"] if has_title else None
     if original["title"] is None:
         return None
@@ -136,6 +137,24 @@ def _title(
 
     number = f" {forks + 1}" if forks else ""
     return shortened(f"copy{number} of {original['title']}")
+
+
+def _has_title(db: Connection, spans: Sequence[Span], seq: int) -> bool:
+    """Return whether an event up to *seq* gives a title: mostly, the first user message does."""
+    from segue.model.titles import title_of
+
+    sql = (
+        "SELECT data FROM events WHERE key > ? AND key <= ? AND type = 'user_message' ORDER BY key"
+    )
+    for span in spans:
+        first = span.strand << 32
+        rows = db.execute(sql, (first + span.after, first + min(span.last, seq)))
+        for row in map(validated, rows):
+            data, _ = json_text.decode(row["data"])
+            content = data.get("content") if isinstance(data, dict) else None
+            if isinstance(content, str) and title_of(content):
+                return True
+    return False
 
 
 def _is_model_visible(db: Connection, original: Row, spans: Sequence[Span], seq: int) -> bool:
