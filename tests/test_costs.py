@@ -10,7 +10,7 @@ import os
 import re
 import sys
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -22,10 +22,11 @@ from segue.lsp.framing.writer import FrameWriter
 from segue.lsp.server import SessionServer
 from segue.lsp.transport import SessionProtocol
 from segue.model.events import Event, new_id
+from segue.model.records import NewFork
 from segue.sessions.window import Window
 from segue.store.service import SessionService
 from segue.store.sqlite import append as sqlite_append
-from segue.store.sqlite import driver, queries
+from segue.store.sqlite import driver, queries, spans
 from segue.store.sqlite import service as sqlite_service
 from segue.store.sqlite.service import LocalSessionService
 from tests.factories import (
@@ -175,10 +176,10 @@ async def plan(service: LocalSessionService, sql: str) -> list[str]:
     return [row["detail"] for row in rows]
 
 
-TABLES = ("sessions", "events", "invocations", "metadata")
+TABLES = ("sessions", "events", "invocations", "metadata", "spans")
 STATEMENTS = {
     name: sql
-    for module in (sqlite_append, sqlite_service, queries)
+    for module in (sqlite_append, sqlite_service, queries, spans)
     for name, sql in vars(module).items()
     if name.isupper() and isinstance(sql, str) and sql.lstrip().startswith(("SELECT", "UPDATE"))
 }
@@ -194,6 +195,109 @@ async def test_no_statement_reads_a_whole_table_or_sorts(
     assert not [detail for detail in details if detail in whole], details
     if name != "_LIST_HERE":  # it sorts the sessions of one directory
         assert not [detail for detail in details if "TEMP B-TREE" in detail], details
+
+
+class Costs:
+    """The statements that a service runs, in full, and about how much SQLite computes for them."""
+
+    def __init__(self) -> None:
+        self.statements: list[str] = []
+        self.steps = 0
+        """Units of ten instructions of SQLite's virtual machine."""
+
+    def count(self) -> int:
+        self.steps += 1
+        return 0
+
+
+async def costs_of(service: LocalSessionService, call: Awaitable[Any]) -> Costs:
+    """Return what *call* costs."""
+    costs = Costs()
+
+    def begin(db: driver.Connection) -> None:
+        db.set_trace_callback(costs.statements.append)
+        db.set_progress_handler(costs.count, 10)
+
+    def end(db: driver.Connection) -> None:
+        db.set_trace_callback(None)
+        db.set_progress_handler(None, 0)
+
+    await service._connection.read(begin)
+    await call
+    await service._connection.read(end)
+    return costs
+
+
+async def a_session_of(service: LocalSessionService, length: int) -> str:
+    return await store_session(service, *(user_message(str(number)) for number in range(length)))
+
+
+async def forks_of(service: LocalSessionService, length: int) -> dict[str, Costs]:
+    """Return what it costs to fork a session of this *length*, and to use and delete the fork."""
+    events = [user_message(str(number)) for number in range(length)]
+    id = await store_session(service, *events)
+    fork, rewound, again = (new_id() for _ in range(3))
+    late = user_message("late")
+
+    async def append(session_id: str, event: Event, parent: Event) -> None:
+        await service.append_events(
+            session_id, [event], parent_id=parent.id, invocation_id="another"
+        )
+
+    calls = {
+        "fork": service.fork_session(id, NewFork(id=fork)),
+        "append": append(fork, late, events[-1]),
+        "retry": append(fork, events[1], late),
+        "page": service.load_events(fork, before=length, limit=5),
+        "open": service.open_session(fork, 5),
+        "fork of the fork": service.fork_session(fork, NewFork(id=again)),
+        "rewind": service.fork_session(
+            fork, NewFork(id=rewound, at=events[-2].id, archive_original=True)
+        ),
+        "title": service.set_title(fork, "Given"),
+        "delete a fork": service.delete(rewound),
+        "make a stub": service.delete(id),
+        "make another stub": service.delete(fork),
+    }
+    return {name: await costs_of(service, call) for name, call in calls.items()}
+
+
+def without_values(statements: Sequence[str]) -> list[str]:
+    return [re.sub(r"'[^']*'|\b\d+\b", "?", statement) for statement in statements]
+
+
+async def test_a_fork_costs_the_same_whatever_its_length(service: LocalSessionService) -> None:
+    short, long = await forks_of(service, 10), await forks_of(service, 10_000)
+    for name, costs in short.items():
+        assert without_values(long[name].statements) == without_values(costs.statements), name
+        if name == "make a stub":  # all that is kept is read: whose invocations are still needed?
+            costs = await costs_of(service, service.delete(await a_session_of(service, 10_000)))
+        assert long[name].steps <= 1.5 * costs.steps + 20, name
+    inserts = [each for each in long["fork"].statements if each.lstrip().startswith("INSERT")]
+    assert len(inserts) == 2, "its row and one span"
+
+
+async def test_a_fork_costs_the_same_however_many_others_there_are(
+    service: LocalSessionService,
+) -> None:
+    alone = await forks_of(service, 10)
+    for _ in range(200):
+        other = await store_session(service, user_message("1"), user_message("2"))
+        await service.fork_session(other, NewFork(id=new_id()))
+    for name, costs in (await forks_of(service, 10)).items():
+        assert costs.steps <= 1.5 * alone[name].steps + 20, name
+
+
+async def test_no_statement_of_a_fork_reads_a_whole_table(service: LocalSessionService) -> None:
+    costs = await forks_of(service, 10)
+    statements = {sql.strip() for each in costs.values() for sql in each.statements}
+    kinds = ("SELECT", "INSERT INTO sessions", "UPDATE", "DELETE")
+    plans = {sql: await plan(service, sql) for sql in statements if sql.startswith(kinds)}
+    assert len(plans) > 20
+    for sql, details in plans.items():
+        scans = [detail for detail in details if detail.startswith("SCAN ")]
+        assert [each for each in scans if each != "SCAN CONSTANT ROW"] == [], sql
+        assert "USE TEMP B-TREE" not in " ".join(details), sql
 
 
 async def test_no_statement_is_prepared_twice(service: LocalSessionService) -> None:
@@ -214,6 +318,9 @@ async def test_no_statement_is_prepared_twice(service: LocalSessionService) -> N
                 await service.list_sessions(directory=directory, archived=archived, limit=10)
         await service.set_metadata(id, new_id(), 1)  # another one: to replace a value erases it
         await service.get_metadata(id, "key")
+        fork = (await service.fork_session(id, NewFork(id=new_id()))).id
+        await append_to_head(service, fork, user_message())
+        await service.open_session(fork, 10)
 
     await service._connection.read(lambda db: db.set_authorizer(note))
     await everything()

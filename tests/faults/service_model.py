@@ -7,6 +7,7 @@ implementation is one more line in STORES.
 import asyncio
 import collections
 import contextlib
+import itertools
 import shutil
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from datetime import timedelta
@@ -17,37 +18,45 @@ from typing import Any, Protocol, TypeVar
 import attrs
 from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis import strategies as st
+from hypothesis.internal.conjecture import engine
 from hypothesis.stateful import (
     RuleBasedStateMachine,
     initialize,
+    invariant,
     rule,
     run_state_machine_as_test,
 )
 
-from segue.model.errors import (
-    EventConflict,
-    HeadMoved,
-    SegueError,
-    SessionNotFound,
+from segue.model.errors import SegueError, SessionNotFound
+from segue.model.events import Event
+from segue.model.records import (
+    AppendResult,
+    EventPage,
+    NewFork,
+    NewSession,
+    Origin,
+    Pruned,
+    Session,
+    Timestamp,
 )
-from segue.model.events import Event, is_model_visible, title
-from segue.model.records import AppendResult, EventPage, NewSession, Session, Timestamp
 from segue.store.service import SessionService
+from segue.store.sqlite.driver import Connection
+from segue.store.sqlite.row_values import unpack
 from segue.store.sqlite.service import LocalSessionService
 from tests.factories import queued_together
 from tests.faults.runner import Report, main
 from tests.faults.sandbox import make_folder, sandbox
+from tests.faults.session_model import Append, Clock, Model, ModelSession, Stored
 
 T = TypeVar("T")
-SIZES = {"short": (100, 30), "long": (5_000, 50)}
+SIZES = {"short": (25, 300), "long": (5_000, 50)}
+CHECK_EVERY = 25
+"""After so many steps it is compared what is stored, and all pages."""
+
+_MAX_SHRINKING_S = 10
+"""How long a failing history is made shorter: a minute's more would remove a few more steps."""
+
 COUNTS: collections.Counter[str] = collections.Counter()
-
-
-@attrs.define
-class Clock:
-    """The clock of the service under test, in milliseconds."""
-
-    now: int = 1_800_000_000_000
 
 
 class Store(Protocol):
@@ -56,8 +65,11 @@ class Store(Protocol):
     async def open(self) -> SessionService:
         """Open a service on what is stored, as a new window does."""
 
-    async def crash(self, service: SessionService) -> None:
-        """Simulate the death of the process of *service*: nothing is closed, nothing is written."""
+    async def crash(self, services: Sequence[SessionService]) -> None:
+        """Simulate the death of the processes of all services: nothing is closed or written."""
+
+    async def stored(self, service: SessionService) -> Stored:
+        """Return what is stored, also what no session shows."""
 
     async def run_together(
         self, service: SessionService, calls: Sequence[Awaitable[Any]]
@@ -85,15 +97,20 @@ class LocalStore:
             self._folder / "sessions.db", clock=lambda: Timestamp(self._clock.now)
         )
 
-    async def crash(self, service: SessionService) -> None:
+    async def crash(self, services: Sequence[SessionService]) -> None:
         before = self._folder
         self._crashes += 1
         self._folder = self._root / f"{self._crashes}"
         # The WAL's index and the locks do not survive the last process.
         not_surviving = shutil.ignore_patterns("*-shm", "*-lock", "*-write.lock")
         shutil.copytree(before, self._folder, ignore=not_surviving)
-        await service.close()
+        for service in services:
+            await service.close()
         shutil.rmtree(before)
+
+    async def stored(self, service: SessionService) -> Stored:
+        assert isinstance(service, LocalSessionService)
+        return await service._connection.read(_stored)
 
     async def run_together(
         self, service: SessionService, calls: Sequence[Awaitable[Any]]
@@ -105,138 +122,41 @@ class LocalStore:
         shutil.rmtree(self._root)
 
 
+def _stored(db: Connection) -> Stored:
+    def values(sql: str) -> list[Any]:
+        return [value for (value,) in db.execute(sql)]
+
+    return Stored(
+        events=sorted(map(unpack, values("SELECT id FROM events"))),
+        invocations=sorted(values("SELECT id FROM invocations")),
+        metadata=sorted(values("SELECT key FROM metadata")),
+        spans=sorted(values("SELECT key & 4294967295 FROM spans")),
+        stubs=sorted(values("SELECT event_count FROM sessions WHERE is_stub = 1")),
+    )
+
+
 STORES: dict[str, Callable[[Clock], Store]] = {"local": LocalStore}
 
 
-@attrs.define
-class ModelEvent:
-    """A stored event in the model."""
-
-    event: Event
-    invocation: str
-    created_at: int
-
-
-@attrs.define
-class ModelSession:
-    """A stored session in the model."""
-
-    new: NewSession
-    number: int
-    """The order of creation, which decides between equal times."""
-    created_at: int
-    updated_at: int
-    events: list[ModelEvent] = attrs.field(factory=list)
-    archived_at: int | None = None
-    server_session_id: str | None = None
-    metadata: dict[str, Any] = attrs.field(factory=dict)
-    head_known_to: set[str] = attrs.field(factory=set)
-    """The invocations that wrote the head or sent it again in the current group."""
-
-    @property
-    def head(self) -> str | None:
-        return self.events[-1].event.id if self.events else None
-
-    def seq(self, event_id: str) -> int | None:
-        ids = [each.event.id for each in self.events]
-        return ids.index(event_id) + 1 if event_id in ids else None
-
-    def is_conversation(self) -> bool:
-        return any(is_model_visible(each.event.type) for each in self.events)
-
-    def record(self) -> Session:
-        titles = [title(each.event) for each in self.events]
-        return Session(
-            id=self.new.id,
-            directory=self.new.directory,
-            git_root=self.new.git_root,
-            title=next(filter(None, titles), None),
-            server_session_id=self.server_session_id,
-            head=self.head,
-            event_count=len(self.events),
-            created_at=Timestamp(self.created_at),
-            updated_at=Timestamp(self.updated_at),
-            archived_at=None if self.archived_at is None else Timestamp(self.archived_at),
-        )
-
-
-@attrs.frozen
-class Append:
-    """The arguments of one append."""
-
-    events: Sequence[Event]
-    parent_id: str | None
-    invocation: str
-    boundary: Event | None = None
-    accept_own_head: bool = False
-
-
-def append_to(session: ModelSession, append: Append, now: int) -> tuple[int, list[str]]:
-    """Append in the model, with the contract's errors.
-
-    Return the number of duplicates and the ids of the given events.
-    """
-    new = _new_events(session, append.events)
-    duplicates = len(append.events) - len(new)
-    if new:
-        _check_parent(session, append, new[0])
-        new = _with_boundary(session, append.boundary, new)
-        session.events += [ModelEvent(event, append.invocation, now) for event in new]
-        session.updated_at = now
-        session.head_known_to.clear()
-    if new or session.head in [event.id for event in append.events]:
-        session.head_known_to.add(append.invocation)
-    return duplicates, [event.id for event in append.events]
-
-
-def _new_events(session: ModelSession, events: Sequence[Event]) -> list[Event]:
-    stored = {each.event.id: each.event for each in session.events}
-    for event in events:
-        if event.id in stored:
-            _check_same(event, stored[event.id])
-    new: dict[str, Event] = {}
-    for event in events:
-        if event.id not in stored:
-            _check_same(event, new.setdefault(event.id, event))
-    return list(new.values())
-
-
-def _check_same(event: Event, stored: Event) -> None:
-    if (event.type, event.data) != (stored.type, stored.data):
-        raise EventConflict(event.id)
-
-
-def _check_parent(session: ModelSession, append: Append, first: Event) -> None:
-    index = append.events.index(first)
-    parents = {append.parent_id} | ({append.events[index - 1].id} if index else set())
-    if session.head in parents or (append.accept_own_head and _knows_head(session, append)):
-        return
-    raise HeadMoved(session.head, len(session.events))
-
-
-def _knows_head(session: ModelSession, append: Append) -> bool:
-    wrote_head = bool(session.events) and session.events[-1].invocation == append.invocation
-    return wrote_head or append.invocation in session.head_known_to
-
-
-def _with_boundary(session: ModelSession, boundary: Event | None, new: list[Event]) -> list[Event]:
-    if boundary is None or boundary.id in [event.id for event in new]:
-        return new
-    if (seq := session.seq(boundary.id)) is None:
-        return [boundary, *new]
-    _check_same(boundary, session.events[seq - 1].event)
-    return new
-
-
-IDS = [f"0198c0de-0000-7000-8000-{number:012x}" for number in range(3)]
+IDS = [f"0198c0de-0000-7000-8000-{number:012x}" for number in range(5)]
 DIRECTORIES = ["/a", "/a/b", "/c"]
 ROOTS = [None, "/a", "/c"]
 TYPES = ["user_message", "text", "system_context", "x_unknown"]
 CONTENTS = ["", "Hello", "two\nlines", "\ud83d \x00"]
 KEYS = ["one", "two"]
+ORIGINS = [
+    None,
+    Origin(client_name="one", client_version="1.0"),
+    Origin(client_name="two", agent="agent", model="model"),
+    Origin(model="another"),
+]
 
-ids = st.sampled_from(IDS)
+ids: st.SearchStrategy[str] = st.runner().flatmap(
+    lambda contract: st.sampled_from([*contract.model.sessions] * 4 + IDS)
+)
+"""Mostly those of sessions that exist."""
 invocations = st.sampled_from(["window-1", "window-2"])
+origins = st.sampled_from(ORIGINS)
 contents = st.builds(
     lambda type, content: (type, {"content": content}),
     st.sampled_from(TYPES),
@@ -267,19 +187,39 @@ class SessionContract(RuleBasedStateMachine):
         self.clock = Clock()
         self.store = type(self).make_store(self.clock)
         self.runner = asyncio.Runner()
-        self.service = self.run(self.store.open())
-        self.model: dict[str, ModelSession] = {}
+        self.windows = [self.run(self.store.open()) for _ in range(2)]
+        self.holds: list[set[str]] = [set(), set()]
+        """The sessions that each window holds."""
+        self.current = 0
+        self.model = Model(self.clock)
         self.created = 0
-        """How many events and sessions were created: the source of their ids and numbers."""
+        """How many events were created: the source of their ids."""
+        self.steps = 0
         COUNTS["histories"] += 1
 
     def teardown(self) -> None:
+        COUNTS["steps"] += self.steps
         with contextlib.closing(self.runner):
             try:
                 self.compare_all()
+                self.compare_stored()
             finally:
-                self.run(self.service.close())
+                for window in self.windows:
+                    self.run(window.close())
                 self.store.remove()
+
+    @invariant()
+    def after_each_step(self) -> None:
+        self.steps += 1
+        if self.steps % CHECK_EVERY == 0:
+            self.compare_all()
+            self.compare_stored()
+            self.compare_pages()
+
+    @property
+    def service(self) -> SessionService:
+        """The service of the window that makes the next call."""
+        return self.windows[self.current]
 
     def run(self, work: Awaitable[T]) -> T:
         async def wait() -> T:
@@ -298,12 +238,6 @@ class SessionContract(RuleBasedStateMachine):
             id = f"{IDS[0][:24]}{number:012x}" if number % 2 else f"event {number}"
             events.append(Event.new(type, data, id))
         return events
-
-    def session(self, id: str) -> ModelSession:
-        try:
-            return self.model[id]
-        except KeyError:
-            raise SessionNotFound(id) from None
 
     def both(self, real: Awaitable[T], modelled: Callable[[], Any]) -> None:
         """Call the service and the model: both must have the same result or the same error."""
@@ -326,23 +260,30 @@ class SessionContract(RuleBasedStateMachine):
             invocation_id=append.invocation,
             boundary=append.boundary,
             accept_own_head=append.accept_own_head,
+            origin=append.origin,
         )
 
     def modelled_append(self, id: str, append: Append) -> Any:
-        session = self.session(id)
-        duplicates, ids = append_to(session, append, self.clock.now)
+        return self.result(id, *self.model.append(id, append))
+
+    def result(self, id: str, duplicates: int, ids: Sequence[str]) -> Any:
+        session = self.model.session(id)
         positions = [(each, session.seq(each)) for each in ids]
         return session.head, len(session.events), positions, duplicates
 
     def head(self, id: str) -> str | None:
-        return self.model[id].head if id in self.model else None
+        return self.model.sessions[id].head if id in self.model.sessions else None
+
+    def events(self, id: str) -> list[Event]:
+        session = self.model.sessions.get(id)
+        return [] if session is None else [each.event for each in session.events]
 
     # -- the rules -------------------------------------------------------------------------------
 
     @initialize(given=few, more=few)
     def begin_with_two_sessions(self, given: Any, more: Any) -> None:
-        self.create(IDS[0], DIRECTORIES[0], ROOTS[1], given, "window-1", {})
-        self.create(IDS[1], DIRECTORIES[1], ROOTS[1], more, "window-2", {})
+        self.create(IDS[0], DIRECTORIES[0], ROOTS[1], given, "window-1", {}, None)
+        self.create(IDS[1], DIRECTORIES[1], ROOTS[1], more, "window-2", {}, ORIGINS[1])
 
     @rule(
         id=ids,
@@ -351,6 +292,7 @@ class SessionContract(RuleBasedStateMachine):
         given=few,
         invocation=invocations,
         metadata=st.dictionaries(st.sampled_from(KEYS), values.filter(lambda v: v is not None)),
+        origin=origins,
     )
     def create(
         self,
@@ -360,24 +302,20 @@ class SessionContract(RuleBasedStateMachine):
         given: Any,
         invocation: str,
         metadata: Any,
+        origin: Origin | None,
     ) -> None:
         new = NewSession(id=id, directory=directory, git_root=git_root, metadata=metadata)
-        first = Append(self.new_events(given), None, invocation)
-
-        def create() -> Any:
-            if id not in self.model:
-                now = self.clock.now
-                self.created += 1
-                self.model[id] = ModelSession(new, self.created, now, now, metadata=dict(metadata))
-            return self.modelled_append(id, first)
-
-        real = self.service.create_session(new, first.events, invocation_id=invocation)
-        self.both(real, create)
+        first = Append(self.new_events(given), None, invocation, origin=origin)
+        real = self.service.create_session(
+            new, first.events, invocation_id=invocation, origin=origin
+        )
+        self.both(real, lambda: self.result(id, *self.model.create(new, first)))
         self.compare(id)
 
-    @rule(id=ids, given=few, invocation=invocations)
-    def append_to_the_head(self, id: str, given: Any, invocation: str) -> None:
-        self.append(id, Append(self.new_events(given), self.head(id), invocation))
+    @rule(id=ids, given=few, invocation=invocations, origin=origins)
+    def append_to_the_head(self, id: str, given: Any, invocation: str, origin: Any) -> None:
+        head = self.head(id)
+        self.append(id, Append(self.new_events(given), head, invocation, origin=origin))
 
     @rule(id=ids, given=few, boundary=contents)
     def append_with_a_boundary(self, id: str, given: Any, boundary: Any) -> None:
@@ -386,14 +324,14 @@ class SessionContract(RuleBasedStateMachine):
 
     @rule(id=ids, given=few, data=st.data())
     def append_to_another_parent(self, id: str, given: Any, data: st.DataObject) -> None:
-        older = [each.event.id for each in self.model[id].events[:-1]] if id in self.model else []
+        older = [event.id for event in self.events(id)[:-1]]
         parent = data.draw(st.sampled_from([None, "unknown", *older]))
         self.append(id, Append(self.new_events(given), parent, "window-1"))
 
     @rule(id=ids, data=st.data(), given=st.lists(contents, max_size=2))
     def retry_append(self, id: str, data: st.DataObject, given: Any) -> None:
         """Resend stored events, all or the last ones, and perhaps new ones after them."""
-        stored = [each.event for each in self.model[id].events] if id in self.model else []
+        stored = self.events(id)
         first = data.draw(st.integers(0, len(stored)))
         events = [*stored[first:], *self.new_events(given)]
         parent = data.draw(st.sampled_from([None, "unknown", self.head(id)]))
@@ -402,7 +340,7 @@ class SessionContract(RuleBasedStateMachine):
     @rule(id=ids, data=st.data(), content=contents, given=few)
     def append_a_mixture(self, id: str, data: st.DataObject, content: Any, given: Any) -> None:
         """Send stored and new events, perhaps repeated, or one whose content has changed."""
-        stored = [each.event for each in self.model[id].events] if id in self.model else []
+        stored = self.events(id)
         pool = [*stored[-3:], *self.new_events(given)]
         changed = Event.new(content[0], content[1], data.draw(st.sampled_from(pool)).id)
         events = data.draw(st.lists(st.sampled_from([*pool, changed]), min_size=1, max_size=5))
@@ -411,7 +349,7 @@ class SessionContract(RuleBasedStateMachine):
     @rule(id=ids, data=st.data(), boundary=st.none() | contents)
     def append_together(self, id: str, data: st.DataObject, boundary: Any) -> None:
         """Have several appends in flight; each may repeat, clash or name a wrong parent."""
-        stored = [each.event for each in self.model[id].events] if id in self.model else []
+        stored = self.events(id)
         note = self.new_events([boundary])[0] if boundary else None
         last_seen = data.draw(st.sampled_from([self.head(id), self.head(id), None]))
         appends, pool = [], stored[-2:]
@@ -431,8 +369,8 @@ class SessionContract(RuleBasedStateMachine):
         self.compare(id)
 
     def modelled_group(self, id: str, appends: Sequence[Append]) -> list[Any]:
-        if id in self.model:
-            self.model[id].head_known_to.clear()
+        if id in self.model.sessions:
+            self.model.sessions[id].head_known_to.clear()
         return [_outcome(partial(self.modelled_append, id, append)) for append in appends]
 
     @rule(id=ids, given=few, iterations=st.integers(0, 6))
@@ -441,9 +379,9 @@ class SessionContract(RuleBasedStateMachine):
         append = Append(self.new_events(given), self.head(id), "window-1")
         finished = self.run(self.cancelled_append(id, append, iterations))
         COUNTS["calls"] += 1
-        if self.run(self.count(id)) > len(self.model[id].events if id in self.model else ()):
+        if self.run(self.count(id)) > len(self.events(id)):
             COUNTS["cancelled, stored"] += not finished
-            append_to(self.model[id], append, self.clock.now)
+            self.model.append(id, append)
         else:
             assert not finished, "an acknowledged append is not stored"
             COUNTS["cancelled, not stored"] += 1
@@ -467,44 +405,149 @@ class SessionContract(RuleBasedStateMachine):
         except SessionNotFound:
             return 0
 
+    @rule(id=ids, given=few, data=st.data())
+    def append_what_the_original_has(self, id: str, given: Any, data: st.DataObject) -> None:
+        """Append events whose ids another session has: a fork may have them too, or not."""
+        others = [*self.events(data.draw(ids))[-4:], *self.new_events(given)]
+        events = data.draw(st.lists(st.sampled_from(others), min_size=1, max_size=3))
+        self.append(id, Append(events, self.head(id), "window-1"))
+
+    @rule(
+        id=ids,
+        title=st.sampled_from([None, None, "Given"]),
+        directory=st.sampled_from([None, None, *DIRECTORIES]),
+        archive_original=st.booleans(),
+        calls=st.sampled_from([1, 1, 2]),
+        data=st.data(),
+    )
+    def fork(
+        self,
+        id: str,
+        title: str | None,
+        directory: str | None,
+        archive_original: bool,
+        calls: int,
+        data: st.DataObject,
+    ) -> None:
+        free = [id for id in IDS if id not in self.model.sessions]
+        new_id = data.draw(st.sampled_from(free * 4 + IDS))
+        known = [event.id for event in self.events(id)]
+        fork = NewFork(
+            id=new_id,
+            at=data.draw(st.sampled_from([None, "unknown", *known])),
+            title=title,
+            directory=directory,
+            git_root=directory,
+            archive_original=archive_original,
+        )
+        COUNTS["forks"] += id in self.model.sessions and new_id not in self.model.sessions
+        for _ in range(calls):  # the second is a retry
+            self.both(self.service.fork_session(id, fork), lambda: self.model.fork(id, fork))
+        self.compare(id)
+        self.compare(new_id)
+
+    @rule(id=ids, data=st.data())
+    def rewind(self, id: str, data: st.DataObject) -> None:
+        """Go on from an earlier event, in place of the original."""
+        free = [each for each in IDS if each not in self.model.sessions]
+        known = [event.id for event in self.events(id)]
+        if free and known:
+            fork = NewFork(id=free[0], at=data.draw(st.sampled_from(known)), archive_original=True)
+            COUNTS["forks"] += 1
+            self.both(self.service.fork_session(id, fork), partial(self.model.fork, id, fork))
+            self.append(fork.id, Append(self.new_events(data.draw(few)), fork.at, "window-2"))
+            self.compare(id)
+
+    @rule(id=ids, data=st.data())
+    def fork_and_append(self, id: str, data: st.DataObject) -> None:
+        """Fork a session, go on in both, and have the fork deleted or forked again."""
+        free = [each for each in IDS if each not in self.model.sessions]
+        known = [event.id for event in self.events(id)]
+        for new_id in free[: data.draw(st.integers(1, 2))]:
+            at = data.draw(st.sampled_from([None, *known]))
+            fork = NewFork(id=new_id, at=at)
+            COUNTS["forks"] += id in self.model.sessions
+            self.both(self.service.fork_session(id, fork), partial(self.model.fork, id, fork))
+            for each in (id, new_id):
+                events = self.new_events(data.draw(few))
+                self.append(each, Append(events, self.head(each), "window-1"))
+            id = new_id
+            known = [event.id for event in self.events(id)]
+
+    @rule(id=ids, title=st.sampled_from([None, "Given", "Given again"]))
+    def set_title(self, id: str, title: str | None) -> None:
+        self.both(self.service.set_title(id, title), lambda: self.model.set_title(id, title))
+
     @rule(id=ids)
     def archive(self, id: str) -> None:
-        def archive() -> None:
-            session = self.session(id)
-            session.archived_at = session.archived_at or self.clock.now
-
-        self.both(self.service.archive(id), archive)
+        self.both(self.service.archive(id), lambda: self.model.archive(id))
 
     @rule(id=ids)
     def unarchive(self, id: str) -> None:
-        def unarchive() -> None:
-            self.session(id).archived_at = None
-
-        self.both(self.service.unarchive(id), unarchive)
+        self.both(self.service.unarchive(id), lambda: self.model.unarchive(id))
 
     @rule(id=ids, skip=st.integers(0, 2))
     def delete(self, id: str, skip: int) -> None:
         if not skip:
-            self.both(self.service.delete(id), lambda: self.model.pop(id, None) and None)
+            COUNTS["deleted"] += id in self.model.sessions
+            self.both(self.service.delete(id), lambda: self.model.delete(id))
+            self.compare_stored()
+
+    @rule(id=ids)
+    def hold(self, id: str) -> None:
+        self.run(self.service.hold(id))
+        self.holds[self.current].add(id)
+
+    @rule(id=ids)
+    def release(self, id: str) -> None:
+        self.run(self.service.release(id))
+        self.holds[self.current].discard(id)
+
+    @rule(
+        milliseconds=st.sampled_from([0, 60_000, 3_600_000]),
+        live=st.sampled_from([False, False, True]),
+        dry_run=st.booleans(),
+        skip=st.integers(0, 2),
+    )
+    def prune(self, milliseconds: int, live: bool, dry_run: bool, skip: int) -> None:
+        if skip and not dry_run:
+            return
+
+        def prune() -> Pruned:
+            pruned = self.model.prune(
+                milliseconds,
+                live=live,
+                dry_run=dry_run,
+                held=lambda id: any(id in holds for holds in self.holds),
+            )
+            COUNTS["pruned"] += 0 if dry_run else len(pruned.taken)
+            COUNTS["held"] += len(pruned.held)
+            return pruned
+
+        age = timedelta(milliseconds=milliseconds)
+        self.both(self.service.prune(age, live=live, dry_run=dry_run), prune)
+        self.compare_stored()
 
     @rule(id=ids, value=st.text(max_size=3))
     def update_server_session_id(self, id: str, value: str) -> None:
         value = value.encode("utf-8", "replace").decode()
         self.both(
             self.service.update_server_session_id(id, value),
-            lambda: setattr(self.session(id), "server_session_id", value),
+            lambda: setattr(self.model.session(id), "server_session_id", value),
         )
 
     @rule(id=ids, key=st.sampled_from(KEYS), value=values)
     def set_metadata(self, id: str, key: str, value: Any) -> None:
         def put() -> None:
-            metadata = self.session(id).metadata
+            metadata = self.model.session(id).metadata
             metadata[key] = value
             if value is None:
                 del metadata[key]
 
         self.both(self.service.set_metadata(id, key, value), put)
-        self.both(self.service.get_metadata(id, key), lambda: self.session(id).metadata.get(key))
+        self.both(
+            self.service.get_metadata(id, key), lambda: self.model.session(id).metadata.get(key)
+        )
 
     @rule(
         directory=st.sampled_from(DIRECTORIES),
@@ -522,7 +565,7 @@ class SessionContract(RuleBasedStateMachine):
 
         self.both(
             self.resumable(directory, git_root, age),
-            lambda: [each.record() for each in self.newest() if is_resumable(each)][:6],
+            lambda: [each.record() for each in self.model.newest() if is_resumable(each)][:6],
         )
 
     async def resumable(
@@ -545,7 +588,7 @@ class SessionContract(RuleBasedStateMachine):
 
         self.both(
             self.listed(directory, archived, limit),
-            lambda: [each.record() for each in self.newest() if is_listed(each)],
+            lambda: [each.record() for each in self.model.newest() if is_listed(each)],
         )
 
     async def listed(self, directory: str | None, archived: bool, limit: int) -> list[Session]:
@@ -559,9 +602,6 @@ class SessionContract(RuleBasedStateMachine):
             if (cursor := page.next_cursor) is None:
                 return found
 
-    def newest(self) -> list[ModelSession]:
-        return sorted(self.model.values(), key=lambda each: (each.updated_at, each.number))[::-1]
-
     @rule(
         id=ids,
         side=st.sampled_from(["after", "before", ""]),
@@ -569,60 +609,101 @@ class SessionContract(RuleBasedStateMachine):
         limit=st.integers(1, 5),
     )
     def load_events(self, id: str, side: str, seq: int, limit: int) -> None:
-        bounds: Any = {side: seq} if side else {}
+        bounds = {side: seq} if side else {}
+        real = self.service.load_events(id, limit=limit, **bounds)
+        self.both(real, lambda: self.modelled_page(id, limit, **bounds))
 
-        def page() -> Any:
-            events = self.stored_events(id)
-            low, high = bounds.get("after", 0), bounds.get("before", len(events) + 1)
-            in_range = [event for event in events if low < event[1] < high]
-            part = in_range[:limit] if side == "after" else in_range[-limit:]
-            return part, len(in_range) > limit
+    def modelled_page(
+        self, id: str, limit: int, after: int | None = None, before: int | None = None
+    ) -> Any:
+        session = self.model.session(id)
+        low = 0 if after is None else after
+        high = len(session.events) + 1 if before is None else before
+        seqs = range(low + 1, max(low + 1, min(high, len(session.events) + 1)))
+        part = seqs[-limit:] if after is None else seqs[:limit]
+        events = [self.modelled_event(session, seq) for seq in part]
+        writers = {
+            (each.strand, each.invocation): None
+            for each in (session.events[seq - 1] for seq in part)
+        }
+        invocations = [(writer[1], *self.model.clients[writer]) for writer in writers]
+        return events, len(seqs) > limit, invocations
 
-        self.both(self.service.load_events(id, limit=limit, **bounds), page)
+    @staticmethod
+    def modelled_event(session: ModelSession, seq: int) -> Any:
+        stored = session.events[seq - 1]
+        parent = session.events[seq - 2].event.id if seq > 1 else None
+        event, time = stored.event, stored.created_at
+        return (event.id, seq, parent, stored.invocation, time, event.type, event.data, False)
 
     @rule(milliseconds=st.sampled_from([0, 1, 59_999, 60_000, 3_600_000]))
     def time_passes(self, milliseconds: int) -> None:
         self.clock.now += milliseconds
 
     @rule()
-    def reopen(self) -> None:
-        self.run(self.service.close())
-        self.service = self.run(self.store.open())
-        COUNTS["reopened"] += 1
-        self.compare_all()
+    def use_the_other_window(self) -> None:
+        self.current = 1 - self.current
 
-    @rule()
-    def crash(self) -> None:
-        self.run(self.store.crash(self.service))
-        self.service = self.run(self.store.open())
-        COUNTS["crashed"] += 1
-        self.compare_all()
+    @rule(skip=st.integers(0, 2))
+    def reopen(self, skip: int) -> None:
+        if not skip:
+            self.run(self.service.close())
+            self.windows[self.current] = self.run(self.store.open())
+            self.holds[self.current].clear()
+            COUNTS["reopened"] += 1
+            self.compare_all()
+
+    @rule(skip=st.integers(0, 2))
+    def crash(self, skip: int) -> None:
+        if not skip:
+            self.run(self.store.crash(self.windows))
+            self.windows = [self.run(self.store.open()) for _ in range(2)]
+            self.holds = [set(), set()]
+            COUNTS["crashed"] += 1
+            self.compare_all()
 
     # -- comparisons -----------------------------------------------------------------------------
 
     def compare_all(self) -> None:
         """Compare all sessions and events of the service with the model's."""
         stored = self.run(self.listed(None, True, 100))
-        assert [each.id for each in stored] == [each.new.id for each in self.newest()]
+        assert [each.id for each in stored] == [each.new.id for each in self.model.newest()]
         for id in IDS:
             self.compare(id)
 
     def compare(self, id: str) -> None:
+        """Compare a session and all its events."""
         record = _outcome(lambda: self.run(self.service.get_session(id)))
-        assert _comparable(record) == _comparable(_outcome(lambda: self.session(id).record()))
-        if id in self.model:
-            page = self.run(self.service.load_events(id, after=0, limit=1_000))
-            assert _comparable(page) == (self.stored_events(id), False)
+        expected = _outcome(lambda: self.model.session(id).record())
+        assert _comparable(record) == _comparable(expected), f"got {record!r}, not {expected!r}"
+        if id in self.model.sessions:
+            page = self.run(self.service.load_events(id, after=0, limit=10_000))
+            assert _comparable(page) == self.modelled_page(id, 10_000, after=0)
 
-    def stored_events(self, id: str) -> list[Any]:
-        events: list[Any] = []
-        for seq, stored in enumerate(self.session(id).events, 1):
-            parent = events[-1][0] if events else None
-            event, time = stored.event, stored.created_at
-            events.append(
-                (event.id, seq, parent, stored.invocation, time, event.type, event.data, False)
-            )
-        return events
+    def compare_stored(self) -> None:
+        """Compare what is stored: no more and no less than what the sessions show."""
+        stored, expected = self.run(self.store.stored(self.service)), self.model.stored()
+        for name in attrs.fields_dict(Stored):
+            got, shown = getattr(stored, name), getattr(expected, name)
+            extra = list((collections.Counter(got) - collections.Counter(shown)).elements())
+            lost = list((collections.Counter(shown) - collections.Counter(got)).elements())
+            assert not extra, f"{name} stored, but shown by nobody: {extra}"
+            assert not lost, f"{name} shown, but not stored: {lost}"
+
+    def compare_pages(self) -> None:
+        """Compare pages that begin and end near the ends of the runs of shared events."""
+        for id, session in self.model.sessions.items():
+            count = len(session.events)
+            edges = {0, 1, count, count + 1}
+            for last, _ in session.spans:
+                edges |= {last - 1, last, last + 1, last + 2}
+            for edge, side in itertools.product(sorted(edges), ("after", "before")):
+                for limit in (2, 20):
+                    bounds = {side: edge}
+                    page = self.run(self.service.load_events(id, limit=limit, **bounds))
+                    expected = self.modelled_page(id, limit, **bounds)
+                    assert _comparable(page) == expected, f"{id}, {bounds}, limit {limit}"
+                    COUNTS["pages"] += 1
 
 
 def _outcome(work: Callable[[], T]) -> T | SegueError:
@@ -641,7 +722,8 @@ def _comparable(outcome: Any) -> Any:
             positions = [(each.id, each.seq) for each in outcome.events]
             return outcome.head, outcome.event_count, positions, outcome.duplicates
         case EventPage():
-            return [attrs.astuple(event) for event in outcome.events], outcome.has_more
+            events = [attrs.astuple(event) for event in outcome.events]
+            return events, outcome.has_more, [attrs.astuple(each) for each in outcome.invocations]
         case list():
             return [_comparable(each) for each in outcome]
         case _:
@@ -661,6 +743,7 @@ def run(report: Report, chance: Random) -> None:
         print_blob=False,
         report_multiple_bugs=False,
     )
+    engine.MAX_SHRINKING_SECONDS = _MAX_SHRINKING_S  # there is no setting for it
     for name, make in STORES.items():
         with sandbox(), _failures_in(report, name):
             run_state_machine_as_test(seed(report.seed)(machine(make)), settings=options)

@@ -21,29 +21,108 @@ SEED = 7
 # -- service_model -----------------------------------------------------------------------------
 
 
+@pytest.mark.timeout(400)
 def test_the_service_behaves_like_its_model() -> None:
     report = run_programme("service_model", seed=SEED)
 
     assert report.broken == []
     counts = report.counts
-    assert counts["histories"] >= 100
-    assert counts["calls"] > 1_000
-    assert min(counts["crashed"], counts["reopened"]) > 50
+    assert counts["histories"] >= 25
+    assert counts["steps"] > 4_000
+    assert counts["calls"] > 3_000
+    assert counts["pages"] > 5_000
+    assert min(counts[each] for each in ("crashed", "reopened", "forks", "deleted")) > 20
+    assert min(counts["pruned"], counts["held"]) > 0
     assert counts["cancelled, stored"] + counts["cancelled, not stored"] > 20
-    kinds = ("HeadMoved", "EventConflict", "SessionNotFound")
+    kinds = ("HeadMoved", "EventConflict", "EventNotFound", "SessionNotFound")
     assert min(counts[kind] for kind in kinds) > 0
 
 
-def test_control_service_model_without_the_check_of_the_head(tmp_path: Path) -> None:
-    guard = Guard(
-        file="store/sqlite/append.py",
-        code="                raise HeadMoved(self._head, self.count)\n",
-        replacement="                pass\n",
-    )
+@pytest.mark.parametrize(
+    ("guard", "said"),
+    [
+        pytest.param(
+            Guard(
+                file="store/sqlite/append.py",
+                code="                raise HeadMoved(self._head, self.count)\n",
+                replacement="                pass\n",
+            ),
+            "got ",
+            id="no check of the head",
+        ),
+        pytest.param(
+            Guard(
+                file="store/sqlite/spans.py",
+                code="""    db.execute("DELETE FROM events WHERE key > ? AND key <= ?", """
+                """(first + last, first + MAX_SEQ))\n""",
+                replacement="",
+            ),
+            "events stored, but shown by nobody",
+            id="no trim of a stub",
+        ),
+        pytest.param(
+            Guard(
+                file="store/sqlite/spans.py",
+                code="        due += [strand for (strand,) in "
+                "db.execute(_STUB_STRANDS, (number,)).fetchall()]\n",
+                replacement="",
+            ),
+            "stored, but shown by nobody",
+            id="no look at the stubs of a deleted fork",
+        ),
+        pytest.param(
+            Guard(
+                file="store/sqlite/spans.py",
+                code="    db.execute(_UNUSED_INVOCATIONS, (number, first, first + last))\n",
+                replacement="",
+            ),
+            "invocations stored, but shown by nobody",
+            id="no removal of a stub's invocations",
+        ),
+        pytest.param(
+            Guard(
+                file="store/sqlite/queries.py",
+                code="min(high, span.last + 1)",
+                replacement="high",
+            ),
+            "StorageCorrupt",
+            id="no end of a span, in a page",
+        ),
+        pytest.param(
+            Guard(
+                file="store/sqlite/spans.py",
+                code=" AND (events.key & 4294967295) <= (spans.key & 4294967295)\n",
+                replacement="\n",
+            ),
+            "got ",
+            id="no end of a span, in the lookup of ids",
+        ),
+        pytest.param(
+            Guard(
+                file="store/sqlite/append.py",
+                code="            if stored is None and self._fork_seq:\n",
+                replacement="            if False:\n",
+            ),
+            "got ",
+            id="no lookup of ids in the spans",
+        ),
+        pytest.param(
+            Guard(
+                file="store/sqlite/service.py",
+                code="                    if id in free and pruning",
+                replacement="                    if pruning",
+            ),
+            "got Pruned",
+            id="no look at what is held",
+        ),
+    ],
+)
+def test_control_service_model(guard: Guard, said: str, tmp_path: Path) -> None:
     report = run_without(guard, "service_model", tmp_path, seed=SEED)
 
     assert len(report.broken) == 1
     assert report.broken[0].startswith("local: ")
+    assert said in report.broken[0]
     assert "state.begin_with_two_sessions" in report.broken[0], "it has the steps"
 
 

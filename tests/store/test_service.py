@@ -12,6 +12,7 @@ import pytest
 
 from segue.model.errors import (
     EventConflict,
+    EventNotFound,
     HeadMoved,
     SessionNotFound,
 )
@@ -22,8 +23,11 @@ from segue.model.records import (
     MAX_SKEW_MS,
     AppendResult,
     EventPosition,
+    Invocation,
+    NewFork,
     Origin,
 )
+from segue.model.titles import MAX_TITLE
 from segue.model.validation import InvalidInputError
 from segue.store.service import SessionService
 from tests.factories import (
@@ -1048,6 +1052,10 @@ async def test_an_unknown_session_is_not_found(service: SessionService) -> None:
         service.update_server_session_id("unknown", "remote-1"),
         service.archive("unknown"),
         service.unarchive("unknown"),
+        service.fork_session("unknown", NewFork(id=new_id())),
+        service.set_title("unknown", "title"),
+        service.set_title("unknown", None),
+        service.open_session("unknown", hold=True),
         service.get_metadata("unknown", "key"),
         service.set_metadata("unknown", "key", 1),
     ]
@@ -1063,3 +1071,461 @@ async def test_closing_is_idempotent(service: SessionService) -> None:
     await store_session(service)
     await service.close()
     await service.close()
+
+
+# Forks
+
+
+async def fork_of(
+    service: SessionService, session_id: str, at: str | None = None, **fields: Any
+) -> str:
+    """Fork a session and return the id of the fork."""
+    new = NewFork(id=new_id(), at=at, **fields)
+    assert (await service.fork_session(session_id, new)).id == new.id
+    return new.id
+
+
+async def shown(service: SessionService, session_id: str) -> list[Any]:
+    """Return what is shown of the events of a session."""
+    return [attrs.astuple(event) for event in await all_events(service, session_id)]
+
+
+async def test_a_fork_has_the_same_events(service: SessionService, clock: FakeClock) -> None:
+    id = await store_session(service, user_message("one"))
+    clock.now += MINUTE
+    await append_to_head(service, id, user_message("two"), invocation_id="invocation-2")
+    clock.now += MINUTE
+    fork = await fork_of(service, id)
+    assert await shown(service, fork) == await shown(service, id)
+
+
+async def test_a_fork_ends_at_the_event_that_is_named(service: SessionService) -> None:
+    events = [user_message(content) for content in ("one", "two", "three")]
+    id = await store_session(service, *events)
+    assert await contents(service, await fork_of(service, id, at=events[1].id)) == ["one", "two"]
+    assert await contents(service, await fork_of(service, id, at=events[0].id)) == ["one"]
+    assert await contents(service, id) == ["one", "two", "three"]
+
+
+async def test_a_session_is_not_forked_at_an_event_that_it_lacks(service: SessionService) -> None:
+    first, second = user_message("one"), user_message("two")
+    id = await store_session(service, first, second)
+    short = await fork_of(service, id, at=first.id)
+    for original, at in ((id, "unknown"), (short, second.id)):
+        new = NewFork(id=new_id(), at=at)
+        with pytest.raises(EventNotFound) as caught:
+            await service.fork_session(original, new)
+        assert caught.value.event_id == at
+        with pytest.raises(SessionNotFound):
+            await service.get_session(new.id)
+
+
+async def test_a_fork_and_its_original_go_on_apart(service: SessionService) -> None:
+    first, second = user_message("one"), user_message("two")
+    id = await store_session(service, first, second)
+    fork = await fork_of(service, id, at=first.id)
+    await append_to_head(service, fork, user_message("of the fork"))
+    await append_to_head(service, id, user_message("three"))
+    assert await contents(service, fork) == ["one", "of the fork"]
+    assert await contents(service, id) == ["one", "two", "three"]
+
+
+async def test_a_fork_of_a_fork_has_the_events_of_both(service: SessionService) -> None:
+    first, second = user_message("one"), user_message("two")
+    id = await store_session(service, first, second)
+    fork = await fork_of(service, id, at=first.id)
+    third, fourth = user_message("of the fork"), user_message("later")
+    await append_to_head(service, fork, third, fourth)
+    for at, expected in (
+        (first.id, ["one"]),
+        (third.id, ["one", "of the fork"]),
+        (None, ["one", "of the fork", "later"]),
+    ):
+        again = await fork_of(service, fork, at=at)
+        assert await contents(service, again) == expected
+        await append_to_head(service, again, user_message("own"))
+        assert await contents(service, again) == [*expected, "own"]
+
+
+async def test_the_pages_of_a_fork_cross_from_one_session_to_the_other(
+    service: SessionService,
+) -> None:
+    events = [user_message(str(seq)) for seq in range(1, 6)]
+    id = await store_session(service, *events)
+    fork = await fork_of(service, id, at=events[2].id)
+    await append_to_head(service, fork, *(user_message(f"own {seq}") for seq in (4, 5, 6)))
+
+    async def page(**bounds: Any) -> tuple[list[int], str | None, bool]:
+        found = await service.load_events(fork, **bounds)
+        return [each.seq for each in found.events], found.events[0].parent_id, found.has_more
+
+    parents = [None, *(event.id for event in await all_events(service, fork))]
+    assert await page(after=1, limit=4) == ([2, 3, 4, 5], parents[1], True)
+    assert await page(after=3) == ([4, 5, 6], parents[3], False)
+    assert await page(before=5, limit=3) == ([2, 3, 4], parents[1], True)
+    assert await page(before=4, limit=2) == ([2, 3], parents[1], True)
+    assert await page(limit=6) == ([1, 2, 3, 4, 5, 6], None, False)
+
+
+async def test_retrying_a_fork_makes_no_second_one(service: SessionService) -> None:
+    id = await store_session(service, user_message("one"))
+    new = NewFork(id=new_id())
+    first = await service.fork_session(id, new)
+    await append_to_head(service, new.id, user_message("two"))
+    again = await service.fork_session(id, new)
+    assert (again.id, again.event_count) == (first.id, 2)
+    await service.delete(id)
+    assert (await service.fork_session(id, new)).id == first.id
+    assert await listed(service) == [first.id]
+
+
+async def test_a_retry_of_an_append_is_recognized_in_a_fork(service: SessionService) -> None:
+    first, second = user_message("one"), user_message("two")
+    id = await store_session(service, first, second)
+    fork = await fork_of(service, id)
+    third = user_message("three")
+    result = await append(service, fork, first, second, third, parent_id=None)
+    assert (result.duplicates, result.event_count) == (2, 3)
+    assert [each.seq for each in result.events] == [1, 2, 3]
+    with pytest.raises(EventConflict):
+        await append(service, fork, user_message("other", first.id), parent_id=third.id)
+
+
+async def test_an_event_behind_the_fork_is_new_to_it(service: SessionService) -> None:
+    first, second = user_message("one"), user_message("two")
+    id = await store_session(service, first, second)
+    fork = await fork_of(service, id, at=first.id)
+    other = user_message("another two", second.id)
+    result = await append(service, fork, other, parent_id=first.id)
+    assert (result.duplicates, result.events) == (0, [EventPosition(second.id, 2)])
+    assert await contents(service, fork) == ["one", "another two"]
+    assert await contents(service, id) == ["one", "two"]
+
+
+async def test_a_fork_says_what_it_is_a_fork_of(service: SessionService, clock: FakeClock) -> None:
+    first = user_message("one")
+    new = new_session("/repo/src", git_root="/repo", server_session_id="remote", source="codex")
+    origin = Origin(client_name="Neovim", agent="an agent", model="a model")
+    await service.create_session(
+        attrs.evolve(new, metadata={"key": 1}),
+        [first, user_message("two")],
+        invocation_id=INVOCATION,
+        origin=origin,
+    )
+    clock.now += MINUTE
+    fork = await fork_of(service, new.id, at=first.id)
+    assert attrs.asdict(await service.get_session(fork)) == {
+        "id": fork,
+        "title": "copy of one",
+        "directory": "/repo/src",
+        "git_root": "/repo",
+        "server_session_id": None,
+        "head": first.id,
+        "event_count": 1,
+        "created_at": clock.now,
+        "updated_at": clock.now,
+        "archived_at": None,
+        "forked_from": new.id,
+        "fork_seq": 1,
+        "source": "codex",
+        "client": "Neovim",
+        "agent": "an agent",
+        "model": "a model",
+    }
+    assert await service.get_metadata(fork, "key") is None
+
+
+async def test_a_fork_happens_where_its_original_did_or_elsewhere(service: SessionService) -> None:
+    id = await store_session(service, directory="/repo/src", git_root="/repo")
+    here = await fork_of(service, id)
+    away = await fork_of(service, id, directory="/other")
+    assert set(await resumable(service, "/repo/src", "/repo")) == {id, here}
+    assert await resumable(service, "/other") == [away]
+    assert (await service.get_session(away)).git_root is None
+
+
+async def test_a_fork_without_a_model_visible_event_is_not_resumable(
+    service: SessionService,
+) -> None:
+    first = note()
+    id = await store_session(service, first, user_message("one"))
+    await fork_of(service, id, at=first.id)
+    whole = await fork_of(service, id)
+    assert set(await resumable(service)) == {id, whole}
+
+
+async def test_a_rewind_archives_the_original_and_takes_its_title(service: SessionService) -> None:
+    first = user_message("one")
+    id = await store_session(service, first, user_message("two"))
+    await service.set_title(id, "Given")
+    fork = await fork_of(service, id, at=first.id, archive_original=True)
+    assert await listed(service) == [fork]
+    assert (await service.get_session(fork)).title == "Given"
+    assert (await service.set_title(fork, None)).title == "one"
+    await service.unarchive(id)
+    assert await contents(service, id) == ["one", "two"]
+
+
+async def test_a_rewind_to_before_the_title_gets_a_new_one(service: SessionService) -> None:
+    first, blank = note(), user_message("")
+    id = await store_session(service, first, blank, user_message("one"))
+    for at in (first.id, blank.id):
+        fork = await fork_of(service, id, at=at, archive_original=True)
+        assert (await service.get_session(fork)).title is None
+        await append_to_head(service, fork, user_message("another"))
+        assert (await service.get_session(fork)).title == "another"
+
+
+async def test_copies_have_numbers(service: SessionService) -> None:
+    id = await store_session(service, user_message("one"))
+    titles = [(await service.get_session(await fork_of(service, id))).title for _ in range(3)]
+    assert titles == ["copy of one", "copy 2 of one", "copy 3 of one"]
+    named = await fork_of(service, id, title="Named")
+    assert (await service.get_session(named)).title == "Named"
+    untitled = await store_session(service, note())
+    assert (await service.get_session(await fork_of(service, untitled))).title is None
+
+
+async def test_the_title_of_a_copy_has_a_bound(service: SessionService) -> None:
+    id = await store_session(service, user_message("x" * 100))
+    fork = await fork_of(service, await fork_of(service, id))
+    title = (await service.get_session(fork)).title
+    assert title is not None
+    assert title.startswith("copy of copy of xxx")
+    assert len(title) == MAX_TITLE
+
+
+@pytest.mark.parametrize("deletes_original", [True, False])
+async def test_a_fork_and_its_original_can_be_deleted_apart(
+    service: SessionService, deletes_original: bool
+) -> None:
+    first = user_message("one")
+    id = await store_session(service, first, user_message("two"))
+    fork = await fork_of(service, id, at=first.id)
+    await append_to_head(service, fork, user_message("own"))
+    gone, kept = (id, fork) if deletes_original else (fork, id)
+    expected = await contents(service, kept)
+    await service.delete(gone)
+    with pytest.raises(SessionNotFound):
+        await service.load_events(gone)
+    assert await listed(service, archived=True) == [kept]
+    assert await contents(service, kept) == expected
+    await append_to_head(service, kept, user_message("later"))
+    assert await contents(service, await fork_of(service, kept)) == [*expected, "later"]
+
+
+async def test_a_fork_of_a_deleted_session_names_none(service: SessionService) -> None:
+    id = await store_session(service, user_message("one"))
+    fork = await fork_of(service, id)
+    await service.delete(id)
+    session = await service.get_session(fork)
+    assert (session.forked_from, session.fork_seq) == (None, 1)
+
+
+async def test_the_id_of_a_deleted_original_can_be_used_again(service: SessionService) -> None:
+    new = new_session()
+    await service.create_session(new, [user_message("one")], invocation_id=INVOCATION)
+    fork = await fork_of(service, new.id)
+    await service.delete(new.id)
+    await service.create_session(new, [user_message("new")], invocation_id=INVOCATION)
+    assert await contents(service, new.id) == ["new"]
+    assert await contents(service, fork) == ["one"]
+    assert (await service.get_session(fork)).forked_from is None
+
+
+async def test_the_invocations_of_shared_events_stay(service: SessionService) -> None:
+    new = new_session()
+    origin = Origin(client_name="Neovim", client_version="0.11")
+    first = user_message("one")
+    await service.create_session(new, [first], invocation_id="first", origin=origin)
+    await append_to_head(service, new.id, user_message("two"), invocation_id="second")
+    fork = await fork_of(service, new.id, at=first.id)
+    await service.delete(new.id)
+    page = await service.load_events(fork)
+    assert page.invocations == [Invocation(id="first", client_name="Neovim", client_version="0.11")]
+
+
+# Titles
+
+
+async def test_a_given_title_replaces_the_automatic_one_until_it_is_taken_back(
+    service: SessionService, clock: FakeClock
+) -> None:
+    id = await store_session(service, user_message("Automatic"))
+    before = await service.get_session(id)
+    clock.now += MINUTE
+    assert (await service.set_title(id, "Given")).title == "Given"
+    await append_to_head(service, id, user_message("later"))
+    assert (await service.get_session(id)).title == "Given"
+    assert (await service.set_title(id, None)).title == "Automatic"
+    clock.now += MINUTE
+    session = await service.set_title(id, "Given again")
+    assert session.updated_at == before.updated_at + MINUTE, "of the append"
+
+
+async def test_an_automatic_title_is_never_moved_by_a_later_message(
+    service: SessionService,
+) -> None:
+    id = await store_session(service, user_message("First"))
+    for content in ("Second", "# Third", "<command-name>/fourth</command-name>"):
+        await append_to_head(service, id, user_message(content))
+        assert (await service.get_session(id)).title == "First"
+
+
+async def test_a_title_that_is_given_first_hides_the_automatic_one(service: SessionService) -> None:
+    id = await store_session(service, note(), given_title="Given")
+    await append_to_head(service, id, user_message("Automatic"))
+    assert (await service.get_session(id)).title == "Given"
+    assert (await service.set_title(id, None)).title == "Automatic"
+
+
+# Who wrote
+
+
+async def test_an_invocation_has_the_client_of_its_first_event(service: SessionService) -> None:
+    new = new_session()
+    one, two = Origin(client_name="one", client_version="1.0"), Origin(client_name="two")
+    first, second = user_message("1"), user_message("2")
+    await service.create_session(new, [first], invocation_id="a", origin=one)
+    for invocation, origin, event in (("a", two, second), ("b", two, user_message("3"))):
+        head = (await service.get_session(new.id)).head
+        await service.append_events(
+            new.id, [event], parent_id=head, invocation_id=invocation, origin=origin
+        )
+    page = await service.load_events(new.id)
+    assert page.invocations == [
+        Invocation(id="a", client_name="one", client_version="1.0"),
+        Invocation(id="b", client_name="two", client_version=None),
+    ]
+    assert (await service.load_events(new.id, after=2)).invocations == page.invocations[1:]
+    assert (await service.load_events(new.id, after=3)).invocations == []
+
+
+async def test_a_session_has_who_wrote_last(service: SessionService) -> None:
+    id = await store_session(service, user_message("1"))
+
+    async def after(origin: Origin | None, *events: Event) -> tuple[str | None, ...]:
+        head = (await service.get_session(id)).head
+        await service.append_events(
+            id, events, parent_id=head, invocation_id=INVOCATION, origin=origin
+        )
+        session = await service.get_session(id)
+        return session.client, session.agent, session.model
+
+    assert await after(None, note()) == (None, None, None)
+    event = note()
+    assert await after(Origin(client_name="one", agent="a", model="m"), event) == ("one", "a", "m")
+    assert await after(Origin(client_name="two"), note()) == ("two", "a", "m")
+    assert await after(None, note()) == ("two", "a", "m")
+    assert await after(Origin(agent="b"), note()) == ("two", "b", None), "m was the other one's"
+    assert await after(Origin(client_name="three", agent="c"), event) == ("two", "b", None)
+
+
+# Pruning
+
+
+async def pruned(service: SessionService, hours: float = 1, **options: Any) -> set[str]:
+    result = await service.prune(timedelta(hours=hours), **options)
+    return {each.session.id for each in result.taken}
+
+
+async def test_sessions_that_were_archived_long_ago_are_pruned(
+    service: SessionService, clock: FakeClock
+) -> None:
+    old, live, recent = [await store_session(service, user_message(name)) for name in "abc"]
+    await service.archive(old)
+    clock.now += 60 * MINUTE - 1
+    assert await pruned(service) == set()
+    clock.now += 1
+    await service.archive(recent)
+    result = await service.prune(HOUR)
+    assert [each.session.id for each in result.taken] == [old]
+    assert (result.held, result.live, result.recent) == ([], 1, 1)
+    assert set(await listed(service, archived=True)) == {live, recent}
+
+
+async def test_live_sessions_are_pruned_on_request_by_their_last_update(
+    service: SessionService, clock: FakeClock
+) -> None:
+    old, used = [await store_session(service, user_message(name)) for name in "ab"]
+    clock.now += 60 * MINUTE
+    await append_to_head(service, used, user_message("later"))
+    assert await pruned(service) == set()
+    assert await pruned(service, live=True) == {old}
+    assert await listed(service) == [used]
+
+
+async def test_a_dry_run_of_a_pruning_says_the_same_and_deletes_nothing(
+    service: SessionService, clock: FakeClock
+) -> None:
+    first = user_message("one")
+    id = await store_session(service, first, user_message("two"))
+    fork = await fork_of(service, id, at=first.id)
+    await append_to_head(service, fork, user_message("x" * 100))
+    again = await fork_of(service, fork)
+    for each in (id, fork, again):
+        await service.archive(each)
+    clock.now += 60 * MINUTE
+    planned = await service.prune(HOUR, dry_run=True)
+    assert set(await listed(service, archived=True)) == {id, fork, again}
+    done = await service.prune(HOUR)
+    assert planned == done
+    assert await listed(service, archived=True) == []
+
+
+async def test_a_pruned_session_counts_for_what_it_alone_had(
+    service: SessionService, clock: FakeClock
+) -> None:
+    first, second = user_message("one"), user_message("second")
+    id = await store_session(service, first, second)
+    await service.archive(id)
+    clock.now += 60 * MINUTE
+    fork = await fork_of(service, id, at=first.id)
+    (taken,) = (await service.prune(HOUR)).taken
+    assert (taken.session.id, taken.size) == (id, len(second.json_text))
+    await service.archive(fork)
+    clock.now += 60 * MINUTE
+    (taken,) = (await service.prune(HOUR)).taken
+    assert (taken.session.id, taken.size) == (fork, len(first.json_text))
+
+
+async def test_a_session_that_is_held_is_not_pruned(
+    service: SessionService, clock: FakeClock
+) -> None:
+    id, other = await store_session(service), await store_session(service)
+    for each in (id, other):
+        await service.archive(each)
+    await service.hold(id)
+    clock.now += 48 * 60 * MINUTE
+    result = await service.prune(HOUR)
+    assert [each.session.id for each in result.taken] == [other]
+    assert [each.id for each in result.held] == [id]
+    await service.release(id)
+    assert await pruned(service) == {id}
+
+
+async def test_a_session_that_was_opened_to_be_used_is_held(
+    service: SessionService, clock: FakeClock
+) -> None:
+    id = await store_session(service)
+    await service.archive(id)
+    clock.now += 48 * 60 * MINUTE
+    await service.open_session(id)
+    assert await pruned(service, dry_run=True) == {id}
+    await service.open_session(id, hold=True)
+    await service.open_session(id)
+    assert await pruned(service) == set()
+
+
+async def test_holding_needs_no_session_and_releasing_no_hold(
+    service: SessionService, clock: FakeClock
+) -> None:
+    new = new_session()
+    await service.release(new.id)
+    await service.hold(new.id)
+    await service.create_session(new, [user_message()], invocation_id=INVOCATION)
+    await service.archive(new.id)
+    clock.now += 48 * 60 * MINUTE
+    assert await pruned(service) == set()
+    await service.delete(new.id)
+    await service.release(new.id)
