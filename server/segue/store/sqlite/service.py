@@ -13,6 +13,7 @@ from typing import Any
 import attrs
 
 from segue.model import json_text
+from segue.model.errors import StorageReadOnly
 from segue.model.events import Event
 from segue.model.records import (
     MAX_IMPORT,
@@ -412,7 +413,7 @@ class LocalSessionService:
     ) -> Pruned:
         """Find the sessions in one snapshot, and delete them some at a time: others write between.
 
-        None can be opened while it is deleted.
+        None can be opened while it is deleted. A dry run writes nothing.
         """
         from segue.store.sqlite import pruning, sizes  # a server never prunes
 
@@ -441,7 +442,7 @@ class LocalSessionService:
             return found
 
         for rows in pruning.parts(chosen):
-            async with self._unheld(rows) as ids:
+            async with self._unheld(rows, dry_run=dry_run) as ids:
                 free = [row for row in rows if row["id"] in ids]
                 if dry_run:
                     taken += await self._connection.read(partial(measure, rows=free))
@@ -451,12 +452,17 @@ class LocalSessionService:
         return Pruned(taken=taken, held=held, live=due.live, used=due.used, recent=due.recent)
 
     @contextlib.asynccontextmanager
-    async def _unheld(self, rows: Sequence[Row]) -> AsyncIterator[set[str]]:
+    async def _unheld(self, rows: Sequence[Row], *, dry_run: bool) -> AsyncIterator[set[str]]:
         """Yield the ids of the sessions that nobody holds, and keep them so during the block."""
-        ids = [row["id"] for row in rows]
-        free = await self._connection.read(lambda db: self._holds.prevent(ids))
+        can_tell, ids = CAN_TELL, [row["id"] for row in rows]
         try:
-            if not CAN_TELL:
+            free = await self._connection.read(lambda db: self._holds.prevent(ids))
+        except StorageReadOnly:
+            if not dry_run:
+                raise
+            can_tell, free = False, set(ids)
+        try:
+            if not can_tell:
                 yesterday = self._clock() - _DAY_MS
                 free &= {row["id"] for row in rows if row["updated_at"] < yesterday}
             yield free
