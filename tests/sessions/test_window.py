@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,15 @@ import pytest
 
 from segue.model.errors import (
     EventConflict,
+    EventNotFound,
     HeadMoved,
     NothingToResume,
     SessionNotFound,
     SessionNotOpen,
 )
+from segue.model.events import new_id
 from segue.model.records import AppendResult, Mode
+from segue.model.validation import InvalidInputError
 from segue.model.workspace import InvalidWorkspaceError, Workspace
 from segue.sessions.window import Window
 from segue.store.service import SessionService
@@ -23,6 +27,7 @@ from segue.store.sqlite.service import LocalSessionService
 from tests.factories import (
     HERE,
     contents,
+    execute,
     make_older,
     queued_together,
     store_session,
@@ -688,3 +693,72 @@ async def test_a_session_with_a_time_in_the_future_is_named_and_not_resumed(
     found = await window.find_resumable(workspace_at())
     assert (found.session and found.session.id, len(found.alternatives)) == (ahead, 1)
     assert "future" not in found.reason
+
+
+# Forks, titles, and what is open here
+
+
+async def test_the_boundary_of_a_fork_has_the_time_of_its_last_event(
+    window: Window, service: LocalSessionService, database: Path
+) -> None:
+    id = await store_session(service, user_message("one"))
+    execute(database, "UPDATE events SET created_at = created_at - 2 * 3600 * 1000")
+    opened = await window.fork(id)
+    assert opened.boundary is not None
+    assert "2 hours ago" in opened.boundary.data["content"]
+    assert opened.last_event_at == opened.events[-1].created_at
+
+
+async def test_a_fork_of_what_is_open_here_goes_on_without_a_boundary(window: Window) -> None:
+    id = (await window.open(workspace_at())).session.id
+    await window.append(id, [user_message("one")])
+    opened = await window.fork(id)
+    assert opened.boundary is None
+    await window.append(opened.session.id, [user_message("two")])
+    page = await window.events(opened.session.id, after=0, before=None, limit=10)
+    assert [event.data["content"] for event in page.events] == ["one", "two"]
+    assert page.events[0].invocation_id != page.events[1].invocation_id == opened.invocation_id
+
+
+async def test_a_fork_that_is_refused_opens_nothing(
+    window: Window, service: LocalSessionService
+) -> None:
+    id = (await window.open(workspace_at())).session.id
+    with pytest.raises(InvalidInputError, match="no event yet"):
+        await window.fork(id)
+    await window.append(id, [user_message("one")])
+    new = new_id()
+    for original, at, error in ((id, "unknown", EventNotFound), ("none", None, SessionNotFound)):
+        with pytest.raises(error):
+            await window.fork(original, at=at, new_session_id=new)
+    with pytest.raises(SessionNotOpen):
+        await window.append(new, [user_message("two")])
+    assert len((await service.list_sessions()).sessions) == 1
+
+
+async def test_sessions_are_held_while_they_are_open_in_a_window(
+    window: Window, service: LocalSessionService, database: Path
+) -> None:
+    stored = await store_session(service)
+    opened = (await window.open(workspace_at(), session_id=stored)).session.id
+    created = (await window.open(workspace_at(), mode="new")).session.id
+    await window.append(created, [user_message("one")])
+    forked = (await window.fork(created)).session.id
+    ids = {opened, created, forked}
+    for id in ids:
+        await window.archive(id)
+    reset = await window.open(workspace_at(), mode="new")
+    await window.append(reset.session.id, [user_message("one")])
+    await window.reset(reset.session.id)
+    ids.add(reset.session.id)
+    command = await LocalSessionService.open(database)
+    try:
+        for closed in (None, *sorted(ids)):
+            if closed is not None:
+                await window.close_session(closed)
+                ids.discard(closed)
+            result = await command.prune(timedelta(0))
+            assert {each.id for each in result.held} == ids
+            assert {each.session.id for each in result.taken} == ({closed} if closed else set())
+    finally:
+        await command.close()
