@@ -52,6 +52,10 @@ class StringLength:
         return value
 
 
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+"""Control characters, among them all line breaks."""
+
+
 @attrs.frozen
 class Line(StringLength):
     """A string that is one line: without line breaks and other control characters."""
