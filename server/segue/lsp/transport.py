@@ -159,11 +159,7 @@ class SessionProtocol(JsonRPCProtocol):
         root = client.root_uri or client.root_path
         self.folders = folders or ([root] if root else [])
         self._initialized = True
-        if client.client_info is not None:
-            info = client.client_info
-            self.client = Origin(
-                client_name=_one_line(info.name), client_version=_one_line(info.version)
-            )
+        self.client = _origin(client.client_info)
         if client.process_id is not None:
             self._watch_process(client.process_id)
         return {
@@ -384,10 +380,20 @@ class _InFlight:
     size: int
 
 
-def _one_line(text: str | None) -> str | None:
-    """Return what a client calls itself as it is stored: one short line, or None for nothing."""
-    line = " ".join((text or "").encode(errors="replace").decode().split())
-    return line[:_MAX_CLIENT] or None
+def _origin(info: Any) -> Origin:
+    """Return what a client calls itself. It is only kept: nothing in it is a reason to refuse."""
+    given = info if isinstance(info, dict) else {}
+    return Origin(
+        client_name=_one_line(given.get("name")), client_version=_one_line(given.get("version"))
+    )
+
+
+def _one_line(text: Any) -> str | None:
+    """Return a text as it is stored: one short line that can be shown, or None for nothing."""
+    if not isinstance(text, str):
+        return None
+    shown = "".join(char if char.isprintable() else " " for char in text[: 10 * _MAX_CLIENT])
+    return " ".join(shown.split())[:_MAX_CLIENT] or None
 
 
 def _is_id(value: Any) -> bool:

@@ -4,7 +4,7 @@ Fields are in camelCase in JSON.
 """
 
 from datetime import datetime, timedelta
-from typing import TypeVar, dataclass_transform
+from typing import Any, TypeVar, dataclass_transform
 
 import attrs
 
@@ -34,18 +34,10 @@ class WorkspaceFolder:
 
 
 @message
-class ClientInfo:
-    """The editor, or another program, that starts the server."""
-
-    name: str
-    version: str | None = None
-
-
-@message
 class InitializeParams:
     """The part of LSP's `initialize` that Segue reads."""
 
-    client_info: ClientInfo | None = None
+    client_info: Any = None
     process_id: int | None = None
     root_path: str | None = None
     root_uri: str | None = None
