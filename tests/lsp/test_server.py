@@ -604,6 +604,333 @@ def test_metadata_of_null_is_removed(window: Client, repository: Path, stored: b
     assert window.request("session/getMetadata", key) == {"value": None}
 
 
+# -- forks and titles --------------------------------------------------------------------------
+
+
+def fork(client: Client, session: str, **params: Any) -> Any:
+    return client.request("session/fork", {"sessionId": session} | params)
+
+
+def retitle(client: Client, session: str, title: str | None) -> Any:
+    result = client.request("session/setTitle", {"sessionId": session, "title": title})
+    return result["session"]["title"]
+
+
+def titles(client: Client, folder: Path) -> dict[str, str | None]:
+    result = client.request("session/list", {"cwd": str(folder)})
+    return {session["sessionId"]: session["title"] for session in result["sessions"]}
+
+
+def test_fork_returns_the_fork_opened(window: Client, repository: Path) -> None:
+    session = open_new(window, repository)
+    append(window, session, user_message("one", "1"), user_message("two", "2"))
+
+    forked = fork(window, session, at="1")
+
+    event = {
+        "id": "1",
+        "seq": 1,
+        "parentId": None,
+        "invocationId": UUID7,
+        "createdAt": TIME,
+        "type": "user_message",
+        "data": {"content": "one"},
+    }
+    assert forked == {
+        "session": {
+            "sessionId": UUID7,
+            "title": "copy of one",
+            "directory": str(repository),
+            "gitRoot": str(repository),
+            "serverSessionId": None,
+            "head": "1",
+            "eventCount": 1,
+            "createdAt": TIME,
+            "updatedAt": TIME,
+            "archivedAt": None,
+            "forkedFrom": session,
+            "forkedAt": 1,
+            "source": None,
+            "client": None,
+            "agent": None,
+            "model": None,
+        },
+        "invocationId": UUID7,
+        "resumed": True,
+        "reason": SENTENCE,
+        "boundary": None,
+        "events": [event],
+        "hasMore": False,
+        "lastEventAt": TIME,
+        "alternatives": [],
+    }
+    assert forked["lastEventAt"] == forked["events"][0]["createdAt"]
+
+
+def test_a_fork_can_be_appended_to_at_once(window: Client, repository: Path) -> None:
+    session = open_new(window, repository)
+    append(window, session, user_message("one", "1"), user_message("two"))
+    new = fork(window, session, at="1")["session"]["sessionId"]
+
+    append(window, new, user_message("other"))
+    append(window, session, user_message("three"))
+
+    assert contents(read(window, new)) == ["one", "other"]
+    assert contents(read(window, session)) == ["one", "two", "three"]
+
+
+def test_a_fork_has_a_boundary_if_its_original_is_not_open_here(
+    window: Client, other: Client, repository: Path
+) -> None:
+    session = open_new(window, repository)
+    append(window, session, user_message("one"))
+
+    assert fork(window, session)["boundary"] is None
+    there = fork(other, session)
+    assert there["boundary"] == {
+        "id": UUID7,
+        "type": "system_context",
+        "data": {"content": SENTENCE},
+    }
+    append(other, there["session"]["sessionId"], user_message("two"))
+    note = there["boundary"]["data"]["content"]
+    assert contents(read(other, there["session"]["sessionId"])) == ["one", note, "two"]
+
+
+def test_a_fork_at_an_unknown_event_is_refused(window: Client, repository: Path) -> None:
+    session = open_new(window, repository)
+    append(window, session, user_message("one"))
+
+    error = error_of(window, "session/fork", {"sessionId": session, "at": "unknown"})
+
+    assert error.data == {"kind": "EventNotFound", "eventId": "unknown"}
+    assert list(titles(window, repository)) == [session]
+
+
+def test_an_empty_session_cannot_be_forked(window: Client, repository: Path) -> None:
+    session = open_new(window, repository)
+
+    assert paths(error_of(window, "session/fork", {"sessionId": session})) == ["$.sessionId"]
+
+
+def test_a_retry_of_a_fork_opens_the_same_one(
+    window: Client, other: Client, repository: Path
+) -> None:
+    session = open_new(window, repository)
+    append(window, session, user_message("one"))
+    params: Json = {"newSessionId": f"{session[:-4]}aaaa", "archiveOriginal": True}
+
+    first = fork(window, session, **params)
+    again = fork(window, session, **params)
+    append(window, params["newSessionId"], user_message("two"))
+    restarted = fork(other, session, **params)
+
+    assert first["session"]["sessionId"] == params["newSessionId"]
+    assert again == first, "the same invocation"
+    assert restarted["session"]["eventCount"] == 2
+    assert list(titles(window, repository)) == [params["newSessionId"]]
+
+
+def test_a_fork_happens_in_the_workspace_that_is_given(
+    window: Client, repository: Path, tmp_path: Path
+) -> None:
+    session = open_new(window, repository)
+    append(window, session, user_message("one"))
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+
+    forked = fork(window, session, workspace=elsewhere.as_uri())["session"]
+
+    assert (forked["directory"], forked["gitRoot"]) == (os.path.realpath(elsewhere), None)
+    assert open_in(window, elsewhere)["session"]["sessionId"] == forked["sessionId"]
+    reset = window.request("session/reset", {"sessionId": forked["sessionId"]})["session"]
+    assert reset["directory"] == forked["directory"]
+    bad = {"sessionId": session, "workspace": "relative"}
+    assert paths(error_of(window, "session/fork", bad)) == ["$.workspace"]
+
+
+def test_going_back_archives_the_original_and_keeps_the_title(
+    window: Client, repository: Path
+) -> None:
+    session = open_new(window, repository)
+    append(window, session, user_message("one", "1"), user_message("wrong", "2"))
+
+    back = fork(window, session, at="1", archiveOriginal=True)["session"]
+
+    assert titles(window, repository) == {back["sessionId"]: "one"}
+    window.request("session/unarchive", {"sessionId": session})
+    assert titles(window, repository) == {back["sessionId"]: "one", session: "one"}
+
+
+def test_two_windows_go_on_apart_with_a_fork(
+    window: Client, other: Client, repository: Path
+) -> None:
+    session = open_new(window, repository)
+    append(window, session, user_message("one", "1"))
+    open_in(other, repository, sessionId=session)
+    append(window, session, user_message("of the first"))
+    queue = [user_message("of the second", "q")]
+    refused = {"sessionId": session, "events": queue}
+    assert error_of(other, "session/append", refused).kind == "HeadMoved"
+
+    forked = fork(other, session, at="1")["session"]["sessionId"]
+    append(other, forked, *queue)
+
+    assert contents(read(window, session)) == ["one", "of the first"]
+    assert contents(read(window, forked)) == ["one", "of the second"]
+
+
+def test_a_given_title_stays_until_it_is_null(window: Client, repository: Path) -> None:
+    session = open_new(window, repository)
+    append(window, session, user_message("Automatic"))
+    before = open_in(window, repository, sessionId=session)["session"]
+
+    result = window.request("session/setTitle", {"sessionId": session, "title": "Given"})
+
+    assert result == {"session": before | {"title": "Given"}}
+    append(window, session, user_message("later"))
+    assert titles(window, repository) == {session: "Given"}
+    assert retitle(window, session, None) == "Automatic"
+    append(window, session, user_message("still later"))
+    assert titles(window, repository) == {session: "Automatic"}
+
+
+def test_the_title_of_a_session_that_is_not_open_here_can_be_given(
+    window: Client, other: Client, repository: Path
+) -> None:
+    session = open_new(window, repository)
+    append(window, session, user_message("Automatic"))
+
+    assert retitle(other, session, "Given") == "Given"
+    assert open_in(window, repository, sessionId=session)["session"]["title"] == "Given"
+
+
+def test_the_title_of_an_empty_session_is_stored_with_its_first_event(
+    window: Client, repository: Path
+) -> None:
+    session = open_new(window, repository)
+
+    assert retitle(window, session, "First") == "First"
+    assert retitle(window, session, None) is None
+    assert retitle(window, session, "Given") == "Given"
+    assert titles(window, repository) == {}
+    append(window, session, user_message("Automatic"))
+    assert titles(window, repository) == {session: "Given"}
+    assert retitle(window, session, None) == "Automatic"
+
+
+def test_secrets_in_titles_are_masked(window: Client, repository: Path) -> None:
+    secret = "ghp_" + "aB3dE5gH7jK9mN1pQ3sT5vX7zB9dF1hJ3kL5"
+    session, empty = open_new(window, repository), open_new(window, repository)
+    append(window, session, user_message("one"))
+
+    given = retitle(window, session, f"use {secret}")
+    first = retitle(window, empty, f"use {secret}")
+    forked = fork(window, session, title=f"use {secret}")["session"]["title"]
+
+    for title in (given, first, forked):
+        assert title.startswith("use ")
+        assert secret not in title
+
+
+@pytest.mark.parametrize(
+    "title",
+    ["", " ", "two\nlines", "end\n", "a\u2028b", "\x1b[31mred", "nul\x00", "x" * 201, "\ud83d", 5],
+)
+def test_a_title_is_one_line(window: Client, repository: Path, title: Any) -> None:
+    session = open_new(window, repository)
+    append(window, session, user_message("one"))
+
+    given = {"sessionId": session, "title": title}
+    assert paths(error_of(window, "session/setTitle", given)) == ["$.title"]
+    assert paths(error_of(window, "session/fork", given)) == ["$.title"]
+    assert titles(window, repository) == {session: "one"}
+
+
+def test_a_title_has_to_be_given(window: Client, repository: Path) -> None:
+    session = open_new(window, repository)
+
+    assert paths(error_of(window, "session/setTitle", {"sessionId": session})) == ["$.title"]
+
+
+# -- who writes --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("info", "name", "version"),
+    [
+        ({"name": "Neovim", "version": "0.11.1"}, "Neovim", "0.11.1"),
+        ({"name": "Neovim"}, "Neovim", None),
+        ({"name": "", "version": ""}, None, None),
+        ({"name": "x" * 1_000_000, "version": "1" * 1_000}, "x" * 100, "1" * 100),
+        ({"name": " two\r\nlines\u2028 ", "version": "\x1b[31m\x00"}, "two lines", "[31m"),
+        ({"name": "half \ud83d", "version": "\udc00"}, "half", None),
+        ({"name": 5, "version": ["1"]}, None, None),
+        ({}, None, None),
+        ("Neovim", None, None),
+        (None, None, None),
+    ],
+)
+def test_the_client_is_stored_with_what_it_writes(
+    repository: Path, info: Any, name: str | None, version: str | None
+) -> None:
+    client = Client(repository)
+    client.initialize(rootUri=repository.as_uri(), clientInfo=info)
+    try:
+        session = open_new(client, repository)
+        append(client, session, user_message("one"))
+
+        page = client.request("session/events", {"sessionId": session})
+        assert page["invocations"] == [
+            {
+                "id": page["events"][0]["invocationId"],
+                "clientName": name,
+                "clientVersion": version,
+            }
+        ]
+        assert open_in(client, repository, sessionId=session)["session"]["client"] == name
+    finally:
+        client.kill()
+
+
+def test_each_window_is_named_with_its_events(repository: Path) -> None:
+    clients = [Client(repository) for _ in range(2)]
+    try:
+        for number, client in enumerate(clients):
+            client.initialize(clientInfo={"name": f"editor {number}", "version": "1"})
+        session = open_new(clients[0], repository)
+        append(clients[0], session, user_message("one"))
+        open_in(clients[1], repository, sessionId=session)
+        append(clients[1], session, user_message("two"))
+
+        page = clients[0].request("session/events", {"sessionId": session})
+
+        assert [each["clientName"] for each in page["invocations"]] == ["editor 0", "editor 1"]
+        listed = clients[0].request("session/list", {"cwd": str(repository)})
+        assert [each["client"] for each in listed["sessions"]] == ["editor 1"]
+    finally:
+        for client in clients:
+            client.kill()
+
+
+def test_the_agent_and_model_of_the_last_answer_are_kept(window: Client, repository: Path) -> None:
+    session = open_new(window, repository)
+
+    def after(**params: Any) -> tuple[str | None, str | None]:
+        append(window, session, user_message("more"), **params)
+        result = open_in(window, repository, sessionId=session)["session"]
+        return result["agent"], result["model"]
+
+    assert after() == (None, None)
+    assert after(agent="copilot", model="gpt-x") == ("copilot", "gpt-x")
+    assert after(agent=None) == ("copilot", "gpt-x")
+    assert after(agent="claude_code") == ("claude_code", None)
+    forked = fork(window, session)["session"]
+    assert (forked["agent"], forked["model"]) == ("claude_code", None)
+    bad = {"sessionId": session, "events": [], "agent": "two\nlines", "model": ""}
+    assert sorted(paths(error_of(window, "session/append", bad))) == ["$.agent", "$.model"]
+
+
 # -- errors ------------------------------------------------------------------------------------
 
 
