@@ -28,6 +28,7 @@ from segue.store.sqlite.locks import OpenLock
 from segue.store.sqlite.service import LocalSessionService
 from tests.faults.runner import Report, Size, main
 from tests.faults.sandbox import database_in, sandbox, silent_stderr
+from tests.schema_versions import store_at_version
 
 INSTRUCTIONS: dict[Size, int] = {"short": 40, "long": 3_000}
 """How many more kills there are, in the middle of statements."""
@@ -89,43 +90,50 @@ class Migrations:
         self._folder = folder
         self._all = (*schema.MIGRATIONS, MADE_UP)
         self._victim = folder / "victim" / "sessions.db"
+        self._filled = folder / "filled" / "sessions.db"
+        asyncio.run(_fill(self._filled, rows=ROWS))
         self.versions = range(len(self._all))
         self.before = [self._made(version) for version in range(len(self._all) + 1)]
         self.states = [state_of(database) for database in self.before]
 
     def _made(self, version: int) -> Path:
         database = self._folder / f"version-{version}" / "sessions.db"
-        database.parent.mkdir()
         schema.MIGRATIONS = self._all[:version]
-        if not version:
+        if version == 1:
+            store_at_version(self._filled, database, 1)
             return database
-        previous = self._folder / f"version-{version - 1}" / "sessions.db"
-        if previous.exists():
-            shutil.copy(previous, database)
-        asyncio.run(_fill(database, rows=0 if previous.exists() else ROWS))
+        database.parent.mkdir()
+        if version:
+            shutil.copy(self._folder / f"version-{version - 1}" / "sessions.db", database)
+            asyncio.run(_fill(database, rows=0))
         return database
 
-    def interrupt(self, version: int, stop: Stop) -> bool:
-        """Migrate from *version* by one, interrupted by *stop*; return whether the process died."""
+    def interrupt(self, version: int, stop: Stop, *, to: int | None = None) -> bool:
+        """Migrate from *version*, interrupted by *stop*; return whether the process died.
+
+        By one version, or *to* another one.
+        """
+        target = version + 1 if to is None else to
         shutil.rmtree(self._victim.parent, ignore_errors=True)
         shutil.copytree(self.before[version].parent, self._victim.parent)
-        schema.MIGRATIONS = self._all[: version + 1]
+        schema.MIGRATIONS = self._all[:target]
         if child := os.fork():
             _, status = os.waitpid(child, 0)
         else:
             _die_of(self._victim, stop)
-        self._judge(version, status)
+        self._judge(version, target, status)
         return status != 0
 
-    def _judge(self, version: int, status: int) -> None:
+    def _judge(self, version: int, target: int, status: int) -> None:
         report = self._report
-        before, after = self.states[version], self.states[version + 1]
+        possible = self.states[version : target + 1]
         found = state_of(self._victim)
         example = f"version {version}, {found}"
-        if not version:  # a new database has no rows, and no state before
-            after, before = attrs.evolve(after, rows=found.rows), attrs.evolve(found, names=NOTHING)
-        whole = found in (before, after)
-        report.expect(whole, "a migration is applied completely or not at all", example)
+        if not version:  # a new database has no rows, and gets all migrations at once
+            whole_new = attrs.evolve(possible[-1], rows=found.rows)
+            possible = [attrs.evolve(found, names=NOTHING), whole_new]
+        after = possible[-1]
+        report.expect(found in possible, "a migration is applied completely or not at all", example)
         report.expect(found.sound, "an interrupted migration leaves an undamaged database", example)
         report.count("found not migrated" if found.version == version else "found migrated")
         report.count("interrupted" if status else "not interrupted")
@@ -219,6 +227,14 @@ def interrupt_all(report: Report, chance: Random, migrations: Migrations) -> Non
             at = int(FURTHEST ** chance.random())
             migrations.interrupt(version, kill_at_instruction(at))
             report.count("killed within a statement")
+    for version in (0, 1):  # several migrations: in one transaction, and one in each
+        if report.has_failed:
+            return
+        statements = 0
+        last = migrations.versions[-1] + 1
+        while migrations.interrupt(version, kill_at_statement(statements), to=last):
+            statements += 1
+        report.counts[f"statements from version {version} to {last}"] = statements
 
 
 # -- a later version ---------------------------------------------------------------------------

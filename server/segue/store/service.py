@@ -83,8 +83,8 @@ class SessionService(Protocol):
         and not stored yet. Without events, the head is returned.
 
         Raises HeadMoved unless the head is *parent_id* or the stored event that the first new one
-        follows in *events*; with *accept_own_head* also a head that this invocation wrote is
-        accepted, so that a caller with appends in flight need not know their ids. Raises
+        follows in *events*; with *accept_own_head* also a head that this invocation wrote to this
+        session is accepted, so that a caller with appends in flight need not know their ids. Raises
         EventConflict for a stored id with other content. An archived session takes the events and
         stays archived: an answer is stored with its question.
 
@@ -233,7 +233,7 @@ class SessionService(Protocol):
         dry_run: bool = False,
         among: Collection[str] | None = None,
     ) -> Pruned:
-        """Delete the sessions that were archived more than *older_than* ago; return which.
+        """Delete the sessions that were archived *older_than* ago or earlier; return which.
 
         With *live* also those that are not archived and were updated that long ago. One that any
         service holds is never deleted; where holding cannot be known, one that was updated in the

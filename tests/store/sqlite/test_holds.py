@@ -92,6 +92,7 @@ async def test_a_hold_ends_with_its_process(database: Path, service: LocalSessio
 async def test_a_hold_ends_with_its_service(database: Path, service: LocalSessionService) -> None:
     id = await archived_session(service)
     async with opened(database) as other:
+        await other.hold("another")
         await other.hold(id)
         assert await is_held(service, id)
     assert not await is_held(service, id)

@@ -12,6 +12,8 @@ import attrs
 import pytest
 
 from segue.model.errors import StorageCorrupt, StorageError, StorageReadOnly, StorageUnavailable
+from segue.model.events import new_id
+from segue.model.records import NewFork
 from segue.store.sqlite import driver, schema
 from segue.store.sqlite.admin import LocalStoreAdmin
 from segue.store.sqlite.commit import Transaction
@@ -494,3 +496,42 @@ async def test_a_database_of_a_later_version_is_written_if_it_permits_that(datab
         await append_to_head(service, id, user_message("two"))
         assert await contents(service, id) == ["one", "two"]
         assert await pragma(service, "user_version") == 99
+
+
+async def test_a_version_that_knows_no_forks_refuses_a_store_that_may_have_them(
+    database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would take a fork, which lacks its first events, for damaged."""
+    async with opened(database) as service:
+        id = await store_session(service, user_message("one"))
+        await service.fork_session(id, NewFork(id=new_id()))
+    before = digest(database)
+    with monkeypatch.context() as patch:
+        patch.setattr(schema, "MIGRATIONS", MIGRATIONS[:2])
+        with pytest.raises(StorageUnavailable, match=r"later Segue \(schema \d+; this one knows"):
+            await LocalSessionService.open(database)
+    assert digest(database) == before
+    async with opened(database) as service:
+        assert len((await service.list_sessions()).sessions) == 2
+
+
+@pytest.mark.parametrize("version", [1, 2])
+async def test_what_an_earlier_version_stored_can_be_forked_and_named(
+    database: Path, tmp_path: Path, version: int
+) -> None:
+    current = tmp_path / "current" / "sessions.db"
+    first = user_message("one")
+    async with opened(current) as service:
+        ids = [await store_session(service, first, user_message("two")) for _ in range(2)]
+    schema_versions.store_at_version(current, database, version)
+    async with opened(database) as service:
+        for id in ids:
+            session = await service.get_session(id)
+            assert (session.title, session.fork_seq, session.client) == ("one", None, None)
+            fork = await service.fork_session(id, NewFork(id=new_id(), at=first.id))
+            await append_to_head(service, fork.id, user_message("own"))
+            await service.set_title(id, "Given")
+            await service.delete(id)
+            assert await contents(service, fork.id) == ["one", "own"]
+            page = await service.load_events(fork.id, limit=1, after=0)
+            assert [each.client_name for each in page.invocations] == [None]
