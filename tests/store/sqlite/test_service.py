@@ -7,9 +7,18 @@ from pathlib import Path
 import pytest
 
 from segue.model.errors import SessionNotFound, StorageFull
+from segue.model.events import new_id
+from segue.model.records import NewFork
 from segue.store.sqlite.admin import LocalStoreAdmin
 from segue.store.sqlite.service import LocalSessionService
-from tests.factories import append_to_head, contents, note, store_session, user_message
+from tests.factories import (
+    append_to_head,
+    contents,
+    execute,
+    note,
+    store_session,
+    user_message,
+)
 from tests.store.sqlite.helpers import (
     CANARY,
     fill_disk,
@@ -151,3 +160,44 @@ async def test_the_content_of_a_deleted_session_is_in_no_file(database: Path) ->
         assert await contents(service, kept) == ["kept"] * 41
         with pytest.raises(SessionNotFound):
             await service.get_session(gone)
+
+
+async def test_what_no_fork_shows_of_a_deleted_session_is_in_no_file(database: Path) -> None:
+    async with opened(database) as service, opened(database):
+        first = user_message("first")
+        gone = await store_session(
+            service,
+            first,
+            user_message(f"{CANARY} late"),
+            directory=f"/{CANARY}",
+            git_root=f"/{CANARY}/root",
+            server_session_id=f"{CANARY} remote",
+            metadata={"key": f"{CANARY} metadata"},
+        )
+        fork = await service.fork_session(
+            gone, NewFork(id=new_id(), at=first.id, title="Fork", directory="/elsewhere")
+        )
+        await service.set_title(gone, f"{CANARY} given")
+        for _ in range(30):
+            await append_to_head(service, gone, user_message(f"{CANARY} {'x' * 3_000} {CANARY}"))
+        await service.delete(gone)
+        files = {path: path.read_bytes() for path in database.parent.iterdir()}
+        assert [path.name for path, held in files.items() if CANARY.encode() in held] == []
+        assert not [path.name for path, held in files.items() if gone.encode() in held]
+        assert await contents(service, fork.id) == ["first"]
+        await service.delete(fork.id)
+    assert [tuple(row) for row in execute(database, "SELECT count(*) FROM sessions")] == [(0,)]
+
+
+async def test_what_is_left_of_a_deleted_session_counts_as_none(database: Path) -> None:
+    async with opened(database) as service:
+        gone = await store_session(service, user_message("one"), user_message("two"))
+        fork = await service.fork_session(gone, NewFork(id=new_id()))
+        await service.delete(gone)
+        admin = LocalStoreAdmin(database)
+        assert (admin.sizes().sessions, admin.sizes().events) == (1, 2)
+        report = admin.check()
+        assert report.problems == []
+        result = admin.back_up(str(database.parent / "backup.db"))
+        assert (result.sessions, result.events) == (1, 2)
+        assert [each.id for each in (await service.list_sessions()).sessions] == [fork.id]
