@@ -49,7 +49,7 @@ from tests.faults.sandbox import make_folder, sandbox
 from tests.faults.session_model import Append, Clock, Model, ModelSession, Stored
 
 T = TypeVar("T")
-SIZES = {"short": (25, 300), "long": (5_000, 50)}
+SIZES = {"short": (40, 300), "long": (5_000, 50)}
 CHECK_EVERY = 25
 """After so many steps it is compared what is stored, and all pages."""
 

@@ -27,7 +27,7 @@ def test_the_service_behaves_like_its_model() -> None:
 
     assert report.broken == []
     counts = report.counts
-    assert counts["histories"] >= 25
+    assert counts["histories"] >= 40
     assert counts["steps"] > 4_000
     assert counts["calls"] > 3_000
     assert counts["pages"] > 5_000
