@@ -275,6 +275,7 @@ class Model:
         due = sorted(filter(is_due, self.sessions.values()), key=_update_order)
         every = self.sessions.values()
         old = [each for each in every if each.archived_at is None and each.updated_at <= until]
+        used = [each for each in every if each.archived_at is None and each.updated_at > until]
         recent = [each for each in every if (each.archived_at or 0) > until]
         kept, origins = dict(self.sessions), {each: each.forked_from for each in every}
         before = {each: each.record() for each in due}
@@ -289,7 +290,13 @@ class Model:
             self.sessions = kept
             for session, forked_from in origins.items():
                 session.forked_from = forked_from
-        return Pruned(taken=taken, held=records, live=0 if live else len(old), recent=len(recent))
+        return Pruned(
+            taken=taken,
+            held=records,
+            live=0 if live else len(old),
+            used=len(used),
+            recent=len(recent),
+        )
 
     def _size_of_alone(self, session: ModelSession) -> int:
         others = set(self._shown(each for each in self.sessions.values() if each is not session))
