@@ -658,6 +658,7 @@ def test_fork_returns_the_fork_opened(window: Client, repository: Path) -> None:
         "invocationId": UUID7,
         "resumed": True,
         "reason": SENTENCE,
+        "reasonCode": "forked",
         "boundary": None,
         "events": [event],
         "hasMore": False,

@@ -484,7 +484,7 @@ async def test_a_session_and_its_first_events_are_stored_by_one_call(
     await manager.set_metadata("key", 1)
     await manager.persist_server_session_id("remote-1")
     await manager.persist_events([user_message(), user_message()])
-    assert recording.calls == ["hold", "create_session"]
+    assert recording.calls == ["create_session"]
 
 
 async def test_a_retry_does_not_adopt_the_head_of_another_window(
