@@ -50,7 +50,7 @@ def read(path: Path, states: Mapping[str, Any]) -> Iterator[Transcript]:
             transcript.is_unchanged = True
             yield transcript
             return
-        reader = _Reader(lines, transcript, state if lines.continues else None)
+        reader = _Reader(own_id, lines, transcript, state if lines.continues else None)
         items = reader.items()
         # The folder stands in the first lines.
         first = next(items, None)
@@ -66,14 +66,20 @@ def _chain(first: Item | None, rest: Iterator[Item]) -> Iterator[Item]:
 
 class _Reader:
     def __init__(
-        self, lines: JsonLines, transcript: Transcript, state: Mapping[str, Any] | None
+        self,
+        own_id: str,
+        lines: JsonLines,
+        transcript: Transcript,
+        state: Mapping[str, Any] | None,
     ) -> None:
         before = state or {}
+        self._own_id = own_id
         self._lines = lines
         self._transcript = transcript
         self._last_id: str | None = before.get("last")
         self._last_time = Timestamp(before.get("time") or 0)
-        self._prompt_parents: set[str] = set(before.get("prompt_parents", ()))
+        # The event that each record with a prompt behind it ended with.
+        self._prompt_parents: dict[str, str] = dict(before.get("prompt_parents", {}))
         self._last_of: dict[str, str] = {}
         self._titles: dict[str, str] = {}
         transcript.after = self._last_id
@@ -94,7 +100,7 @@ class _Reader:
         transcript.state = self._lines.state() | {
             "last": self._last_id,
             "time": self._last_time,
-            "prompt_parents": sorted(self._prompt_parents),
+            "prompt_parents": self._prompt_parents,
         }
 
     def _note(self, record: Mapping[str, Any]) -> None:
@@ -164,8 +170,11 @@ class _Reader:
         if not isinstance(parent, str):
             return
         if parent in self._prompt_parents:
-            yield Rewind(self._last_of.get(parent, parent))
-        self._prompt_parents.add(parent)
+            yield Rewind(self._prompt_parents[parent])
+        else:
+            # A parent that was read by an earlier import was the last one then.
+            last = self._last_of.get(parent, self._last_id)
+            self._prompt_parents[parent] = last or parent
 
     def _assistant(
         self, record: Mapping[str, Any], message: Mapping[str, Any], blocks: list[Any]
@@ -199,7 +208,7 @@ class _Reader:
     ) -> Iterator[Item]:
         uuid = record.get("uuid")
         if not isinstance(uuid, str) or not 0 < len(uuid) <= 100 or not uuid.isascii():
-            uuid = derived_id(self._transcript.id, self._lines.number)
+            uuid = derived_id(self._own_id, self._lines.number)
         id = uuid if block == 0 else derived_id(uuid, block)
         time = milliseconds(record.get("timestamp")) or self._last_time
         if (event := self._transcript.event(id, type, data, time)) is not None:

@@ -13,6 +13,7 @@ MAX_LINE = 64 * 1024 * 1024
 """How long a line can be, in bytes; a longer one is skipped, and said."""
 
 _CHUNK = 1 << 20
+_TAIL = 1_024
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -40,9 +41,15 @@ class JsonLines:
                 self._stat.st_mtime_ns,
             ]
             offset = int(before.get("offset", 0))
-            self.continues = same and 0 < offset <= self._stat.st_size
+            self.continues = (
+                same
+                and 0 < offset <= self._stat.st_size
+                and before.get("tail", "") in ("", self._digest_of_tail(offset))
+            )
             self._offset: int = offset if self.continues else 0
             self.number: int = before.get("line", 0) if self.continues else 0
+            self._line = b""
+            self._held: tuple[int, int] | None = None
         except BaseException:
             os.close(self._fd)
             raise
@@ -62,6 +69,8 @@ class JsonLines:
         for line in self._lines():
             self.number += 1
             text = line.removeprefix(_BOM) if self.number == 1 else line
+            # What a crash kept from being written is NULs, and the file goes on behind them.
+            self._line = text = text.strip(b"\0") or text
             if not text.strip():
                 continue
             record, reason = _parse(text)
@@ -70,25 +79,47 @@ class JsonLines:
             else:
                 yield record
 
+    def digest(self) -> str:
+        """Return a digest of the line whose object was yielded last."""
+        return hashlib.sha256(self._line).hexdigest()[:16]
+
+    def hold(self) -> None:
+        """Let the next reading begin with the line whose object was yielded last, until `release`.
+
+        A line that is held already stays.
+        """
+        if self._held is None:
+            self._held = (self._offset, self.number - 1)
+
+    def release(self) -> None:
+        """Let the next reading begin where this one ends."""
+        self._held = None
+
     def state(self) -> dict[str, Any]:
         """Return what the next reading of the file needs."""
+        offset, number = self._held or (self._offset, self.number)
         return {
             "path": self.path,
             "file": self._identity(),
             "head": self._head,
             "seen": [self._stat.st_size, self._stat.st_mtime_ns],
-            "offset": self._offset,
-            "line": self.number,
+            "offset": offset,
+            "line": number,
+            "tail": self._digest_of_tail(offset),
         }
 
     def _lines(self) -> Iterator[bytes]:
         pending: list[bytes] = []
         size = 0
         position = self._offset
+        # The line that was read last had no line break yet: what is left of it is no line.
+        is_within = position > 0 and os.pread(self._fd, 1, position - 1) != b"\n"
         while chunk := os.pread(self._fd, _CHUNK, position):
             position += len(chunk)
             begin = 0
             while (end := chunk.find(b"\n", begin)) >= 0:
+                if is_within:
+                    self.number, is_within = self.number - 1, False
                 yield from self._whole(pending, size, chunk[begin:end])
                 self._offset = position - len(chunk) + end + 1
                 pending, size, begin = [], 0, end + 1
@@ -99,8 +130,8 @@ class JsonLines:
         # Without a line break it may be half written; but no part of an object is an object.
         rest = b"".join(pending)
         if 0 < size <= MAX_LINE and _parse(rest)[0] is not None:
-            self._offset = position
             yield rest
+            self._offset = position
 
     def _whole(self, pending: list[bytes], size: int, end: bytes) -> Iterator[bytes]:
         if size + len(end) <= MAX_LINE:
@@ -117,6 +148,11 @@ class JsonLines:
         """Return a digest of the first line, or of its beginning: another one is another file."""
         head = os.pread(self._fd, 4_096, 0).split(b"\n", 1)[0]
         return hashlib.sha256(head).hexdigest()[:16] if head else ""
+
+    def _digest_of_tail(self, offset: int) -> str:
+        """Return a digest of what lies before *offset*; another one if the file was cut."""
+        begin = max(0, offset - _TAIL)
+        return hashlib.sha256(os.pread(self._fd, offset - begin, begin)).hexdigest()[:16]
 
 
 def _parse(line: bytes) -> tuple[dict[str, Any] | None, str]:

@@ -118,7 +118,7 @@ class Importer:
         return True
 
     async def _new_session(self, source: ModuleType, transcript: Transcript) -> NewSession:
-        directory = transcript.directory or NOWHERE
+        directory = _storable(transcript.directory) or NOWHERE
         git_root = git_common_dir = None
         try:
             workspace = await asyncio.to_thread(locate_workspace, directory)
@@ -138,6 +138,7 @@ class Importer:
 
     def _title(self, given: str | None) -> str | None:
         """Return the title that the source gives, as one short line and with secrets masked."""
+        given = _storable(given)
         if given is None:
             return None
         return title_of(str(self._redact(given, encode("$.title", given))))
@@ -145,8 +146,8 @@ class Importer:
     def _origin(self, source: ModuleType, transcript: Transcript) -> Origin:
         return Origin(
             client_name=source.TITLE,
-            client_version=transcript.client_version,
-            model=transcript.model,
+            client_version=_storable(transcript.client_version),
+            model=_storable(transcript.model),
         )
 
     def _redacted(self, item: ImportedEvent) -> ImportedEvent:
@@ -155,6 +156,11 @@ class Importer:
         if data is event.data:
             return item
         return ImportedEvent(event.with_data(data), item.created_at)
+
+
+def _storable(text: str | None) -> str | None:
+    """Return *text* without what no database and no path can hold; None if that is all."""
+    return (text and text.replace("\0", "").encode(errors="replace").decode()[:4_096]) or None
 
 
 class _Writer:
