@@ -23,9 +23,11 @@ from segue.model.records import (
     MAX_SKEW_MS,
     AppendResult,
     EventPosition,
+    ImportedEvent,
     Invocation,
     NewFork,
     Origin,
+    Timestamp,
 )
 from segue.model.titles import MAX_TITLE
 from segue.model.validation import InvalidInputError
@@ -1529,3 +1531,16 @@ async def test_holding_needs_no_session_and_releasing_no_hold(
     assert await pruned(service) == set()
     await service.delete(new.id)
     await service.release(new.id)
+
+
+async def test_a_past_that_changes_again_is_a_fork_of_the_fork(service: SessionService) -> None:
+    new = new_session(source="other")
+    versions = [("a", "b", "c"), ("a", "x", "c"), ("a", "x", "y"), ("a", "x", "y", "z")]
+    for texts in versions:
+        events = [user_message(text, id="-".join(texts[: n + 1])) for n, text in enumerate(texts)]
+        imported = [ImportedEvent(each, Timestamp(1_000)) for each in events]
+        for _ in range(2):
+            result = await service.import_session(new, imported)
+            assert await contents(service, result.session_id) == list(texts)
+    sessions = (await service.list_sessions(archived=True)).sessions
+    assert sorted(each.event_count for each in sessions) == [3, 3, 4]

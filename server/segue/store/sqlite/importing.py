@@ -81,15 +81,17 @@ def continue_session(
     """Append those of *events* that are not stored to *session*, or to a fork of it."""
     new = [each for each in events if not _is_stored(db, session, each.event.id)]
     is_fork = False
-    if new:
+    while new:
         first = events.index(new[0])
         previous = events[first - 1].event.id if first else after
         head = None if session["head"] is None else unpack(session["head"])
-        if previous is not None and previous != head and _is_stored(db, session, previous):
-            is_fork = True
-            session = _fork(db, session, previous, new[0].event.id, now)
-            new = [each for each in events[first:] if not _is_stored(db, session, each.event.id)]
-        new = list({each.event.id: each for each in new}.values())
+        if previous is None or previous == head or not _is_stored(db, session, previous):
+            break
+        # The fork may be one of an earlier import, after which the past has changed again.
+        is_fork = True
+        session = _fork(db, session, previous, new[0].event.id, now)
+        new = [each for each in events[first:] if not _is_stored(db, session, each.event.id)]
+    new = list({each.event.id: each for each in new}.values())
     _append(db, session, new, origin=origin, title=title, now=now)
     return ImportResult(session_id=session["id"], added=len(new), is_fork=is_fork)
 
