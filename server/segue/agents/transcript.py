@@ -1,6 +1,8 @@
 """A conversation as a source gives it: events with ids that make twice once."""
 
 import collections
+import hashlib
+import json
 import os
 import uuid
 from collections.abc import Iterator, Mapping
@@ -104,9 +106,47 @@ def state_of(path: Path, states: Mapping[str, Any]) -> tuple[str | None, Any]:
     return None, None
 
 
+def unchanged_session(states: Mapping[str, Any], known: Mapping[str, Any]) -> str | None:
+    """Return the session whose state has all that is *known*, None if there is none."""
+    for id, state in states.items():
+        if isinstance(state, dict) and known.items() <= state.items():
+            return id
+    return None
+
+
+def states_of_sessions(states: Mapping[str, Any]) -> dict[object, dict[str, Any]]:
+    """Return the states by the source's own ids of their sessions, which they have as `session`."""
+    found: dict[object, dict[str, Any]] = {}
+    for id, state in states.items():
+        if isinstance(state, dict) and isinstance(own := state.get("session"), str):
+            found.setdefault(own, {})[id] = state
+    return found
+
+
 def derived_id(*parts: object) -> str:
     """Return a UUID that is always the same for these parts."""
     return str(uuid.uuid5(_IDS, "/".join(map(str, parts)).encode(errors="replace").decode()))
+
+
+def content_id(record: str, part: object, content: object) -> str:
+    """Return the id of an event of a source that can change its records: other content, other id.
+
+    *content* is JSON.
+    """
+    text = json.dumps(content, sort_keys=True)
+    return derived_id(record, part, hashlib.sha256(text.encode()).hexdigest())
+
+
+def session_that_begins_with(first: str, id: str, own_states: Mapping[str, Any]) -> str:
+    """Return *id*, or an id made of it if that session was imported with another first event.
+
+    No fork has another beginning than its original. *own_states* are those of the conversation,
+    which have `first` and `original`, what this returned for it.
+    """
+    for state in own_states.values():
+        if state.get("first") == first and isinstance(original := state.get("original"), str):
+            return original
+    return derived_id(id, first) if own_states else id
 
 
 def session_id(source: str, own: str) -> str:
