@@ -65,7 +65,8 @@ RECOVERY_IS_KNOWN_TO = {"store.sqlite.connection", "store.sqlite.admin"}
 
 OWNERS = {
     "aiosqlite": {"store.sqlite"},
-    "sqlite3": {"store.sqlite"},
+    # The databases of other programs are only read, which needs no library without the defect.
+    "sqlite3": {"store.sqlite", "agents.foreign_database"},
     "pysqlite3": {"store.sqlite"},
     "pygls": {"lsp"},
     "lsprotocol": {"lsp", "startup"},
