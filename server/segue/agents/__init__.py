@@ -16,7 +16,7 @@ A module says where its conversations lie (`find`) and how they become events (`
 import importlib
 from types import ModuleType
 
-SOURCES = ("claude_code", "codex", "copilot_cli", "gemini_cli", "opencode")
+SOURCES = ("claude_code", "codex", "copilot_cli", "gemini_cli", "opencode", "atuin")
 """The modules, in the order in which a file that a person named is offered to them."""
 
 
