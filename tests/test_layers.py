@@ -48,12 +48,12 @@ ORDER = {
     "store.sqlite": [
         "disk", "file_access", "lock_holders", "driver", "locks", "open_files", "high_water",
         "holds", "schema", "header", "row_values", "spans", "queries", "pruning", "append",
-        "importing",
-        "sizes", "check", "commit", "replacement", "drafts", "copies", "backup", "files",
+        "prompts", "importing", "sizes", "check", "commit", "replacement", "drafts", "copies",
+        "backup", "files",
         "connection", "service", "admin",
     ],
     "protocol": ["messages", "methods", "schema"],
-    "sessions": ["boundary", "resume", "manager", "locator", "window", "importing"],
+    "sessions": ["boundary", "resume", "manager", "locator", "window", "importing", "hooks"],
     "lsp": [
         "framing.reader", "framing.writer", "watchdog", "json_body", "transport", "lifecycle",
         "uris", "server",

@@ -9,6 +9,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import attrs
+
 from segue.agents.jsonl import JsonLines
 from segue.agents.transcript import (
     Item,
@@ -162,7 +164,11 @@ class _Reader:
             yield from self._event(record, len(results), "out_of_band_output", data)
         else:
             yield from self._rewind(record)
-            yield from self._event(record, len(results), "user_message", {"content": text})
+            for event in self._event(record, len(results), "user_message", {"content": text}):
+                prompt_id = record.get("promptId")
+                yield attrs.evolve(
+                    event, prompt_id=prompt_id if isinstance(prompt_id, str) else None
+                )
 
     def _rewind(self, record: Mapping[str, Any]) -> Iterator[Item]:
         """Yield a Rewind if another prompt has the same parent."""
@@ -205,7 +211,7 @@ class _Reader:
 
     def _event(
         self, record: Mapping[str, Any], block: int, type: str, data: dict[str, Any]
-    ) -> Iterator[Item]:
+    ) -> Iterator[ImportedEvent]:
         uuid = record.get("uuid")
         if not isinstance(uuid, str) or not 0 < len(uuid) <= 100 or not uuid.isascii():
             uuid = derived_id(self._own_id, self._lines.number)

@@ -151,12 +151,18 @@ MAX_IMPORT = 64
 """How many events one import stores at most: other windows wait for it, a few milliseconds."""
 
 
+PROMPT = "prompt/"
+"""What the id of a prompt begins with that a hook stored before its program had recorded it."""
+
+
 @attrs.frozen
 class ImportedEvent:
     """An event of another program's conversation, with the time that it has there."""
 
     event: Event
     created_at: Timestamp
+    prompt_id: str | None = None
+    """The id that the program's hooks give the prompt which this user message records, if any."""
 
 
 @attrs.frozen(kw_only=True)

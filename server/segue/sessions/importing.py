@@ -2,7 +2,7 @@
 
 import asyncio
 import collections
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -13,7 +13,6 @@ from segue.agents.transcript import Rewind, Transcript
 from segue.model.errors import SessionNotFound
 from segue.model.json_text import encode
 from segue.model.records import MAX_IMPORT, ImportedEvent, NewSession, Origin
-from segue.model.titles import title_of
 from segue.model.workspace import InvalidWorkspaceError, locate_workspace
 from segue.store.service import SessionService
 
@@ -61,11 +60,20 @@ class Importer:
         self._revive = revive
 
     async def run(
-        self, source: ModuleType, paths: Iterable[Path], progress: Callable[[Path], None]
+        self,
+        source: ModuleType,
+        paths: Iterable[Path],
+        progress: Callable[[Path], None],
+        *,
+        states: Mapping[str, Any] | None = None,
     ) -> SourceReport:
-        """Import *paths*, files of *source*; call *progress* after each. A bad one is reported."""
+        """Import *paths*, files of *source*; call *progress* after each. A bad one is reported.
+
+        *states* are those of the sessions that the files may continue, None: of all of *source*.
+        """
         report = SourceReport(source.NAME)
-        states = await self._service.import_states(source.NAME)
+        if states is None:
+            states = await self._service.import_states(source.NAME)
         for path in paths:
             try:
                 for transcript in source.read(path, states):
@@ -118,29 +126,15 @@ class Importer:
         return True
 
     async def _new_session(self, source: ModuleType, transcript: Transcript) -> NewSession:
-        directory = _storable(transcript.directory) or NOWHERE
-        git_root = git_common_dir = None
-        try:
-            workspace = await asyncio.to_thread(locate_workspace, directory)
-        except InvalidWorkspaceError:
-            pass  # of another machine, or none at all
-        else:
-            directory, git_root = workspace.directory, workspace.git_root
-            git_common_dir = workspace.git_common_dir
-        return NewSession(
-            id=transcript.id,
-            directory=directory,
-            git_root=git_root,
-            git_common_dir=git_common_dir,
-            server_session_id=transcript.own_id,
-            source=source.NAME,
-        )
+        return await new_session(source, transcript.id, transcript.own_id, transcript.directory)
 
     def _title(self, given: str | None) -> str | None:
         """Return the title that the source gives, as one short line and with secrets masked."""
         given = _storable(given)
         if given is None:
             return None
+        from segue.model.titles import title_of  # a hook seldom needs it
+
         return title_of(str(self._redact(given, encode("$.title", given))))
 
     def _origin(self, source: ModuleType, transcript: Transcript) -> Origin:
@@ -161,6 +155,32 @@ class Importer:
 def _storable(text: str | None) -> str | None:
     """Return *text* without what no database and no path can hold; None if that is all."""
     return (text and text.replace("\0", "").encode(errors="replace").decode()[:4_096]) or None
+
+
+async def new_session(
+    source: ModuleType, id: str, own_id: str | None, directory: str | None
+) -> NewSession:
+    """Return a session of *source*, in the folder where its conversation was had, if that is here.
+
+    *own_id* is the source's id if it is another one. None: the source does not say where.
+    """
+    directory = _storable(directory) or NOWHERE
+    git_root = git_common_dir = None
+    try:
+        workspace = await asyncio.to_thread(locate_workspace, directory)
+    except InvalidWorkspaceError:
+        pass  # of another machine, or none at all
+    else:
+        directory, git_root = workspace.directory, workspace.git_root
+        git_common_dir = workspace.git_common_dir
+    return NewSession(
+        id=id,
+        directory=directory,
+        git_root=git_root,
+        git_common_dir=git_common_dir,
+        server_session_id=own_id,
+        source=source.NAME,
+    )
 
 
 class _Writer:

@@ -124,14 +124,21 @@ class SessionService(Protocol):
         here: they become a fork at the last common event, always the same one, and the original is
         archived unless it has events that were not imported.
 
+        An event whose id begins with PROMPT is stored ahead of what the program records: at the
+        end, where it never counts as a changed past. The user message that records it, with the
+        same `prompt_id` or else the same text, is that event from then on, under its id.
+
         The session is not resumed automatically until it is appended to. *title* is its automatic
         title, None: that of its first user message. *state* is stored with it, and listed by
         `import_states`. A session that was deleted here stays deleted unless *revive*. With
         *dry_run* nothing is stored, and `added` is how many of *events* are not stored.
         """
 
-    async def import_states(self, source: str) -> dict[str, Any]:
-        """Return the state of each session that was imported from *source*, by its id."""
+    async def import_states(self, source: str, session_id: str | None = None) -> dict[str, Any]:
+        """Return the state of each session that was imported from *source*, by its id.
+
+        With *session_id* only that of this session, if it has one.
+        """
 
     async def set_title(self, session_id: str, title: str | None) -> Session:
         """Give the session a title, or with None its automatic one again, and return it.

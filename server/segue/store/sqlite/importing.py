@@ -4,6 +4,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from segue.model.errors import EventNotFound
 from segue.model.events import title as title_of
 from segue.model.records import (
     ImportedEvent,
@@ -12,7 +13,7 @@ from segue.model.records import (
     Origin,
     Timestamp,
 )
-from segue.store.sqlite import queries, spans
+from segue.store.sqlite import prompts, queries, spans
 from segue.store.sqlite.append import INSERT_EVENT, INSERT_INVOCATION
 from segue.store.sqlite.driver import Connection
 from segue.store.sqlite.row_values import Row, pack, unpack
@@ -50,6 +51,14 @@ JOIN sessions ON sessions.number = metadata.session
 WHERE metadata.key = ? AND sessions.source = ? AND is_stub = 0
 """
 
+STATE_OF = f"{STATES} AND sessions.id = ?"
+
+_LAST_IMPORTED = """
+SELECT events.id FROM events JOIN invocations ON invocations.number = events.invocation
+WHERE events.key > ? AND events.key <= ? AND invocations.id = ?
+ORDER BY events.key DESC LIMIT 1
+"""
+
 
 def is_deleted(db: Connection, session_id: str) -> bool:
     """Return whether an imported session with this id was deleted."""
@@ -64,7 +73,10 @@ def preview(
     if not revive and is_deleted(db, session_id):
         return ImportResult(session_id=session_id, is_deleted=True)
     session = queries.find_session(db, session_id)
-    stored = session is not None and sum(_is_stored(db, session, e.event.id) for e in events)
+    if session is None:
+        return ImportResult(session_id=session_id, added=len(events))
+    events = prompts.Prompts(db, session).recognize(events)
+    stored = sum(_is_stored(db, session, each.event.id) for each in events)
     return ImportResult(session_id=session_id, added=len(events) - stored)
 
 
@@ -79,13 +91,23 @@ def continue_session(
     now: Timestamp,
 ) -> ImportResult:
     """Append those of *events* that are not stored to *session*, or to a fork of it."""
+    ahead = prompts.Prompts(db, session)
+    events = ahead.recognize(events)
     new = [each for each in events if not _is_stored(db, session, each.event.id)]
     is_fork = False
     while new:
+        # Prompts that were stored ahead are passed over: others may have been stored behind them.
         first = events.index(new[0])
-        previous = events[first - 1].event.id if first else after
-        head = None if session["head"] is None else unpack(session["head"])
-        if previous is None or previous == head or not _is_stored(db, session, previous):
+        while first and prompts.is_prompt(events[first - 1].event.id):
+            first -= 1
+        previous: str | None
+        if first:
+            previous = events[first - 1].event.id
+        elif after is None and prompts.is_prompt(events[0].event.id):
+            previous = _last_imported(db, session)
+        else:
+            previous = ahead.stored_id(after)
+        if previous is None or not _is_past_changed(db, session, previous):
             break
         # The fork may be one of an earlier import, after which the past has changed again.
         is_fork = True
@@ -94,6 +116,30 @@ def continue_session(
     new = list({each.event.id: each for each in new}.values())
     _append(db, session, new, origin=origin, title=title, now=now)
     return ImportResult(session_id=session["id"], added=len(new), is_fork=is_fork)
+
+
+def _last_imported(db: Connection, session: Row) -> str | None:
+    number = session["number"] << 32
+    values = (number, number + session["event_count"], INVOCATION)
+    row = db.execute(_LAST_IMPORTED, values).fetchone()
+    return None if row is None else unpack(row["id"])
+
+
+def _is_past_changed(db: Connection, session: Row, previous: str) -> bool:
+    """Return whether something else than prompts follows *previous* here, if it is stored."""
+    try:
+        seq = spans.seq_of(db, session, previous)
+    except EventNotFound:
+        return False
+    if seq < session["fork_seq"]:
+        return True
+    first = session["number"] << 32
+    return prompts.has_others(
+        db,
+        range(first + seq + 1, first + session["event_count"] + 1),
+        INVOCATION,
+        any_imported=prompts.is_prompt(previous),
+    )
 
 
 def _is_stored(db: Connection, session: Row, event_id: str) -> bool:

@@ -252,12 +252,16 @@ class LocalSessionService:
 
         return await self._connection.write(store)
 
-    async def import_states(self, source: str) -> dict[str, Any]:
+    async def import_states(self, source: str, session_id: str | None = None) -> dict[str, Any]:
         """Read the rows of metadata."""
         from segue.store.sqlite import importing
 
         def read(db: Connection) -> dict[str, Any]:
-            rows = db.execute(importing.STATES, (importing.STATE, source))
+            values = (importing.STATE, source)
+            if session_id is None:
+                rows = db.execute(importing.STATES, values)
+            else:
+                rows = db.execute(importing.STATE_OF, (*values, session_id))
             return {row["id"]: json_text.decode(row["value"])[0] for row in rows}
 
         return await self._connection.read(read)
