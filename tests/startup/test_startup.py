@@ -197,10 +197,14 @@ def test_the_first_session_loads_only_its_store(steps: list[set[str]]) -> None:
 
 IMPORTED_LATER = """
 import json, sys
-from segue.startup.lazy_imports import import_aiosqlite_on_pysqlite3, trim_imports
+from segue.startup.lazy_imports import (
+    import_aiosqlite_on_pysqlite3, trim_hashlib, trim_imports, trim_pygls,
+)
 from segue.startup import lazy_lsp_types
 lazy_lsp_types.install()
 trim_imports()
+trim_pygls()
+trim_hashlib()
 import_aiosqlite_on_pysqlite3()
 found = {}
 
@@ -211,6 +215,8 @@ found["modules"] = [
     for module in (hmac, importlib.metadata, ipaddress, sqlite3, ssl, tempfile)
 ]
 found["version"] = importlib.metadata.version("uuid6") != "uuid6"
+import hashlib
+found["hash"] = [hashlib.sha256(b"").hexdigest()[:8], hashlib.new("sha1").hexdigest()[:8]]
 found["digest"] = [secrets.compare_digest("a", "a"), secrets.compare_digest("a", "b")]
 found["uuid"] = [uuid6.uuid7().version, uuid6.uuid7() != uuid6.uuid7()]
 found["host"] = urllib.parse.urlsplit("http://[::1]/").hostname
@@ -242,6 +248,7 @@ def test_a_module_that_was_left_out_can_be_imported_later() -> None:
     assert run(IMPORTED_LATER) == {
         "modules": ["hmac", "importlib.metadata", "ipaddress", "sqlite3", "ssl", "tempfile"],
         "version": True,
+        "hash": ["e3b0c442", "da39a3ee"],
         "digest": [True, False],
         "uuid": [7, True],
         "host": "::1",

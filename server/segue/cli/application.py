@@ -41,6 +41,9 @@ class Store:
     sandboxed_stores: Callable[[], list[str]]
     """Returns the paths of stores that editors in sandboxes have made for themselves."""
 
+    hook_folder: str | None
+    """The folder of the hooks' log, and of what `segue hook install` notes; None if none is."""
+
     open_existing: "Callable[[], Awaitable[SessionService]]"
     """Opens the store, or an empty one in memory if it does not exist: reading creates no store."""
 

@@ -27,6 +27,11 @@ def main() -> None:
 def _run(arguments: list[str]) -> int:
     if arguments[:1] == ["lsp"]:
         return serve(arguments[1:])
+    if arguments[:1] == ["hook"] and len(arguments) == 2:
+        from segue.startup import hook
+
+        if hook.is_for(arguments[1]):
+            hook.run(arguments[1])
     # Not at the top: a server does not load what only the commands need.
     from segue.cli import run_command
 
@@ -49,10 +54,10 @@ def serve(arguments: list[str]) -> int:
     log_stream.install()
     # Imported first: they decide how much of the other libraries is loaded.
     from segue.startup import lazy_lsp_types
-    from segue.startup.lazy_imports import trim_imports
+    from segue.startup.lazy_imports import trim_imports, trim_pygls
 
     lazy_lsp_types.install()
-    failed_trims = trim_imports()
+    failed_trims = [*trim_imports(), *trim_pygls()]
     import logging
 
     from segue.startup.settings import SettingsError, load_settings
@@ -169,7 +174,19 @@ def load_store(database: str | None) -> "Store":
         open=lambda: open_service(settings),
         load_redact=lambda: redaction_of(settings)(),
         make_window=lambda: make_window(settings, lambda: open_existing(settings)),
+        hook_folder=hook_folder(settings),
     )
+
+
+def hook_folder(settings: "Settings | None") -> str | None:
+    """Return the folder of the hooks' log: that of the database, else of the user's data."""
+    from segue.startup import folders
+    from segue.startup.settings import MEMORY
+
+    if settings is not None and settings.database != MEMORY:
+        return os.path.dirname(settings.database)
+    folder = folders.data_folder()
+    return None if folder is None else str(folder)
 
 
 def _written_folders(settings: "Settings") -> list[str]:
@@ -199,9 +216,11 @@ def make_window(
 
 def redaction_of(settings: "Settings") -> "Callable[[], Redact]":
     """Return what loads the redaction of the settings."""
-    from segue.sessions.window import no_redaction
+    if settings.redact != "off":
+        return load_redact
+    from segue.sessions.window import no_redaction  # a hook has no window
 
-    return no_redaction if settings.redact == "off" else load_redact
+    return no_redaction
 
 
 async def open_service(settings: "Settings") -> "SessionService":

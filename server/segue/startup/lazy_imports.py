@@ -1,9 +1,10 @@
 """Trims imports: loads a library without the modules that it imports and a server never uses.
 
-`trim_imports` runs before anything else is imported, so the other modules need not know of it. It
-saves a quarter of a server's start time and a third of its memory; tests/startup lists what may be
-loaded. A module that was left out can be imported normally later. If a library cannot be imported
-without it, nothing is left out, and the reason is returned to be logged.
+`trim_imports`, and in a server `trim_pygls`, run before anything else is imported, so the other
+modules need not know of it. It saves a quarter of a server's start time and a third of its memory;
+tests/startup lists what may be loaded. A module that was left out can be imported normally later.
+If a library cannot be imported without it, nothing is left out, and the reason is returned to be
+logged.
 """
 
 import importlib
@@ -56,7 +57,6 @@ def trim_imports() -> list[str]:
     # uuid6 asks for its own version, which would load the e-mail, zip and CSV parsers.
     metadata = ModuleType("importlib.metadata")
     metadata.version = lambda name: name  # type: ignore[attr-defined]  # a module made here
-    lsp_only = ("lsprotocol.converters", "pygls.lsp", "pygls.protocol.language_server")
     return _messages(
         # asyncio works without TLS if `ssl` cannot be imported, and a server has no socket.
         _import("asyncio", {"ssl": None}),
@@ -64,9 +64,22 @@ def trim_imports() -> list[str]:
         _import("uuid6", {"importlib.metadata": metadata, "hmac": LazyModule("hmac")}),
         # Paths have no host whose IP address would be parsed.
         _import("urllib.parse", {"ipaddress": LazyModule("ipaddress")}),
-        # pygls' language server would load text documents and the LSP types of their features.
-        _import("pygls.protocol", {name: LazyModule(name) for name in lsp_only}),
     )
+
+
+def trim_pygls() -> list[str]:
+    """Import pygls, which only a server needs, as `trim_imports` does the others, after them."""
+    # Its language server would load text documents and the LSP types of their features.
+    lsp_only = ("lsprotocol.converters", "pygls.lsp", "pygls.protocol.language_server")
+    return _messages(_import("pygls.protocol", {name: LazyModule(name) for name in lsp_only}))
+
+
+def trim_hashlib() -> list[str]:
+    """Import hashlib without OpenSSL, as `trim_imports` does: for a few digests Python's own do."""
+    failed = _messages(_import("hashlib", {"_hashlib": None}))
+    if not hasattr(sys.modules.get("hashlib"), "sha256"):  # a Python that is built without them
+        sys.modules.pop("hashlib", None)
+    return failed
 
 
 def import_aiosqlite_on_pysqlite3() -> list[str]:
