@@ -313,6 +313,53 @@ def import_command(
     return importing.run(store, sources, files, dry_run=dry_run, revive=revive, as_json=as_json)
 
 
+@segue.group("hook")
+def hook_group() -> None:
+    """Record the conversations of agents in a terminal as they happen.
+
+    AGENT is claude-code, codex, gemini or copilot. Its settings run `segue hook AGENT` at each
+    prompt and at the end of each turn.
+    """
+
+
+_HOOK_AGENT = click.Choice(["claude-code", "codex", "gemini", "copilot", "all"])
+
+
+@hook_group.command("install")
+@click.argument("agent", type=_HOOK_AGENT)
+@click.pass_obj
+def hook_install_command(application: Application, agent: str) -> int:
+    """Add the hooks to the agent's settings; `all`: to those of every agent that is here.
+
+    Nothing else in them changes. Settings that are not strict JSON are left as they are, and what
+    to add is printed.
+    """
+    from segue.cli import hooks
+
+    return hooks.install(application.store(creates=True).hook_folder, agent)
+
+
+@hook_group.command("uninstall")
+@click.argument("agent", type=_HOOK_AGENT)
+@click.pass_obj
+def hook_uninstall_command(application: Application, agent: str) -> int:
+    """Remove the hooks from the agent's settings, which become what they were."""
+    from segue.cli import hooks
+
+    return hooks.uninstall(application.store(creates=True).hook_folder, agent)
+
+
+@hook_group.command("status")
+@click.argument("agent", type=_HOOK_AGENT, default="all")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.pass_obj
+def hook_status_command(application: Application, agent: str, as_json: bool) -> int:
+    """Say whether the hooks are installed, and when the agent last ran them."""
+    from segue.cli import hooks
+
+    return hooks.status(application.store(creates=True).hook_folder, agent, as_json=as_json)
+
+
 @segue.command("doctor")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option(

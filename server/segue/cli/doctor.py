@@ -7,6 +7,9 @@ from typing import Any
 import segue
 from segue.cli.application import CommandError, Store
 from segue.cli.copies import copies_as_json, copies_as_lines
+from segue.cli.hooks import as_record as hook_record
+from segue.cli.hooks import statuses as hook_statuses
+from segue.cli.hooks import summary as hook_summary
 from segue.cli.machine_checks import Finding, examine_machine
 from segue.cli.printing import Column, print_json, print_line, print_table
 from segue.model.errors import StorageError
@@ -25,11 +28,18 @@ def run(store: Store, *, as_json: bool) -> int:
     store.admin.sweep()
     engine, check = store.admin.engine, store.admin.check()
     findings = examine_machine(store)
+    agents = hook_statuses(store.hook_folder)
     problems = [*filter(None, [engine.warning]), *check.problems]
     if as_json:
-        print_json(_report(store, engine, check, problems, findings))
+        print_json(
+            _report(store, engine, check, problems, findings)
+            | {"hooks": [hook_record(each) for each in agents]}
+        )
     else:
         _print(store, engine, check)
+        for each in agents:
+            if each.is_here:
+                _line("hooks", hook_summary(each))
         _print_findings(problems, findings)
     return 1 if problems or any(each.is_problem for each in findings) else 0
 
