@@ -25,15 +25,16 @@ LAYERS = {
     "model": {"model"},
     "redaction": {"redaction"},
     "agents": {"model", "agents"},
+    "exporting": {"model", "exporting"},
     "store": set(),
     "store.service": {"model"},
     "store.sqlite": {*CONTRACT, "store.sqlite", "store.sqlite.recovery"},
     "store.sqlite.recovery": {*CONTRACT, "store.sqlite", "store.sqlite.recovery"},
     "protocol": {"model", "protocol"},
-    "sessions": {*CONTRACT, "agents", "sessions"},
+    "sessions": {*CONTRACT, "agents", "exporting", "sessions"},
     "lsp": {"model", "protocol", "sessions", "lsp", "lsp.framing", "version"},
     "lsp.framing": {"lsp.framing"},
-    "cli": {*CONTRACT, "agents", "protocol", "sessions", "cli", "version"},
+    "cli": {*CONTRACT, "agents", "exporting", "protocol", "sessions", "cli", "version"},
 }
 """What each layer may import, functions included. `startup` and `__main__` may import all."""
 
@@ -53,7 +54,10 @@ ORDER = {
         "connection", "service", "admin",
     ],
     "protocol": ["messages", "methods", "schema"],
-    "sessions": ["boundary", "resume", "manager", "locator", "window", "importing", "hooks"],
+    "exporting": ["blocks", "jsonl", "markdown", "html"],
+    "sessions": [
+        "boundary", "resume", "manager", "locator", "exporting", "window", "importing", "hooks",
+    ],
     "lsp": [
         "framing.reader", "framing.writer", "watchdog", "json_body", "transport", "lifecycle",
         "uris", "server",
@@ -75,6 +79,8 @@ OWNERS = {
     "click": {"cli"},
     "rich": {"cli"},
     "platformdirs": {"startup"},
+    "markdown_it": {"exporting"},
+    "pygments": {"exporting"},
 }
 """Which layers a library belongs to."""
 

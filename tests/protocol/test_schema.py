@@ -56,6 +56,7 @@ def test_the_messages_of_a_real_server_are_valid(start: Any, repository: Path) -
     other.request("session/events", sessionId=id, after=0, limit=10)
     other.request("session/list", cwd=str(repository), archived=True, cursor=None)
     other.request("session/setTitle", sessionId=id, title="Greeting")
+    other.request("session/export", sessionId=id, format="markdown", cursor=None)
     fork = other.request("session/fork", sessionId=id, at=head, title=None, newSessionId="fork")
     assert fork["session"]["forkedFrom"] == id
     assert fork["session"]["forkedAt"] == 1
@@ -76,6 +77,7 @@ def test_the_messages_of_a_real_server_are_valid(start: Any, repository: Path) -
         ("session/append", {"sessionId": "x", "events": [{"data": {}}]}),
         ("session/append", {"sessionId": "x", "events": [{"type": "t", "data": []}]}),
         ("session/events", {"sessionId": "", "limit": 10}),
+        ("session/export", {"sessionId": "x", "format": "pdf"}),
         ("session/events", {"sessionId": "x", "after": "1"}),
         ("session/setMetadata", {"sessionId": "x", "key": "k" * 129, "value": 1}),
     ],

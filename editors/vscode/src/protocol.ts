@@ -96,6 +96,19 @@ export interface SessionResult {
   session: Session;
 }
 
+export interface ExportParams {
+  sessionId: string;
+  format: "markdown" | "jsonl" | "html";
+  cursor?: string | null;
+}
+
+export interface ExportResult {
+  content: string;
+  nextCursor: string | null;
+  mediaType: string;
+  fileName: string;
+}
+
 export interface SessionParams {
   sessionId: string;
 }
@@ -132,6 +145,7 @@ export interface Methods {
   "session/findResumable": [FindResumableParams, FindResumableResult];
   "session/fork": [ForkParams, OpenResult];
   "session/setTitle": [SetTitleParams, SessionResult];
+  "session/export": [ExportParams, ExportResult];
   "session/reset": [SessionParams, OpenResult];
   "session/archive": [SessionParams, Nothing];
   "session/unarchive": [SessionParams, Nothing];
@@ -153,6 +167,7 @@ export const RETRIABLE_METHODS: readonly Method[] = [
   "session/findResumable",
   "session/fork",
   "session/setTitle",
+  "session/export",
   "session/archive",
   "session/unarchive",
   "session/delete",

@@ -16,7 +16,9 @@ A module says where its conversations lie (`find`) and how they become events (`
 import importlib
 from types import ModuleType
 
-SOURCES = ("claude_code", "codex", "copilot_cli", "gemini_cli", "opencode", "atuin")
+SOURCES = (
+    "segue_jsonl", "claude_code", "codex", "copilot_cli", "gemini_cli", "opencode", "atuin",
+)  # fmt: skip
 """The modules, in the order in which a file that a person named is offered to them."""
 
 

@@ -6,7 +6,7 @@ import json
 import os
 import uuid
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,10 @@ import attrs
 
 from segue.model.events import Event
 from segue.model.json_text import encode
-from segue.model.records import ImportedEvent, Timestamp
+from segue.model.records import ImportedEvent, Session, Timestamp
 from segue.model.validation import InvalidInputError
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _IDS = uuid.UUID("5e90e000-0000-5000-8000-000000000001")
 
 MAX_CONTENT = 16 * 1024 * 1024
@@ -76,6 +77,8 @@ class Transcript:
     """The title that the source gives it; None: Segue's rule makes one."""
     client_version: str | None = None
     model: str | None = None
+    session: Session | None = None
+    """Of one that Segue has exported: the session as it was. Known before the first item."""
     state: Any = None
     """What the next `read` needs to go on: JSON."""
     skipped: "collections.Counter[str]" = attrs.field(factory=collections.Counter)
@@ -164,7 +167,7 @@ def milliseconds(value: object) -> Timestamp | None:
             time = datetime.fromisoformat(value)
             if time.tzinfo is None:
                 time = time.replace(tzinfo=UTC)
-            found = int(time.timestamp() * 1_000)
+            found = (time - _EPOCH) // timedelta(milliseconds=1)
         elif isinstance(value, int | float) and not isinstance(value, bool):
             found = int(value if value > 100_000_000_000 else value * 1_000)
         else:

@@ -3,7 +3,7 @@
 import os
 import re
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import attrs
 import click
@@ -77,6 +77,21 @@ def _age(context: click.Context, parameter: click.Parameter, value: str) -> time
     return int(match[1]) * _UNITS[match[2]]
 
 
+def _since(context: click.Context, parameter: click.Parameter, value: str | None) -> int | None:
+    """Return the time that *value* names, an age or a local date or time, in milliseconds."""
+    if value is None:
+        return None
+    try:
+        if match := _AGE.fullmatch(value):
+            time = datetime.now() - int(match[1]) * _UNITS[match[2]]
+        else:
+            time = datetime.fromisoformat(value)
+        return int(time.timestamp() * 1_000)
+    except (ValueError, OverflowError, OSError):
+        message = "expected an age such as 2h, 3d or 1w, or a time such as 2026-08-01T12:00"
+        raise click.BadParameter(message, context, parameter) from None
+
+
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package.__version__, prog_name="segue", message="%(prog)s %(version)s")
 @click.option("--database", metavar="PATH", help="The SQLite file that stores the sessions.")
@@ -144,6 +159,54 @@ def show_command(application: Application, session_id: str, as_json: bool) -> No
 
     run_with_service(
         application.store(), lambda service: show_session(service, session_id, as_json=as_json)
+    )
+
+
+@segue.command("export")
+@click.argument("session_id", metavar="ID")
+@click.option(
+    "--format",
+    "format",
+    type=click.Choice(["markdown", "jsonl", "html"]),
+    default="markdown",
+    show_default=True,
+)
+@click.option(
+    "-o", "--output", callback=_absolute, metavar="FILE", help="Write a file, private to you."
+)
+@click.option("--force", is_flag=True, help="Replace FILE if it exists.")
+@click.option("--turns", type=click.IntRange(1), metavar="N", help="Only the last N turns.")
+@click.option(
+    "--since", callback=_since, metavar="AGE|TIME", help="Only what was said since: 2h, 3d, a date."
+)
+@click.option("--no-tools", is_flag=True, help="Only what was said: no tools, thinking, context.")
+@click.pass_obj
+def export_command(
+    application: Application,
+    session_id: str,
+    format: str,
+    output: str | None,
+    force: bool,
+    turns: int | None,
+    since: int | None,
+    no_tools: bool,
+) -> None:
+    """Print a conversation as Markdown, JSON lines or one HTML page.
+
+    Markdown is for a pull request, the page for people without Segue; it loads and runs nothing.
+    JSON lines have everything: `segue import FILE` takes them back.
+    """
+    if format == "jsonl" and (turns or since is not None or no_tools):
+        raise click.UsageError("JSON lines have the whole conversation: leave out the selection.")
+    if force and output is None:
+        raise click.UsageError("--force is for --output.")
+    from segue.cli.exporting import Selection, export
+    from segue.cli.sessions import run_with_service
+
+    selection = Selection(turns=turns, since=since, no_tools=no_tools)
+    run_with_service(
+        application.store(),
+        lambda service: export(service, session_id, format, output, selection, replaces=force),
     )
 
 

@@ -14,6 +14,7 @@ from segue.lsp.uris import path_of
 from segue.model.records import (
     AppendResult,
     EventPage,
+    ExportPage,
     FindResult,
     OpenResult,
     SessionPage,
@@ -30,6 +31,7 @@ from segue.protocol.messages import wire
 from segue.protocol.methods import (
     AppendParams,
     EventsParams,
+    ExportParams,
     FindResumableParams,
     ForkParams,
     GetMetadataParams,
@@ -147,6 +149,12 @@ async def session_fork(ls: SessionServer, params: ForkParams) -> OpenResult:
 async def session_set_title(ls: SessionServer, params: SetTitleParams) -> SessionResult:
     """Give a session a title."""
     return SessionResult(session=await ls.window.set_title(params.session_id, params.title))
+
+
+@handles("session/export")
+async def session_export(ls: SessionServer, params: ExportParams) -> ExportPage:
+    """Return a page of a session as a file."""
+    return await ls.window.export(params.session_id, params.format, params.cursor)
 
 
 @handles("session/reset")

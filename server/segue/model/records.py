@@ -6,6 +6,7 @@ same names in camelCase, unless a field's metadata has another name.
 
 import time
 from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
 from typing import Any, Literal, NewType
 
 import attrs
@@ -33,6 +34,8 @@ MAX_SKEW_MS = 60_000
 
 MAX_TIMESTAMP = Timestamp(253_402_300_799_999)
 """The end of the year 9999: ISO 8601 has no later time."""
+
+_EPOCH = datetime(1970, 1, 1)
 
 Clock = Callable[[], Timestamp]
 """Returns the current time; `now`, unless a test injects another one."""
@@ -65,6 +68,15 @@ LAST_SEEN: Any = object()
 def now() -> Timestamp:
     """Return the current time."""
     return Timestamp(time.time_ns() // 1_000_000)
+
+
+def iso(time: int) -> str:
+    """Return a Timestamp as ISO 8601 UTC with milliseconds: `2026-08-01T12:00:00.000Z`.
+
+    A time before 1970 or after 9999 becomes the nearest one that is not.
+    """
+    limited = min(max(time, 0), MAX_TIMESTAMP)
+    return (_EPOCH + timedelta(milliseconds=limited)).isoformat(timespec="milliseconds") + "Z"
 
 
 @attrs.frozen(kw_only=True)
@@ -129,6 +141,11 @@ class NewSession:
     given_title: str | None = None
     source: str | None = None
     metadata: dict[str, Any] = attrs.field(factory=dict)
+    created_at: Timestamp | None = None
+    """Of an import: when it began; None: with its first event."""
+    updated_at: Timestamp | None = None
+    """Of an import: when it was updated last; None: with its last event."""
+    archived_at: Timestamp | None = None
 
     def as_session(self, opened_at: Timestamp) -> Session:
         """Return the session as clients see it before its first event."""
@@ -163,6 +180,8 @@ class ImportedEvent:
     created_at: Timestamp
     prompt_id: str | None = None
     """The id that the program's hooks give the prompt which this user message records, if any."""
+    invocation: Invocation | None = None
+    """The invocation that wrote it, if Segue recorded it; None: the import."""
 
 
 @attrs.frozen(kw_only=True)
@@ -223,6 +242,16 @@ class EventPage:
     events: Sequence[StoredEvent]
     has_more: bool
     invocations: Sequence[Invocation] = ()
+
+
+@attrs.frozen(kw_only=True)
+class ExportPage:
+    """A page of an exported session; the pages joined are the file."""
+
+    content: str
+    next_cursor: str | None
+    media_type: str
+    file_name: str
 
 
 @attrs.frozen(kw_only=True)

@@ -3,18 +3,15 @@
 Fields are in camelCase in JSON.
 """
 
-from datetime import datetime, timedelta
 from typing import Any, TypeVar, dataclass_transform
 
 import attrs
 
 from segue.model import validation
 from segue.model.events import Event
-from segue.model.records import MAX_TIMESTAMP, Timestamp
+from segue.model.records import Timestamp, iso
 
 T = TypeVar("T")
-
-_EPOCH = datetime(1970, 1, 1)
 
 
 @dataclass_transform(kw_only_default=True, field_specifiers=(attrs.field,))
@@ -57,15 +54,6 @@ class FoldersChangeParams:
     """The params of LSP's `workspace/didChangeWorkspaceFolders`."""
 
     event: FoldersChange
-
-
-def iso(time: int) -> str:
-    """Return a Timestamp as ISO 8601 UTC with milliseconds: `2026-08-01T12:00:00.000Z`.
-
-    A time before 1970 or after 9999 becomes the nearest one that is not.
-    """
-    limited = min(max(time, 0), MAX_TIMESTAMP)
-    return (_EPOCH + timedelta(milliseconds=limited)).isoformat(timespec="milliseconds") + "Z"
 
 
 wire = validation.make_converter(validation.camel_case)

@@ -6,7 +6,7 @@ from it, or checked against it, by `tests/protocol`.
 `server/DEVELOPMENT.md` lists what to change for a new request.
 """
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import attrs
 
@@ -18,6 +18,7 @@ from segue.model.records import (
     PAGE,
     AppendResult,
     EventPage,
+    ExportPage,
     FindResult,
     Mode,
     OpenResult,
@@ -104,6 +105,15 @@ class ForkParams:
 
 
 @message
+class ExportParams:
+    """The params of `session/export`."""
+
+    session_id: Name
+    format: Literal["markdown", "jsonl", "html"]
+    cursor: str | None = None
+
+
+@message
 class SetTitleParams:
     """The params of `session/setTitle`. A title of null is the automatic one."""
 
@@ -182,6 +192,7 @@ METHODS = {
     "session/findResumable": Method(FindResumableParams, FindResult, reads=True, retriable=True),
     "session/fork": Method(ForkParams, OpenResult, retriable=True),
     "session/setTitle": Method(SetTitleParams, SessionResult, retriable=True),
+    "session/export": Method(ExportParams, ExportPage, reads=True, retriable=True),
     "session/reset": Method(SessionParams, OpenResult),
     "session/archive": Method(SessionParams, Nothing, retriable=True),
     "session/unarchive": Method(SessionParams, Nothing, retriable=True),

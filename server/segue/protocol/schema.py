@@ -10,7 +10,14 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 import attrs
 
 from segue.model.events import EVENT_TYPES, Event, NewEvent
-from segue.model.records import EventPage, FindResult, SessionPage, StoredEvent, Timestamp
+from segue.model.records import (
+    EventPage,
+    ExportPage,
+    FindResult,
+    SessionPage,
+    StoredEvent,
+    Timestamp,
+)
 from segue.model.validation import (
     IntRange,
     ItemCount,
@@ -26,6 +33,7 @@ _RESULT_NAMES: dict[type, str] = {
     Event: "Boundary",
     StoredEvent: "Event",
     EventPage: "EventsResult",
+    ExportPage: "ExportResult",
     SessionPage: "ListResult",
     FindResult: "FindResumableResult",
 }

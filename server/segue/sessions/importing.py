@@ -104,7 +104,7 @@ class Importer:
             else:
                 batch.append(self._redacted(item))
         origin = self._origin(source, transcript)
-        title = self._title(transcript.title)
+        title = self._title(transcript)
         await writer.write(batch, origin, title=title, state=transcript.state, **options)
         report.skipped += transcript.skipped
         report.broken += [f"{transcript.path}, {b.place}: {b.reason}" for b in transcript.broken]
@@ -126,18 +126,38 @@ class Importer:
         return True
 
     async def _new_session(self, source: ModuleType, transcript: Transcript) -> NewSession:
-        return await new_session(source, transcript.id, transcript.own_id, transcript.directory)
+        new = await new_session(source, transcript.id, transcript.own_id, transcript.directory)
+        if (session := transcript.session) is None:
+            return new
+        is_here = (session.directory, session.git_root) == (new.directory, new.git_root)
+        return attrs.evolve(
+            new,
+            directory=session.directory,
+            git_root=session.git_root,
+            git_common_dir=new.git_common_dir if is_here else None,
+            server_session_id=session.server_session_id,
+            source=session.source,
+            created_at=session.created_at,
+            updated_at=session.updated_at,
+            archived_at=session.archived_at,
+        )
 
-    def _title(self, given: str | None) -> str | None:
+    def _title(self, transcript: Transcript) -> str | None:
         """Return the title that the source gives, as one short line and with secrets masked."""
-        given = _storable(given)
+        session = transcript.session
+        given = _storable(transcript.title if session is None else session.title)
         if given is None:
             return None
+        masked = str(self._redact(given, encode("$.title", given)))
+        if session is not None:
+            return masked
         from segue.model.titles import title_of  # a hook seldom needs it
 
-        return title_of(str(self._redact(given, encode("$.title", given))))
+        return title_of(masked)
 
     def _origin(self, source: ModuleType, transcript: Transcript) -> Origin:
+        if (session := transcript.session) is not None:
+            return Origin(client_name=session.client, agent=session.agent, model=session.model)
         return Origin(
             client_name=source.TITLE,
             client_version=_storable(transcript.client_version),
@@ -149,7 +169,7 @@ class Importer:
         data = self._redact(event.data, event.json_text)
         if data is event.data:
             return item
-        return ImportedEvent(event.with_data(data), item.created_at)
+        return attrs.evolve(item, event=event.with_data(data))
 
 
 def _storable(text: str | None) -> str | None:

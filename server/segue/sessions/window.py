@@ -18,6 +18,7 @@ from segue.model.records import (
     PAGE,
     AppendResult,
     EventPage,
+    ExportPage,
     FindResult,
     Mode,
     NewFork,
@@ -113,6 +114,7 @@ class Window:
         self._empty: dict[Workspace, dict[str, SessionManager]] = {}
         self._moving: dict[str, asyncio.Future[Workspace]] = {}
         self._requests = RequestQueue(before_request)
+        self._exports = RequestQueue(before_request)
         self.locator = WorkspaceLocator()
         """Finds the workspaces that requests name, and measures what changed in them."""
 
@@ -224,6 +226,24 @@ class Window:
                 return EventPage(events=(), has_more=False)
             service = await self._connected()
             return await service.load_events(session_id, after=after, before=before, limit=limit)
+
+    async def export(self, session_id: str, format: str, cursor: str | None) -> ExportPage:
+        """Return a page of a session, open here or not, in a format of `exporting.FORMATS`.
+
+        It contains what was appended before the first page was asked for. Other requests wait for
+        none of it; exports wait for each other. Raises InvalidInputError for a *cursor* that is not
+        one of its own, and for a session that is still empty.
+        """
+        async with self._exports:
+            async with self._requests:
+                if self._is_deferred(session_id):
+                    raise InvalidInputError(Fault("$.sessionId", "has no event yet"))
+                service = await self._connected()
+                session = await service.get_session(session_id)
+            # Not at the top: few windows export.
+            from segue.sessions.exporting import export_page
+
+            return await export_page(service, session, format, cursor)
 
     async def list_sessions(
         self, workspace: Located | None, *, archived: bool, cursor: str | None, limit: int

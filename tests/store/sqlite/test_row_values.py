@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from segue.model.errors import EventConflict, HeadMoved, StorageCorrupt
-from segue.protocol import messages
+from segue.model.records import iso
 from segue.store.sqlite import driver
 from segue.store.sqlite.service import LocalSessionService
 from tests.factories import (
@@ -103,7 +103,7 @@ async def test_an_event_with_an_impossible_value_can_be_read(
         one, bad, three = (await service.load_events(id)).events
         assert (one.data, three.data) == ({"content": "one"}, {"content": "three"})
         assert (type(bad.id), type(bad.type), type(bad.invocation_id)) == (str, str, str)
-        assert messages.iso(bad.created_at)
+        assert iso(bad.created_at)
         assert bad.seq == 2
         assert bad.corrupt is (column == "data")
         for again in (bad.id, user_message().id):
@@ -134,8 +134,8 @@ async def test_a_session_with_an_impossible_value_can_be_read(
         session = await service.get_session(id)
         assert isinstance(session.directory, str)
         assert {type(session.title), type(session.git_root)} <= {str, type(None)}
-        assert messages.iso(session.created_at)
-        assert messages.iso(session.updated_at)
+        assert iso(session.created_at)
+        assert iso(session.updated_at)
         cursor, listed = None, []
         for _ in range(3):
             page = await service.list_sessions(archived=True, limit=1, cursor=cursor)

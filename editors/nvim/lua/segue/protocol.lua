@@ -12,6 +12,7 @@ M.VERSION = 1
 ---| "session/findResumable"
 ---| "session/fork"
 ---| "session/setTitle"
+---| "session/export"
 ---| "session/reset"
 ---| "session/archive"
 ---| "session/unarchive"
@@ -30,6 +31,7 @@ M.RETRIABLE = {
   ["session/findResumable"] = true,
   ["session/fork"] = true,
   ["session/setTitle"] = true,
+  ["session/export"] = true,
   ["session/archive"] = true,
   ["session/unarchive"] = true,
   ["session/delete"] = true,

@@ -9,6 +9,7 @@ from segue.model.events import title as title_of
 from segue.model.records import (
     ImportedEvent,
     ImportResult,
+    Invocation,
     NewFork,
     Origin,
     Timestamp,
@@ -176,10 +177,13 @@ def _append(
     if title is None and session["automatic_title"] is None:
         title = next(filter(None, (title_of(each.event) for each in events)), None)
     number: int = session["number"]
-    invocation = _invocation(db, number, origin) if events else 0
+    imported = Invocation(
+        id=INVOCATION, client_name=origin.client_name, client_version=origin.client_version
+    )
     first = (number << 32) + session["event_count"] + 1
     for key, each in enumerate(events, first):
         event, time = each.event, min(each.created_at, now)
+        invocation = _invocation(db, number, each.invocation or imported)
         row = (key, pack(event.id), invocation, time, event.type, event.json_text)
         db.execute(INSERT_EVENT, row)
     values: Mapping[str, Any] = {
@@ -194,10 +198,10 @@ def _append(
     db.execute(_UPDATE_SESSION, values)
 
 
-def _invocation(db: Connection, session: int, origin: Origin) -> int:
+def _invocation(db: Connection, session: int, invocation: Invocation) -> int:
     sql = "SELECT number FROM invocations WHERE session = ? AND id = ?"
-    row = db.execute(sql, (session, INVOCATION)).fetchone()
+    row = db.execute(sql, (session, invocation.id)).fetchone()
     if row is None:
-        values = (session, INVOCATION, origin.client_name, origin.client_version)
+        values = (session, invocation.id, invocation.client_name, invocation.client_version)
         row = db.execute(INSERT_INVOCATION, values).fetchone()
     return int(row["number"])

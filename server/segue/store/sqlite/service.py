@@ -525,20 +525,22 @@ def _delete(transaction: Transaction, session_id: str) -> None:
 _GIVEN = tuple(
     column.name
     for column in schema.COLUMNS["sessions"]
-    if column.name in attrs.fields_dict(NewSession)
+    if column.name in attrs.fields_dict(NewSession) and not column.name.endswith("_at")
 )
 """The columns whose values the caller of `create_session` gives."""
 
 _INSERT_SESSION = f"""
-INSERT INTO sessions ({", ".join(_GIVEN)}, created_at, updated_at)
-VALUES ({", ".join("?" * len(_GIVEN))}, ?, ?)
+INSERT INTO sessions ({", ".join(_GIVEN)}, created_at, updated_at, archived_at)
+VALUES ({", ".join("?" * len(_GIVEN))}, ?, ?, ?)
 RETURNING number
 """  # noqa: S608  the names are those of an attrs class
 
 
 def _insert_session(db: Connection, new: NewSession, time: Timestamp) -> None:
     given = [getattr(new, name) for name in _GIVEN]
-    (number,) = db.execute(_INSERT_SESSION, (*given, time, time)).fetchone()
+    created_at, updated_at = (each or time for each in (new.created_at, new.updated_at))
+    values = (*given, created_at, updated_at, new.archived_at)
+    (number,) = db.execute(_INSERT_SESSION, values).fetchone()
     metadata = {key: json_text.encode("$.value", value) for key, value in new.metadata.items()}
     _set_metadata(db, number, metadata)
 
