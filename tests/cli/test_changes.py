@@ -155,9 +155,9 @@ def test_show_says_who_spoke_and_where_that_changes(repository: Path) -> None:
     speak(repository, session_id)
     speak(repository, session_id, name="Code\x1b[31m")
     lines = run("show", session_id).stdout.splitlines()
-    assert lines[2] == r"last with Code\x1b[31m · claude-code · opus"
+    assert lines[2] == "last with Code [31m · claude-code · opus"
     openings = [line for line in lines if line.startswith("opened")]
-    assert openings == ["opened in Neovim 0.11.2", "opened again", r"opened in Code\x1b[31m"]
+    assert openings == ["opened in Neovim 0.11.2", "opened again", "opened in Code [31m"]
     assert lines[lines.index("opened in Neovim 0.11.2") + 1].startswith("2 system_context · ")
 
 
