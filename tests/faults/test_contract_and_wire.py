@@ -109,8 +109,8 @@ def test_the_service_behaves_like_its_model() -> None:
         pytest.param(
             Guard(
                 file="store/sqlite/service.py",
-                code="                    if id in free and pruning",
-                replacement="                    if pruning",
+                code='free = [row for row in rows if row["id"] in ids]',
+                replacement="free = list(rows)",
             ),
             "got Pruned",
             id="no look at what is held",
