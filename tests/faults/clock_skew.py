@@ -55,7 +55,7 @@ AGE = re.compile(
     r"(?:less than a second|[1-9]\d* (?:day|hour|minute|second)s?) ago"
     r"|in the future \(\d{4}-\d\d-\d\d\)"
 )
-NOTE = re.compile(r"\[Note: .* its last event was (.*)\.\]")
+NOTE = re.compile(r"\[Note: .* its last event was ([^.]*)\.(?: .*)?\]")
 
 
 @attrs.define
