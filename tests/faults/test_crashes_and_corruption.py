@@ -373,4 +373,4 @@ def test_a_database_with_a_corrupt_first_page_is_salvaged(good: Good, tmp_path: 
     assert found.crash == ""
     (error,) = found.errors
     assert "was quarantined" in str(error)
-    assert sorted(found.summaries) == sorted(good.events)
+    assert set(found.summaries) == good.events.keys()
