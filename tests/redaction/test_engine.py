@@ -199,7 +199,7 @@ def store_secrets(client: Any) -> str:
     """Send a secret in every place that is redacted; return the session's id."""
     opened = client.request("session/open")["session"]["sessionId"]
     for number, data in enumerate(({"content": f"{TOKEN} is mine"}, {"content": f"a {TOKEN}"})):
-        event = {"id": str(number), "type": ["user_message", "plan"][number], "data": data}
+        event = {"id": str(number), "type": ["user_message", "steps"][number], "data": data}
         client.request("session/append", {"sessionId": opened, "events": [event]})
     params = {"sessionId": opened, "key": "k", "value": {"deep": [TOKEN]}}
     client.request("session/setMetadata", params)
