@@ -85,6 +85,12 @@ RETURNING number
 """
 
 
+# With a bound: a fork must not cost more because there are many.
+_COUNT_FORKS = """
+SELECT count(*) FROM (SELECT 1 FROM sessions WHERE forked_from = ? LIMIT 99)
+"""
+
+
 def fork(db: Connection, original: Row, new: NewFork, now: Timestamp) -> None:
     """Insert the fork *new* of a session, whose row is *original*; raise EventNotFound."""
     seq = original["event_count"] if new.at is None else seq_of(db, original, new.at)
@@ -131,8 +137,7 @@ def _title(
         return original["automatic_title"] if has_title else None
     if original["title"] is None:
         return None
-    sql = "SELECT count(*) FROM sessions WHERE forked_from = ?"
-    (forks,) = db.execute(sql, (original["id"],)).fetchone()
+    (forks,) = db.execute(_COUNT_FORKS, (original["id"],)).fetchone()
     from segue.model.titles import shortened  # only a new conversation needs it
 
     number = f" {forks + 1}" if forks else ""
