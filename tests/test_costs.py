@@ -296,7 +296,8 @@ async def test_no_statement_of_a_fork_reads_a_whole_table(service: LocalSessionS
     assert len(plans) > 20
     for sql, details in plans.items():
         scans = [detail for detail in details if detail.startswith("SCAN ")]
-        assert [each for each in scans if each != "SCAN CONSTANT ROW"] == [], sql
+        bounded = {"SCAN CONSTANT ROW", "SCAN (subquery-1)"}  # the latter ends at a LIMIT
+        assert [each for each in scans if each not in bounded] == [], sql
         assert "USE TEMP B-TREE" not in " ".join(details), sql
 
 
