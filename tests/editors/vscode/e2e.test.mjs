@@ -264,8 +264,7 @@ test("a conversation is renamed in the view, and gets its automatic title again"
     await vscode.showConversations();
     await vscode.row("Why does the parser").click();
     await vscode.editor("About this").waitFor();
-    await vscode.row("Why does the parser").click();
-    await vscode.page.keyboard.press("F2");
+    await vscode.chooseRowAction("Why does the parser", "Rename Conversation…");
     await vscode.fillInputBox("Rename Conversation", "  The last token  ");
     await vscode.row("The last token").waitFor();
     await vscode.editor("# The last token").waitFor();
