@@ -11,8 +11,9 @@ from typing import Any
 
 import attrs
 
-from segue.agents.jsonl import JsonLines
+from segue.agents.jsonl import JsonLines, read_transcript
 from segue.agents.transcript import (
+    COMPACTED,
     Item,
     Places,
     Rewind,
@@ -20,7 +21,6 @@ from segue.agents.transcript import (
     derived_id,
     milliseconds,
     session_id,
-    state_of,
     text_of,
 )
 from segue.model.records import ImportedEvent, Timestamp
@@ -44,34 +44,16 @@ def accepts(path: Path) -> bool:
 
 def read(path: Path, states: Mapping[str, Any]) -> Iterator[Transcript]:
     """Yield the conversation of a file, from where *states* say that an earlier import ended."""
-    id, state = state_of(path, states)
-    with JsonLines(str(path), state) as lines:
-        own_id = session_id(NAME, path.stem)
-        transcript = Transcript(id=id if id and lines.continues else own_id, path=str(path))
-        if lines.is_unchanged:
-            transcript.is_unchanged = True
-            yield transcript
-            return
-        reader = _Reader(own_id, lines, transcript, state if lines.continues else None)
-        items = reader.items()
-        # The folder stands in the first lines.
-        first = next(items, None)
-        transcript.items = _chain(first, items)
-        yield transcript
-
-
-def _chain(first: Item | None, rest: Iterator[Item]) -> Iterator[Item]:
-    if first is not None:
-        yield first
-    yield from rest
+    own_id = session_id(NAME, path.stem)
+    return read_transcript(path, states, own_id, lambda *given: _Reader(own_id, *given).items())
 
 
 class _Reader:
     def __init__(
         self,
         own_id: str,
-        lines: JsonLines,
         transcript: Transcript,
+        lines: JsonLines,
         state: Mapping[str, Any] | None,
     ) -> None:
         before = state or {}
@@ -124,8 +106,7 @@ class _Reader:
         kind, message = record.get("type"), record.get("message")
         if kind not in ("user", "assistant") or not isinstance(message, dict):
             if kind == "system" and record.get("subtype") == "compact_boundary":
-                note = "[Note: the conversation was compacted here.]"
-                yield from self._event(record, 0, "system_context", {"content": note})
+                yield from self._event(record, 0, "system_context", {"content": COMPACTED})
             elif kind not in ("summary", "custom-title", "ai-title"):
                 self._skip(str(kind))
             return

@@ -12,23 +12,24 @@ wrote one JSON object, after each turn anew and under another name.
 
 import functools
 import hashlib
-import itertools
 import json
 import os
 import re
-import stat
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import attrs
 
-from segue.agents.jsonl import MAX_LINE, JsonLines
+from segue.agents.files import open_file
+from segue.agents.jsonl import MAX_LINE, JsonLines, read_transcript
 from segue.agents.transcript import (
+    COMPACTED,
     Item,
     Places,
     Rewind,
     Transcript,
+    begin,
     derived_id,
     milliseconds,
     session_id,
@@ -44,7 +45,6 @@ RESUME = ("codex", "resume", "{id}")
 _FOLDERS = ("sessions", "archived_sessions")
 _NAME = re.compile(r"rollout-.*?([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})?\.json(?:l|l\.zst)?")
 _COMPRESSED = "compressed: unpack it with `zstd -d`"
-_COMPACTED = "[Note: the conversation was compacted here.]"
 _NO_BASE = "[Note: the beginning of this fork, was not found.]"
 _MAX_DEPTH = 32
 """How many conversations a fork of a fork is followed through."""
@@ -94,16 +94,12 @@ def read(path: Path, states: Mapping[str, Any]) -> Iterator[Transcript]:
     elif path.suffix == ".json":
         yield _read_object(path, own_id, states)
     else:
-        id, state = state_of(path, states)
-        with JsonLines(str(path), state) as lines:
-            continues = id is not None and lines.continues
-            transcript = Transcript(id=id if id and continues else own_id, path=str(path))
-            if lines.is_unchanged:
-                transcript.is_unchanged = True
-            else:
-                reader = _Reader(own_id, transcript, state if continues else None)
-                _begin(transcript, reader.read_lines(lines))
-            yield transcript
+        yield from read_transcript(
+            path,
+            states,
+            own_id,
+            lambda transcript, lines, state: _Reader(own_id, transcript, state).read_lines(lines),
+        )
 
 
 def _read_object(path: Path, own_id: str, states: Mapping[str, Any]) -> Transcript:
@@ -126,27 +122,17 @@ def _read_object(path: Path, own_id: str, states: Mapping[str, Any]) -> Transcri
     transcript.state = {"path": str(path), "seen": seen}
     transcript.skipped["item"] += len(value["items"]) - len(items)
     reader = _Reader(id, transcript, None)
-    _begin(transcript, reader.read_items(value.get("session"), items))
+    begin(transcript, reader.read_items(value.get("session"), items))
     return transcript
 
 
 def _content(path: Path) -> tuple[bytes, list[int]]:
     """Return what a file holds, and its size and time."""
-    fd = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | os.O_CLOEXEC)
+    fd, status = open_file(path)
     with open(fd, "rb") as file:
-        status = os.fstat(fd)
-        if not stat.S_ISREG(status.st_mode):
-            raise OSError("not a file")
         if status.st_size > MAX_LINE:
             raise OSError(f"longer than {MAX_LINE // 2**20} MiB")
         return file.read(), [status.st_size, status.st_mtime_ns]
-
-
-def _begin(transcript: Transcript, items: Iterator[Item]) -> None:
-    """Give *transcript* its items, read as far as the first one: the folder stands before it."""
-    first = next(items, None)
-    if first is not None:
-        transcript.items = itertools.chain((first,), items)
 
 
 def _home(path: Path) -> Path | None:
@@ -298,7 +284,7 @@ class _Reader:
                 yield from self._item(payload)
             case "compacted":
                 message = payload.get("message")
-                text = message if isinstance(message, str) and message else _COMPACTED
+                text = message if isinstance(message, str) and message else COMPACTED
                 yield from self._event("system_context", {"content": text})
             case "event_msg":
                 yield from self._message(payload)

@@ -5,20 +5,19 @@ Logs of old versions have no folder each, and some have the fields of `data` bes
 """
 
 import hashlib
-import itertools
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from segue.agents.jsonl import JsonLines
+from segue.agents.jsonl import JsonLines, read_transcript
 from segue.agents.transcript import (
+    COMPACTED,
     Item,
     Places,
     Transcript,
     derived_id,
     milliseconds,
     session_id,
-    state_of,
 )
 from segue.model.records import ImportedEvent, Timestamp
 
@@ -28,7 +27,6 @@ RESUME = ("copilot", "--resume={id}")
 
 _FOLDER = "session-state"
 _LOG = "events.jsonl"
-_COMPACTED = "[Note: the conversation was compacted here.]"
 _ENCRYPTED = ("reasoningOpaque", "encryptedContent", "reasoningBlocks")
 
 _REPEATED = {"assistant.turn_start", "assistant.turn_end", "session.start", "session.resume"}
@@ -51,20 +49,7 @@ def accepts(path: Path) -> bool:
 def read(path: Path, states: Mapping[str, Any]) -> Iterator[Transcript]:
     """Yield the conversation of a log, from where *states* say that an earlier import ended."""
     own_id = session_id(NAME, path.parent.name if path.name == _LOG else path.stem)
-    id, state = state_of(path, states)
-    with JsonLines(str(path), state) as lines:
-        continues = id is not None and lines.continues
-        transcript = Transcript(id=id if id and continues else own_id, path=str(path))
-        if lines.is_unchanged:
-            transcript.is_unchanged = True
-        else:
-            reader = _Reader(own_id, lines, transcript, state if continues else None)
-            items = reader.items()
-            # The folder stands in the first lines.
-            first = next(items, None)
-            if first is not None:
-                transcript.items = itertools.chain((first,), items)
-        yield transcript
+    return read_transcript(path, states, own_id, lambda *given: _Reader(own_id, *given).items())
 
 
 def _title(path: Path) -> str | None:
@@ -86,8 +71,8 @@ class _Reader:
     def __init__(
         self,
         own_id: str,
-        lines: JsonLines,
         transcript: Transcript,
+        lines: JsonLines,
         state: Mapping[str, Any] | None,
     ) -> None:
         before = state or {}
@@ -158,7 +143,7 @@ class _Reader:
                 end = {"stop_reason": "error", "error": str(data.get("message"))}
                 yield from self._event(record, "turn_end", end)
             case "session.compaction_complete" if data.get("success") is not False:
-                content = data.get("summaryContent") or _COMPACTED
+                content = data.get("summaryContent") or COMPACTED
                 yield from self._text(record, "system_context", content)
             case "system.message" if data.get("role") == "system":
                 self._skip("system prompt")

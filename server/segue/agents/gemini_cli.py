@@ -18,6 +18,7 @@ from typing import Any
 from segue.agents.json_file import read_json, stamp
 from segue.agents.jsonl import JsonLines
 from segue.agents.transcript import (
+    COMPACTED,
     Item,
     Places,
     Rewind,
@@ -44,7 +45,6 @@ _MACHINE_MADE = (
 _NOT_SAID = ("system_context", "turn_end")
 """Events that are there before anybody has said anything."""
 
-_COMPRESSED = "[Note: the conversation was compacted here.]"
 _CLEARED = "[Note: everything before this was taken back.]"
 
 
@@ -173,7 +173,7 @@ class _Reader:
         is_summary = any(self._messages[id] for id in removed)
         items = [item for each in new for item in self._message(each, is_summary=is_summary)]
         if is_summary and items:
-            yield from self._note(_COMPRESSED, removed)
+            yield from self._note(COMPACTED, removed)
         yield from items
 
     def _rewind(self, id: str) -> Iterator[Item]:

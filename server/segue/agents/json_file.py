@@ -6,6 +6,8 @@ import stat
 from pathlib import Path
 from typing import Any
 
+from segue.agents.files import open_file
+
 MAX_FILE = 64 * 1024 * 1024
 """How long a file can be, in bytes."""
 
@@ -23,10 +25,9 @@ def read_json(path: Path) -> tuple[Any, Stamp]:
 
     Raises OSError if the path is no file, the file is too long or is not JSON.
     """
-    # Not to wait for a writer of a pipe.
-    fd = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | os.O_CLOEXEC)
+    fd, state = open_file(path)
     try:
-        seen = _stamp(os.fstat(fd), path)
+        seen = _stamp(state, path)
         content = b""
         while len(content) <= MAX_FILE and (chunk := os.read(fd, MAX_FILE + 1 - len(content))):
             content += chunk

@@ -3,11 +3,12 @@
 import hashlib
 import json
 import os
-import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
-from segue.agents.transcript import BrokenPart
+from segue.agents.files import open_file
+from segue.agents.transcript import BrokenPart, Item, Transcript, begin, state_of
 
 MAX_LINE = 64 * 1024 * 1024
 """How long a line can be, in bytes; a longer one is skipped, and said."""
@@ -15,6 +16,26 @@ MAX_LINE = 64 * 1024 * 1024
 _CHUNK = 1 << 20
 _TAIL = 1_024
 _BOM = b"\xef\xbb\xbf"
+
+ReadItems = Callable[[Transcript, "JsonLines", Mapping[str, Any] | None], Iterator[Item]]
+"""Returns the items of a transcript, given its lines, and its state if the lines continue it."""
+
+
+def read_transcript(
+    path: Path, states: Mapping[str, Any], id: str, read_items: ReadItems
+) -> Iterator[Transcript]:
+    """Yield the one conversation of a file, from where *states* say that an earlier import ended.
+
+    *id* is that of its session, unless an earlier import has continued it in a fork.
+    """
+    stored_id, state = state_of(path, states)
+    with JsonLines(str(path), state) as lines:
+        continues = stored_id is not None and lines.continues
+        session = stored_id if stored_id is not None and continues else id
+        transcript = Transcript(id=session, path=str(path), is_unchanged=lines.is_unchanged)
+        if not lines.is_unchanged:
+            begin(transcript, read_items(transcript, lines, state if continues else None))
+        yield transcript
 
 
 class JsonLines:
@@ -27,12 +48,8 @@ class JsonLines:
         """*state* is what `state` returned when the file was read before."""
         self.path = path
         self.broken: list[BrokenPart] = []
-        # Not to wait for a writer of a pipe that is named like a transcript.
-        self._fd = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | os.O_CLOEXEC)
+        self._fd, self._stat = open_file(path)
         try:
-            self._stat = os.fstat(self._fd)
-            if not stat.S_ISREG(self._stat.st_mode):
-                raise OSError(f"{path} is not a file")
             self._head = self._digest_of_head()
             before = state or {}
             same = before.get("file") == self._identity() and before.get("head") == self._head

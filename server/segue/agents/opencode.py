@@ -18,6 +18,7 @@ import attrs
 from segue.agents.foreign_database import ForeignDatabase, text_column
 from segue.agents.json_file import read_json, stamp
 from segue.agents.transcript import (
+    COMPACTED,
     BrokenPart,
     Places,
     Transcript,
@@ -34,7 +35,6 @@ NAME = "opencode"
 TITLE = "OpenCode"
 RESUME = ("opencode", "--session", "{id}")
 
-_COMPACTED = "[Note: the conversation was compacted here.]"
 _ROWS = 16
 """How many rows with texts are read at a time."""
 
@@ -293,7 +293,7 @@ class _Reader:
                 case {"type": "subtask", "prompt": str(text)}:
                     said.append(text)
                 case {"type": "compaction"}:
-                    rest.append((part, "system_context", {"content": _COMPACTED}))
+                    rest.append((part, "system_context", {"content": COMPACTED}))
                 case {"type": "text", "text": str(text)}:
                     rest.append((part, *_machine_made(data, text)))
                 case _:

@@ -4,14 +4,13 @@ An import into an empty store gives the session as it was: ids, times, invocatio
 spoke. The ids make twice once, on whichever machine. A fork comes in as a session of its own.
 """
 
-import os
-import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import attrs
 
+from segue.agents.files import open_file
 from segue.agents.jsonl import JsonLines
 from segue.agents.transcript import BrokenPart, Item, Places, Transcript, milliseconds
 from segue.model.events import Event
@@ -39,18 +38,11 @@ def find(places: Places) -> Iterator[Path]:
 def accepts(path: Path) -> bool:
     """Return whether the file *path* begins as an export does."""
     try:
-        fd = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | os.O_CLOEXEC)
+        fd, _ = open_file(path)
+        with open(fd, "rb") as file:
+            return file.read(len(_BEGIN) + 3).removeprefix(b"\xef\xbb\xbf").startswith(_BEGIN)
     except OSError:
         return False
-    try:
-        is_file = stat.S_ISREG(os.fstat(fd).st_mode)
-        return is_file and os.read(fd, len(_BEGIN) + 3).removeprefix(b"\xef\xbb\xbf").startswith(
-            _BEGIN
-        )
-    except OSError:
-        return False
-    finally:
-        os.close(fd)
 
 
 def read(path: Path, states: Mapping[str, Any]) -> Iterator[Transcript]:

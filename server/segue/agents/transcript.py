@@ -2,6 +2,7 @@
 
 import collections
 import hashlib
+import itertools
 import json
 import os
 import uuid
@@ -20,8 +21,8 @@ from segue.model.validation import InvalidInputError
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _IDS = uuid.UUID("5e90e000-0000-5000-8000-000000000001")
 
-MAX_CONTENT = 16 * 1024 * 1024
-"""How many characters of one text are kept: the rest is cut, and that is counted."""
+COMPACTED = "[Note: the conversation was compacted here.]"
+"""Stands where a program has replaced what was said before by a summary."""
 
 
 @attrs.frozen
@@ -99,6 +100,13 @@ class Transcript:
             self.skipped[f"invalid {type}"] += 1
             return None
         return ImportedEvent(event, created_at)
+
+
+def begin(transcript: Transcript, items: Iterator[Item]) -> None:
+    """Give *transcript* its *items*, read as far as the first one: the folder stands before it."""
+    first = next(items, None)
+    if first is not None:
+        transcript.items = itertools.chain((first,), items)
 
 
 def state_of(path: Path, states: Mapping[str, Any]) -> tuple[str | None, Any]:
