@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from segue.model.errors import SessionNotFound, StorageReadOnly
+from segue.model.records import NewSession
 from segue.store.sqlite import driver, holds
 from segue.store.sqlite import service as sqlite_service
 from segue.store.sqlite.service import LocalSessionService
@@ -217,3 +218,14 @@ async def test_where_holds_cannot_be_seen_the_last_day_counts_as_held(
     assert [each.session.id for each in (await service.prune(timedelta(hours=1))).taken] == [own]
     with pytest.raises(SessionNotFound):
         await service.get_session(own)
+
+
+@needs_locks
+async def test_opening_an_unknown_session_leaves_no_hold(database: Path) -> None:
+    async with opened(database) as service:
+        with pytest.raises(SessionNotFound):
+            await service.open_session("later", hold=True)
+        new = NewSession(id="later", directory="/")
+        await service.create_session(new, [user_message()], invocation_id="window")
+        await service.archive("later")
+        assert not await is_held(service, "later")

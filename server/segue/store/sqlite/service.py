@@ -13,7 +13,7 @@ from typing import Any
 import attrs
 
 from segue.model import json_text
-from segue.model.errors import StorageReadOnly
+from segue.model.errors import SessionNotFound, StorageReadOnly
 from segue.model.events import Event
 from segue.model.records import (
     MAX_IMPORT,
@@ -335,10 +335,14 @@ class LocalSessionService:
         def read(db: Connection) -> tuple[Session, EventPage]:
             if hold:
                 self._holds.hold(session_id)
-            with driver.read_snapshot(db):
-                session = queries.get_session(db, session_id)
-                page = queries.page(db, session, after=None, before=None, limit=tail)
-                return queries.session(session), page
+            try:
+                with driver.read_snapshot(db):
+                    session = queries.get_session(db, session_id)
+                    page = queries.page(db, session, after=None, before=None, limit=tail)
+                    return queries.session(session), page
+            except SessionNotFound:
+                self._holds.release(session_id)
+                raise
 
         return await self._connection.read(read)
 
