@@ -9,6 +9,8 @@ import pytest
 from segue.model.events import Event
 from segue.model.records import ImportedEvent, ImportResult, NewSession, Timestamp
 from segue.store.service import SessionService
+from segue.store.sqlite.service import LocalSessionService
+from tests.factories import execute
 from tests.store.stores import STORES, FakeClock
 
 SESSION = "11111111-2222-4333-8444-555555555555"
@@ -172,3 +174,14 @@ async def test_a_dry_run_counts_a_record_of_a_prompt_as_stored(service: SessionS
     result = await store(service, event("u1", "one"), event("a1", "1", "text"), dry_run=True)
 
     assert result.added == 1
+
+
+async def test_a_dry_run_remembers_no_record_of_a_prompt(tmp_path: Path) -> None:
+    database = tmp_path / "data" / "sessions.db"
+    opened = await LocalSessionService.open(database)
+    await store(opened, event("prompt/p", "one"))
+
+    await store(opened, event("u1", "one", prompt_id="p"), dry_run=True)
+
+    await opened.close()
+    assert execute(database, "SELECT key FROM metadata WHERE key = 'prompts'") == []

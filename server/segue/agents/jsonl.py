@@ -31,8 +31,8 @@ def read_transcript(
     stored_id, state = state_of(path, states)
     with JsonLines(str(path), state) as lines:
         continues = stored_id is not None and lines.continues
-        session = stored_id if stored_id is not None and continues else id
-        transcript = Transcript(id=session, path=str(path), is_unchanged=lines.is_unchanged)
+        transcript = Transcript(id=(stored_id if continues else None) or id, path=str(path))
+        transcript.is_unchanged = lines.is_unchanged
         if not lines.is_unchanged:
             begin(transcript, read_items(transcript, lines, state if continues else None))
         yield transcript

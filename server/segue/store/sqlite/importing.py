@@ -4,7 +4,6 @@ import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from segue.model.errors import EventNotFound
 from segue.model.events import title as title_of
 from segue.model.records import (
     ImportedEvent,
@@ -26,15 +25,6 @@ STATE = "import"
 """The key of the metadata that holds the state of an import."""
 
 _FORKS = uuid.UUID("5e90e000-0000-5000-8000-000000000003")
-
-_STORED = "SELECT 1 FROM events WHERE session = ? AND id = ?"
-
-_IS_CONTINUED_HERE = """
-SELECT EXISTS (
-    SELECT 1 FROM events JOIN invocations ON invocations.number = events.invocation
-    WHERE events.key > ? AND events.key <= ? AND invocations.id <> ?
-)
-"""
 
 _UPDATE_SESSION = """
 UPDATE sessions SET
@@ -94,6 +84,7 @@ def continue_session(
     """Append those of *events* that are not stored to *session*, or to a fork of it."""
     ahead = prompts.Prompts(db, session)
     events = ahead.recognize(events)
+    ahead.save()
     new = [each for each in events if not _is_stored(db, session, each.event.id)]
     is_fork = False
     while new:
@@ -128,26 +119,23 @@ def _last_imported(db: Connection, session: Row) -> str | None:
 
 def _is_past_changed(db: Connection, session: Row, previous: str) -> bool:
     """Return whether something else than prompts follows *previous* here, if it is stored."""
-    try:
-        seq = spans.seq_of(db, session, previous)
-    except EventNotFound:
+    seq = spans.find_seq(db, session, previous)
+    if seq is None:
         return False
     if seq < session["fork_seq"]:
         return True
+    keys = _keys_after(session, seq)
+    return prompts.has_others(db, keys, INVOCATION, any_imported=prompts.is_prompt(previous))
+
+
+def _keys_after(session: Row, seq: int) -> range:
+    """Return the keys that a session's own events after *seq* have."""
     first = session["number"] << 32
-    return prompts.has_others(
-        db,
-        range(first + seq + 1, first + session["event_count"] + 1),
-        INVOCATION,
-        any_imported=prompts.is_prompt(previous),
-    )
+    return range(first + seq + 1, first + session["event_count"] + 1)
 
 
 def _is_stored(db: Connection, session: Row, event_id: str) -> bool:
-    if db.execute(_STORED, (session["number"], pack(event_id))).fetchone() is not None:
-        return True
-    is_fork = session["fork_seq"] > 0
-    return is_fork and spans.shared_event(db, session["number"], event_id) is not None
+    return spans.find_seq(db, session, event_id) is not None
 
 
 def _fork(db: Connection, session: Row, at: str, first_new: str, now: Timestamp) -> Row:
@@ -155,10 +143,8 @@ def _fork(db: Connection, session: Row, at: str, first_new: str, now: Timestamp)
     id = str(uuid.uuid5(_FORKS, f"{session['id']}/{at}/{first_new}"))
     if (found := queries.find_session(db, id)) is not None:
         return found
-    seq = spans.seq_of(db, session, at)
-    number = session["number"] << 32
-    values = (number + seq, number + session["event_count"], INVOCATION)
-    (is_continued,) = db.execute(_IS_CONTINUED_HERE, values).fetchone()
+    keys = _keys_after(session, spans.find_seq(db, session, at) or 0)
+    is_continued = prompts.has_others(db, keys, INVOCATION, any_imported=True)
     spans.fork(db, session, NewFork(id=id, at=at, archive_original=not is_continued), now)
     sql = "UPDATE sessions SET updated_at = ? WHERE id = ?"
     db.execute(sql, (session["updated_at"], id))

@@ -62,25 +62,25 @@ class Prompts:
         rows = db.execute(_PROMPTS, (self._session,)).fetchall()
         self._ids = [unpack(row["id"]) for row in rows]
         self._by_record: dict[str, str] = self._load() if self._ids else {}
+        self._stored = len(self._by_record)
 
     def stored_id(self, event_id: str | None) -> str | None:
         """Return the id under which an event is stored."""
         return event_id if event_id is None else self._by_record.get(event_id, event_id)
 
     def recognize(self, events: Sequence[ImportedEvent]) -> Sequence[ImportedEvent]:
-        """Return *events*, those that record a prompt of the session under its id; remember them.
+        """Return *events*, those that record a prompt of the session under its id.
 
         That is the prompt with their `prompt_id`; if they have none, of those with the same text
         the nearest in time, within an hour.
         """
-        if not self._ids:
-            return events
-        known = len(self._by_record)
-        found = [self._recognize(each) for each in events]
-        if len(self._by_record) > known:
+        return [self._recognize(each) for each in events] if self._ids else events
+
+    def save(self) -> None:
+        """Remember in the database which records were recognized."""
+        if len(self._by_record) > self._stored:
             value = json_text.encode("$.prompts", self._by_record)
             self._db.execute(_SAVE, (self._session, RECORDS, value))
-        return found
 
     def _recognize(self, record: ImportedEvent) -> ImportedEvent:
         event = record.event

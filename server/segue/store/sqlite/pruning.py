@@ -56,10 +56,12 @@ def find_due(db: Connection, until: int, *, live: bool) -> Due:
 def parts(rows: Sequence[Row]) -> Iterator[list[Row]]:
     """Yield the rows of sessions in parts of at most `_MAX_PART` events, or of one session."""
     part: list[Row] = []
+    events = 0
     for row in rows:
-        if part and sum(each["event_count"] for each in (*part, row)) > _MAX_PART:
+        events += row["event_count"]
+        if part and events > _MAX_PART:
             yield part
-            part = []
+            part, events = [], row["event_count"]
         part.append(row)
     if part:
         yield part

@@ -67,6 +67,15 @@ def shared_event(db: Connection, number: int, event_id: str) -> Row | None:
     return None if row is None else coerced(row)
 
 
+def find_seq(db: Connection, session: Row, event_id: str) -> int | None:
+    """Return the seq of a session's event, its own or a strand's; None if it has none."""
+    sql = "SELECT key FROM events WHERE session = ? AND id = ?"
+    row = db.execute(sql, (session["number"], pack(event_id))).fetchone()
+    if row is None and session["fork_seq"]:
+        row = shared_event(db, session["number"], event_id)
+    return None if row is None else int(row["key"]) & MAX_SEQ
+
+
 # -- forking -------------------------------------------------------------------------------------
 
 _FORK = """
@@ -93,7 +102,7 @@ SELECT count(*) FROM (SELECT 1 FROM sessions WHERE forked_from = ? LIMIT 99)
 
 def fork(db: Connection, original: Row, new: NewFork, now: Timestamp) -> None:
     """Insert the fork *new* of a session, whose row is *original*; raise EventNotFound."""
-    seq = original["event_count"] if new.at is None else seq_of(db, original, new.at)
+    seq = original["event_count"] if new.at is None else _seq_of(db, original, new.at)
     spans = [span for span in spans_of(db, original) if span.after < seq]
     takes_place = new.archive_original
     values = {
@@ -116,16 +125,10 @@ def fork(db: Connection, original: Row, new: NewFork, now: Timestamp) -> None:
         db.execute(sql, (now, original["number"]))
 
 
-def seq_of(db: Connection, session: Row, event_id: str) -> int:
-    """Return the seq of a session's event, its own or a strand's; raise EventNotFound."""
-    sql = "SELECT key FROM events WHERE session = ? AND id = ?"
-    number = session["number"]
-    row = db.execute(sql, (number, pack(event_id))).fetchone()
-    if row is None and session["fork_seq"]:
-        row = shared_event(db, number, event_id)
-    if row is None:
+def _seq_of(db: Connection, session: Row, event_id: str) -> int:
+    if (seq := find_seq(db, session, event_id)) is None:
         raise EventNotFound(event_id)
-    return int(row["key"]) & MAX_SEQ
+    return seq
 
 
 def _title(
