@@ -14,6 +14,7 @@ import pytest
 
 from segue.model import git_changes
 from segue.model.git_changes import GitChanges, Head
+from segue.model.records import NewFork
 from segue.model.workspace import Workspace, locate_workspace
 from segue.redaction.engine import mask
 from segue.sessions import window as window_module
@@ -159,6 +160,19 @@ async def test_the_boundary_says_what_changed(
         f'on branch "topic" at {now} now. 1 commit was made since. 1 tracked file was modified '
         "since.]"
     )
+
+
+@pytest.mark.usefixtures("unhurried")
+async def test_a_new_fork_is_as_old_as_its_last_event(
+    service: LocalSessionService, database: Path, checkout: Path, open_window: OpenWindow
+) -> None:
+    id = await stored_at(service, database, checkout)
+    git(checkout, "checkout", "--quiet", "-b", "topic")
+    await service.fork_session(id, NewFork(id="fork"))
+    note = await note_of(open_window(), checkout, "fork")
+    assert "its last event was 1 day ago." in note
+    assert 'was on branch "main"' in note
+    assert 'is on branch "topic"' in note
 
 
 @pytest.mark.usefixtures("unhurried")

@@ -78,14 +78,14 @@ class SessionManager:
         workspace: Workspace | None,
         *,
         tail: int | None = None,
-        describe_changes: Callable[[Session], Awaitable[str]] | None = None,
+        describe_changes: Callable[[Session, Timestamp], Awaitable[str]] | None = None,
     ) -> "SessionManager":
         """Return a manager that continues a stored session, under a new invocation id.
 
         *workspace* is where the window is now: a reset begins there, not where the session was;
         None: where the session was. With *tail*, so many events are read as well, for the
-        `snapshot` that follows. *describe_changes* returns sentences for the boundary. Raises
-        SessionNotFound.
+        `snapshot` that follows. *describe_changes* returns sentences for the boundary, about what
+        changed since the last event. Raises SessionNotFound.
         """
         if tail is None:
             await service.hold(session_id)
@@ -94,8 +94,8 @@ class SessionManager:
             session, page = await service.open_session(session_id, tail, hold=True)
             read = session, page
         here = workspace or Workspace.recorded(session.directory, session.git_root)
-        changes = "" if describe_changes is None else await describe_changes(session)
         last = last_event_at(session, None if read is None else read[1])
+        changes = "" if describe_changes is None else await describe_changes(session, last)
         manager = cls(service, here, session, make_boundary(last, changes))
         manager._just_read = read
         return manager

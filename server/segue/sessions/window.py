@@ -27,6 +27,7 @@ from segue.model.records import (
     Reason,
     Session,
     SessionPage,
+    Timestamp,
 )
 from segue.model.validation import Fault, InvalidInputError
 from segue.model.workspace import Touch, Workspace
@@ -432,7 +433,9 @@ class Window:
                 session_id,
                 here,
                 tail=tail,
-                describe_changes=lambda session: self._describe_changes(session, workspace),
+                describe_changes=lambda session, since: self._describe_changes(
+                    session, workspace, since
+                ),
             )
             self._managers[session_id] = manager
             if not isinstance(workspace, Workspace):
@@ -455,8 +458,10 @@ class Window:
         reason = Reason("It was made now, as a fork of another session.", "forked")
         return await self._result(self._managers[fork.id], reason, tail)
 
-    async def _describe_changes(self, session: Session, workspace: Located) -> str:
-        """Return what changed in *workspace* since the last event of *session*, in sentences.
+    async def _describe_changes(
+        self, session: Session, workspace: Located, since: Timestamp
+    ) -> str:
+        """Return what changed in *workspace*, where *session* was had, *since*, in sentences.
 
         Return an empty string if it is another folder, or that is not known in time.
         """
@@ -478,7 +483,7 @@ class Window:
             # Not at the top: a window that resumes nothing does not need it.
             from segue.model.git_changes import measure_changes
 
-            return measure_changes(root, session.updated_at, touch)
+            return measure_changes(root, since, touch)
 
         measured = self.locator.find(measure, root)
         await _wait_until(ends, measured)
