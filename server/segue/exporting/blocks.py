@@ -20,6 +20,9 @@ NAMES: Mapping[str, str] = {"user": "You", "assistant": "Assistant"}
 MAX_PROSE = 100_000
 """A longer message is shown as it is, in characters: parsing it as Markdown could take minutes."""
 
+LOWERED = 2
+"""By how many levels headings in messages are lowered: speakers have the second level."""
+
 _MAX_JOINED = 16 * 1024 * 1024
 _MAX_RUN = 200
 _MAX_HINT = 80

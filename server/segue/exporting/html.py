@@ -16,6 +16,7 @@ from markdown_it.token import Token
 
 from segue.exporting import shown_time
 from segue.exporting.blocks import (
+    LOWERED,
     MAX_PROSE,
     NAMES,
     Block,
@@ -37,9 +38,6 @@ __all__ = ["MEDIA_TYPE", "SUFFIX", "begin", "continues", "end", "render"]
 
 MEDIA_TYPE = "text/html"
 SUFFIX = ".html"
-
-_LOWERED = 2
-"""By how many levels headings in messages are lowered: speakers have the second level."""
 
 _LINK = re.compile(r"(?:https?|mailto):", re.IGNORECASE)
 """The links that are kept."""
@@ -263,7 +261,7 @@ def th_open(self: Any, tokens: Sequence[Token], index: int, options: Any, env: A
 
 
 def _level(token: Token) -> int:
-    return min(int(token.tag[1]) + _LOWERED, 6)
+    return min(int(token.tag[1]) + LOWERED, 6)
 
 
 def _in_element(text: str) -> str:

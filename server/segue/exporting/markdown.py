@@ -12,6 +12,7 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
 from segue.exporting.blocks import (
+    LOWERED,
     MAX_PROSE,
     NAMES,
     Block,
@@ -33,9 +34,6 @@ __all__ = ["MEDIA_TYPE", "SUFFIX", "begin", "continues", "end", "render"]
 
 MEDIA_TYPE = "text/markdown"
 SUFFIX = ".md"
-
-_LOWERED = 2
-"""By how many levels headings in messages are lowered: speakers have the second level."""
 
 _SPECIAL = re.compile(r"[\\`*_{}\[\]<>#~|&!]")
 _ATX = re.compile(r"^( {0,3})(#{1,6})(?=[ \t]|$)")
@@ -126,10 +124,10 @@ def _rewritten(text: str) -> str:
 def _heading(token: Token, lines: list[str]) -> list[str | None]:
     """Return the lines of a heading, lowered; as many, None for those that fall away."""
     if token.markup.startswith("#"):
-        level = min(len(token.markup) + _LOWERED, 6)
+        level = min(len(token.markup) + LOWERED, 6)
         return [_ATX.sub(rf"\1{'#' * level}", lines[0]), *lines[1:]]
     content = " ".join(line.strip() for line in lines[:-1])
-    return [f"{'#' * (int(token.tag[1]) + _LOWERED)} {content}", *([None] * (len(lines) - 1))]
+    return [f"{'#' * (int(token.tag[1]) + LOWERED)} {content}", *([None] * (len(lines) - 1))]
 
 
 def _missing_end(tokens: list[Token], result: str) -> str:
