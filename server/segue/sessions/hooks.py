@@ -25,7 +25,7 @@ from segue.agents.transcript import Places, session_id, state_of
 from segue.model.errors import SessionNotFound
 from segue.model.events import Event
 from segue.model.records import PROMPT, ImportedEvent, Origin, now
-from segue.sessions.importing import Importer, Redact, new_session
+from segue.sessions.importing import Importer, Redact, is_stored, new_session
 from segue.store.service import SessionService
 
 _TAIL = 8
@@ -71,18 +71,11 @@ class HookRecorder:
     async def _states(self, own_id: str, path: Path) -> Mapping[str, Any]:
         """Return the state of the conversation's import: that of its session, or of a fork."""
         states = await self._service.import_states(self._source.NAME, own_id)
-        if not states and await self._exists(own_id):
+        if not states and await is_stored(self._service, own_id):
             states = await self._service.import_states(self._source.NAME)
             id, state = state_of(path, states)
             states = {} if id is None else {id: state}
         return states
-
-    async def _exists(self, session_id: str) -> bool:
-        try:
-            await self._service.get_session(session_id)
-        except SessionNotFound:
-            return False
-        return True
 
     def _find_transcript(self, own_id: str) -> Path | None:
         return next((path for path in self._source.find(self._places) if own_id in str(path)), None)

@@ -90,7 +90,7 @@ class Importer:
         if transcript.is_unchanged:
             report.unchanged += 1
             return
-        was_stored = await self._is_stored(transcript.id)
+        was_stored = await is_stored(self._service, transcript.id)
         writer = _Writer(self._service, await self._new_session(source, transcript))
         writer.after = transcript.after
         options = {"dry_run": self._dry_run, "revive": self._revive}
@@ -117,13 +117,6 @@ class Importer:
             report.unchanged += writer.added == 0
         else:
             report.new += writer.added > 0
-
-    async def _is_stored(self, session_id: str) -> bool:
-        try:
-            await self._service.get_session(session_id)
-        except SessionNotFound:
-            return False
-        return True
 
     async def _new_session(self, source: ModuleType, transcript: Transcript) -> NewSession:
         new = await new_session(source, transcript.id, transcript.own_id, transcript.directory)
@@ -175,6 +168,15 @@ class Importer:
 def _storable(text: str | None) -> str | None:
     """Return *text* without what no database and no path can hold; None if that is all."""
     return (text and text.replace("\0", "").encode(errors="replace").decode()[:4_096]) or None
+
+
+async def is_stored(service: SessionService, session_id: str) -> bool:
+    """Return whether there is a session with this id."""
+    try:
+        await service.get_session(session_id)
+    except SessionNotFound:
+        return False
+    return True
 
 
 async def new_session(

@@ -28,7 +28,7 @@ SELECT
 FROM session_records WHERE id = ?
 """
 
-_INVOCATION = "SELECT number FROM invocations WHERE session = ? AND id = ?"
+FIND_INVOCATION = "SELECT number FROM invocations WHERE session = ? AND id = ?"
 
 _WRITER = "SELECT invocation FROM events WHERE key = ?"
 
@@ -173,7 +173,7 @@ class SessionAppender:
 
     def _find_invocation(self, invocation_id: str) -> int | None:
         if invocation_id not in self._invocations:
-            row = self._db.execute(_INVOCATION, (self.number, invocation_id)).fetchone()
+            row = self._db.execute(FIND_INVOCATION, (self.number, invocation_id)).fetchone()
             self._invocations[invocation_id] = None if row is None else row["number"]
         found: int | None = self._invocations[invocation_id]
         return found

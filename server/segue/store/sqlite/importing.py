@@ -14,7 +14,7 @@ from segue.model.records import (
     Timestamp,
 )
 from segue.store.sqlite import prompts, queries, spans
-from segue.store.sqlite.append import INSERT_EVENT, INSERT_INVOCATION
+from segue.store.sqlite.append import FIND_INVOCATION, INSERT_EVENT, INSERT_INVOCATION
 from segue.store.sqlite.driver import Connection
 from segue.store.sqlite.row_values import Row, pack, unpack
 
@@ -166,11 +166,15 @@ def _append(
     imported = Invocation(
         id=INVOCATION, client_name=origin.client_name, client_version=origin.client_version
     )
+    invocations: dict[str, int] = {}
     first = (number << 32) + session["event_count"] + 1
     for key, each in enumerate(events, first):
         event, time = each.event, min(each.created_at, now)
-        invocation = _invocation(db, number, each.invocation or imported)
-        row = (key, pack(event.id), invocation, time, event.type, event.json_text)
+        invocation = each.invocation or imported
+        if invocation.id not in invocations:
+            invocations[invocation.id] = _number_of(db, number, invocation)
+        by = invocations[invocation.id]
+        row = (key, pack(event.id), by, time, event.type, event.json_text)
         db.execute(INSERT_EVENT, row)
     values: Mapping[str, Any] = {
         "added": len(events),
@@ -184,9 +188,9 @@ def _append(
     db.execute(_UPDATE_SESSION, values)
 
 
-def _invocation(db: Connection, session: int, invocation: Invocation) -> int:
-    sql = "SELECT number FROM invocations WHERE session = ? AND id = ?"
-    row = db.execute(sql, (session, invocation.id)).fetchone()
+def _number_of(db: Connection, session: int, invocation: Invocation) -> int:
+    """Return the number of an invocation of a session, which is inserted if it is new."""
+    row = db.execute(FIND_INVOCATION, (session, invocation.id)).fetchone()
     if row is None:
         values = (session, invocation.id, invocation.client_name, invocation.client_version)
         row = db.execute(INSERT_INVOCATION, values).fetchone()
