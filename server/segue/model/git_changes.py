@@ -91,6 +91,19 @@ def measure_changes(root: str, since: Timestamp, touch: Touch) -> GitChanges | N
     return changes
 
 
+def read_branch(root: str, touch: Touch) -> str | None:
+    """Return the branch that is checked out where the `.git` in *root* is; None: detached, unknown.
+
+    The name may hold anything.
+    """
+    try:
+        git_dir, _ = git_dirs(root, touch)
+        ref = _read_ref_of_head(git_dir, touch)[1]
+    except _FAULTS:
+        return None
+    return None if ref is None else _branch(ref)
+
+
 class _NotMeasured(Exception):  # noqa: N818  it is no error
     """Something is missing, too large, or not as git writes it."""
 
@@ -143,14 +156,26 @@ _REF = re.compile(rb"refs/heads(?:/(?!\.)[^\0-\x20\x7f/]+)+")
 
 
 def _read_head(git_dir: str, common_dir: str, touch: Touch) -> Head:
+    content, ref = _read_ref_of_head(git_dir, touch)
+    if ref is None:
+        return Head(_checked_commit(content), is_detached=True)
+    commit = _read_loose_ref(common_dir, ref, touch) or _find_packed_ref(common_dir, ref, touch)
+    return Head(commit, branch=_branch(ref))
+
+
+def _read_ref_of_head(git_dir: str, touch: Touch) -> tuple[bytes, bytes | None]:
+    """Return what HEAD has, and the ref that it names, if it is not detached."""
     content = _read(git_dir, "HEAD", _LONGEST_REF_FILE, touch).rstrip()
     if not content.startswith(b"ref: "):
-        return Head(_checked_commit(content), is_detached=True)
+        return content, None
     ref = content.removeprefix(b"ref: ").strip()
     if not _REF.fullmatch(ref):
         raise _NotMeasured
-    commit = _read_loose_ref(common_dir, ref, touch) or _find_packed_ref(common_dir, ref, touch)
-    return Head(commit, branch=_text(ref.removeprefix(b"refs/heads/")))
+    return content, ref
+
+
+def _branch(ref: bytes) -> str:
+    return _text(ref.removeprefix(b"refs/heads/"))
 
 
 def _read_loose_ref(common_dir: str, ref: bytes, touch: Touch) -> str | None:

@@ -76,10 +76,11 @@ def _too_deep(path: str) -> Fault:
 def _is_too_deep(json_text: str, value: Any) -> bool:
     # The number of brackets is an upper bound of the depth, and cheaper than walking the value.
     brackets = json_text.count("[") + json_text.count("{")
-    return brackets > MAX_DEPTH and _depth(value) > MAX_DEPTH
+    return brackets > MAX_DEPTH and depth(value) > MAX_DEPTH
 
 
-def _depth(value: Any) -> int:
+def depth(value: Any) -> int:
+    """Return how deep a value nests; whatever that is, it does not raise."""
     deepest, pending = 0, [(value, 1)]
     while pending:
         node, level = pending.pop()

@@ -20,6 +20,12 @@ PAGE = 200
 MAX_PAGE = 1_000
 """How many records a page holds at most."""
 
+HITS = 20
+"""How many hits a page of a search has by default."""
+
+MAX_HITS = 200
+"""How many hits a page of a search has at most."""
+
 MAX_BATCH = 10_000
 """How many events one append stores at most: other windows wait for it, about 0.1 s."""
 
@@ -43,6 +49,10 @@ Clock = Callable[[], Timestamp]
 Mode = Literal["auto", "new", "resume"]
 """How `open` chooses: resume if something fits, else new; never resume; resume or fail."""
 
+Order = Literal["updated", "lastPrompt"]
+"""By which time a list of sessions is ordered, newest first: `updated_at`, or `last_prompt_at`, for
+which `created_at` stands where there is none."""
+
 ReasonCode = Literal[
     "named",
     "new",
@@ -51,6 +61,7 @@ ReasonCode = Literal[
     "forked",
     "newestInRepository",
     "newestInDirectory",
+    "newestOnOtherMachine",
     "nothingFits",
     "neverByItself",
 ]
@@ -77,6 +88,14 @@ def iso(time: int) -> str:
     """
     limited = min(max(time, 0), MAX_TIMESTAMP)
     return (_EPOCH + timedelta(milliseconds=limited)).isoformat(timespec="milliseconds") + "Z"
+
+
+@attrs.frozen
+class Machine:
+    """A machine that conversations are had on: a UUID, and the host's name for people."""
+
+    id: str
+    name: str
 
 
 @attrs.frozen(kw_only=True)
@@ -108,16 +127,33 @@ class Session:
     """The agent or adapter that answered last."""
     model: str | None = None
     """The model that answered last."""
+    last_prompt_at: Timestamp | None = None
+    """The time of the last prompt, its last event `user_message`; of a fork, only of its own."""
+    branch: str | None = None
+    """The git branch that was checked out when it began, or was last opened and continued there."""
+    repository: str | None = None
+    """The name of the repository, alike on all machines: `github.com/org/repo`."""
+    machine: str | None = None
+    """The name of the machine that it was had on, if that is another one: its places are there."""
+
+    @property
+    def place(self) -> str:
+        """Where it happened, for people: `/home/anna/project`, or `LAPTOP:/home/anna/project`."""
+        return self.directory if self.machine is None else f"{self.machine}:{self.directory}"
 
 
 @attrs.frozen(kw_only=True)
 class Origin:
-    """Who writes: the client of an invocation, and the agent and model that it talks with."""
+    """Who writes: the client of an invocation, the agent and model that it talks with, and where.
+
+    `branch` is the git branch that is checked out there.
+    """
 
     client_name: str | None = None
     client_version: str | None = None
     agent: str | None = None
     model: str | None = None
+    branch: str | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -137,6 +173,12 @@ class NewSession:
     directory: str
     git_root: str | None = None
     git_common_dir: str | None = None
+    repository: str | None = None
+    """The name of the repository, as `model.repository` makes it."""
+    worktree: str | None = None
+    """The name of the linked worktree; None: a main one, or no repository."""
+    machine: Machine | None = None
+    """The machine that it was had on, and that its places are on; None: this one."""
     server_session_id: str | None = None
     given_title: str | None = None
     source: str | None = None
@@ -161,8 +203,16 @@ class NewSession:
             updated_at=opened_at,
             archived_at=None,
             source=self.source,
+            repository=self.repository,
+            machine=None if self.machine is None else self.machine.name,
         )
 
+
+RECORDED = "segue"
+"""Stands for the source of the sessions that were imported from no other program."""
+
+MIN_SHORT_ID = 8
+"""How many characters of an id are shown at least, so that it stays unique for a while."""
 
 MAX_IMPORT = 64
 """How many events one import stores at most: other windows wait for it, a few milliseconds."""
@@ -170,6 +220,17 @@ MAX_IMPORT = 64
 
 PROMPT = "prompt/"
 """What the id of a prompt begins with that a hook stored before its program had recorded it."""
+
+AGENTS = "acp.agents"
+"""The key of a session's metadata that says what agents behind `segue acp` have of it: by their
+families, objects with the `id` that they call it, and with the `former` ones."""
+
+DECLINED_ROOTS = "relocation.declined"
+"""The key of the metadata that lists the folders of which a person said that the checkout of the
+session was not moved there."""
+
+PROMPT_RECORDS = "prompts"
+"""The key of the metadata that has the ids of such prompts by those of their records."""
 
 
 @attrs.frozen
@@ -189,12 +250,13 @@ class ImportResult:
     """What an import of some events did.
 
     `session_id` is the session that has them, another one than was named if they did not continue
-    that. `is_deleted` if it was deleted here, and nothing was stored.
+    that: a fork, which is either known or `made_fork`. `is_deleted` if it was deleted here, and
+    nothing was stored.
     """
 
     session_id: str
     added: int = 0
-    is_fork: bool = False
+    made_fork: bool = False
     is_deleted: bool = False
 
 
@@ -208,9 +270,11 @@ class NewFork:
     title: str | None = None
     """A title that a person gave; None: an automatic one."""
     directory: str | None = None
-    """Where it happens; None: where the original did, with its git root and common directory."""
+    """Where it happens, on this machine; None: where the original did, with all of its place."""
     git_root: str | None = None
     git_common_dir: str | None = None
+    repository: str | None = None
+    worktree: str | None = None
     archive_original: bool = False
     """Whether the original is archived in the same transaction: the fork takes its place."""
 
@@ -245,6 +309,16 @@ class EventPage:
 
 
 @attrs.frozen(kw_only=True)
+class Appended:
+    """The next events of a session that is followed; `session` is None if it was deleted."""
+
+    session_id: str
+    session: Session | None
+    events: Sequence[StoredEvent] = ()
+    invocations: Sequence[Invocation] = ()
+
+
+@attrs.frozen(kw_only=True)
 class ExportPage:
     """A page of an exported session; the pages joined are the file."""
 
@@ -255,11 +329,75 @@ class ExportPage:
 
 
 @attrs.frozen(kw_only=True)
+class ResumeCommand:
+    """How an imported session goes on in the program that it was had in."""
+
+    command: Sequence[str] | None
+    """The program and its arguments; None if the session goes on only in an editor."""
+    directory: str
+    """Where it is to run; it need not exist any more."""
+    program: str | None
+    """The program's name for people; None if Segue recorded the session itself."""
+
+
+@attrs.frozen(kw_only=True)
 class SessionPage:
     """Sessions, newest first; `next_cursor` is None on the last page."""
 
     sessions: Sequence[Session]
     next_cursor: str | None
+    open: Sequence[str] = ()
+    """The ids of those that are open in some window, as far as that can be known."""
+
+
+@attrs.frozen(kw_only=True)
+class FoundEvent:
+    """An event that a search has found."""
+
+    id: str
+    seq: int
+    type: str
+    created_at: Timestamp
+
+
+@attrs.frozen
+class Piece:
+    """A part of an excerpt; `match` if it is what was looked for."""
+
+    text: str
+    match: bool
+
+
+@attrs.frozen(kw_only=True)
+class SearchHit:
+    """An event, or the title of a session, that has everything that was looked for."""
+
+    session: Session
+    event: FoundEvent | None
+    """None: it is the title."""
+    excerpt: Sequence[Piece]
+    """Of the text, on one line; joined it is what is shown."""
+
+
+@attrs.frozen(kw_only=True)
+class SearchPage:
+    """What a search has found, newest first; `next_cursor` is None on the last page.
+
+    `complete` is false if the page ended because time was up, and not because it was full: what is
+    older was not looked at yet.
+    """
+
+    hits: Sequence[SearchHit]
+    next_cursor: str | None
+    complete: bool
+
+
+@attrs.frozen(kw_only=True)
+class IndexState:
+    """How many events are in the index of a search; `complete` if all are."""
+
+    events: int
+    complete: bool
 
 
 @attrs.frozen
@@ -299,6 +437,19 @@ class AppendResult:
         )
 
 
+@attrs.frozen(kw_only=True)
+class MovedCheckout:
+    """A checkout that was moved, most likely: the folder that it was in is gone.
+
+    Another one of the same repository is open. `session` is the newest of those that were had in
+    `old_root`; `session/relocate` moves all of them to `new_root`.
+    """
+
+    old_root: str
+    new_root: str
+    session: Session
+
+
 @attrs.frozen
 class Reason:
     """Why a session was opened: a sentence for people, and a code for programs."""
@@ -321,6 +472,8 @@ class OpenResult:
     has_more: bool
     last_event_at: Timestamp | None
     alternatives: Sequence[Session] = ()
+    moved: MovedCheckout | None = None
+    """To be asked about, if nothing fits here: whether this is where that checkout is now."""
 
 
 @attrs.frozen(kw_only=True)
@@ -363,6 +516,8 @@ class FindResult:
     reason: str
     reason_code: ReasonCode
     alternatives: Sequence[Session]
+    moved: MovedCheckout | None = None
+    """To be asked about, if nothing fits here: whether this is where that checkout is now."""
 
 
 def check_batch(events: Sequence[object]) -> None:

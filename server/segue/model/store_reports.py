@@ -35,14 +35,20 @@ class SessionSize:
     """How much one session holds: its events, and the bytes of their JSON.
 
     An event that several sessions have counts for the one that wrote it, or if that was deleted,
-    for the oldest that has it; such bytes are also in `shared`.
+    for the oldest that has it, in `own_events` and `bytes`; such bytes are also in `shared`.
     """
 
     id: str
     title: str | None
     events: int
+    own_events: int
     bytes: int
     shared: int
+    source: str | None
+    directory: str
+    git_root: str | None
+    git_common_dir: str | None
+    created_at: Timestamp
 
 
 @attrs.frozen(kw_only=True)
@@ -123,3 +129,16 @@ class StoreCopy:
     kind: Literal["backup", "before a migration", "damaged", "replaced", "in the making"]
     path: str
     bytes: int
+
+
+@attrs.frozen
+class Finding:
+    """What was found, in one sentence, and what to do, in another."""
+
+    what: str
+    remedy: str
+    is_problem: bool = attrs.field(default=True, kw_only=True)
+    """Whether something is wrong; else it is only good to know."""
+
+    def __str__(self) -> str:
+        return f"{self.what}. {self.remedy}"

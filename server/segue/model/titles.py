@@ -193,6 +193,12 @@ def shortened(line: str) -> str:
     return line[:end].rstrip(_JOINERS + " ")
 
 
+def copy_title(title: str, copies: int) -> str:
+    """Return the title of another copy of what is called *title* and has *copies* already."""
+    number = f" {copies + 1}" if copies else ""
+    return shortened(f"copy{number} of {title}")
+
+
 def _may_part(line: str, index: int) -> bool:
     """Return whether people see two characters left and right of *index*."""
     before, after = line[index - 1], line[index]

@@ -80,8 +80,6 @@ class ItemCount:
             raise ValueError(f"has {len(value):,} items; send at most {self.most:,} at once")
 
 
-_CONTROL = re.compile("[\0-\x1f\x7f-\x9f\u2028\u2029]")
-
 JSON_NAMES: dict[type, str] = {
     str: "a string",
     bool: "a boolean",

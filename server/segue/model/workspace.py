@@ -8,6 +8,7 @@ import errno
 import os
 import stat
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import attrs
 
@@ -15,6 +16,7 @@ MAX_PATH = 32_767 if os.name == "nt" else 4_096
 """The longest path that is looked at, in bytes (Windows: characters): no system has longer ones."""
 
 _LONGEST_GIT_FILE = 64 * 1024
+_LONGEST_CONFIG = 256 * 1024
 _MAX_LINKS = 40
 """How many symlinks Linux follows in one path."""
 
@@ -42,6 +44,12 @@ class Workspace:
     git_common_dir: str | None
     """The git directory that all worktrees of the repository share."""
 
+    repository: str | None = attrs.field(default=None, eq=False)
+    """The name of the repository, `github.com/org/repo`, if its remote gives it one."""
+
+    worktree: str | None = attrs.field(default=None, eq=False)
+    """The name that git gives the linked worktree; None: a main one, or no repository."""
+
     aliases: tuple[str, ...] = attrs.field(default=(), eq=False)
     """`directory` and `git_root` in the spelling that was given, if it is another one.
 
@@ -53,6 +61,13 @@ class Workspace:
         """Return the workspace that a session was stored with; nothing is looked at."""
         common = None if git_root is None else os.path.join(git_root, ".git")
         return cls(directory=directory, git_root=git_root, git_common_dir=common)
+
+
+def search_places(workspace: Workspace | None) -> dict[str, Any]:
+    """Return where the sessions of a workspace are found, as a store takes it; None: everywhere."""
+    if workspace is None:
+        return {}
+    return attrs.asdict(workspace, filter=lambda field, _: field.name != "worktree")
 
 
 def resolve_workspace(path: str, touch: Touch = lambda path: None) -> Workspace:
@@ -82,10 +97,13 @@ def locate_workspace(path: str, touch: Touch = lambda path: None) -> Workspace:
         fault = "is not UTF-8, and such a path cannot be kept; give the folder another name"
         raise InvalidWorkspaceError(f"the path of {shown(path)} {fault}") from None
     root = _git_root(directory, touch)
+    git_dir, common_dir = ("", None) if root is None else _git_dirs(root, touch)
     return Workspace(
         directory=directory,
         git_root=root,
-        git_common_dir=None if root is None else _common_dir(root, touch),
+        git_common_dir=common_dir,
+        repository=None if common_dir is None else repository(common_dir, touch),
+        worktree=_worktree(git_dir, common_dir),
         aliases=() if given == directory else _aliases(given, directory, root),
     )
 
@@ -290,19 +308,40 @@ def git_dirs(root: str, touch: Touch) -> tuple[str, str]:
     They differ only in a worktree. Raises InvalidWorkspaceError if its `.git` leads nowhere.
     """
     git_dir = os.path.join(root, ".git")
-    if (pointer := _read(git_dir, touch)) is not None:
+    if (pointer := _read(git_dir, touch, _LONGEST_GIT_FILE)) is not None:
         relative = pointer.removeprefix("gitdir:").strip()
         git_dir = _real_folder(os.path.join(root, relative), touch)
-    common = _read(os.path.join(git_dir, "commondir"), touch)
+    common = _read(os.path.join(git_dir, "commondir"), touch, _LONGEST_GIT_FILE)
     shared = git_dir if common is None else os.path.join(git_dir, common.strip())
     return git_dir, _real_folder(shared, touch)
 
 
-def _common_dir(root: str, touch: Touch) -> str:
+def repository(common_dir: str, touch: Touch = lambda path: None) -> str | None:
+    """Return the name of the repository whose worktrees share *common_dir*; None if it has none.
+
+    `model.repository` has the rules. A longer configuration than 256 KiB is not looked at.
+    """
+    config = _read(os.path.join(common_dir, "config"), touch, _LONGEST_CONFIG)
+    if config is None or "[" not in config or len(config) == _LONGEST_CONFIG:
+        return None
+    # Not at the top: a folder without git does not need it.
+    from segue.model.repository import repository_of
+
+    return repository_of(config)
+
+
+def _worktree(git_dir: str, common_dir: str | None) -> str | None:
+    """Return the name of a linked worktree: its git directory is in the one that all share."""
+    folder, name = os.path.split(git_dir)
+    return name if common_dir and folder == os.path.join(common_dir, "worktrees") else None
+
+
+def _git_dirs(root: str, touch: Touch) -> tuple[str, str]:
+    """Do as `git_dirs`; where `.git` leads nowhere, it stands for both."""
     try:
-        return git_dirs(root, touch)[1]
+        return git_dirs(root, touch)
     except InvalidWorkspaceError:
-        return os.path.join(root, ".git")
+        return (os.path.join(root, ".git"),) * 2
 
 
 def _real_folder(path: str, touch: Touch) -> str:
@@ -315,8 +354,8 @@ def _real_folder(path: str, touch: Touch) -> str:
     return real
 
 
-def _read(path: str, touch: Touch) -> str | None:
-    """Return the beginning of a regular file; None if *path* is none or cannot be read."""
+def _read(path: str, touch: Touch, limit: int) -> str | None:
+    """Return the first *limit* bytes of a regular file; None if *path* is none or unreadable."""
     touch(path)
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):  # to open a device can change it
@@ -326,7 +365,7 @@ def _read(path: str, touch: Touch) -> str | None:
     except (OSError, ValueError):
         return None
     try:
-        return os.fsdecode(os.read(descriptor, _LONGEST_GIT_FILE))
+        return os.fsdecode(os.read(descriptor, limit))
     except OSError:
         return None
     finally:

@@ -1,6 +1,5 @@
 """The composition root: loads the settings, chooses the store, and starts a server or a command."""
 
-import contextlib
 import gc
 import os
 import sys
@@ -9,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 from segue.startup import process
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Coroutine
 
-    from segue.cli.application import Application, Store
+    from segue.cli.application import Application, Remote, SharedDatabase, Store
+    from segue.model.records import Machine
     from segue.model.store_reports import StoreEngine
     from segue.sessions.window import Redact, Window
     from segue.startup.settings import Settings
@@ -27,6 +27,14 @@ def main() -> None:
 def _run(arguments: list[str]) -> int:
     if arguments[:1] == ["lsp"]:
         return serve(arguments[1:])
+    if arguments[:1] == ["acp"]:
+        from segue.startup import acp
+
+        return acp.run(arguments[1:])
+    if arguments[:1] == ["mcp"]:
+        from segue.startup import mcp
+
+        return mcp.run(arguments[1:])
     if arguments[:1] == ["hook"] and len(arguments) == 2:
         from segue.startup import hook
 
@@ -42,7 +50,20 @@ def make_application() -> "Application":
     """Return the context of the commands."""
     from segue.cli.application import Application
 
-    return Application(serve=serve, load_store=load_store, local_engine=local_engine)
+    return Application(
+        serve=serve,
+        load_store=load_store,
+        run_until_interrupted=run_until_interrupted,
+        local_engine=local_engine,
+        open_database=open_database,
+    )
+
+
+def run_until_interrupted(work: "Callable[[], Coroutine[Any, Any, None]]") -> None:
+    """Run *work* until a signal, or the end of the standard input, cancels it."""
+    from segue.startup import interruption  # only for a command that needs it
+
+    interruption.run_until_interrupted(work)
 
 
 def serve(arguments: list[str]) -> int:
@@ -64,9 +85,9 @@ def serve(arguments: list[str]) -> int:
 
     try:
         settings = load_settings(_parse(arguments))
-        _check_stdio()
+        check_stdio("segue lsp", "an editor")
     except SettingsError as error:
-        _say(str(error))
+        process.say(str(error))
         return 2
     logging.basicConfig(level=settings.log.upper(), format="segue: %(levelname)s: %(message)s")
     # At INFO it logs conversation text.
@@ -76,25 +97,23 @@ def serve(arguments: list[str]) -> int:
         return _serve_stdio(settings)
     except (MemoryError, OSError, RuntimeError) as error:
         # RuntimeError: no thread can be started.
-        _say(f"the server cannot go on: {error or 'no memory is left'}")
+        process.say(f"the server cannot go on: {error or 'no memory is left'}")
         return 1
 
 
-def _check_stdio() -> None:
+def check_stdio(command: str, client: str) -> None:
+    """Raise SettingsError if *command* has no standard streams; at a terminal, say what it awaits.
+
+    *client* is what starts it otherwise, such as `an editor`.
+    """
     from segue.startup.settings import SettingsError
 
     if sys.stdin is None or sys.stdout is None:
-        raise SettingsError("`segue lsp` needs a standard input and output; one of them is closed")
+        raise SettingsError(f"`{command}` needs a standard input and output; one of them is closed")
     if os.isatty(0):
-        _say(
-            "`segue lsp` waits for the messages of an editor on its standard input; Ctrl-D ends it"
+        process.say(
+            f"`{command}` waits for the messages of {client} on its standard input; Ctrl-D ends it"
         )
-
-
-def _say(sentence: str) -> None:
-    # Whoever started it may have left no room on stderr: that is no reason to end otherwise.
-    with contextlib.suppress(OSError, ValueError):
-        sys.stderr.write(f"segue: {sentence}\n")
 
 
 def _serve_stdio(settings: "Settings") -> int:
@@ -105,12 +124,12 @@ def _serve_stdio(settings: "Settings") -> int:
     from segue.lsp.framing.writer import FrameWriter
     from segue.lsp.server import SessionServer
     from segue.lsp.transport import SessionProtocol
-    from segue.lsp.watchdog import Watchdog
-    from segue.startup.settings import MEMORY
+    from segue.stdio.descriptors import claim_stdio
+    from segue.stdio.watchdog import Watchdog
 
     gc.freeze()
     gc.enable()
-    stdin, stdout = lifecycle.claim_stdio()
+    stdin, stdout = claim_stdio()
     watchdog = Watchdog(stdin)
     watchdog.start()
 
@@ -123,7 +142,7 @@ def _serve_stdio(settings: "Settings") -> int:
                 server,
                 reader,
                 writer,
-                database=None if settings.database == MEMORY else settings.database,
+                database=_shown_database(settings),
                 watch_process=watchdog.watch_process,
             ),
         )
@@ -156,6 +175,7 @@ def _parse(arguments: list[str]) -> dict[str, Any]:
 def load_store(database: str | None) -> "Store":
     """Return the store of the settings, or raise SettingError if one is wrong."""
     from segue.cli.application import SettingError, Store
+    from segue.model.errors import StorageError
     from segue.startup import folders
     from segue.startup.settings import SettingsError, config_file, load_settings
 
@@ -163,9 +183,14 @@ def load_store(database: str | None) -> "Store":
         settings = load_settings({"database": database})
     except SettingsError as error:
         raise SettingError(str(error)) from None
+    try:
+        admin = open_admin(settings)
+    except StorageError as error:
+        raise SettingError(str(error)) from None
     file = config_file()
     return Store(
-        admin=open_admin(settings),
+        admin=admin,
+        remote=_remote(settings),
         config_file=None if file is None else str(file),
         warnings=settings.warnings,
         folders=_written_folders(settings),
@@ -173,29 +198,66 @@ def load_store(database: str | None) -> "Store":
         open_existing=lambda: open_existing(settings),
         open=lambda: open_service(settings),
         load_redact=lambda: redaction_of(settings)(),
-        make_window=lambda: make_window(settings, lambda: open_existing(settings)),
+        make_window=lambda service: make_window(settings, lambda: _opened(service)),
+        continue_minutes=settings.continue_minutes,
         hook_folder=hook_folder(settings),
     )
+
+
+def _remote(settings: "Settings") -> "Remote | None":
+    """Return the store that is to be in step with that of the settings."""
+    if settings.remote is None:
+        return None
+    import attrs
+
+    from segue.cli.application import Remote
+
+    other = attrs.evolve(settings, database=settings.remote)
+    return Remote(
+        admin=open_admin(other),
+        open=lambda: open_service(other),
+        folder=os.path.dirname(other.database),
+        is_same=other.database == settings.database,
+        this_machine=_this_machine,
+    )
+
+
+async def _opened(service: "SessionService") -> "SessionService":
+    return service
 
 
 def hook_folder(settings: "Settings | None") -> str | None:
     """Return the folder of the hooks' log: that of the database, else of the user's data."""
     from segue.startup import folders
-    from segue.startup.settings import MEMORY
 
-    if settings is not None and settings.database != MEMORY:
+    if settings is not None and _is_file(settings):
         return os.path.dirname(settings.database)
     folder = folders.data_folder()
     return None if folder is None else str(folder)
 
 
 def _written_folders(settings: "Settings") -> list[str]:
-    from segue.startup.settings import MEMORY
-
-    if settings.database == MEMORY:
+    if not _is_file(settings):
         return []
     folder = os.path.dirname(settings.database)
     return [folder, os.path.join(folder, "backups")]
+
+
+def _is_file(settings: "Settings") -> bool:
+    from segue.startup.settings import MEMORY, is_postgres
+
+    return settings.database != MEMORY and not is_postgres(settings.database)
+
+
+def _shown_database(settings: "Settings") -> str | None:
+    """Return what a client is told that the database is; None if nothing is stored."""
+    from segue.startup.settings import MEMORY, is_postgres, without_password
+
+    if settings.database == MEMORY:
+        return None
+    if is_postgres(settings.database):
+        return without_password(settings.database)
+    return settings.database
 
 
 def make_window(
@@ -228,6 +290,13 @@ async def open_service(settings: "Settings") -> "SessionService":
 
     This function, `open_admin` and `local_engine` are the only places that choose a store.
     """
+    from segue.startup.settings import is_postgres
+
+    if is_postgres(settings.database):
+        _require_psycopg()
+        from segue.store.postgres.service import PostgresSessionService
+
+        return await PostgresSessionService.open(settings.database, machine=_this_machine())
     from segue.startup.lazy_imports import import_aiosqlite_on_pysqlite3
 
     failed_trims = import_aiosqlite_on_pysqlite3()
@@ -240,9 +309,36 @@ async def open_service(settings: "Settings") -> "SessionService":
 
 def open_admin(settings: "Settings") -> "StoreAdmin":
     """Return the admin of the store of the settings."""
+    from segue.startup.settings import is_postgres
+
+    if is_postgres(settings.database):
+        _require_psycopg()
+        from segue.store.postgres.admin import PostgresStoreAdmin
+
+        return PostgresStoreAdmin(settings.database, machine=_this_machine())
     from segue.store.sqlite.admin import LocalStoreAdmin
 
     return LocalStoreAdmin(settings.database)
+
+
+def _require_psycopg() -> None:
+    """Raise StorageUnavailable if what connects to PostgreSQL is not installed."""
+    from importlib.util import find_spec
+
+    from segue.model.errors import StorageUnavailable
+
+    if find_spec("psycopg") is None:
+        raise StorageUnavailable(
+            "A package is missing that connects to PostgreSQL databases. "
+            "In a clone of Segue, `uv tool install '.[postgres]'` installs both"
+        )
+
+
+def _this_machine() -> "Machine":
+    from segue.startup import folders
+    from segue.startup.machine import this_machine
+
+    return this_machine(folders.data_folder())
 
 
 async def open_existing(settings: "Settings") -> "SessionService":
@@ -261,6 +357,23 @@ def local_engine() -> "StoreEngine":
     from segue.store.sqlite.admin import sqlite_engine
 
     return sqlite_engine()
+
+
+def open_database(url: str) -> "SharedDatabase":
+    """Return the administration of a PostgreSQL database, or raise a CommandError."""
+    from segue.cli.application import CommandError, SettingError
+    from segue.model.errors import StorageUnavailable
+
+    try:
+        _require_psycopg()
+    except StorageUnavailable as error:
+        raise CommandError(str(error)) from None
+    from segue.store.postgres.database import PostgresDatabase
+
+    try:
+        return PostgresDatabase(url)
+    except StorageUnavailable as error:
+        raise SettingError(str(error)) from None
 
 
 def load_redact() -> "Redact":

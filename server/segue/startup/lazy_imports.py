@@ -13,6 +13,32 @@ from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
 
+_MCP_UNUSED = (
+    "mcp.client",
+    "mcp.client._input_required",
+    "mcp.client.client",
+    "mcp.client.session",
+    "mcp.client.session_group",
+    "mcp.client.stdio",
+    "mcp.server.auth",
+    "mcp.server.auth.middleware",
+    "mcp.server.auth.middleware.auth_context",
+    "mcp.server.auth.middleware.bearer_auth",
+    "mcp.server.auth.provider",
+    "mcp.server.auth.routes",
+    "mcp.server.auth.settings",
+    "mcp.server.mcpserver",
+    "mcp.server.streamable_http",
+    "mcp.server.streamable_http_manager",
+    "mcp.server.transport_security",
+    "starlette",
+    "starlette.applications",
+    "starlette.middleware",
+    "starlette.middleware.authentication",
+    "starlette.routing",
+)
+"""The modules of the SDK, and of what it brings, that a server on stdio never uses."""
+
 
 class LazyAttribute:
     """An attribute of a module that is imported when the attribute is used."""
@@ -72,6 +98,14 @@ def trim_pygls() -> list[str]:
     # Its language server would load text documents and the LSP types of their features.
     lsp_only = ("lsprotocol.converters", "pygls.lsp", "pygls.protocol.language_server")
     return _messages(_import("pygls.protocol", {name: LazyModule(name) for name in lsp_only}))
+
+
+def trim_mcp() -> list[str]:
+    """Import the MCP SDK, which only `segue mcp` needs, as `trim_imports` does, after that.
+
+    It would load its client and two web servers, which takes as long as all the rest.
+    """
+    return _messages(_import("mcp", {name: LazyModule(name) for name in _MCP_UNUSED}))
 
 
 def trim_hashlib() -> list[str]:

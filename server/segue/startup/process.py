@@ -51,6 +51,24 @@ def finish(main: Callable[[], Any]) -> int:
     return code if isinstance(code, int) else int(code is not None)
 
 
+def say(sentence: str) -> None:
+    """Write a sentence to stderr, where an editor logs it; it is lost if there is no room."""
+    with contextlib.suppress(OSError, ValueError):
+        sys.stderr.write(f"segue: {sentence}\n")
+
+
+def run_or_say(work: Callable[[], None]) -> int:
+    """Return 0, or 1 after the CommandError that *work* raised was said."""
+    from segue.cli.application import CommandError
+
+    try:
+        work()
+    except CommandError as error:
+        say(str(error))
+        return 1
+    return 0
+
+
 def _failure(error: OSError) -> int:
     """Say why the process fails, unless the reader of its output has left; return the code."""
     if not isinstance(error, BrokenPipeError):

@@ -9,11 +9,12 @@ import os
 import stat
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 import attrs
 
 from segue.model import validation
+from segue.model.validation import IntRange
 from segue.startup import folders
 
 MEMORY = ":memory:"
@@ -21,6 +22,8 @@ LogLevel = Literal["debug", "info", "warning", "error"]
 LOG_LEVELS: tuple[str, ...] = get_args(LogLevel)
 Redaction = Literal["mask", "off"]
 REDACTIONS: tuple[str, ...] = get_args(Redaction)
+
+MAX_HISTORY_CHARS = 10_000_000
 
 _MAX_FILE_SIZE = 64 * 1024
 _MAX_QUOTED = 80
@@ -39,9 +42,12 @@ class Settings:
     """The settings of a `segue` process."""
 
     database: str
+    remote: str | None = None
+    """The store that `segue sync` brings this one in step with."""
     continue_minutes: float = 60.0
     log: LogLevel = "warning"
     redact: Redaction = "mask"
+    acp_history_chars: int = 48_000
     warnings: Sequence[str] = attrs.field(default=(), eq=False)
     """What was ignored in `config.toml`, one sentence each, to be logged."""
 
@@ -49,9 +55,11 @@ class Settings:
 @attrs.frozen(kw_only=True)
 class _FileSettings:
     database: str | None = None
+    remote: str | None = None
     continue_minutes: float | None = None
     log: LogLevel | None = None
     redact: Redaction | None = None
+    acp_history_chars: Annotated[int, IntRange(0, MAX_HISTORY_CHARS)] | None = None
 
 
 def load_settings(
@@ -66,8 +74,25 @@ def load_settings(
     for layer in (from_file, _from_environment(environment), arguments or {}):
         given |= {name: value for name, value in layer.items() if value is not None}
     database = given.pop("database", None)
-    database = _default_database() if database is None else _resolved(database)
+    database = _default_database() if database is None else _resolved("database", database)
+    if (remote := given.get("remote")) is not None:
+        given["remote"] = _resolved("remote", remote)
     return Settings(database=database, warnings=warnings, **given)
+
+
+def is_postgres(database: str) -> bool:
+    """Return whether *database* is the URL of a PostgreSQL database."""
+    return database.startswith(("postgresql://", "postgres://"))
+
+
+def without_password(url: str) -> str:
+    """Return a URL without a password: neither that of its user nor one in a parameter."""
+    scheme, _, rest = url.partition("://")
+    place, _, query = rest.partition("?")
+    authority, slash, path = place.partition("/")
+    user, at, host = authority.rpartition("@")
+    kept = "&".join(each for each in query.split("&") if "password=" not in each)
+    return f"{scheme}://{user.partition(':')[0]}{at}{host}{slash}{path}{kept and f'?{kept}'}"
 
 
 def config_file() -> Path | None:
@@ -86,14 +111,17 @@ def _default_database() -> str:
     return str(folder / "sessions.db")
 
 
-def _resolved(database: str) -> str:
-    """Return what *database* names, absolute; or raise SettingsError."""
-    if not database or "\0" in database:
-        raise SettingsError(f"database: expected the path of a file, got {_quoted(database)}")
+def _resolved(setting: str, database: str) -> str:
+    """Return what *database*, the value of *setting*, names, absolute; or raise SettingsError."""
+    if not database or "\0" in database or (database == MEMORY and setting == "remote"):
+        raise SettingsError(f"{setting}: expected the path of a file, got {_quoted(database)}")
+    # No version brings a PostgreSQL database in step with another store yet.
+    if is_postgres(database) and setting == "database":
+        return database
     if "://" in database:
         scheme = _quoted(database.partition("://")[0])  # the rest may hold a password
         raise SettingsError(
-            f"database: URLs of the scheme {scheme} are not supported by this version. Give the "
+            f"{setting}: URLs of the scheme {scheme} are not supported by this version. Give the "
             "path of a SQLite file"
         )
     if database == MEMORY:
@@ -103,14 +131,14 @@ def _resolved(database: str) -> str:
     path = folders.expand_home(database)
     if path.startswith("~"):
         raise SettingsError(
-            f"database: the home directory in {_quoted(database)} is not known. Give an absolute "
+            f"{setting}: the home directory in {_quoted(database)} is not known. Give an absolute "
             "path"
         )
     try:
         return os.path.realpath(path)
     except OSError:
         raise SettingsError(
-            f"database: {_quoted(database)} is relative to a folder that was removed. Give an "
+            f"{setting}: {_quoted(database)} is relative to a folder that was removed. Give an "
             "absolute path"
         ) from None
 
@@ -145,13 +173,20 @@ def _from_file(path: Path | None) -> tuple[dict[str, Any], list[str]]:
         raise SettingsError(f"{path}: its values are nested too deeply") from None
     except (ValueError, OverflowError) as error:
         raise SettingsError(f"{path}: {error}") from None
-    if (database := given["database"]) is not None:
-        if not database or "\0" in database:
-            raise SettingsError(
-                f"{path}: database: expected the path of a file, got {_quoted(database)}"
-            )
-        if not _is_rooted(database):
-            given["database"] = str(path.parent / database)
+    for setting in ("database", "remote"):
+        if (database := given[setting]) is not None:
+            if not database or "\0" in database:
+                raise SettingsError(
+                    f"{path}: {setting}: expected the path of a file, got {_quoted(database)}"
+                )
+            if is_postgres(database) and without_password(database) != database:
+                raise SettingsError(
+                    f"{path}: {setting}: a password does not belong into this file. Remove it from "
+                    "the URL and put it into ~/.pgpass, or name a service: "
+                    "postgresql://?service=NAME"
+                )
+            if not _is_rooted(database):
+                given[setting] = str(path.parent / database)
     return given, warnings
 
 
@@ -181,19 +216,26 @@ def _is_reachable(path: Path) -> bool:
 
 
 def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
-    database = environment.get("SEGUE_DATABASE")
-    if database is None or not database.strip():
-        database = None
-    elif not _is_rooted(database):
-        raise SettingsError(f"SEGUE_DATABASE: expected an absolute path, got {_quoted(database)}")
     return {
-        "database": database,
+        "database": _rooted(environment.get("SEGUE_DATABASE"), "SEGUE_DATABASE"),
+        "remote": _rooted(environment.get("SEGUE_REMOTE"), "SEGUE_REMOTE"),
         "continue_minutes": parse_minutes(
             environment.get("SEGUE_CONTINUE_MINUTES"), "SEGUE_CONTINUE_MINUTES"
         ),
         "log": _one_of(LOG_LEVELS, environment.get("SEGUE_LOG"), "SEGUE_LOG"),
+        "acp_history_chars": parse_history_chars(
+            environment.get("SEGUE_ACP_HISTORY_CHARS"), "SEGUE_ACP_HISTORY_CHARS"
+        ),
         "redact": _one_of(REDACTIONS, environment.get("SEGUE_REDACT"), "SEGUE_REDACT"),
     }
+
+
+def _rooted(database: str | None, setting: str) -> str | None:
+    if database is None or not database.strip():
+        return None
+    if not _is_rooted(database):
+        raise SettingsError(f"{setting}: expected an absolute path, got {_quoted(database)}")
+    return database
 
 
 def _is_rooted(database: str) -> bool:
@@ -212,6 +254,19 @@ def parse_minutes(value: str | None, setting: str) -> float | None:
     if not math.isfinite(minutes):
         raise SettingsError(f"{setting}: expected a number of minutes, got {_quoted(value)}")
     return minutes
+
+
+def parse_history_chars(value: str | None, setting: str) -> int | None:
+    """Return *value* as a number of characters, None if it is empty; or raise SettingsError."""
+    if value is None or not value.strip():
+        return None
+    digits = value.strip()
+    if not (digits.isascii() and digits.isdigit() and int(digits[:9]) <= MAX_HISTORY_CHARS):
+        raise SettingsError(
+            f"{setting}: expected a number of characters from 0 to {MAX_HISTORY_CHARS:,}, got "
+            f"{_quoted(value)}"
+        )
+    return int(digits)
 
 
 def _one_of(choices: tuple[str, ...], value: str | None, setting: str) -> str | None:
