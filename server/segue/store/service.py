@@ -3,27 +3,32 @@
 `server/DEVELOPMENT.md` lists what to change for a new store. `tests/store` tests all of them alike.
 """
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence, Set
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Protocol
 
 from segue.model.events import Event
 from segue.model.records import (
+    HITS,
     PAGE,
     AppendResult,
     EventPage,
     ImportedEvent,
     ImportResult,
+    IndexState,
     NewFork,
     NewSession,
+    Order,
     Origin,
     Pruned,
     Resumable,
+    SearchPage,
     Session,
     SessionPage,
 )
 
 if TYPE_CHECKING:
+    from segue.model.replicas import Replica, Tombstone, VersionPage
     from segue.model.store_reports import (
         BackupResult,
         CheckReport,
@@ -61,6 +66,9 @@ class SessionService(Protocol):
         If the session exists already, this is `append_events` with a *parent_id* of None: a retry
         after a lost response writes nothing and returns the same positions. With *hold*, do as
         `hold` first.
+
+        A session of another machine, `new.machine`, has its places there: they are returned as they
+        are, and no path of this machine finds it.
         """
 
     async def append_events(
@@ -89,7 +97,8 @@ class SessionService(Protocol):
         stays archived: an answer is stored with its question.
 
         The client of *origin* is stored with the invocation's first event. With new events it and
-        the agent and model, if *origin* names one of them, become those of the session.
+        the agent and model, if *origin* names one of them, become those of the session, and so does
+        the branch. With a new event `user_message`, their time becomes its `last_prompt_at`.
         """
 
     async def fork_session(self, session_id: str, fork: NewFork) -> Session:
@@ -126,7 +135,8 @@ class SessionService(Protocol):
 
         An event whose id begins with PROMPT is stored ahead of what the program records: at the
         end, where it never counts as a changed past. The user message that records it, with the
-        same `prompt_id` or else the same text, is that event from then on, under its id.
+        same `prompt_id` or else the same text, is that event from then on, under its id. If the
+        last user message has the same text and no answer, it is the record, and nothing is stored.
 
         The session is not resumed automatically until it is appended to. *title* is its automatic
         title, None: that of its first user message. *state* is stored with it, and listed by
@@ -153,14 +163,33 @@ class SessionService(Protocol):
         max_age: timedelta,
         *,
         aliases: Sequence[str] = (),
+        repository: str | None = None,
+        worktree: str | None = None,
     ) -> Resumable:
         """Return the sessions that may be resumed in a directory and its repository, newest first.
 
         Not archived, with a model-visible event, updated less than *max_age* ago, and whose git
         root or directory is *directory*, *git_root* or one of *aliases*: so they are found before
-        and after the directory becomes a repository. A time more than MAX_SKEW_MS in the future is
-        not fresh: such a session is not among them. At most six; the time does not grow with the
+        and after the directory becomes a repository. Of another machine, whose paths mean nothing
+        here, those with the same *repository* and *worktree*, None for a main one: on this machine
+        these decide nothing, two clones are two. A time more than MAX_SKEW_MS in the future is not
+        fresh: such a session is not among them. At most six; the time does not grow with the
         sessions.
+        """
+
+    async def find_checkouts(self, repository: str) -> Sequence[Session]:
+        """Return the newest session of each checkout of *repository* on this machine, newest first.
+
+        Only of main worktrees, and only sessions that are not archived and have a model-visible
+        event. At most about twenty; the time does not grow with the sessions.
+        """
+
+    async def move_sessions(self, old_root: str, new_root: str) -> int:
+        """Say that the folder *old_root* of this machine is now *new_root*; return of how many.
+
+        In the directories, git roots and common directories of all sessions, the archived ones too,
+        that are that folder or below it. `updated_at` does not change. Idempotent: there are none
+        any more the next time. Raises InvalidInputError if *new_root* is *old_root* or below it.
         """
 
     async def load_events(
@@ -180,6 +209,18 @@ class SessionService(Protocol):
     async def get_session(self, session_id: str) -> Session:
         """Return the session, archived or not."""
 
+    async def find_sessions(self, prefix: str, *, limit: int = PAGE) -> Sequence[Session]:
+        """Return the sessions whose ids begin with *prefix*, archived or not, by their ids.
+
+        At most *limit*; the time does not grow with the sessions.
+        """
+
+    async def short_ids(self, session_ids: Collection[str]) -> Mapping[str, str]:
+        """Return for each id its shortest prefix with which no other session's id begins.
+
+        None is shorter than MIN_SHORT_ID characters, but for an id that is.
+        """
+
     async def open_session(
         self, session_id: str, tail: int = PAGE, *, hold: bool = False
     ) -> tuple[Session, EventPage]:
@@ -195,17 +236,67 @@ class SessionService(Protocol):
         git_root: str | None = None,
         git_common_dir: str | None = None,
         aliases: Sequence[str] = (),
+        repository: str | None = None,
         archived: bool = False,
+        sources: Sequence[str] | None = None,
+        order: Order = "updated",
         cursor: str | None = None,
         limit: int = PAGE,
     ) -> SessionPage:
         """Return a page of sessions, newest first, the archived ones only if *archived*.
 
+        *order* is by which time: `updated_at`, or `last_prompt_at`, for which `created_at` stands
+        where it is None.
+
         With *directory*, those whose directory or git root is *directory*, *git_root* or one of
-        *aliases*, and those of every worktree of *git_common_dir*. Of the archived ones, and those
+        *aliases*, and those of every worktree of *git_common_dir*; of another machine, those of
+        *repository*. Of the archived ones, and those
         without a model-visible event, whose git root is a linked worktree, only those are found
-        that share *git_common_dir*. Raises InvalidInputError for a cursor that is not one of its
-        own.
+        that share *git_common_dir*. With *sources*, only those that were imported from one of them,
+        or for RECORDED from none; such a page may have fewer than *limit*, or none, though there
+        are more. Raises InvalidInputError for a cursor that is not one of its
+        own, or of another order.
+        """
+
+    async def search(
+        self,
+        query: str,
+        *,
+        directory: str | None = None,
+        git_root: str | None = None,
+        git_common_dir: str | None = None,
+        aliases: Sequence[str] = (),
+        repository: str | None = None,
+        archived: bool = False,
+        types: Collection[str] = (),
+        sources: Collection[str] = (),
+        session_id: str | None = None,
+        cursor: str | None = None,
+        limit: int = HITS,
+    ) -> SearchPage:
+        """Return a page of the events and titles that have every word and phrase of *query*.
+
+        `model.search_text` has the rules. What was stored by a call that returned before is found.
+        The newest sessions come first, in each its title and then its events from the last one
+        back. An event that several sessions have is found once: in the one that wrote it if that
+        is searched, else in the newest that is.
+
+        The sessions are those of `list_sessions`; with *types* only events of these types are
+        found, with *sources* only in sessions that were imported from these programs, and with
+        *session_id* only in that one, archived or not. A page ends early, with a cursor, when time
+        is up: about 0.1 s after the search began to look, or when another search begins.
+
+        Other calls do not wait for it. Raises InvalidInputError for a *query* that
+        `SearchQuery.parse` refuses, and for a cursor that is not one of its own.
+        """
+
+    async def update_index(
+        self, *, at_most: timedelta | None = None, anew: bool = False
+    ) -> IndexState | None:
+        """Index the events that a search would have to look through; a search does that as well.
+
+        It ends after about *at_most*, or with the service. With *anew*, all are indexed anew.
+        Returns None if the store has no index: then a search looks through everything.
         """
 
     async def update_server_session_id(self, session_id: str, server_session_id: str) -> None:
@@ -220,7 +311,9 @@ class SessionService(Protocol):
     async def delete(self, session_id: str) -> None:
         """Delete the session and all that is stored with it, but for events that forks have.
 
-        An event is deleted with the last session that has it. An unknown id succeeds.
+        An event is deleted with the last session that has it. An unknown id succeeds. No file of
+        the store has any of it when this returns, the index of searches included. What stays is
+        the session's id, and digests of its events' ids: copies in other stores are deleted too.
         """
 
     async def hold(self, session_id: str) -> None:
@@ -231,6 +324,12 @@ class SessionService(Protocol):
 
     async def release(self, session_id: str) -> None:
         """End `hold`. A session that is not held succeeds."""
+
+    async def held(self, session_ids: Collection[str]) -> Set[str]:
+        """Return those of the sessions that any service holds: they are open in a window.
+
+        None where that cannot be known.
+        """
 
     async def prune(
         self,
@@ -248,14 +347,89 @@ class SessionService(Protocol):
         *dry_run* nothing is deleted.
         """
 
+    async def list_versions(self, *, after: str | None = None, limit: int = PAGE) -> "VersionPage":
+        """Return a page of the versions of all sessions and tombstones, by their ids.
+
+        The first *limit* whose id is above *after*. Copies of a session in two stores are equal if
+        their versions are.
+        """
+
+    async def read_replica(self, session_id: str) -> "Replica | Tombstone | None":
+        """Return all that is stored of a session but its events, or what is left of a deleted one.
+
+        None if no session ever had the id, as far as is known.
+        """
+
+    async def write_replica(
+        self, replica: "Replica", events: Sequence[ImportedEvent], *, parent_id: str | None
+    ) -> None:
+        """Bring the session closer to *replica*, a copy in another store; create it if need be.
+
+        Append *events*, at most MAX_BATCH, with their times and invocations: as `append_events`,
+        all or none, only behind *parent_id*, and those that are stored already are not written
+        again. Then the fields that events change are those of *replica*, and each other field is,
+        if its revision in *replica* is the later one.
+
+        A session that does not exist is created with all fields of *replica*. Where *parent_id* is
+        given then, it shares the events up to that one with the session that it is a fork of.
+
+        Raises HeadMoved if the head is neither *parent_id* nor the one that the new events follow,
+        SessionNotFound if the session was deleted here in the generation of *replica* or later, and
+        EventNotFound if the original of a fork has no event *parent_id* at its `fork_seq`.
+        """
+
+    async def write_tombstone(self, tombstone: "Tombstone", *, head: str | None) -> None:
+        """Do as `delete` if the session exists, and keep *tombstone* of it, if that is later.
+
+        Raises HeadMoved if the head is not *head*, which is None if no such session exists.
+        """
+
+    async def set_aside(self, session_id: str, *, id: str, at: str | None, head: str) -> bool:
+        """Let the session go on as *id*, a fork at the event *at*; return whether that was done.
+
+        What is left under its own id are the events up to *at*: nothing, and no tombstone, if that
+        is None. The fork has all that the session had. It costs one commit, however many events
+        there are. Not done, and False, if any service holds the session. Raises HeadMoved if its
+        head is not *head* or *id* exists, and EventNotFound if it has no event *at*.
+        """
+
     async def get_metadata(self, session_id: str, key: str) -> Any:
         """Return the JSON value under *key*, or None."""
+
+    async def find_metadata(self, key: str) -> dict[str, Any]:
+        """Return the values that sessions have under *key*, by the sessions' ids."""
 
     async def set_metadata(self, session_id: str, key: str, value: Any) -> None:
         """Store a JSON value under *key*; None removes it."""
 
+    async def wait_for_change(self, seen: Any = None) -> Any:
+        """Return a mark of what the store holds, as soon as it is another one than *seen*.
+
+        Whoever stores or deletes something, this service or another one, changes the mark before
+        the call returns to its caller, or within 0.1 s after that. A mark may also change for no
+        reason. While nobody waits, nothing is done.
+        """
+
     async def close(self) -> None:
         """Finish the calls that were made before, and release the store. Idempotent."""
+
+
+class ProcessLock(Protocol):
+    """A lock of a store that at most one process holds, which does something for all.
+
+    It protects nothing: it only saves the others the same work. It ends with its process, however
+    that ends.
+    """
+
+    def acquire(self, *, waits: bool) -> bool:
+        """Acquire the lock; return whether that was possible. With *waits* it blocks until it is.
+
+        Where there are no such locks it always is. Raises a StorageError if the store's folder does
+        not exist, or cannot be written.
+        """
+
+    def release(self) -> None:
+        """Release the lock."""
 
 
 class StoreAdmin(Protocol):
@@ -327,6 +501,12 @@ class StoreAdmin(Protocol):
 
         A deleted conversation may still be in them.
         """
+
+    def watch_lock(self) -> ProcessLock:
+        """Return the lock of `segue watch`, which is not acquired yet."""
+
+    def sync_lock(self) -> ProcessLock:
+        """Return the lock of `segue sync`, which is not acquired yet."""
 
     def sweep(self) -> Sequence[str]:
         """Remove the unfinished copies of backups that were killed; return their paths."""

@@ -17,7 +17,7 @@ from segue.model.store_reports import (
     StoreEngine,
     StoreSizes,
 )
-from segue.store.sqlite import backup, check, copies, drafts, driver, replacement
+from segue.store.sqlite import backup, check, copies, drafts, driver, locks, replacement
 
 
 def sqlite_engine() -> StoreEngine:
@@ -112,6 +112,14 @@ class LocalStoreAdmin:
     def copies(self) -> Sequence[StoreCopy]:
         """Return the copies beside the database and in `backups`."""
         return copies.copies_of(self._path)
+
+    def watch_lock(self) -> locks.ProcessLock:
+        """Return the lock in the file `-watch.lock`; a database in memory needs none."""
+        return locks.ProcessLock(None if self._location == ":memory:" else self._path, "watch")
+
+    def sync_lock(self) -> locks.ProcessLock:
+        """Return the lock in the file `-sync.lock`; a database in memory needs none."""
+        return locks.ProcessLock(None if self._location == ":memory:" else self._path, "sync")
 
     def sweep(self) -> Sequence[str]:
         """Remove what killed backups left."""

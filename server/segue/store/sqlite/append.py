@@ -17,6 +17,11 @@ from segue.store.sqlite.schema import MAX_SEQ
 
 _UNKNOWN = Origin()
 
+PROMPT_TYPE = "user_message"
+"""The type of the events whose time is a session's `last_prompt_at`."""
+
+_WHO = itemgetter("client", "agent", "model", "branch")
+
 _SESSION = """
 SELECT
     number, event_count, head,
@@ -24,7 +29,7 @@ SELECT
         SELECT invocations.number FROM invocations
         WHERE invocations.session = session_records.number AND invocations.id = ?
     ) AS invocation,
-    automatic_title, fork_seq, client, agent, model
+    automatic_title, fork_seq, client, agent, model, branch
 FROM session_records WHERE id = ?
 """
 
@@ -40,9 +45,18 @@ INSERT INTO events (key, id, invocation, created_at, type, data) VALUES (?, ?, ?
 
 _UPDATE_SESSION = """
 UPDATE sessions SET
-    event_count = event_count + ?, updated_at = ?, title = coalesce(title, ?),
-    model_visible = max(model_visible, ?), client = ?, agent = ?, model = ?
-WHERE number = ?
+    event_count = event_count + ?2, updated_at = ?3, title = coalesce(title, ?4),
+    model_visible = max(model_visible, ?5), client = ?6, agent = ?7, model = ?8, branch = ?9
+WHERE number = ?1
+"""
+
+# Apart, so that an append without a prompt does not write to the index of the prompts' times.
+_UPDATE_PROMPTED_SESSION = """
+UPDATE sessions SET
+    event_count = event_count + ?2, updated_at = ?3, title = coalesce(title, ?4),
+    model_visible = max(model_visible, ?5), client = ?6, agent = ?7, model = ?8, branch = ?9,
+    last_prompt_at = ?3
+WHERE number = ?1
 """
 
 INSERT_INVOCATION = """
@@ -73,7 +87,7 @@ class SessionAppender:
         self._stored_count: int = session["event_count"]
         self._fork_seq: int = session["fork_seq"]
         self._is_untitled = session["automatic_title"] is None
-        self._client, self._agent, self._model = itemgetter("client", "agent", "model")(session)
+        self._client, self._agent, self._model, self._branch = _WHO(session)
         self._invocations = {invocation_id: row["invocation"]}
         self._head_known_to: set[str] = set()
         self._new: list[Event] = []
@@ -119,9 +133,11 @@ class SessionAppender:
         titles = map(title, self._new if self._is_untitled else ())
         first_title = next(filter(None, titles), None)
         is_visible = any(is_model_visible(event.type) for event in self._new)
-        row = (len(self._new), self._time, first_title, is_visible)
-        who = (self._client, self._agent, self._model)
-        self._db.execute(_UPDATE_SESSION, (*row, *who, self.number))
+        is_prompted = any(event.type == PROMPT_TYPE for event in self._new)
+        row = (self.number, len(self._new), self._time, first_title, is_visible)
+        who = (self._client, self._agent, self._model, self._branch)
+        sql = _UPDATE_PROMPTED_SESSION if is_prompted else _UPDATE_SESSION
+        self._db.execute(sql, (*row, *who))
         self._stored_count, self._new = self.count, []
         self._is_untitled = self._is_untitled and first_title is None
 
@@ -167,6 +183,7 @@ class SessionAppender:
         self._head = events[-1].id
         self._head_known_to.clear()
         self._client = origin.client_name or self._client
+        self._branch = origin.branch or self._branch
         if origin.agent or origin.model:  # the model of another agent would be wrong
             self._agent, self._model = origin.agent, origin.model
         return {event.id: seq for seq, event in enumerate(events, first)}

@@ -10,7 +10,7 @@ import attrs
 
 from segue.model.errors import StorageError, StorageUnavailable
 from segue.model.store_reports import CheckReport, SizeReport, StoreSizes
-from segue.store.sqlite import driver, file_access, header, schema, sizes
+from segue.store.sqlite import disk, driver, file_access, header, schema, sizes
 from segue.store.sqlite.driver import Connection
 from segue.store.sqlite.lock_holders import find_lock_holders, lock_files
 from segue.store.sqlite.locks import OpenLock
@@ -163,6 +163,8 @@ def _with_problems(report: CheckReport, *problems: str) -> CheckReport:
 
 
 def _files(path: str) -> Iterator[str]:
-    for each in (str(Path(path).parent), *file_access.files_of(path)):
+    index = f"{path}{disk.INDEX}"
+    beside = (index, *(f"{index}{suffix}" for suffix in disk.LOGS))
+    for each in (str(Path(path).parent), *file_access.files_of(path), *beside):
         if os.path.exists(each):
             yield each

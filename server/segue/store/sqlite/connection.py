@@ -86,9 +86,10 @@ class _WriteGroup:
 class DatabaseConnection:
     """A connection to a database file, and its thread. Made by `open`; `close` it always."""
 
-    def __init__(self, path: str) -> None:
-        self._folder = Path(os.path.abspath(path)).parent
-        named, self._path = path, path if path == MEMORY else os.path.realpath(path)
+    def __init__(self, named: str, path: str) -> None:
+        """Prepare to open *path*, which is *named* without its links."""
+        self._folder = Path(os.path.abspath(named)).parent
+        self._path = path
         self._open_lock = None if path == MEMORY else OpenLock(self._path)
         self._guard: CommitGuard = MemoryGuard()
         if self._open_lock is not None:
@@ -99,13 +100,16 @@ class DatabaseConnection:
         self._group: _WriteGroup | None = None
         self._read_only_state: files.ReadOnlyState | None = None
         self._commits = 0
+        self._openings = 0
         self._checkpointing: asyncio.Future[None] | None = None
         self._is_closed = False
 
     @classmethod
     async def open(cls, path: str) -> "DatabaseConnection":
         """Open, make or migrate the database at *path*, or raise a StorageError."""
-        database = cls(path)
+        # Not in the loop: the file system may not answer.
+        real = path if path == MEMORY else await asyncio.to_thread(os.path.realpath, path)
+        database = cls(path, real)
         opening = asyncio.ensure_future(database._connected())
         try:
             # Not cancelled with the caller: only what is open can be closed again.
@@ -120,6 +124,11 @@ class DatabaseConnection:
     def path(self) -> str | None:
         """The database file, without links; None for one in memory."""
         return None if self._path == MEMORY else self._path
+
+    @property
+    def is_read_only(self) -> bool:
+        """Whether the database cannot be written."""
+        return self._read_only_state is not None
 
     async def close(self) -> None:
         """Finish the calls that were made before, and end the thread. Idempotent."""
@@ -179,6 +188,12 @@ class DatabaseConnection:
             yield
         except ReplacedError as error:
             raise StorageUnavailable(str(error)) from error
+
+    async def change_mark(self) -> tuple[int, int, int]:
+        """Return what differs after any commit to the file, by this connection or another one."""
+        (version,) = await self.read(lambda db: db.execute("PRAGMA data_version").fetchone())
+        # The version counts no commits of this connection, and begins anew with each connection.
+        return self._openings, self._commits, version
 
     async def _checkpoint(self) -> None:
         # Between two writes: SQLite would do it within the commit that makes the log too long.
@@ -287,6 +302,7 @@ class DatabaseConnection:
             await asyncio.to_thread(connection._thread.join)
             raise
         self._connection = connection
+        self._openings += 1
         return connection
 
     async def _disconnect(self) -> None:

@@ -22,6 +22,25 @@ LOGS = ("-wal", "-shm")
 """Behind the database's name: its write-ahead log, and the log's index."""
 
 
+INDEX = "-search"
+"""Behind the database's name: the index of searches, which can be made anew."""
+
+
+def has_index(path: str) -> bool:
+    """Return whether there is anything in the place of the index of the database at *path*."""
+    return os.path.lexists(f"{path}{INDEX}")
+
+
+def remove_index(path: str) -> None:
+    """Remove the index of the database at *path*, which no process has open.
+
+    Raises OSError if that is impossible.
+    """
+    for suffix in (*LOGS, "-journal", ""):
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(f"{path}{INDEX}{suffix}")
+
+
 def make_private_folder(folder: Path) -> None:
     """Make *folder*, and those above it that are missing, with mode 0700 whatever the umask."""
     missing = []

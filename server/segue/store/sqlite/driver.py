@@ -120,14 +120,29 @@ def connect(path: str) -> Connection:
     if path and not path.startswith(":"):
         with contextlib.suppress(FileExistsError):
             disk.create_private(path)
-    return _connect(
-        path,
-        "PRAGMA foreign_keys = ON",
-        "PRAGMA synchronous = FULL",  # acknowledged means on disk, also when the power fails
-        "PRAGMA secure_delete = ON",
-        "PRAGMA journal_size_limit = 16777216",
-        "PRAGMA wal_autocheckpoint = 4000",  # if checkpoint_passive never ran
-    )
+    return _connect(path, *_WRITER)
+
+
+def connect_attached(path: str, store: str) -> Connection:
+    """Open *path* as `connect` does, and attach the database *store*, to be read, as `store`."""
+    with contextlib.suppress(FileExistsError):
+        disk.create_private(path)
+    db = _connect(Path(path).absolute().as_uri(), *_WRITER, uri=True)
+    try:
+        db.execute("ATTACH DATABASE ? AS store", (f"{Path(store).absolute().as_uri()}?mode=ro",))
+    except BaseException:
+        db.close()
+        raise
+    return db
+
+
+_WRITER = (
+    "PRAGMA foreign_keys = ON",
+    "PRAGMA synchronous = FULL",  # acknowledged means on disk, also when the power fails
+    "PRAGMA secure_delete = ON",
+    "PRAGMA journal_size_limit = 16777216",
+    "PRAGMA wal_autocheckpoint = 4000",  # if checkpoint_passive never ran
+)
 
 
 def connect_to_read(path: str, *, without_log: bool = False) -> Connection:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 from segue.model.errors import StorageUnavailable
 
-_SUFFIXES = ("", "-wal", "-shm", "-journal", "-lock", "-write.lock")
+_SUFFIXES = ("", "-wal", "-shm", "-journal", "-lock", "-write.lock", "-watch.lock")
 """What the names of a database's files end with."""
 
 _ENTER, _WRITE = 0o1, 0o2

@@ -6,13 +6,20 @@ open, far behind its content.
 """
 
 import contextlib
+import os
 import time
 import zlib
 from collections.abc import Iterable
 
 from segue.model.errors import StorageError
 from segue.store.sqlite import driver
-from segue.store.sqlite.locks import OPEN_FILE_LOCK, LockFile, lock_bytes, unlock_bytes
+from segue.store.sqlite.locks import (
+    OPEN_FILE_LOCK,
+    LockFile,
+    is_locked,
+    lock_bytes,
+    unlock_bytes,
+)
 
 _FIRST_BYTE = 1 << 32
 _POLL_INTERVAL_S = 0.01
@@ -55,6 +62,24 @@ class SessionHolds:
             return
         if all(_byte(each) != _byte(session_id) for each in tuple(self._ids)):
             unlock_bytes(self._file.fd, _byte(session_id), 1)
+
+    def held(self, session_ids: Iterable[str]) -> set[str]:
+        """Return those that any service holds; where there are no such locks, that this one does.
+
+        The locks are only asked for: nobody waits for that.
+        """
+        ids = set(session_ids)
+        own = ids & self._ids
+        if self._path is None or not CAN_TELL:
+            return own
+        try:
+            fd = os.open(self._path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except OSError:  # nothing was ever held in this store
+            return own
+        try:
+            return {each for each in ids if is_locked(fd, _byte(each), 1)}
+        finally:
+            os.close(fd)
 
     def prevent(self, session_ids: Iterable[str]) -> set[str]:
         """Keep every service from holding these until `allow`; return those that none holds."""

@@ -5,8 +5,10 @@ served unfairly; if the lock of open databases cannot be used, none is repaired.
 """
 
 import contextlib
+import errno
 import os
 import struct
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -25,7 +27,14 @@ _MARK = b"segue\n"
 OPEN_FILE_LOCK: int | None = getattr(fcntl, "F_OFD_SETLK", None)
 """Locks for the open file and not, like POSIX locks, for the process: Linux only."""
 
+_LOCK = "hhqqi"
+"""The `struct flock` of fcntl."""
+
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
+"""The errors of file systems that have no locks."""
+
 _POLL_INTERVAL_S = 0.05
+_WINDOWS_POLL_INTERVAL_S = 5.0
 
 
 class LockFile:
@@ -87,13 +96,23 @@ def lock_bytes(fd: int, start: int, length: int, *, shared: bool) -> None:
     _change_lock(fd, fcntl.F_RDLCK if shared else fcntl.F_WRLCK, start, length)
 
 
+def is_locked(fd: int, start: int, length: int) -> bool:
+    """Return whether another open file than *fd* has a lock of these bytes.
+
+    Only where there is an OPEN_FILE_LOCK.
+    """
+    asked = struct.pack(_LOCK, fcntl.F_WRLCK, os.SEEK_SET, start, length, 0)
+    kind, *_ = struct.unpack(_LOCK, fcntl.fcntl(fd, fcntl.F_OFD_GETLK, asked))
+    return bool(kind != fcntl.F_UNLCK)
+
+
 def unlock_bytes(fd: int, start: int, length: int) -> None:
     """Release the lock of these bytes, if there is one."""
     _change_lock(fd, fcntl.F_UNLCK, start, length)
 
 
 def _change_lock(fd: int, kind: int, start: int, length: int) -> None:
-    change = struct.pack("hhqqi", kind, os.SEEK_SET, start, length, 0)  # fcntl's `struct flock`
+    change = struct.pack(_LOCK, kind, os.SEEK_SET, start, length, 0)
     fcntl.fcntl(fd, OPEN_FILE_LOCK or 0, change)
 
 
@@ -278,3 +297,52 @@ class OpenLock:
     def close(self) -> None:
         """Close the file, and release the lock with it."""
         self._file.close()
+
+
+class ProcessLock:
+    """The lock of the one process that does something for a database, such as to watch."""
+
+    def __init__(self, database_path: str | None, name: str) -> None:
+        """*name* is what is done. None: a database that no other process can reach."""
+        self._path = database_path
+        self._file = None if database_path is None else LockFile(f"{database_path}-{name}.lock")
+
+    def acquire(self, *, waits: bool) -> bool:
+        """Return whether the lock was acquired. With *waits* it is waited for without polling."""
+        if self._file is None or self._path is None:
+            return True
+        try:
+            return _lock_whole(self._file, waits=waits)
+        except OSError as error:
+            if error.errno in _NO_LOCKS:
+                return True
+            raise driver.translate(error, self._path) from error
+
+    def release(self) -> None:
+        """Close the file, and release the lock with it."""
+        if self._file is not None:
+            self._file.close()
+
+
+def _lock_whole(file: LockFile, *, waits: bool) -> bool:
+    file.open()
+    if sys.platform == "win32":
+        return _lock_first_byte(file.open(), waits=waits)
+    while waits and not file.try_lock(fcntl.LOCK_EX):
+        fcntl.flock(file.open(), fcntl.LOCK_EX)
+    return waits or file.try_lock(fcntl.LOCK_EX)
+
+
+if sys.platform == "win32":
+    import msvcrt
+
+    def _lock_first_byte(fd: int, *, waits: bool) -> bool:
+        while True:
+            try:
+                msvcrt.locking(fd, msvcrt.LK_NBLCK, 1)
+            except OSError:  # another process has it
+                if not waits:
+                    return False
+                time.sleep(_WINDOWS_POLL_INTERVAL_S)
+            else:
+                return True

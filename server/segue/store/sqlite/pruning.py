@@ -1,6 +1,6 @@
 """Which sessions are old enough to be pruned."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import attrs
 
@@ -8,9 +8,6 @@ from segue.store.sqlite import driver
 from segue.store.sqlite.driver import Connection
 from segue.store.sqlite.queries import SESSION_COLUMNS
 from segue.store.sqlite.row_values import Row, coerced
-
-_MAX_PART = 2_000
-"""How many events are pruned in one transaction: others wait for it."""
 
 _IS_DUE = """
 coalesce(archived_at, CASE WHEN :live THEN updated_at END) <= :until
@@ -51,20 +48,6 @@ def find_due(db: Connection, until: int, *, live: bool) -> Due:
         left = db.execute(_LEFT, {"until": until}).fetchone()
     not_archived = 0 if live else left["live"]
     return Due(rows, live=not_archived, used=left["used"], recent=left["recent"])
-
-
-def parts(rows: Sequence[Row]) -> Iterator[list[Row]]:
-    """Yield the rows of sessions in parts of at most `_MAX_PART` events, or of one session."""
-    part: list[Row] = []
-    events = 0
-    for row in rows:
-        events += row["event_count"]
-        if part and events > _MAX_PART:
-            yield part
-            part, events = [], row["event_count"]
-        part.append(row)
-    if part:
-        yield part
 
 
 def is_due(db: Connection, session_id: str, until: int, *, live: bool) -> bool:

@@ -4,6 +4,8 @@ Values that corruption made impossible are replaced: see `row_values`. Damage th
 records, and that SQLite does not detect, is raised as SQLite's own error.
 """
 
+import itertools
+import os
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -11,7 +13,14 @@ import attrs
 
 from segue.model import json_text
 from segue.model.errors import SessionNotFound
-from segue.model.records import MAX_PAGE_BYTES, EventPage, Invocation, Session, StoredEvent
+from segue.model.records import (
+    MAX_PAGE_BYTES,
+    MIN_SHORT_ID,
+    EventPage,
+    Invocation,
+    Session,
+    StoredEvent,
+)
 from segue.store.sqlite import driver
 from segue.store.sqlite.driver import Connection
 from segue.store.sqlite.row_values import Row, coerced, unpack, validated
@@ -31,15 +40,64 @@ WHERE key > ? AND key < ? ORDER BY key DESC LIMIT +?
 _EVENT = {(int, id, int, int, str, str) for id in (bytes, str)}
 """The types of an undamaged event's values, in the order of the queries above."""
 
-_RECORD = ("number", *(field.name for field in attrs.fields(Session)))
+_COLUMN_OF = {"fork_seq": "forked_at"}
+"""Of `session_records`, where a field of a Session has another name there."""
+
+_RECORD = (
+    "number",
+    *(_COLUMN_OF.get(field.name, field.name) for field in attrs.fields(Session)),
+)
 
 SESSION_COLUMNS = ", ".join(_RECORD)
 """Of `session_records`: what `session` takes, in this order."""
 
 _FIND_SESSION = f"""
-SELECT {SESSION_COLUMNS}, automatic_title, given_title, model_visible
+SELECT {SESSION_COLUMNS}, fork_seq, automatic_title, given_title, model_visible, revisions
 FROM session_records WHERE id = ?
 """  # noqa: S608  names of columns
+
+# No index has the git root of every session. Of a main worktree it is the folder that holds the
+# common directory, and resuming has an index of those that can be resumed.
+IS_HERE = """number IN (
+    SELECT number FROM sessions INDEXED BY sessions_by_directory
+    WHERE directory = :place
+    UNION SELECT number FROM sessions INDEXED BY sessions_by_git_common_dir
+    WHERE git_common_dir = :git_common_dir
+    UNION SELECT number FROM sessions INDEXED BY sessions_by_git_common_dir
+    WHERE git_common_dir = :own_common_dir
+    UNION SELECT number FROM sessions INDEXED BY resumable_by_git_root
+    WHERE git_root = :place AND archived_at IS NULL AND model_visible = 1
+    UNION SELECT number FROM sessions INDEXED BY sessions_by_repository
+    WHERE repository = :repository AND machine_id IS NOT NULL
+)"""
+"""Whether a session is found at a place; `place_values` has its parameters."""
+
+
+def place_values(
+    place: str, git_common_dir: str | None, repository: str | None
+) -> dict[str, str | None]:
+    """Return the parameters of `IS_HERE`."""
+    own = os.path.join(place, ".git")
+    return {
+        "place": place,
+        "git_common_dir": git_common_dir,
+        "own_common_dir": own,
+        "repository": repository,
+    }
+
+
+_FIND_BY_PREFIX = f"""
+SELECT {SESSION_COLUMNS} FROM session_records
+WHERE id >= ? AND id < ? ORDER BY id LIMIT +?
+"""  # noqa: S608  names of columns
+
+_NEIGHBOURS = """
+SELECT
+    (SELECT id FROM session_records WHERE id < :id ORDER BY id DESC LIMIT 1) AS before,
+    (SELECT id FROM session_records WHERE id > :id ORDER BY id LIMIT 1) AS after
+"""
+
+_LAST_CHARACTER = "\U0010ffff"
 
 # -- sessions ----------------------------------------------------------------------------------
 
@@ -57,6 +115,28 @@ def get_session(db: Connection, session_id: str) -> Row:
         raise_if_index_lost(db, session_id)
         raise SessionNotFound(session_id)
     return row
+
+
+def find_by_prefix(db: Connection, prefix: str, limit: int) -> list[Row]:
+    """Return the rows of the sessions whose ids begin with *prefix*, by their ids."""
+    values = (prefix, prefix + _LAST_CHARACTER, limit)
+    rows = [validated(row) for row in db.execute(_FIND_BY_PREFIX, values)]
+    if not rows:
+        raise_if_index_lost(db, prefix)
+    return rows
+
+
+def short_id(db: Connection, session_id: str) -> str:
+    """Return the shortest prefix of an id with which no other one begins."""
+    # Of all other ids, one of its neighbours in their order has the longest beginning in common.
+    neighbours = db.execute(_NEIGHBOURS, {"id": session_id}).fetchone()
+    common = max(_common_length(session_id, str(each or "")) for each in neighbours)
+    return session_id[: max(MIN_SHORT_ID, common + 1)]
+
+
+def _common_length(one: str, other: str) -> int:
+    same = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False))
+    return sum(1 for _ in same)
 
 
 def raise_if_index_lost(db: Connection, session_id: str) -> None:
@@ -77,7 +157,7 @@ def session(row: Row) -> Session:
     values = dict(zip(_RECORD, columns, strict=False))
     del values["number"]
     values["head"] = None if values["head"] is None else unpack(values["head"])
-    values["fork_seq"] = values["fork_seq"] or None
+    values["fork_seq"] = values.pop("forked_at") or None
     return Session(**values)
 
 

@@ -113,6 +113,8 @@ def _finish(path: str) -> str:
             _move(f"{path}{suffix}", f"{kept_as}{suffix}")
         disk.sync_folder_of(path)  # SQLite would apply an old log that comes back to the new file
         _forget_marks(path)
+        with contextlib.suppress(OSError):  # it is made anew anyway
+            disk.remove_index(path)
         os.rename(_complete(path), path)
     elif not os.path.lexists(path):  # somebody removed the new file: undo
         for suffix in (*disk.LOGS, ""):

@@ -31,7 +31,7 @@ def unpack(stored: str | bytes) -> str:
 
 # Rows come without the name of their table. Where two tables have a column of one name, the later
 # one is meant: a session's number, an event's id and key. The key of metadata is in no result.
-_TABLES = ("metadata", "invocations", "sessions", "spans", "events")
+_TABLES = ("tombstones", "metadata", "invocations", "sessions", "spans", "events")
 _COLUMNS = {column.name: column for table in _TABLES for column in schema.COLUMNS[table]} | {
     column.name: column for column in schema.COMPUTED
 }

@@ -194,7 +194,93 @@ M003_FORKS = (
     "UPDATE compatibility SET reader = 3, writer = 3",
 )
 
-MIGRATIONS: tuple[tuple[str, ...], ...] = (M001_INITIAL, M002_COMPATIBILITY, M003_FORKS)
+PROMPTS_AND_MACHINES = 4
+"""The number of the migration that adds `last_prompt_at`, `branch`, and the other machines."""
+
+SET_LAST_PROMPTS = """
+UPDATE sessions SET last_prompt_at = (
+    SELECT created_at FROM events
+    WHERE events.key > sessions.number << 32 AND events.key < (sessions.number + 1) << 32
+        AND events.type = 'user_message'
+    ORDER BY events.key DESC LIMIT 1
+)
+"""
+
+M004_REPLICAS = (
+    # When a field that no event changes was given its value, by the names of the fields: JSON. Of
+    # two copies of a session the later revision of a field wins.
+    "ALTER TABLE sessions ADD COLUMN revisions TEXT",
+    # Which seq a fork has in common with its original, where that is not `fork_seq`: a copy of a
+    # fork may have all its events itself, and what is no fork may have its first events elsewhere.
+    "ALTER TABLE sessions ADD COLUMN forked_at INTEGER",
+    # Odd while a session is deleted: it rises when a session is deleted, and when it is imported
+    # again after that. `events` has digests of the ids that the deleted session had.
+    "ALTER TABLE tombstones ADD COLUMN generation INTEGER NOT NULL DEFAULT 1",
+    "ALTER TABLE tombstones ADD COLUMN events TEXT",
+    # Whether its program still has what was deleted, so that no import brings it back by itself.
+    "ALTER TABLE tombstones ADD COLUMN is_imported INTEGER NOT NULL DEFAULT 1",
+)
+
+M004_PROMPTS_AND_MACHINES = (
+    # The time of the last prompt that the session itself has, which a fork has not at first. A
+    # trigger could not keep it for less than an append, which updates the row anyway, so a version
+    # that does not know it may not write.
+    "ALTER TABLE sessions ADD COLUMN last_prompt_at INTEGER",
+    "ALTER TABLE sessions ADD COLUMN branch TEXT",
+    SET_LAST_PROMPTS,
+    "CREATE INDEX sessions_by_prompt ON sessions (coalesce(last_prompt_at, created_at))",
+    # A session that was had on another machine has no place here: its `directory` is empty, so that
+    # no path of this machine finds it, nor an earlier version. `worktree` is the name of a linked
+    # worktree.
+    "ALTER TABLE sessions ADD COLUMN machine_id TEXT",
+    "ALTER TABLE sessions ADD COLUMN machine TEXT",
+    "ALTER TABLE sessions ADD COLUMN remote_directory TEXT",
+    "ALTER TABLE sessions ADD COLUMN remote_git_root TEXT",
+    "ALTER TABLE sessions ADD COLUMN worktree TEXT",
+    # Without those of this machine: their appends do not update it.
+    """
+    CREATE INDEX resumable_by_repository ON sessions (repository, worktree, updated_at)
+    WHERE archived_at IS NULL AND model_visible = 1 AND machine_id IS NOT NULL
+    """,
+    """
+    CREATE INDEX sessions_by_repository ON sessions (repository, machine_id, worktree, git_root)
+    WHERE repository IS NOT NULL
+    """,
+    "DROP VIEW session_records",
+    """
+    CREATE VIEW session_records AS
+    SELECT
+        number, id, coalesce(remote_directory, directory) AS directory,
+        coalesce(remote_git_root, git_root) AS git_root, git_common_dir, repository, machine,
+        coalesce(given_title, title) AS title, title AS automatic_title, given_title,
+        server_session_id, forked_from, fork_seq, source, client, agent, model, branch,
+        (
+            SELECT events.id FROM events
+            WHERE events.key = (
+                CASE
+                    WHEN sessions.event_count > sessions.fork_seq THEN sessions.number
+                    ELSE (
+                        SELECT strand FROM spans
+                        WHERE spans.key >= (sessions.number << 32) + sessions.event_count
+                        ORDER BY spans.key LIMIT 1
+                    )
+                END << 32
+            ) + sessions.event_count
+        ) AS head,
+        event_count, model_visible, created_at, updated_at, archived_at, last_prompt_at,
+        coalesce(forked_at, fork_seq) AS forked_at, revisions
+    FROM sessions
+    WHERE is_stub = 0
+    """,
+    "UPDATE compatibility SET writer = 4",
+)
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (
+    M001_INITIAL,
+    M002_COMPATIBILITY,
+    M003_FORKS,
+    (*M004_REPLICAS, *M004_PROMPTS_AND_MACHINES),
+)
 """Append only. A database's `user_version` is how many of them it has had."""
 
 
@@ -278,6 +364,21 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
         Column("client", "text", optional=True, since=3),
         Column("agent", "text", optional=True, since=3),
         Column("model", "text", optional=True, since=3),
+        Column("revisions", "text", optional=True, since=4),
+        Column("forked_at", "integer", optional=True, maximum=MAX_SEQ, since=4),
+        Column(
+            "last_prompt_at",
+            "integer",
+            optional=True,
+            maximum=MAX_TIMESTAMP,
+            since=PROMPTS_AND_MACHINES,
+        ),
+        Column("branch", "text", optional=True, since=PROMPTS_AND_MACHINES),
+        Column("machine_id", "text", optional=True, since=PROMPTS_AND_MACHINES),
+        Column("machine", "text", optional=True, since=PROMPTS_AND_MACHINES),
+        Column("remote_directory", "text", optional=True, since=PROMPTS_AND_MACHINES),
+        Column("remote_git_root", "text", optional=True, since=PROMPTS_AND_MACHINES),
+        Column("worktree", "text", optional=True, since=PROMPTS_AND_MACHINES),
     ),
     "spans": (
         Column("key", "integer", is_rowid=True, since=3),
@@ -303,7 +404,12 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
         Column("key", "text"),
         Column("value", "text"),
     ),
-    "tombstones": (Column("id", "text", since=3),),
+    "tombstones": (
+        Column("id", "text", since=3),
+        Column("generation", "integer", stand_in=1, since=4),
+        Column("events", "text", optional=True, since=4),
+        Column("is_imported", "integer", maximum=1, stand_in=1, since=4),
+    ),
 }
 """The columns of every table that holds users' data, in the order in which a row stores them."""
 

@@ -9,7 +9,7 @@ from segue.store.sqlite.driver import Connection
 from segue.store.sqlite.row_values import coerced
 from segue.store.sqlite.schema import MAX_SEQ, tables, version_of
 
-_BYTES = "SELECT total(length(data)) FROM events WHERE key > ? AND key <= ?"
+_SIZE = "SELECT count(*), total(length(data)) FROM events WHERE key > ? AND key <= ?"
 
 _STRANDS = """
 SELECT strand, spans.key & 4294967295 AS last, is_stub FROM spans
@@ -41,11 +41,11 @@ def own_size(db: Connection, number: int, deleted: Set[int] = frozenset()) -> in
         lasts = [last for user, last in users if user != number and user not in deleted]
         return max(lasts, default=0)
 
-    size = _size(db, number, last_of_others(number), MAX_SEQ)
+    _, size = _size(db, number, last_of_others(number), MAX_SEQ)
     first = number << 32
     for strand, last, is_stub in db.execute(_STRANDS, (first, first + MAX_SEQ)).fetchall():
         if is_stub or strand in deleted:
-            size += _size(db, strand, last_of_others(strand), last)
+            size += _size(db, strand, last_of_others(strand), last)[1]
     return size
 
 
@@ -61,7 +61,7 @@ def all_sizes(db: Connection) -> SizeReport:
         shared = dict.fromkeys(own, 0)
         for strand, lasts in users.items():
             if strand in own:
-                shared[strand] += _size(db, strand, 0, max(lasts.values()))
+                shared[strand] += _size(db, strand, 0, max(lasts.values()))[1]
             else:
                 _add_common(db, strand, lasts, own, shared)
         pages, free, page_size = (
@@ -73,8 +73,14 @@ def all_sizes(db: Connection) -> SizeReport:
             id=row["id"],
             title=row["title"],
             events=row["event_count"],
-            bytes=own[row["number"]],
+            own_events=own[row["number"]][0],
+            bytes=own[row["number"]][1],
             shared=shared[row["number"]],
+            source=row.get("source"),
+            directory=row["directory"],
+            git_root=row["git_root"],
+            git_common_dir=row["git_common_dir"],
+            created_at=row["created_at"],
         )
         for row in rows
     ]
@@ -83,20 +89,28 @@ def all_sizes(db: Connection) -> SizeReport:
 
 
 def _add_common(
-    db: Connection, strand: int, lasts: dict[int, int], own: dict[int, int], shared: dict[int, int]
+    db: Connection,
+    strand: int,
+    lasts: dict[int, int],
+    own: dict[int, tuple[int, int]],
+    shared: dict[int, int],
 ) -> None:
     """Add the events of a deleted session to the oldest of the forks that have them."""
     begin = 0
     second = sorted(lasts.values())[-2:][0] if len(lasts) > 1 else 0
     for session, last in lasts.items():
         if last > begin:
-            own[session] += _size(db, strand, begin, last)
-            shared[session] += _size(db, strand, begin, min(last, second))
+            events, size = _size(db, strand, begin, last)
+            own[session] = own[session][0] + events, own[session][1] + size
+            shared[session] += _size(db, strand, begin, min(last, second))[1]
             begin = last
 
 
-def _size(db: Connection, number: int, after: int, last: int) -> int:
-    """Return how many bytes of JSON the events of a session have with a seq in that range."""
+def _size(db: Connection, number: int, after: int, last: int) -> tuple[int, int]:
+    """Return how many events a session has with a seq in that range, and the bytes of their JSON.
+
+    Those that it wrote itself: what a fork has of others is counted there.
+    """
     first = number << 32
-    (size,) = db.execute(_BYTES, (first + after, first + last)).fetchone()
-    return int(size)
+    count, size = db.execute(_SIZE, (first + after, first + last)).fetchone()
+    return count, int(size)

@@ -5,7 +5,7 @@ a fork costs a few rows, whatever its length, and every event is stored once. A 
 deleted while others have events of it becomes a stub, which has nothing but those.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -13,9 +13,9 @@ import attrs
 from segue.model import json_text
 from segue.model.errors import EventNotFound
 from segue.model.events import model_visible_types, new_id
-from segue.model.records import NewFork, Timestamp
+from segue.model.records import AGENTS, NewFork, Timestamp
 from segue.store.sqlite.driver import Connection
-from segue.store.sqlite.row_values import Row, coerced, pack, validated
+from segue.store.sqlite.row_values import Row, coerced, pack, unpack, validated
 from segue.store.sqlite.schema import MAX_SEQ
 
 _SPANS = "SELECT key, strand FROM spans WHERE key > ? AND key <= ? ORDER BY key"
@@ -80,19 +80,30 @@ def find_seq(db: Connection, session: Row, event_id: str) -> int | None:
 
 _FORK = """
 INSERT INTO sessions (
-    id, directory, git_root, git_common_dir, repository, title, given_title, forked_from, fork_seq,
-    source, client, agent, model, event_count, model_visible, created_at, updated_at
+    id, directory, git_root, git_common_dir, repository, worktree,
+    machine_id, machine, remote_directory, remote_git_root,
+    title, given_title, forked_from, fork_seq,
+    source, client, agent, model, branch, event_count, model_visible, created_at, updated_at
 )
 SELECT
     :id, coalesce(:directory, directory),
     CASE WHEN :directory IS NULL THEN git_root ELSE :git_root END,
     CASE WHEN :directory IS NULL THEN git_common_dir ELSE :git_common_dir END,
-    CASE WHEN :directory IS NULL THEN repository END,
-    :title, :given_title, id, :seq, source, client, agent, model, :seq, :model_visible, :now, :now
+    CASE WHEN :directory IS NULL THEN repository ELSE :repository END,
+    CASE WHEN :directory IS NULL THEN worktree ELSE :worktree END,
+    CASE WHEN :directory IS NULL THEN machine_id END, CASE WHEN :directory IS NULL THEN machine END,
+    CASE WHEN :directory IS NULL THEN remote_directory END,
+    CASE WHEN :directory IS NULL THEN remote_git_root END,
+    :title, :given_title, id, :seq, source, client, agent, model,
+    CASE WHEN :directory IS NULL THEN branch END, :seq, :model_visible, :now, :now
 FROM sessions WHERE number = :original
 RETURNING number
 """
 
+
+_ARCHIVE = """
+UPDATE sessions SET archived_at = coalesce(archived_at, ?), revisions = ? WHERE number = ?
+"""
 
 # With a bound: a fork must not cost more because there are many.
 _COUNT_FORKS = """
@@ -110,6 +121,8 @@ def fork(db: Connection, original: Row, new: NewFork, now: Timestamp) -> None:
         "directory": new.directory,
         "git_root": new.git_root,
         "git_common_dir": new.git_common_dir,
+        "repository": new.repository,
+        "worktree": new.worktree,
         "title": _title(db, original, spans, seq, takes_place=takes_place),
         "given_title": new.title or (original["given_title"] if takes_place else None),
         "seq": seq,
@@ -121,8 +134,10 @@ def fork(db: Connection, original: Row, new: NewFork, now: Timestamp) -> None:
     rows = [((number << 32) + min(span.last, seq), span.strand) for span in spans]
     db.executemany("INSERT INTO spans (key, strand) VALUES (?, ?)", rows)
     if takes_place:
-        sql = "UPDATE sessions SET archived_at = coalesce(archived_at, ?) WHERE number = ?"
-        db.execute(sql, (now, original["number"]))
+        from segue.store.sqlite.revisions import revised
+
+        revisions = revised(original["revisions"], "archive", now)
+        db.execute(_ARCHIVE, (now, revisions, original["number"]))
 
 
 def _seq_of(db: Connection, session: Row, event_id: str) -> int:
@@ -141,10 +156,9 @@ def _title(
     if original["title"] is None:
         return None
     (forks,) = db.execute(_COUNT_FORKS, (original["id"],)).fetchone()
-    from segue.model.titles import shortened  # only a new conversation needs it
+    from segue.model.titles import copy_title  # only a new conversation needs it
 
-    number = f" {forks + 1}" if forks else ""
-    return shortened(f"copy{number} of {original['title']}")
+    return copy_title(original["title"], forks)
 
 
 def _has_title(db: Connection, spans: Sequence[Span], seq: int) -> bool:
@@ -190,6 +204,11 @@ _STUB: Mapping[str, Any] = {
     "git_root": None,
     "git_common_dir": None,
     "repository": None,
+    "worktree": None,
+    "machine_id": None,
+    "machine": None,
+    "remote_directory": None,
+    "remote_git_root": None,
     "title": None,
     "given_title": None,
     "server_session_id": None,
@@ -198,6 +217,10 @@ _STUB: Mapping[str, Any] = {
     "client": None,
     "agent": None,
     "model": None,
+    "branch": None,
+    "last_prompt_at": None,
+    "revisions": None,
+    "forked_at": None,
     "model_visible": 0,
     "created_at": 0,
     "updated_at": 0,
@@ -214,10 +237,31 @@ SELECT strand FROM spans JOIN sessions ON sessions.number = strand
 WHERE session = ? AND is_stub = 1
 """
 
-_MARK_DELETED = """
-INSERT OR IGNORE INTO tombstones (id)
-SELECT id FROM sessions WHERE number = ? AND source IS NOT NULL
+# A session that lives although it has a tombstone, with an odd generation, was created again.
+_BURY = """
+INSERT INTO tombstones (id, generation, events, is_imported) VALUES (?, 1, ?, ?)
+ON CONFLICT (id) DO UPDATE SET
+    generation = generation + 1 + (generation & 1), events = excluded.events,
+    is_imported = excluded.is_imported
 """
+
+_MARK_DELETED = """
+INSERT INTO tombstones (id)
+WITH agents (value) AS (
+    SELECT agent.value FROM metadata, json_each(
+        iif(json_valid(metadata.value), metadata.value, '{}')
+    ) AS agent
+    WHERE metadata.session = :number AND metadata.key = :agents AND agent.type = 'object'
+), conversations (value) AS (
+    SELECT value FROM agents
+    UNION ALL SELECT former.value FROM agents, json_each(agents.value, '$.former') AS former
+    WHERE former.type = 'object'
+)
+SELECT DISTINCT json_extract(value, '$.id') FROM conversations
+WHERE json_type(value, '$.id') = 'text'
+ON CONFLICT (id) DO UPDATE SET generation = generation | 1, is_imported = 1
+"""
+"""Of what `segue acp` has recorded, its agents have files, under ids of their own."""
 
 _UNUSED_INVOCATIONS = """
 DELETE FROM invocations WHERE session = ? AND number NOT IN (
@@ -231,10 +275,19 @@ def delete(db: Connection, session_id: str) -> list[int]:
 
     The events that only this session had in common with a stub go with it.
     """
-    sql = "SELECT number FROM sessions WHERE id = ? AND is_stub = 0"
-    due = [number for (number,) in db.execute(sql, (session_id,)).fetchall()]
+    sql = """
+    SELECT number, fork_seq, coalesce(forked_at, fork_seq) AS forked_at, source
+    FROM sessions WHERE id = ? AND is_stub = 0
+    """
+    sessions = db.execute(sql, (session_id,)).fetchall()
+    due = [session["number"] for session in sessions]
     if due:
-        db.execute(_MARK_DELETED, (due[0],))
+        from segue.model.replicas import digests
+
+        session = validated(sessions[0])
+        own = digests(_own_ids(db, session))
+        db.execute(_BURY, (session_id, own, session["source"] is not None))
+        db.execute(_MARK_DELETED, {"number": due[0], "agents": AGENTS})
         sql = "UPDATE sessions SET forked_from = NULL WHERE forked_from = ?"
         db.execute(sql, (session_id,))
     done = []
@@ -248,6 +301,18 @@ def delete(db: Connection, session_id: str) -> list[int]:
         due += [strand for (strand,) in db.execute(_STUB_STRANDS, (number,)).fetchall()]
         db.execute("DELETE FROM sessions WHERE number = ?", (number,))
     return done
+
+
+def _own_ids(db: Connection, session: Row) -> Iterator[str]:
+    """Yield the ids of a session's events that its original has not, in any order."""
+    # By the index of the ids, which has no data. The plus signs keep the planner from the keys.
+    sql = "SELECT id FROM events WHERE session = ? AND +key > ? AND +key <= ?"
+    for span in spans_of(db, session):
+        first, after = span.strand << 32, max(span.after, session["forked_at"])
+        if after >= span.last:
+            continue
+        for row in db.execute(sql, (span.strand, first + after, first + span.last)):
+            yield unpack(validated(row)["id"])
 
 
 def _reduce_to_stub(db: Connection, number: int, last: int) -> None:

@@ -26,7 +26,8 @@ _MAX_ROWS = (PAGE - 8) // 6
 """Of a leaf page: each takes four bytes at least, and two for its offset."""
 
 _MAX_RECORD_HEADER = 128
-_NULL = 0
+_NULL, _BLOB = 0, 12
+"""Types of values: an empty blob is the first of the even ones, the odd ones above are text."""
 _KEYS = 1 << 63
 
 Content = bytes | mmap.mmap
@@ -39,6 +40,7 @@ class RowShape:
     columns: int
     begins_with_key: bool
     """Whether the first column is the INTEGER PRIMARY KEY: then a null is stored in its place."""
+    begins_with_text: bool = False
 
 
 @attrs.frozen
@@ -160,7 +162,7 @@ def _shape(page: bytes, record: int) -> RowShape:
     while offset < end:
         type, offset = _read_varint(page, offset)
         types.append(type)
-    return RowShape(len(types), types[0] == _NULL)
+    return RowShape(len(types), types[0] == _NULL, types[0] > _BLOB and types[0] % 2 == 1)
 
 
 def _free_pages(content: Content) -> set[int]:

@@ -91,7 +91,11 @@ def _shapes() -> dict[str, set[btree.RowShape]]:
     versions = range(1, len(schema.MIGRATIONS) + 1)
     return {
         table: {
-            btree.RowShape(len(columns), begins_with_key=columns[0].is_rowid)
+            btree.RowShape(
+                len(columns),
+                begins_with_key=columns[0].is_rowid,
+                begins_with_text=columns[0].kind == "text",
+            )
             for version in versions
             if (columns := schema.columns(table, version))
         }
@@ -229,6 +233,8 @@ def _copy_rows(source: str, target: str, version: int, leaves: LeafPages) -> Sal
         fork_points = {} if span_reader is None else find_fork_points(new, spans)
         rows += len(spans) + _copy_events(event_reader, new, fork_points)
         _restore_references(new, has_forks=span_reader is not None)
+        if version >= schema.PROMPTS_AND_MACHINES:
+            new.execute(schema.SET_LAST_PROMPTS)
         new.execute("COMMIT")
         new.execute("PRAGMA foreign_keys = ON")
         schema.migrate(new)

@@ -1,0 +1,1 @@
+"""What every store decides alike, from facts that each reads in its own way."""
