@@ -1,0 +1,1 @@
+"""PostgresSessionService: sessions in a PostgreSQL database that several machines share."""

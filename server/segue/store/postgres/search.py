@@ -1,0 +1,131 @@
+"""Search: the server looks through the sessions, newest first, and says what may match.
+
+It does so some milliseconds at a time, so that no other call of the service waits for longer.
+Whether an event matches is decided here, by the one rule of all stores.
+"""
+
+import json
+from collections.abc import Collection
+
+import attrs
+
+from segue.model.errors import SessionNotFound
+from segue.model.records import FoundEvent, Machine, SearchHit, SearchPage, Session
+from segue.model.search_text import SearchQuery, searched_text
+from segue.store.postgres import codec, rows
+from segue.store.postgres.client import PostgresClient
+from segue.store.postgres.codec import Parameter
+from segue.store.postgres.wire import Connection, Rows
+from segue.store.rules.searching import TITLE, Position, Timer
+
+_SLICE_S = 0.02
+"""How long one call looks."""
+
+_MAX_CANDIDATES = 256
+_MAX_BYTES = 2 * 1024 * 1024
+"""One call returns no more, so that the next one may not be needed."""
+
+_SEARCH = """
+SELECT * FROM segue_1.search($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16,
+    $17, $18)
+"""
+
+
+@attrs.frozen(kw_only=True)
+class Search:
+    """What is searched for, and where."""
+
+    query: SearchQuery
+    places: tuple[Parameter, ...]
+    """Where the sessions are that are searched; null: everywhere."""
+    archived: bool
+    types: Collection[str]
+    sources: Collection[str]
+    session_id: str | None
+    cursor: str | None
+    limit: int
+
+
+async def search(client: PostgresClient, here: Machine, what: Search, timer: Timer) -> SearchPage:
+    """Return a page of what is found. Raises SessionNotFound."""
+    position = Position() if what.cursor is None else Position.read(what.cursor)
+    hits: list[SearchHit] = []
+    while True:
+        found = await _look(client, what, position, timer.left_s)
+        (kind, updated_at, number, seq, *_), candidates = found[-1], found[:-1]
+        if kind == "absent":
+            raise SessionNotFound(what.session_id or "")
+        for hit, at in _matches(candidates, here, what.query):
+            hits.append(hit)
+            position = at
+            if len(hits) == what.limit:
+                return SearchPage(hits=hits, next_cursor=at.as_cursor(), complete=True)
+        if kind == "end":
+            return SearchPage(hits=hits, next_cursor=None, complete=True)
+        position = Position(updated_at, number, seq)
+        if timer.left_s <= 0:
+            return SearchPage(hits=hits, next_cursor=position.as_cursor(), complete=False)
+
+
+async def _look(client: PostgresClient, what: Search, at: Position, left_s: float) -> Rows:
+    words = sorted({word for term in what.query.terms for word in term.split()})
+    is_ascii = all(word.isascii() for word in words)
+    # What JSON writes otherwise is not looked for: the caller compares all of the text.
+    plain = [word for word in words if is_ascii and json.dumps(word) == f'"{word}"']
+    titled = [codec.escape(word) for word in words if is_ascii]
+
+    async def look(connection: Connection) -> Rows:
+        return await connection.call(
+            _SEARCH,
+            codec.int8(client.account),
+            codec.stored_texts([_pattern(word) for word in plain]),
+            codec.stored_texts([_pattern(word) for word in titled]),
+            codec.boolean(not is_ascii),
+            *what.places,
+            codec.id(what.session_id),
+            codec.boolean(what.archived),
+            codec.texts(sorted(what.types) or None),
+            codec.texts(sorted(what.sources) or None),
+            codec.int8(at.updated_at),
+            codec.int8(at.number),
+            codec.int8(at.seq),
+            codec.int4(_MAX_CANDIDATES),
+            codec.int8(_MAX_BYTES),
+            codec.float8(1_000 * min(left_s, _SLICE_S)),
+        )
+
+    return await client.run(look)
+
+
+def _pattern(word: str) -> str:
+    """Return the pattern of LIKE for text that has *word*."""
+    for special in "\\%_":
+        word = word.replace(special, f"\\{special}")
+    return f"%{word}%"
+
+
+def _matches(
+    candidates: Rows, here: Machine, query: SearchQuery
+) -> "list[tuple[SearchHit, Position]]":
+    """Return those that match, and where each is."""
+    found: list[tuple[SearchHit, Position]] = []
+    session: Session | None = None
+    title = ""
+    for kind, updated_at, number, seq, id, created_at, type, data, values in candidates:
+        if kind == "session":
+            session = rows.session_of(values, here)
+            title = session.title or ""
+            continue
+        assert session is not None  # noqa: S101  the rows of a session follow its own
+        is_title = kind == "title"
+        text = title if is_title else searched_text(codec.unescape(type), data)
+        if not query.matches(text):
+            continue
+        event = None
+        if not is_title:
+            event = FoundEvent(
+                id=codec.unpack(id), seq=seq, type=codec.unescape(type), created_at=created_at
+            )
+        hit = SearchHit(session=session, event=event, excerpt=query.excerpt(text))
+        found.append((hit, Position(updated_at, number, TITLE if is_title else seq)))
+    return found
