@@ -12,6 +12,7 @@ from typing import Any
 from segue.agents.foreign_database import MAX_VALUE, ForeignDatabase
 from segue.agents.transcript import (
     BrokenPart,
+    Folder,
     Item,
     Places,
     Transcript,
@@ -39,15 +40,28 @@ FROM session_events WHERE rowid = ?
 
 def find(places: Places) -> Iterator[Path]:
     """Yield the database, if there is one."""
-    default = str(places.folder("XDG_DATA_HOME", ".local/share") / "atuin" / "ai_sessions.db")
-    path = places.folder("ATUIN_AI__DB_PATH", default)
-    if path.exists():
+    if (path := _path(places)).exists():
         yield path
+
+
+def folders(places: Places) -> Iterator[Folder]:
+    """Yield the folder of the database."""
+    yield Folder(_path(places).parent, is_deep=False)
+
+
+def _path(places: Places) -> Path:
+    default = str(places.folder("XDG_DATA_HOME", ".local/share") / "atuin" / "ai_sessions.db")
+    return places.folder("ATUIN_AI__DB_PATH", default)
 
 
 def accepts(path: Path) -> bool:
     """Return whether *path* is named like the database."""
     return path.suffix == ".db" and "ai_sessions" in path.name
+
+
+def folder_of(path: Path) -> Path:
+    """Return the folder that the database or file *path* lies in."""
+    return path.parent
 
 
 def read(path: Path, states: Mapping[str, Any]) -> Iterator[Transcript]:

@@ -11,9 +11,10 @@ from typing import Any
 
 import attrs
 
-from segue.agents.jsonl import JsonLines, read_transcript
+from segue.agents.jsonl import Records, read_transcript
 from segue.agents.transcript import (
     COMPACTED,
+    Folder,
     Item,
     Places,
     Rewind,
@@ -30,11 +31,22 @@ TITLE = "Claude Code"
 RESUME = ("claude", "--resume", "{id}")
 
 _INTERRUPTED = "[Request interrupted by user"
+_UNANSWERED = "No response requested."
+"""What Claude Code writes in the model's name when it resumes after a prompt without an answer."""
+
+_DETACHED = "HEAD"
+"""What it writes as the branch where HEAD is detached, or there is no commit yet."""
 
 
 def find(places: Places) -> Iterator[Path]:
     """Yield the transcripts, without those of subagents."""
-    yield from (places.folder("CLAUDE_CONFIG_DIR", ".claude") / "projects").glob("*/*.jsonl")
+    for folder in folders(places):
+        yield from folder.path.glob("*/*.jsonl")
+
+
+def folders(places: Places) -> Iterator[Folder]:
+    """Yield the folder of all projects."""
+    yield Folder(places.folder("CLAUDE_CONFIG_DIR", ".claude") / "projects")
 
 
 def accepts(path: Path) -> bool:
@@ -48,12 +60,22 @@ def read(path: Path, states: Mapping[str, Any]) -> Iterator[Transcript]:
     return read_transcript(path, states, own_id, lambda *given: _Reader(own_id, *given).items())
 
 
+def items_of(transcript: Transcript, records: Records) -> Iterator[Item]:
+    """Yield what *records* say, of which *transcript* is then told what else they say of it."""
+    return _Reader(transcript.id, transcript, records, None).items()
+
+
+def folder_of(path: Path) -> Path:
+    """Return the folder of Claude Code that the transcript *path* lies in."""
+    return path.parent.parent.parent
+
+
 class _Reader:
     def __init__(
         self,
         own_id: str,
         transcript: Transcript,
-        lines: JsonLines,
+        lines: Records,
         state: Mapping[str, Any] | None,
     ) -> None:
         before = state or {}
@@ -93,6 +115,8 @@ class _Reader:
             transcript.directory = cwd
         if isinstance(version := record.get("version"), str):
             transcript.client_version = version
+        if isinstance(branch := record.get("gitBranch"), str):
+            transcript.branch = None if branch == _DETACHED else branch
         match record:
             case {"type": "summary", "summary": str(title), "leafUuid": leaf}:
                 if leaf in self._last_of:  # else it is the title of another conversation
@@ -107,6 +131,8 @@ class _Reader:
         if kind not in ("user", "assistant") or not isinstance(message, dict):
             if kind == "system" and record.get("subtype") == "compact_boundary":
                 yield from self._event(record, 0, "system_context", {"content": COMPACTED})
+            elif (text := _added(record)) and record.get("isSidechain") is not True:
+                yield from self._event(record, 0, "user_message", {"content": text})
             elif kind not in ("summary", "custom-title", "ai-title"):
                 self._skip(str(kind))
             return
@@ -169,6 +195,9 @@ class _Reader:
         model = message.get("model")
         if isinstance(model, str) and not model.startswith("<"):
             self._transcript.model = model
+        if model == "<synthetic>" and text_of(blocks) == _UNANSWERED:
+            self._skip("answer that nobody gave")
+            return
         if record.get("isApiErrorMessage") is True:
             end = {"stop_reason": "error", "error": text_of(blocks)}
             yield from self._event(record, 0, "turn_end", end)
@@ -204,3 +233,14 @@ class _Reader:
     def _skip(self, kind: str) -> None:
         skipped: collections.Counter[str] = self._transcript.skipped
         skipped[kind[:40]] += 1
+
+
+def _added(record: Mapping[str, Any]) -> str:
+    """Return what a person said while the model worked: it has no record of its own."""
+    match record.get("attachment"):
+        case {"type": "queued_command", "prompt": prompt, **more}:
+            origin = more.get("origin")
+            kind = origin.get("kind") if isinstance(origin, dict) else "human"
+            if more.get("commandMode", "prompt") == "prompt" and kind == "human":
+                return text_of(prompt)
+    return ""

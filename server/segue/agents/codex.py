@@ -25,6 +25,7 @@ from segue.agents.files import open_file
 from segue.agents.jsonl import MAX_LINE, JsonLines, read_transcript
 from segue.agents.transcript import (
     COMPACTED,
+    Folder,
     Item,
     Places,
     Rewind,
@@ -32,10 +33,12 @@ from segue.agents.transcript import (
     begin,
     derived_id,
     milliseconds,
+    prompt_in_turn,
     session_id,
     state_of,
     text_of,
 )
+from segue.agents.values import decoded
 from segue.model.records import ImportedEvent, Timestamp
 
 NAME = "codex"
@@ -66,12 +69,17 @@ _FAILED = re.compile(r"^(?:Exit code: |Process exited with code )-?[1-9]", re.MU
 
 def find(places: Places) -> Iterator[Path]:
     """Yield the files of conversations, archived or not."""
-    home = places.folder("CODEX_HOME", ".codex")
-    for folder in _FOLDERS:
-        for path in (home / folder).rglob("rollout-*"):
+    for folder in folders(places):
+        for path in folder.path.rglob("rollout-*"):
             # A file has both names while it is compressed.
             if accepts(path) and not (path.suffix == ".zst" and path.with_suffix("").exists()):
                 yield path
+
+
+def folders(places: Places) -> Iterator[Folder]:
+    """Yield the folders of conversations that are archived, and that are not."""
+    home = places.folder("CODEX_HOME", ".codex")
+    yield from (Folder(home / name) for name in _FOLDERS)
 
 
 def accepts(path: Path) -> bool:
@@ -100,6 +108,11 @@ def read(path: Path, states: Mapping[str, Any]) -> Iterator[Transcript]:
             own_id,
             lambda transcript, lines, state: _Reader(own_id, transcript, state).read_lines(lines),
         )
+
+
+def folder_of(path: Path) -> Path:
+    """Return the folder of Codex that the file *path* lies in."""
+    return _home(path) or path.parent
 
 
 def _read_object(path: Path, own_id: str, states: Mapping[str, Any]) -> Transcript:
@@ -299,6 +312,9 @@ class _Reader:
             self._is_subagent = isinstance(source, dict) and "subagent" in source
             if isinstance(version := meta.get("cli_version"), str):
                 self._transcript.client_version = version
+            git = meta.get("git")
+            if isinstance(git, dict) and isinstance(branch := git.get("branch"), str):
+                self._transcript.branch = branch
         self._time = milliseconds(meta.get("timestamp")) or self._time
         self._note(meta)
 
@@ -317,7 +333,8 @@ class _Reader:
                     yield from self._said([text], _images(message))
             case {"type": "item_completed", "item": {"type": "UserMessage", "content": [*parts]}}:
                 texts = [_text([part]) for part in parts if _is_text(part)]
-                yield from self._said(texts, [_text([p]) for p in parts if not _is_text(p)])
+                others = [_text([part]) for part in parts if not _is_text(part)]
+                yield from self._said(texts, others, message.get("turn_id"))
             case {"type": "item_completed", "item": {"type": kind}}:
                 self._skip(str(kind))
             case {"type": "thread_rolled_back", "num_turns": int(count)}:
@@ -331,9 +348,12 @@ class _Reader:
             case _:
                 self._skip(str(message.get("type")))
 
-    def _said(self, texts: Sequence[str], others: Sequence[str]) -> Iterator[Item]:
-        """Yield a message of a person, in place of what it repeats."""
-        content = "\n".join(filter(None, (*texts, *others)))
+    def _said(
+        self, texts: Sequence[str], others: Sequence[str], turn: object = None
+    ) -> Iterator[Item]:
+        """Yield a message of a person, in place of what it repeats, and what came with it."""
+        said, added = ("\n".join(filter(None, each)) for each in (texts, others))
+        content = "\n".join(filter(None, (said, added)))
         if not content or content.startswith(_CONTEXT):
             return
         for heard in reversed(self._heard):
@@ -343,9 +363,14 @@ class _Reader:
         self._has_said = True
         yield from self._flush()
         self._turns.append(self._last_id)
-        yield from self._event("user_message", {"content": content})
+        id = prompt_in_turn(turn, said) if isinstance(turn, str) else None
+        if said:
+            for event in self._event("user_message", {"content": said}):
+                yield attrs.evolve(event, prompt_id=id)
+        if added:
+            yield from self._event("user_message", {"content": added})
 
-    def _flush(self) -> Iterator[Item]:
+    def _flush(self) -> Iterator[ImportedEvent]:
         """Yield the texts that nobody is known to have said."""
         heard, self._heard = self._heard, []
         if self._lines is not None:
@@ -384,7 +409,7 @@ class _Reader:
             case {"type": "reasoning"}:
                 yield from self._reasoning(item)
             case {"type": "function_call", "name": str(name)}:
-                yield from self._call(call, name, _arguments(item.get("arguments")))
+                yield from self._call(call, name, decoded(item.get("arguments")))
             case {"type": "custom_tool_call", "name": str(name)}:
                 yield from self._call(call, name, item.get("input"))
             case {"type": "tool_search_call"}:
@@ -411,6 +436,8 @@ class _Reader:
             is_said = not text.startswith(_CONTEXT)
             type = "user_message" if is_said else "system_context"
             yield from self._event(type, {"content": text})
+        elif role == "user" and not self._heard and text.startswith(_CONTEXT):
+            yield from self._event("system_context", {"content": text})
         elif role == "user":
             parts = [text_of([p]) for p in content] if isinstance(content, list) else [text]
             self._heard.append(_Heard(self._key, self._time, text, parts))
@@ -439,7 +466,7 @@ class _Reader:
         data = {"tool_use_id": id, "content": content, "is_error": is_error}
         yield from self._event("tool_result", data)
 
-    def _event(self, type: str, data: dict[str, Any]) -> Iterator[Item]:
+    def _event(self, type: str, data: dict[str, Any]) -> Iterator[ImportedEvent]:
         yield from self._flush()
         key = (*self._key, self._block) if self._block else self._key
         self._block += 1
@@ -484,18 +511,10 @@ def _images(message: Mapping[str, Any]) -> list[str]:
     return named + ([f"[image {path}]" for path in paths] if isinstance(paths, list) else [])
 
 
-def _arguments(text: object) -> Any:
-    """Return the arguments of a call, which are JSON in a string; the string if they are not."""
-    try:
-        return json.loads(text) if isinstance(text, str) else text
-    except (ValueError, RecursionError):
-        return text
-
-
 def _has_failed(output: str) -> bool:
     """Return whether the output of a command says that it failed."""
     if output.startswith('{"output"'):
-        match _arguments(output):
+        match decoded(output):
             case {"metadata": {"exit_code": int(code)}}:
                 return code != 0
     return _FAILED.search(output[:300]) is not None

@@ -12,6 +12,7 @@ from typing import Any
 from segue.agents.jsonl import JsonLines, read_transcript
 from segue.agents.transcript import (
     COMPACTED,
+    Folder,
     Item,
     Places,
     Transcript,
@@ -35,9 +36,14 @@ _REPEATED = {"assistant.turn_start", "assistant.turn_end", "session.start", "ses
 
 def find(places: Places) -> Iterator[Path]:
     """Yield the logs."""
-    folder = places.folder("COPILOT_HOME", ".copilot") / _FOLDER
-    yield from folder.glob(f"*/{_LOG}")
-    yield from folder.glob("*.jsonl")
+    for folder in folders(places):
+        yield from folder.path.glob(f"*/{_LOG}")
+        yield from folder.path.glob("*.jsonl")
+
+
+def folders(places: Places) -> Iterator[Folder]:
+    """Yield the folder of all conversations."""
+    yield Folder(places.folder("COPILOT_HOME", ".copilot") / _FOLDER)
 
 
 def accepts(path: Path) -> bool:
@@ -50,6 +56,11 @@ def read(path: Path, states: Mapping[str, Any]) -> Iterator[Transcript]:
     """Yield the conversation of a log, from where *states* say that an earlier import ended."""
     own_id = session_id(NAME, path.parent.name if path.name == _LOG else path.stem)
     return read_transcript(path, states, own_id, lambda *given: _Reader(own_id, *given).items())
+
+
+def folder_of(path: Path) -> Path:
+    """Return the folder of Copilot CLI that the log *path* lies in."""
+    return (path.parent if path.name == _LOG else path).parent.parent
 
 
 def _title(path: Path) -> str | None:
@@ -157,6 +168,9 @@ class _Reader:
         match data:
             case {"context": {"cwd": str(cwd)}} if transcript.directory is None:
                 transcript.directory = cwd
+        match data:
+            case {"context": {"branch": str(branch)}} | {"cwd": str(), "branch": str(branch)}:
+                transcript.branch = branch
         for key in ("selectedModel", "newModel", "model"):
             if isinstance(model := data.get(key), str):
                 transcript.model = model
@@ -167,14 +181,15 @@ class _Reader:
         content = data.get("content")
         attachments = data.get("attachments")
         named = [_attachment(each) for each in attachments] if isinstance(attachments, list) else []
-        text = "\n".join(filter(None, (content if isinstance(content, str) else "", *named)))
+        content = content if isinstance(content, str) else ""
+        texts = list(filter(None, (content, "\n".join(filter(None, named)))))
         is_said = data.get("source") in (None, "", "user") and not data.get(
             "isAutopilotContinuation"
         )
-        if text:
+        for text in texts:  # apart: the hook of a prompt has only what was written
             type = "user_message" if is_said else "system_context"
             yield from self._event(record, type, {"content": text})
-        else:
+        if not texts:
             self._skip("message without text")
 
     def _assistant(self, record: Mapping[str, Any], data: Mapping[str, Any]) -> Iterator[Item]:

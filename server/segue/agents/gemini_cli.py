@@ -19,6 +19,7 @@ from segue.agents.json_file import read_json, stamp
 from segue.agents.jsonl import JsonLines
 from segue.agents.transcript import (
     COMPACTED,
+    Folder,
     Item,
     Places,
     Rewind,
@@ -50,17 +51,27 @@ _CLEARED = "[Note: everything before this was taken back.]"
 
 def find(places: Places) -> Iterator[Path]:
     """Yield the conversations of all projects, without those of subagents."""
-    folder = places.folder("GEMINI_CLI_HOME", "") / ".gemini" / "tmp"
-    yield from folder.glob("*/chats/session-*.jsonl")
-    for path in folder.glob("*/chats/session-*.json"):
-        # One that was resumed by a later version goes on in a log that has its messages, too.
-        if not path.with_suffix(".jsonl").exists():
-            yield path
+    for folder in folders(places):
+        yield from folder.path.glob("*/chats/session-*.jsonl")
+        for path in folder.path.glob("*/chats/session-*.json"):
+            # One that was resumed by a later version goes on in a log that has its messages, too.
+            if not path.with_suffix(".jsonl").exists():
+                yield path
+
+
+def folders(places: Places) -> Iterator[Folder]:
+    """Yield the folder of all projects."""
+    yield Folder(places.folder("GEMINI_CLI_HOME", "") / ".gemini" / "tmp")
 
 
 def accepts(path: Path) -> bool:
     """Return whether *path* is named like a conversation in a project's folder."""
     return path.suffix in (".json", ".jsonl") and path.parent.name == "chats"
+
+
+def folder_of(path: Path) -> Path:
+    """Return the folder of Gemini CLI that the conversation *path* lies in."""
+    return path.parent.parent.parent.parent
 
 
 def read(path: Path, states: Mapping[str, Any]) -> Iterator[Transcript]:
@@ -249,12 +260,17 @@ class _Reader:
                 case {"functionResponse": {"id": str(call), "response": response}}:
                     is_error = isinstance(response, dict) and "error" in response
                     yield from self._result(id, call, _response(response), is_error, time)
-        if not (text := _text(parts)):
-            return
+        text = _text(parts)
         if is_summary or text.lstrip().startswith(_MACHINE_MADE):
-            yield from self._event(id, "text", "system_context", {"content": text}, time)
-        else:
-            yield from self._event(id, "text", "user_message", {"content": text}, time)
+            if text:
+                yield from self._event(id, "text", "system_context", {"content": text}, time)
+            return
+        # Apart: the hook of a prompt has only what was written.
+        media = [part for part in parts if _is_media(part)]
+        texts = [part for part in parts if part not in media]
+        for name, said in (("text", _text(texts)), ("media", _text(media))):
+            if said:
+                yield from self._event(id, name, "user_message", {"content": said}, time)
 
     def _model(
         self, record: Mapping[str, Any], parts: list[Any], time: Timestamp, *, is_summary: bool
@@ -333,6 +349,13 @@ def _part(part: object) -> str:
         case {"inlineData": {"mimeType": str(media)}} | {"fileData": {"mimeType": str(media)}}:
             return f"[{media}]"
     return text_of([part])
+
+
+def _is_media(part: object) -> bool:
+    match part:
+        case {"inlineData": _} | {"fileData": _}:
+            return True
+    return False
 
 
 def _is_thought(part: object) -> bool:

@@ -13,7 +13,7 @@ from typing import Any
 
 import attrs
 
-from segue.agents.transcript import Places, derived_id, milliseconds
+from segue.agents.transcript import Places, derived_id, milliseconds, prompt_in_turn
 from segue.model.records import PROMPT, Timestamp
 
 TIMEOUT_S = 30
@@ -37,9 +37,13 @@ class HookAgent:
     """The file that names the hooks. In its object `hooks`, each event has a list of them."""
     template: Mapping[str, Any] = attrs.field(factory=dict)
     """What that file has at least."""
-    handler: Callable[[str, str, bool], dict[str, Any]]
-    """Returns the hook that runs `PROGRAM hook NAME`, given both, and whether the agent is so new
-    that it takes arguments apart from the program: then no shell reads them."""
+    handler: Callable[[str, str, int, bool], dict[str, Any]]
+    """Returns the hook that runs `PROGRAM hook NAME`, given both, when the agent ends it, in
+    seconds, and whether the agent takes arguments apart from the program."""
+    timeouts_s: Mapping[str, int] = attrs.field(factory=dict)
+    """When it ends it at an event that allows less than TIMEOUT_S."""
+    notices: tuple[str, ...] = ()
+    """How a prompt begins that no person wrote."""
     advice: str = ""
     """What a person has to do after they were installed."""
 
@@ -47,6 +51,18 @@ class HookAgent:
     def events(self) -> tuple[str, ...]:
         """The events that run the command: two in a turn, and the end of the session."""
         return (self.prompt_event, *self.end_events)
+
+    def hooks(self, program: str, takes_arguments: bool) -> dict[str, dict[str, Any]]:
+        """Return the hook for each event that runs *program*.
+
+        With *takes_arguments* the agent is so new that no shell has to read the command.
+        """
+        return {
+            event: self.handler(
+                program, self.name, self.timeouts_s.get(event, TIMEOUT_S), takes_arguments
+            )
+            for event in self.events
+        }
 
 
 @attrs.frozen(kw_only=True)
@@ -61,6 +77,8 @@ class HookCall:
     prompt: str | None
     prompt_id: str
     """The id of the prompt's event, the same for the same call."""
+    added_id: str
+    """Its id if the program gave that of the prompt to an earlier one, to which it was added."""
     time: Timestamp | None
 
 
@@ -79,9 +97,13 @@ def parse(text: bytes) -> HookCall:
         text if isinstance(text := value.get(key), str) and text else None
         for key in ("cwd", "transcript_path", "prompt")
     )
-    given = next(filter(None, map(value.get, ("prompt_id", "turn_id"))), None)
-    if not isinstance(given, str) or len(given) > _MAX_ID:
-        given = derived_id(session_id, value.get("timestamp"), prompt)
+    match value:
+        case {"prompt_id": str(given)} if 0 < len(given) <= _MAX_ID:
+            pass
+        case {"turn_id": str(turn)} if turn:
+            given = prompt_in_turn(turn, prompt or "")
+        case _:
+            given = derived_id(session_id, value.get("timestamp"), prompt)
     path = None if transcript is None or "\0" in transcript else Path(transcript)
     return HookCall(
         event=event,
@@ -90,6 +112,7 @@ def parse(text: bytes) -> HookCall:
         transcript=path if path is not None and path.is_absolute() else None,
         prompt=prompt,
         prompt_id=PROMPT + given,
+        added_id=PROMPT + prompt_in_turn(given, prompt or ""),
         time=milliseconds(value.get("timestamp")),
     )
 
@@ -134,31 +157,31 @@ def _words(command: str) -> list[str]:
         return []
 
 
-def _claude_code(program: str, name: str, takes_arguments: bool) -> dict[str, Any]:
+def _claude_code(program: str, name: str, timeout: int, takes_arguments: bool) -> dict[str, Any]:
     if takes_arguments:
         command: dict[str, Any] = {"command": program, "args": ["hook", name]}
     else:
         command = {"command": shell_command(program, name)}
-    return {"hooks": [{"type": "command", **command, "timeout": TIMEOUT_S}]}
+    return {"hooks": [{"type": "command", **command, "timeout": timeout}]}
 
 
-def _codex(program: str, name: str, takes_arguments: bool) -> dict[str, Any]:
-    return _claude_code(program, name, False)
+def _codex(program: str, name: str, timeout: int, takes_arguments: bool) -> dict[str, Any]:
+    return _claude_code(program, name, timeout, False)
 
 
-def _gemini(program: str, name: str, takes_arguments: bool) -> dict[str, Any]:
+def _gemini(program: str, name: str, timeout: int, takes_arguments: bool) -> dict[str, Any]:
     command = shell_command(program, name)
-    timeout = TIMEOUT_S * 1_000
+    timeout *= 1_000
     return {"hooks": [{"name": "segue", "type": "command", "command": command, "timeout": timeout}]}
 
 
-def _copilot(program: str, name: str, takes_arguments: bool) -> dict[str, Any]:
+def _copilot(program: str, name: str, timeout: int, takes_arguments: bool) -> dict[str, Any]:
     quoted = program.replace("'", "''")
     return {
         "type": "command",
         "bash": shell_command(program, name),
         "powershell": f"& '{quoted}' hook {name}",
-        "timeoutSec": TIMEOUT_S,
+        "timeoutSec": timeout,
     }
 
 
@@ -182,6 +205,7 @@ HOOK_AGENTS = {
             end_events=("Stop", "SessionEnd"),
             settings=lambda places: places.folder("CODEX_HOME", ".codex") / "hooks.json",
             handler=_codex,
+            timeouts_s={"SessionEnd": 3},  # with more it warns of it whenever it starts
             advice="start codex once and choose Trust: until then it does not run them",
         ),
         HookAgent(
@@ -205,6 +229,7 @@ HOOK_AGENTS = {
                 places.folder("COPILOT_HOME", ".copilot") / "hooks" / "segue.json"
             ),
             template={"version": 1},
+            notices=("<system_notification>",),
             handler=_copilot,
         ),
     )

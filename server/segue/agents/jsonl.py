@@ -5,7 +5,7 @@ import json
 import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from segue.agents.files import open_file
 from segue.agents.transcript import BrokenPart, Item, Transcript, begin, state_of
@@ -36,6 +36,20 @@ def read_transcript(
         if not lines.is_unchanged:
             begin(transcript, read_items(transcript, lines, state if continues else None))
         yield transcript
+
+
+class Records(Protocol):
+    """The objects of JSON lines, as the reader of a source takes them."""
+
+    number: int
+    """The number of the line whose object was yielded last."""
+    broken: list[BrokenPart]
+
+    def records(self) -> Iterator[dict[str, Any]]:
+        """Yield the objects in their order."""
+
+    def state(self) -> dict[str, Any]:
+        """Return what the next reading needs."""
 
 
 class JsonLines:

@@ -20,6 +20,7 @@ from segue.agents.json_file import read_json, stamp
 from segue.agents.transcript import (
     COMPACTED,
     BrokenPart,
+    Folder,
     Places,
     Transcript,
     content_id,
@@ -29,11 +30,14 @@ from segue.agents.transcript import (
     states_of_sessions,
     unchanged_session,
 )
+from segue.agents.values import decoded, mapping, string
 from segue.model.records import ImportedEvent, Timestamp
 
 NAME = "opencode"
 TITLE = "OpenCode"
 RESUME = ("opencode", "--session", "{id}")
+
+_OLD = Path("storage", "session")
 
 _ROWS = 16
 """How many rows with texts are read at a time."""
@@ -41,13 +45,28 @@ _ROWS = 16
 
 def find(places: Places) -> Iterator[Path]:
     """Yield the databases; if there are none, the conversations of versions before 1.2."""
-    folder = places.folder("XDG_DATA_HOME", ".local/share") / "opencode"
-    named = folder / places.environment.get("OPENCODE_DB", "opencode.db")
+    folder, named = _folder(places), _named(places)
     databases = {named, *folder.glob("opencode*.db")}
     if existing := sorted(path for path in databases if path.exists()):
         yield from existing
     else:
-        yield from (folder / "storage" / "session").glob("*/*.json")
+        yield from (folder / _OLD).glob("*/*.json")
+
+
+def folders(places: Places) -> Iterator[Folder]:
+    """Yield those of the databases and of the conversations before 1.2."""
+    folder = _folder(places)
+    yield Folder(folder, is_deep=False)  # it has copies of whole repositories
+    yield Folder(_named(places).parent, is_deep=False)
+    yield Folder(folder / _OLD)
+
+
+def _folder(places: Places) -> Path:
+    return places.folder("XDG_DATA_HOME", ".local/share") / "opencode"
+
+
+def _named(places: Places) -> Path:
+    return _folder(places) / places.environment.get("OPENCODE_DB", "opencode.db")
 
 
 def accepts(path: Path) -> bool:
@@ -55,6 +74,11 @@ def accepts(path: Path) -> bool:
     if path.suffix == ".db":
         return path.name.startswith("opencode")
     return path.suffix == ".json" and path.parent.parent.name == "session"
+
+
+def folder_of(path: Path) -> Path:
+    """Return the folder that the database or file *path* lies in."""
+    return path.parent
 
 
 def read(path: Path, states: Mapping[str, Any]) -> Iterator[Transcript]:
@@ -195,14 +219,14 @@ def _transcript(
     session = found.session
     transcript = Transcript(id=session_id(NAME, found.id), path=str(path))
     transcript.own_id = found.id if found.id.isascii() and len(found.id) <= 100 else None
-    if _text(session.get("parent_id")):
+    if string(session.get("parent_id")):
         transcript.skipped["subagent"] += 1
         yield transcript
         return
-    transcript.directory = _text(session.get("directory"))
-    title = _text(session.get("title"))
+    transcript.directory = string(session.get("directory"))
+    title = string(session.get("title"))
     transcript.title = None if title is None or title.startswith("New session - ") else title
-    transcript.client_version = _text(session.get("version"))
+    transcript.client_version = string(session.get("version"))
     items = _Reader(transcript, state, session.get("revert")).items(found)
     first = next(items, None)
     if first is not None:
@@ -213,19 +237,13 @@ def _transcript(
     yield transcript
 
 
-def _text(value: object) -> str | None:
-    return value if isinstance(value, str) and value else None
-
-
 class _Reader:
     def __init__(self, transcript: Transcript, state: dict[str, Any], revert: object) -> None:
         self._transcript = transcript
         self._state = state
         self._last_time = Timestamp(0)
-        if isinstance(revert, str):
-            revert = _value("", revert)
-        revert = revert if isinstance(revert, dict) else {}
-        self._reverted = (revert.get("messageID"), revert.get("partID"))
+        place = mapping(decoded(revert))
+        self._reverted = (place.get("messageID"), place.get("partID"))
         """The message, and the part of it, from which on all was taken back."""
 
     def items(self, found: _Conversation) -> Iterator[ImportedEvent]:

@@ -12,9 +12,10 @@ import attrs
 
 from segue.agents.files import open_file
 from segue.agents.jsonl import JsonLines
-from segue.agents.transcript import BrokenPart, Item, Places, Transcript, milliseconds
+from segue.agents.transcript import BrokenPart, Folder, Item, Places, Transcript, milliseconds
 from segue.model.events import Event
 from segue.model.records import ImportedEvent, Invocation, Session, Timestamp, now
+from segue.model.repository import MAX_NAME
 from segue.model.validation import InvalidInputError, Line, StringLength
 
 NAME = "segue"
@@ -35,6 +36,11 @@ def find(places: Places) -> Iterator[Path]:
     return iter(())
 
 
+def folders(places: Places) -> Iterator[Folder]:
+    """Yield nothing, as `find` does."""
+    return iter(())
+
+
 def accepts(path: Path) -> bool:
     """Return whether the file *path* begins as an export does."""
     try:
@@ -43,6 +49,11 @@ def accepts(path: Path) -> bool:
             return file.read(len(_BEGIN) + 3).removeprefix(b"\xef\xbb\xbf").startswith(_BEGIN)
     except OSError:
         return False
+
+
+def folder_of(path: Path) -> Path:
+    """Return the folder of a file: any may have it."""
+    return path.parent
 
 
 def read(path: Path, states: Mapping[str, Any]) -> Iterator[Transcript]:
@@ -158,6 +169,8 @@ def _session(header: Mapping[str, Any]) -> Session:
         client=_checked(given.get("client"), _LINE),
         agent=_checked(given.get("agent"), _LINE),
         model=_checked(given.get("model"), _LINE),
+        branch=_checked(given.get("branch"), _LINE),
+        repository=_checked(given.get("repository"), Line(MAX_NAME)),
     )
 
 

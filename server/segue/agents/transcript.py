@@ -16,6 +16,7 @@ import attrs
 from segue.model.events import Event
 from segue.model.json_text import encode
 from segue.model.records import ImportedEvent, Session, Timestamp
+from segue.model.told_history import BEGIN_MARK, strip
 from segue.model.validation import InvalidInputError
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -39,6 +40,15 @@ class Places:
 
 
 @attrs.frozen
+class Folder:
+    """A folder in which a program writes conversations; it need not exist."""
+
+    path: Path
+    is_deep: bool = True
+    """Whether the folders in it count too."""
+
+
+@attrs.frozen
 class Rewind:
     """What follows does not follow the event before it, but the event with the id *after*."""
 
@@ -54,6 +64,16 @@ class BrokenPart:
 
     place: str
     reason: str
+
+
+@attrs.frozen
+class Recording:
+    """That Segue's own plugin was there when a conversation was had, as the source notes."""
+
+    first: str
+    """What the person said first."""
+    session: str | None = None
+    """The id of the session that it was recorded into, once that had stored a message of it."""
 
 
 @attrs.define(kw_only=True)
@@ -78,6 +98,10 @@ class Transcript:
     """The title that the source gives it; None: Segue's rule makes one."""
     client_version: str | None = None
     model: str | None = None
+    branch: str | None = None
+    """The git branch on which it was continued last, as the source notes it."""
+    recording: Recording | None = None
+    """Of one that Segue may have recorded itself, if all of it was said while it could."""
     session: Session | None = None
     """Of one that Segue has exported: the session as it was. Known before the first item."""
     state: Any = None
@@ -93,6 +117,8 @@ class Transcript:
 
         *data* has the fields of *type*, of their types; *id* is ASCII, of 1 to 128 characters.
         """
+        if type == "user_message" and BEGIN_MARK in data["content"]:
+            data = data | {"content": strip(data["content"])}
         # Its fields have the types of the event type: it is not checked again, for speed.
         try:
             event = Event(id=id, type=type, data=data, json_text=encode("$.data", data))
@@ -137,6 +163,11 @@ def states_of_sessions(states: Mapping[str, Any]) -> dict[object, dict[str, Any]
 def derived_id(*parts: object) -> str:
     """Return a UUID that is always the same for these parts."""
     return str(uuid.uuid5(_IDS, "/".join(map(str, parts)).encode(errors="replace").decode()))
+
+
+def prompt_in_turn(turn: str, text: str) -> str:
+    """Return the id of a prompt in a turn, which may have several: a person can write meanwhile."""
+    return derived_id(turn, "".join(text.split()))
 
 
 def content_id(record: str, part: object, content: object) -> str:
