@@ -11,6 +11,7 @@ from typing import Any, Literal
 import attrs
 
 from segue.exporting import shown_time
+from segue.model.pieces import IN_PIECES, continues_message
 from segue.model.records import Invocation, Session, StoredEvent
 
 Speaker = Literal["user", "assistant", ""]
@@ -28,7 +29,6 @@ _MAX_RUN = 200
 _MAX_HINT = 80
 
 TOOLS = frozenset({"tool_call", "tool_result", "permission"})
-_IN_PIECES = frozenset({"text", "thinking"})
 SAID = frozenset({"user_message", "text", "skill_invocation", "plan"})
 """The types of events that people and models say to each other."""
 
@@ -103,14 +103,7 @@ def continues(block: Block, event: StoredEvent) -> bool:
         return False
     if last.type in TOOLS and event.type in TOOLS:
         return len(block.events) < _MAX_RUN
-    return last.type == event.type and last.type in _IN_PIECES and _same_message(last, event)
-
-
-def _same_message(one: StoredEvent, other: StoredEvent) -> bool:
-    if not isinstance(one.data, dict) or not isinstance(other.data, dict):
-        return False
-    message = one.data.get("message")
-    return message is not None and message == other.data.get("message")
+    return continues_message(last, event)
 
 
 def speaker(block: Block) -> Speaker:
@@ -123,7 +116,7 @@ def parts(block: Block) -> Iterator[Part]:
     first = block.events[0]
     if first.type in TOOLS:
         yield from _tools(block.events)
-    elif first.type in _IN_PIECES and all(_content(event) is not None for event in block.events):
+    elif first.type in IN_PIECES and all(_content(event) is not None for event in block.events):
         text = "".join(_content(event) or "" for event in block.events)
         if first.type == "thinking":
             yield Fold("Thinking", "", [text])

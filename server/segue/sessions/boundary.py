@@ -16,6 +16,10 @@ _LONGEST_BRANCH = 100
 _COMMIT_DIGITS = 7
 
 ELSEWHERE = "This window is in another folder than the one in which the conversation began."
+ON_OTHER_MACHINE = (
+    "This window is on another machine than the one on which the conversation began, so its files "
+    "may differ."
+)
 
 
 def make_boundary(last_event_at: int, changes: str = "") -> Event:

@@ -6,16 +6,18 @@ never runs, costs nothing but time: the next one goes on from where the last rea
 
 The prompt is in the transcript, too, under the id of its record there. It is stored once: its event
 has the id `prompt/ID`, with the program's own id of the prompt where it has one (Claude Code's
-`promptId`, Codex's turn), and the import recognizes its record by that id, or by the same text at
-about the same time, and leaves it out. The store does that in the transaction of the import and
-remembers it: see `SessionService.import_session`. So nothing is stored twice by a hook that runs
-twice, by an import beside it, or by one that reads the transcript from its beginning again.
+`promptId`; Codex's turn, and the text), and the import recognizes its record by that id, or by the
+same text at about the same time, and leaves it out. The store does that in the transaction of the
+import and remembers it: see `SessionService.import_session`. So nothing is stored twice by a hook
+that runs twice, by an import beside it, or by one that reads the transcript from its beginning
+again. What a person adds to a turn of Claude Code comes with the id of the prompt before it: it
+gets one of its own.
 
 What hooks record counts as imported: it is another program's conversation. Segue does not resume it
 by itself until it was continued here once.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -24,14 +26,13 @@ from segue.agents.hooks import HookAgent, HookCall
 from segue.agents.transcript import Places, session_id, state_of
 from segue.model.errors import SessionNotFound
 from segue.model.events import Event
-from segue.model.records import PROMPT, ImportedEvent, Origin, now
+from segue.model.records import ImportedEvent, Origin, StoredEvent, now
 from segue.sessions.importing import Importer, Redact, is_stored, new_session
+from segue.sessions.proxied import ProxiedSessions
 from segue.store.service import SessionService
 
 _TAIL = 8
-"""How many of the last events are looked at for a prompt that the transcript had already."""
-
-_ANSWERS = ("text", "thinking", "tool_call", "tool_result", "turn_end")
+"""How many of the last events are looked at for what the same hook has stored before."""
 
 
 class HookRecorder:
@@ -58,13 +59,20 @@ class HookRecorder:
         Raises a StorageError, or ValueError for what the call must not say.
         """
         own_id = session_id(self._source.NAME, call.session_id)
+        # What is said here goes on with what `segue acp` has recorded of it.
+        proxied = await ProxiedSessions(self._service, self._source).session_id(own_id)
+        own_id = proxied or own_id
         path = call.transcript or self._find_transcript(call.session_id)
         done = "no transcript yet"
         if path is not None and path.exists():
             if not self._source.accepts(path):
                 raise ValueError("the transcript is not where this program keeps them")
             done = await self._import(path, await self._states(own_id, path))
-        if call.event == self._agent.prompt_event and call.prompt is not None:
+        if (
+            call.event == self._agent.prompt_event
+            and call.prompt is not None
+            and not call.prompt.startswith(self._agent.notices)
+        ):
             done += ", prompt stored" if await self._store_prompt(call, own_id, path) else ""
         return done
 
@@ -94,30 +102,29 @@ class HookRecorder:
         id, state = own_id, None
         if path is not None:
             id, state = next(iter((await self._states(own_id, path)).items()), (own_id, None))
-        data: dict[str, Any] = {"content": call.prompt}
-        event = Event.new("user_message", data, id=call.prompt_id)
-        event = event.with_data(self._redact(data, event.json_text))
-        if await self._is_recorded(id, event):
-            return False
-        result = await self._service.import_session(
-            await new_session(
-                self._source, id, call.session_id if call.session_id != id else None, call.directory
-            ),
-            [ImportedEvent(event, call.time or now())],
-            origin=Origin(client_name=self._source.TITLE),
-            state=state,  # a fork that the prompt begins goes on with it
+        session = await new_session(
+            self._source, id, call.session_id if call.session_id != id else None, call.directory
         )
-        return result.added > 0
+        data: dict[str, Any] = {"content": call.prompt}
+        for event_id in (call.prompt_id, call.added_id):
+            event = Event.new("user_message", data, id=event_id)
+            event = event.with_data(self._redact(data, event.json_text))
+            result = await self._service.import_session(
+                session,
+                [ImportedEvent(event, call.time or now())],
+                origin=Origin(client_name=self._source.TITLE),
+                state=state,  # a fork that the prompt begins goes on with it
+            )
+            if result.added:
+                return True
+            last = await self._last_events(id)
+            if any(stored.id == event.id and stored.data == event.data for stored in last):
+                return False  # the hook has run twice
+        return False
 
-    async def _is_recorded(self, session_id: str, event: Event) -> bool:
-        """Return whether the program has recorded the prompt before its hook said it."""
+    async def _last_events(self, session_id: str) -> Sequence[StoredEvent]:
         try:
             _, page = await self._service.open_session(session_id, _TAIL)
         except SessionNotFound:
-            return False
-        for stored in reversed(page.events):
-            if stored.type == "user_message" and not stored.id.startswith(PROMPT):
-                return bool(stored.data == event.data)
-            if stored.type in _ANSWERS:
-                return False
-        return False
+            return ()
+        return page.events

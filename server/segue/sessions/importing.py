@@ -2,24 +2,30 @@
 
 import asyncio
 import collections
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import attrs
 
-from segue.agents.transcript import Rewind, Transcript
+from segue.agents.transcript import Recording, Rewind, Transcript
 from segue.model.errors import SessionNotFound
 from segue.model.json_text import encode
 from segue.model.records import MAX_IMPORT, ImportedEvent, NewSession, Origin
-from segue.model.workspace import InvalidWorkspaceError, locate_workspace
+from segue.model.told_history import is_told
+from segue.model.workspace import InvalidWorkspaceError, Workspace, locate_workspace
+from segue.sessions.branches import storable_branch
+from segue.sessions.proxied import ProxiedSessions
 from segue.store.service import SessionService
 
 NOWHERE = "(unknown)"
 """The directory of a conversation whose source does not say where it was had."""
 
 Redact = Callable[[Any, str], Any]
+
+OnAdded = Callable[[str, int], None]
+"""Is told the id of a session, or of the fork it became, and how many events it got."""
 
 
 @attrs.define
@@ -33,7 +39,7 @@ class SourceReport:
     deleted: int = 0
     """Left out because they were deleted here."""
     forks: int = 0
-    """How many became forks, because their past had changed or they went on here."""
+    """How many were made, because the past had changed or the conversation went on here."""
     events: int = 0
     """How many were added."""
     skipped: "collections.Counter[str]" = attrs.field(factory=collections.Counter)
@@ -52,12 +58,15 @@ class Importer:
         *,
         dry_run: bool = False,
         revive: bool = False,
+        on_added: OnAdded = lambda _id, _events: None,
     ) -> None:
         """With *dry_run* nothing is stored; with *revive* also what was deleted here is."""
         self._service = service
         self._redact = redact
         self._dry_run = dry_run
         self._revive = revive
+        self._recordings = _Recordings(service, redact)
+        self._on_added = on_added
 
     async def run(
         self,
@@ -72,6 +81,7 @@ class Importer:
         *states* are those of the sessions that the files may continue, None: of all of *source*.
         """
         report = SourceReport(source.NAME)
+        self._proxied = ProxiedSessions(self._service, source)
         if states is None:
             states = await self._service.import_states(source.NAME)
         for path in paths:
@@ -90,8 +100,19 @@ class Importer:
         if transcript.is_unchanged:
             report.unchanged += 1
             return
-        was_stored = await is_stored(self._service, transcript.id)
-        writer = _Writer(self._service, await self._new_session(source, transcript))
+        new = await self._new_session(source, transcript)
+        if transcript.recording is not None:
+            if await self._recordings.has(transcript.recording, new):
+                report.skipped["recorded by Segue's plugin"] += 1
+                return
+            if transcript.recording.session is not None and not self._revive:
+                report.deleted += 1
+                return
+        proxied = await self._proxied.find(transcript.own_id or transcript.id)
+        if proxied is not None:
+            new = attrs.evolve(new, id=proxied.id)
+        was_stored = await is_stored(self._service, new.id)
+        writer = _Writer(self._service, new)
         writer.after = transcript.after
         options = {"dry_run": self._dry_run, "revive": self._revive}
         batch: list[ImportedEvent] = []
@@ -101,6 +122,8 @@ class Importer:
                 batch = []
             if isinstance(item, Rewind):
                 writer.after = item.after
+            elif proxied is not None and proxied.has(item.created_at):
+                report.skipped["recorded by segue acp"] += 1
             else:
                 batch.append(self._redacted(item))
         origin = self._origin(source, transcript)
@@ -108,8 +131,10 @@ class Importer:
         await writer.write(batch, origin, title=title, state=transcript.state, **options)
         report.skipped += transcript.skipped
         report.broken += [f"{transcript.path}, {b.place}: {b.reason}" for b in transcript.broken]
+        if writer.added:
+            self._on_added(writer.session_id, writer.added)
         report.events += writer.added
-        report.forks += len(writer.forks)
+        report.forks += writer.forks
         if writer.is_deleted:
             report.deleted += 1
         elif was_stored:
@@ -128,6 +153,8 @@ class Importer:
             directory=session.directory,
             git_root=session.git_root,
             git_common_dir=new.git_common_dir if is_here else None,
+            repository=new.repository if is_here else session.repository,
+            worktree=new.worktree if is_here else None,
             server_session_id=session.server_session_id,
             source=session.source,
             created_at=session.created_at,
@@ -141,6 +168,8 @@ class Importer:
         given = _storable(transcript.title if session is None else session.title)
         if given is None:
             return None
+        if is_told(given):
+            return None
         masked = str(self._redact(given, encode("$.title", given)))
         if session is not None:
             return masked
@@ -150,11 +179,17 @@ class Importer:
 
     def _origin(self, source: ModuleType, transcript: Transcript) -> Origin:
         if (session := transcript.session) is not None:
-            return Origin(client_name=session.client, agent=session.agent, model=session.model)
+            return Origin(
+                client_name=session.client,
+                agent=session.agent,
+                model=session.model,
+                branch=storable_branch(session.branch, self._redact),
+            )
         return Origin(
             client_name=source.TITLE,
             client_version=_storable(transcript.client_version),
             model=_storable(transcript.model),
+            branch=storable_branch(transcript.branch, self._redact),
         )
 
     def _redacted(self, item: ImportedEvent) -> ImportedEvent:
@@ -187,22 +222,60 @@ async def new_session(
     *own_id* is the source's id if it is another one. None: the source does not say where.
     """
     directory = _storable(directory) or NOWHERE
-    git_root = git_common_dir = None
     try:
         workspace = await asyncio.to_thread(locate_workspace, directory)
-    except InvalidWorkspaceError:
-        pass  # of another machine, or none at all
-    else:
-        directory, git_root = workspace.directory, workspace.git_root
-        git_common_dir = workspace.git_common_dir
+    except InvalidWorkspaceError:  # of another machine, or none at all
+        workspace = Workspace(directory=directory, git_root=None, git_common_dir=None)
     return NewSession(
         id=id,
-        directory=directory,
-        git_root=git_root,
-        git_common_dir=git_common_dir,
+        directory=workspace.directory,
+        git_root=workspace.git_root,
+        git_common_dir=workspace.git_common_dir,
+        repository=workspace.repository,
+        worktree=workspace.worktree,
         server_session_id=own_id,
         source=source.NAME,
     )
+
+
+class _Recordings:
+    """What Segue's own plugins have recorded, to be told from what another program saved of it."""
+
+    def __init__(self, service: SessionService, redact: Redact) -> None:
+        self._service = service
+        self._redact = redact
+        self._first_messages: dict[tuple[str, str | None], set[str]] = {}
+
+    async def has(self, recording: Recording, where: NewSession) -> bool:
+        """Return whether the session that *recording* names is stored.
+
+        If it names none, whether there is one in the same place that begins with the same message.
+        """
+        if recording.session is not None:
+            return await is_stored(self._service, recording.session)
+        place = (where.directory, where.git_root)
+        if place not in self._first_messages:
+            found = {each async for each in self._messages(where)}
+            self._first_messages[place] = found
+        data = {"content": recording.first}
+        masked = self._redact(data, encode("$.data", data))
+        return masked["content"] in self._first_messages[place]
+
+    async def _messages(self, where: NewSession) -> AsyncIterator[str]:
+        """Yield the first message of each session that was recorded in a place."""
+        cursor = None
+        while True:
+            page = await self._service.list_sessions(
+                directory=where.directory, git_root=where.git_root, archived=True, cursor=cursor
+            )
+            for session in page.sessions:
+                if session.source is None:
+                    first = await self._service.load_events(session.id, after=0)
+                    said = (each.data for each in first.events if each.type == "user_message")
+                    if isinstance(data := next(said, None), dict):
+                        yield str(data.get("content"))
+            if (cursor := page.next_cursor) is None:
+                return
 
 
 class _Writer:
@@ -211,10 +284,15 @@ class _Writer:
     def __init__(self, service: SessionService, new: NewSession) -> None:
         self.after: str | None = None
         self.added = 0
-        self.forks: set[str] = set()
+        self.forks = 0
         self.is_deleted = False
         self._service = service
         self._new = new
+
+    @property
+    def session_id(self) -> str:
+        """The session that is written to: the conversation's own, or a fork of it."""
+        return self._new.id
 
     async def write(self, batch: list[ImportedEvent], origin: Origin, **options: Any) -> None:
         """Store *batch*; the next one follows its last event."""
@@ -225,8 +303,7 @@ class _Writer:
         )
         self.is_deleted = result.is_deleted
         self.added += result.added
-        if result.is_fork:
-            self.forks.add(result.session_id)
+        self.forks += result.made_fork
         self._new = attrs.evolve(self._new, id=result.session_id)
         if batch:
             self.after = batch[-1].event.id

@@ -54,21 +54,28 @@ class SessionManager:
         workspace: Workspace,
         stored: Session | None = None,
         boundary: Event | None = None,
+        *,
+        new_session_id: str | None = None,
     ) -> None:
-        """Continue *stored*, as it was just read, behind *boundary*, or begin anew."""
+        """Continue *stored*, as it was just read, behind *boundary*, or begin a new one."""
         self.workspace = workspace
         self._service = service
         self._lock = asyncio.Lock()
         self._just_read: tuple[Session, EventPage] | None = None
         if stored is None:
-            self._begin()
+            self._begin(new_session_id)
         else:
             self._continue(stored, boundary or make_boundary(stored.updated_at))
 
     @classmethod
-    def create_new(cls, service: SessionService, workspace: Workspace) -> "SessionManager":
-        """Return a manager of a new session; nothing is stored before its first event."""
-        return cls(service, workspace)
+    def create_new(
+        cls, service: SessionService, workspace: Workspace, session_id: str | None = None
+    ) -> "SessionManager":
+        """Return a manager of a new session; nothing is stored before its first event.
+
+        *session_id* is an id that it has already where it was begun, and that is not stored yet.
+        """
+        return cls(service, workspace, new_session_id=session_id)
 
     @classmethod
     async def resume(
@@ -99,6 +106,11 @@ class SessionManager:
         manager = cls(service, here, session, make_boundary(last, changes))
         manager._just_read = read
         return manager
+
+    @property
+    def last_seen(self) -> str | None:
+        """The id of the last event of the session that was read or appended here."""
+        return self._head
 
     @property
     def stored(self) -> bool:
@@ -221,8 +233,8 @@ class SessionManager:
             await self._archive()
             self._begin()
 
-    def _begin(self) -> None:
-        self.session_id, self.invocation_id = new_id(), new_id()
+    def _begin(self, session_id: str | None = None) -> None:
+        self.session_id, self.invocation_id = session_id or new_id(), new_id()
         self.resumed = False
         self.boundary = None
         self._just_read = None
@@ -234,6 +246,8 @@ class SessionManager:
             directory=self.workspace.directory,
             git_root=self.workspace.git_root,
             git_common_dir=self.workspace.git_common_dir,
+            repository=self.workspace.repository,
+            worktree=self.workspace.worktree,
         )
 
     def _continue(self, stored: Session, boundary: Event) -> None:

@@ -26,7 +26,12 @@ async def find_resumable(
     max_age = timedelta(minutes=min(continue_minutes, _LONGEST_AGE_MINUTES))
     service = await connect()
     found = await service.find_resumable(
-        workspace.directory, workspace.git_root, max_age, aliases=workspace.aliases
+        workspace.directory,
+        workspace.git_root,
+        max_age,
+        aliases=workspace.aliases,
+        repository=workspace.repository,
+        worktree=workspace.worktree,
     )
     ahead = "" if found.in_future is None else f" {_in_future(found.in_future)}"
     if not found.sessions:
@@ -49,7 +54,10 @@ async def find_resumable(
 def _reason(session: Session, workspace: Workspace) -> Reason:
     code: ReasonCode
     places = (workspace.git_root, workspace.directory, *workspace.aliases)
-    if session.git_root is not None and session.git_root in places:
+    if session.machine is not None:
+        scope = f"repository, on {session.machine} ({session.repository})"
+        code = "newestOnOtherMachine"
+    elif session.git_root is not None and session.git_root in places:
         scope, code = f"git repository ({session.git_root})", "newestInRepository"
     else:
         scope, code = f"directory ({session.directory})", "newestInDirectory"

@@ -14,6 +14,7 @@ from segue.model.errors import NothingToResume, SessionNotFound, SessionNotOpen
 from segue.model.events import Event, new_id
 from segue.model.json_text import encode
 from segue.model.records import (
+    HITS,
     LAST_SEEN,
     PAGE,
     AppendResult,
@@ -23,22 +24,27 @@ from segue.model.records import (
     Mode,
     NewFork,
     OpenResult,
+    Order,
     Origin,
     Reason,
+    ResumeCommand,
+    SearchPage,
     Session,
     SessionPage,
     Timestamp,
 )
 from segue.model.validation import Fault, InvalidInputError
-from segue.model.workspace import Touch, Workspace
+from segue.model.workspace import Touch, Workspace, search_places
 from segue.sessions import resume
-from segue.sessions.boundary import ELSEWHERE, describe_changes
+from segue.sessions.boundary import ELSEWHERE, ON_OTHER_MACHINE, describe_changes
 from segue.sessions.locator import WorkspaceLocator
 from segue.sessions.manager import SessionManager, last_event_at
 from segue.store.service import SessionService
 
 if TYPE_CHECKING:
     from segue.model.git_changes import GitChanges
+    from segue.model.records import MovedCheckout
+    from segue.sessions.following import Client, Follower
 
 Located = Workspace | asyncio.Future[Workspace]
 """A workspace, or one that is still being looked for."""
@@ -48,6 +54,9 @@ _KEEPS_ITS_TURN_S = 0.1
 
 _MEASURING_S = 0.1
 """How long the opening of a session waits for what changed since its last event."""
+
+_READING_BRANCH_S = 0.02
+"""How long the first append to a new session waits for the name of the branch."""
 
 Redact = Callable[[Any, str], Any]
 """Takes a JSON value and its encoding; returns the value with its secrets masked."""
@@ -114,14 +123,19 @@ class Window:
         self._managers: dict[str, SessionManager] = {}
         self._empty: dict[Workspace, dict[str, SessionManager]] = {}
         self._moving: dict[str, asyncio.Future[Workspace]] = {}
+        self._branches: dict[str, str | None] = {}
         self._requests = RequestQueue(before_request)
         self._exports = RequestQueue(before_request)
+        self._before_request = before_request
+        self._follower: Follower | None = None
         self.locator = WorkspaceLocator()
         """Finds the workspaces that requests name, and measures what changed in them."""
 
     async def close(self) -> None:
         """Release the store, after the requests that were made before."""
         async with self._requests:
+            if self._follower is not None:
+                await self._follower.close()
             if self._service is not None:
                 await self._service.close()
 
@@ -157,10 +171,36 @@ class Window:
                 # Another window may delete it in between: then nothing fits any more.
                 with contextlib.suppress(SessionNotFound):
                     opened = await self._open(found.session.id, here, reason, tail)
-                    return attrs.evolve(opened, alternatives=found.alternatives)
+                    return attrs.evolve(opened, alternatives=found.alternatives, moved=found.moved)
             if mode == "resume":
                 raise NothingToResume(found.reason)
-            return await self._create(here, reason)
+            return attrs.evolve(await self._create(here, reason), moved=found.moved)
+
+    async def begin(
+        self, workspace: Workspace, session_id: str, *, server_session_id: str | None = None
+    ) -> OpenResult:
+        """Open a new session under the id that it has where it was begun.
+
+        *server_session_id* is what the program that answers calls it. A session that is open here
+        under that id is returned as it is. Nothing is stored before its first event.
+        """
+        async with self._requests:
+            reason = Reason("A new session was asked for.", "new")
+            manager = self._managers.get(session_id)
+            if manager is None:
+                service = await self._connected()
+                manager = SessionManager.create_new(service, workspace, session_id)
+                if server_session_id is not None:
+                    await manager.persist_server_session_id(server_session_id)
+                self._add_empty(manager)
+            return await self._result(manager, reason)
+
+    async def get(self, session_id: str) -> Session:
+        """Return a session, open here or not. Raises SessionNotFound."""
+        async with self._requests:
+            if self._is_deferred(session_id):
+                return (await self._managers[session_id].snapshot(0))[0]
+            return await (await self._connected()).get_session(session_id)
 
     async def find_resumable(
         self, workspace: Located, continue_minutes: float | None = None
@@ -198,8 +238,22 @@ class Window:
                 directory=here.directory,
                 git_root=here.git_root,
                 git_common_dir=here.git_common_dir,
+                repository=here.repository,
+                worktree=here.worktree,
             )
             return await self._fork(session_id, place, here, tail)
+
+    async def fork_as_seen(self, session_id: str) -> OpenResult:
+        """Fork a session that is open here at the last event that this window has seen; open that.
+
+        For a session of which nothing was seen, it is a new one.
+        """
+        async with self._requests:
+            manager = self._open_manager(session_id)
+            at = manager.last_seen
+        if at is None:
+            return await self.begin(manager.workspace, new_id())
+        return await self.fork(session_id, at=at, workspace=manager.workspace)
 
     async def append(
         self,
@@ -208,12 +262,18 @@ class Window:
         parent_id: str | None = LAST_SEEN,
         origin: Origin | None = None,
     ) -> AppendResult:
-        """Append to a session that is open here, as `SessionManager.persist_events` promises."""
+        """Append to a session that is open here, as `SessionManager.persist_events` promises.
+
+        With the first events a session gets the branch that is checked out where it was opened.
+        """
         redacted = [self._redacted(event) for event in events]
         async with self._requests:
             manager = self._open_manager(session_id)
             if not manager.stored:
+                await self._read_branch(session_id, manager.workspace)
+                origin = self._on_branch(session_id, origin)
                 return await manager.persist_events(redacted, parent_id=parent_id, origin=origin)
+            origin = self._on_branch(session_id, origin)
         # The lock is released early, so that appends share commits. The order holds: the next
         # request resumes only when this one waits, and then it is in the store's queue.
         return await manager.persist_events(redacted, parent_id=parent_id, origin=origin)
@@ -227,6 +287,35 @@ class Window:
                 return EventPage(events=(), has_more=False)
             service = await self._connected()
             return await service.load_events(session_id, after=after, before=before, limit=limit)
+
+    async def follow(self, session_id: str, after: int | None, client: "Client") -> int:
+        """Tell *client* of the events of a session, open here or not, as `Follower.follow` does.
+
+        Raises SessionNotFound also for a session that is still empty.
+        """
+        async with self._requests:
+            service = await self._connected()
+            return await self._followed_by(client).follow(service, session_id, after)
+
+    async def follow_list(self, client: "Client") -> None:
+        """Tell *client* of changes that a list of sessions may show."""
+        async with self._requests:
+            service = await self._connected()
+            await self._followed_by(client).follow_list(service)
+
+    async def unfollow(self, session_id: str | None) -> None:
+        """Follow a session, or None: the lists, no longer. One that is not followed succeeds."""
+        async with self._requests:
+            if self._follower is not None:
+                await self._follower.unfollow(session_id)
+
+    def _followed_by(self, client: "Client") -> "Follower":
+        if self._follower is None:
+            # Not at the top: the start does not need it.
+            from segue.sessions.following import Follower
+
+            self._follower = Follower(client, self._before_request)
+        return self._follower
 
     async def export(self, session_id: str, format: str, cursor: str | None) -> ExportPage:
         """Return a page of a session, open here or not, in a format of `exporting.FORMATS`.
@@ -246,24 +335,72 @@ class Window:
 
             return await export_page(service, session, format, cursor)
 
+    async def resume_command(self, session_id: str) -> ResumeCommand:
+        """Return the command that goes on with a session in the program that it was had in."""
+        async with self._requests:
+            if self._is_deferred(session_id):
+                directory = self._managers[session_id].workspace.directory
+                return ResumeCommand(command=None, directory=directory, program=None)
+            # Not at the top: few windows ask.
+            from segue.sessions.resume_command import resume_command
+
+            return await resume_command(await self._connected(), session_id)
+
     async def list_sessions(
-        self, workspace: Located | None, *, archived: bool, cursor: str | None, limit: int
+        self,
+        workspace: Located | None,
+        *,
+        archived: bool,
+        cursor: str | None,
+        limit: int,
+        sources: Sequence[str] | None = None,
+        order: Order = "updated",
     ) -> SessionPage:
         """Return a page of the sessions of *workspace* and its worktrees, or of all."""
-        if workspace is None:
-            async with self._requests:
-                service = await self._connected()
-                return await service.list_sessions(archived=archived, cursor=cursor, limit=limit)
-        async with self._in_workspace(workspace) as here:
+        turn = self._requests if workspace is None else self._in_workspace(workspace)
+        async with turn as here:
             return await (await self._connected()).list_sessions(
-                directory=here.directory,
-                git_root=here.git_root,
-                git_common_dir=here.git_common_dir,
-                aliases=here.aliases,
                 archived=archived,
+                sources=sources,
+                order=order,
                 cursor=cursor,
                 limit=limit,
+                **search_places(here),
             )
+
+    async def search(
+        self,
+        query: str,
+        workspace: Located | None = None,
+        *,
+        archived: bool = False,
+        types: Sequence[str] = (),
+        sources: Sequence[str] = (),
+        session_id: str | None = None,
+        cursor: str | None = None,
+        limit: int = HITS,
+    ) -> SearchPage:
+        """Search as `SessionService.search` does, in the sessions of *workspace* or in all.
+
+        Other requests wait for none of it, and it for none of them once the store is open: a
+        session that is still empty here is not known.
+        """
+        await self._before_request()
+        here = None if workspace is None else await _found(workspace)
+        service = self._service
+        if service is None:
+            async with self._requests:
+                service = await self._connected()
+        return await service.search(
+            query,
+            archived=archived,
+            types=types,
+            sources=sources,
+            session_id=session_id,
+            cursor=cursor,
+            limit=limit,
+            **search_places(here),
+        )
 
     async def reset(self, session_id: str) -> OpenResult:
         """Archive a session that is open here and begin a new one in its place.
@@ -286,6 +423,27 @@ class Window:
             state = "empty" if archived is None else "archived"
             reason = Reason(f"The session before it was {state}.", "reset")
             return await self._result(manager, reason)
+
+    async def relocate(self, old_root: str, new_root: Located, *, is_declined: bool = False) -> int:
+        """Move the sessions of the folder *old_root*, which is gone, to where it is now.
+
+        Return how many they are. With *is_declined* nothing is moved, and it is not asked again.
+        Raises InvalidInputError if *old_root* is still here, or no absolute path.
+        """
+        # Not at the top: few windows are in a moved checkout.
+        from segue.sessions import moving
+
+        old_root = moving.checked_root(old_root)
+        async with self._in_workspace(new_root) as here:
+            service = await self._connected()
+            if is_declined:
+                if here.repository is not None:
+                    await moving.decline(service, old_root, here.directory, here.repository)
+                return 0
+            looked = self.locator.find(lambda touch: moving.is_gone(old_root, touch), old_root)
+            if not await looked:
+                raise InvalidInputError(Fault("$.oldRoot", "is still a folder here"))
+            return await service.move_sessions(old_root, here.directory)
 
     async def archive(self, session_id: str) -> None:
         """Archive a session, open here or not. One that is still empty is only closed."""
@@ -335,6 +493,11 @@ class Window:
             if (manager := self._managers.get(session_id)) is not None:
                 return await manager.get_metadata(key)
             return await (await self._connected()).get_metadata(session_id, key)
+
+    async def find_metadata(self, key: str) -> dict[str, Any]:
+        """Return the values that stored sessions have under *key*, by the sessions' ids."""
+        async with self._requests:
+            return await (await self._connected()).find_metadata(key)
 
     async def set_metadata(self, session_id: str, key: str, value: Any) -> None:
         """Store a JSON value with a session, open here or not; None removes it."""
@@ -408,6 +571,7 @@ class Window:
 
     def _forget(self, session_id: str) -> None:
         self._moving.pop(session_id, None)
+        self._branches.pop(session_id, None)
         if (manager := self._managers.pop(session_id, None)) is not None:
             self._drop_empty(session_id, manager.workspace)
 
@@ -455,6 +619,8 @@ class Window:
             if original is not None:
                 manager.boundary = None
             self._managers[fork.id] = manager
+            if workspace is not None:
+                await self._read_branch(fork.id, workspace)
         reason = Reason("It was made now, as a fork of another session.", "forked")
         return await self._result(self._managers[fork.id], reason, tail)
 
@@ -473,6 +639,8 @@ class Window:
             if not workspace.done() or workspace.exception() is not None:
                 return ""
             here = workspace.result()
+        if session.machine is not None:
+            return ON_OTHER_MACHINE
         if not _began_in(session, here):
             return ELSEWHERE
         root = here.git_root
@@ -493,13 +661,63 @@ class Window:
         changes = measured.result()
         if changes is None:
             return ""
+        self._branches[session.id] = self._storable_branch(changes.now.branch)
         return describe_changes(changes, lambda name: str(self._masked(name, encode("$", name))))
+
+    async def _read_branch(self, session_id: str, workspace: Workspace) -> None:
+        """Read which branch is checked out in *workspace*, if that is known in time."""
+        root = workspace.git_root
+        if root is None:
+            return
+
+        def read(touch: Touch) -> str | None:
+            # Not at the top: a window without git does not need it.
+            from segue.model.git_changes import read_branch
+
+            return read_branch(root, touch)
+
+        found = self.locator.find(read, root)
+        await _wait_until(asyncio.get_running_loop().time() + _READING_BRANCH_S, found)
+        if found.done() and found.exception() is None:
+            self._branches[session_id] = self._storable_branch(found.result())
+        else:
+            found.cancel()
+
+    def _storable_branch(self, name: str | None) -> str | None:
+        # Not at the top: the start does not need it.
+        from segue.sessions.branches import storable_branch
+
+        return storable_branch(name, self._masked)
+
+    def _on_branch(self, session_id: str, origin: Origin | None) -> Origin | None:
+        """Return *origin* with the branch of a session that is open here."""
+        branch = self._branches.get(session_id)
+        return origin if branch is None else attrs.evolve(origin or Origin(), branch=branch)
 
     async def _find_resumable(
         self, workspace: Workspace, continue_minutes: float | None
     ) -> FindResult:
         minutes = self._continue_minutes if continue_minutes is None else continue_minutes
-        return await resume.find_resumable(self._connected, workspace, minutes)
+        found = await resume.find_resumable(self._connected, workspace, minutes)
+        fits_here = found.session is not None and found.session.machine is None
+        if minutes <= 0 or fits_here or workspace.repository is None:
+            return found
+        return attrs.evolve(found, moved=await self._find_moved(workspace))
+
+    async def _find_moved(self, workspace: Workspace) -> "MovedCheckout | None":
+        """Return the checkout that may have been moved to *workspace*, if that is known in time."""
+        # Not at the top: a window that resumes something does not need it.
+        from segue.sessions.moving import find_moved_checkout
+
+        async def look(find: Callable[[Touch], Sequence[str]]) -> Sequence[str]:
+            found = self.locator.find(find, workspace.directory)
+            await _wait_until(asyncio.get_running_loop().time() + _MEASURING_S, found)
+            if found.done() and found.exception() is None:
+                return found.result()
+            found.cancel()
+            return ()
+
+        return await find_moved_checkout(await self._connected(), workspace, look)
 
     async def _result(self, manager: SessionManager, reason: Reason, tail: int = 0) -> OpenResult:
         session, page = await manager.snapshot(tail)
@@ -514,6 +732,10 @@ class Window:
             has_more=page.has_more,
             last_event_at=last_event_at(session, page) if session.event_count else None,
         )
+
+
+async def _found(workspace: Located) -> Workspace:
+    return workspace if isinstance(workspace, Workspace) else await workspace
 
 
 def _turn_ends() -> float:
