@@ -6,16 +6,14 @@ whether its editor still runs.
 
 import asyncio
 import logging
-import os
-import sys
 import time
 from typing import Any
 
 from segue.lsp.framing.reader import FrameReader
 from segue.lsp.framing.writer import FrameWriter
 from segue.lsp.transport import SessionProtocol
-from segue.lsp.watchdog import Watchdog
 from segue.sessions.window import Window
+from segue.stdio.watchdog import Watchdog
 
 logger = logging.getLogger(__name__)
 
@@ -63,19 +61,3 @@ def _log_exception(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> Non
     # asyncio's own handler logs a traceback, which may hold conversation text.
     error = context.get("exception")
     logger.error("The event loop: %s: %s", context.get("message"), type(error).__name__)
-
-
-def claim_stdio() -> tuple[int, int]:
-    """Return stdin and stdout for the protocol alone: anything that is printed goes to stderr."""
-    stdin, stdout = os.dup(0), os.dup(1)
-    null = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(null, 0)
-    os.close(null)
-    os.dup2(2, 1)
-    sys.stdout = sys.stderr
-    if sys.platform == "win32":
-        import msvcrt
-
-        msvcrt.setmode(stdin, os.O_BINARY)
-        msvcrt.setmode(stdout, os.O_BINARY)
-    return stdin, stdout

@@ -12,11 +12,14 @@ from pygls.server import JsonRPCServer
 from segue.lsp.transport import SessionProtocol
 from segue.lsp.uris import path_of
 from segue.model.records import (
+    Appended,
     AppendResult,
     EventPage,
     ExportPage,
     FindResult,
     OpenResult,
+    ResumeCommand,
+    SearchPage,
     SessionPage,
 )
 from segue.model.validation import Fault, InvalidInputError
@@ -33,17 +36,23 @@ from segue.protocol.methods import (
     EventsParams,
     ExportParams,
     FindResumableParams,
+    FollowParams,
+    FollowResult,
     ForkParams,
     GetMetadataParams,
     GetMetadataResult,
     ListParams,
     Nothing,
     OpenParams,
+    RelocateParams,
+    RelocateResult,
+    SearchParams,
     SessionParams,
     SessionResult,
     SetMetadataParams,
     SetServerSessionIdParams,
     SetTitleParams,
+    UnfollowParams,
 )
 from segue.sessions.window import Window
 
@@ -76,6 +85,14 @@ class SessionServer(JsonRPCServer):
         self.window = window
         for method, handler in HANDLERS.items():
             self.feature(method)(self.protocol.feature(method, handler))
+
+    def did_append(self, appended: Appended) -> None:
+        """Tell the client of the next events of a session that it follows."""
+        self.protocol.tell("session/didAppend", appended)
+
+    def did_change_list(self) -> None:
+        """Tell the client that a list of sessions may be another one now."""
+        self.protocol.tell("session/didChangeList", Nothing())
 
     def report_server_error(self, error: Exception, source: Any) -> None:
         """Log nothing: the client gets the error, and it may hold conversation text."""
@@ -117,8 +134,48 @@ async def session_list(ls: SessionServer, params: ListParams) -> SessionPage:
     workspace = None if params.cwd is None else _located(ls, params.cwd)
     with _faults_of("$.cwd"):
         return await ls.window.list_sessions(
-            workspace, archived=params.archived, cursor=params.cursor, limit=params.limit
+            workspace,
+            archived=params.archived,
+            sources=params.sources,
+            order=params.order,
+            cursor=params.cursor,
+            limit=params.limit,
         )
+
+
+@handles("session/search")
+async def session_search(ls: SessionServer, params: SearchParams) -> SearchPage:
+    """Return a page of the events and titles that have all words of a query."""
+    workspace = None if params.cwd is None else _located(ls, params.cwd)
+    with _faults_of("$.cwd"):
+        return await ls.window.search(
+            params.query,
+            workspace,
+            archived=params.archived,
+            types=params.types or (),
+            sources=params.sources or (),
+            session_id=params.session_id,
+            cursor=params.cursor,
+            limit=params.limit,
+        )
+
+
+@handles("session/follow")
+async def session_follow(ls: SessionServer, params: FollowParams) -> FollowResult:
+    """Tell the client what is added to a session from now on, or that the lists change."""
+    if params.session_id is None:
+        if params.after is not None:
+            raise InvalidInputError(Fault("$.after", "needs a sessionId"))
+        await ls.window.follow_list(ls)
+        return FollowResult(after=None)
+    return FollowResult(after=await ls.window.follow(params.session_id, params.after, ls))
+
+
+@handles("session/unfollow")
+async def session_unfollow(ls: SessionServer, params: UnfollowParams) -> Nothing:
+    """Tell the client no longer what `session/follow` asked for."""
+    await ls.window.unfollow(params.session_id)
+    return Nothing()
 
 
 @handles("session/findResumable")
@@ -155,6 +212,21 @@ async def session_set_title(ls: SessionServer, params: SetTitleParams) -> Sessio
 async def session_export(ls: SessionServer, params: ExportParams) -> ExportPage:
     """Return a page of a session as a file."""
     return await ls.window.export(params.session_id, params.format, params.cursor)
+
+
+@handles("session/resumeCommand")
+async def session_resume_command(ls: SessionServer, params: SessionParams) -> ResumeCommand:
+    """Return the command that goes on with an imported session in its own program."""
+    return await ls.window.resume_command(params.session_id)
+
+
+@handles("session/relocate")
+async def session_relocate(ls: SessionServer, params: RelocateParams) -> RelocateResult:
+    """Move the sessions of a checkout that was moved, or note that it was not."""
+    new_root = _located(ls, params.new_root)
+    with _faults_of("$.newRoot"):
+        moved = await ls.window.relocate(params.old_root, new_root, is_declined=params.declined)
+    return RelocateResult(moved=moved)
 
 
 @handles("session/reset")

@@ -38,7 +38,7 @@ from segue.model.errors import SegueError
 from segue.model.records import Origin
 from segue.model.validation import Fault, InvalidInputError
 from segue.protocol import messages
-from segue.protocol.methods import METHODS, VERSION
+from segue.protocol.methods import METHODS, NOTIFICATIONS, VERSION
 
 logger = logging.getLogger(__name__)
 
@@ -77,7 +77,7 @@ class SessionProtocol(JsonRPCProtocol):
     ) -> None:
         """Serve the client behind *reader* and *writer*.
 
-        *database* is the path that `initialize` returns, None if nothing is stored.
+        *database* is the path, or the URL, that `initialize` returns; None if nothing is stored.
         *watch_process* is called with the client's process id once it is known.
         """
         super().__init__(server, messages.wire)
@@ -307,6 +307,11 @@ class SessionProtocol(JsonRPCProtocol):
 
     # -- outgoing messages -----------------------------------------------------------------------
 
+    def tell(self, method: str, params: Any) -> None:
+        """Send the notification *method*."""
+        plain = messages.wire.unstructure(params, NOTIFICATIONS[method])
+        self._send_data({"jsonrpc": self.VERSION, "method": method, "params": plain})
+
     def _send_handler_result(self, future: Any, *, msg_id: Any) -> None:
         # pygls would log the traceback of an error that it does not know, and send it.
         if (request := self._in_flight.pop(future, None)) is not None:
@@ -344,7 +349,7 @@ class SessionProtocol(JsonRPCProtocol):
 
     def _send_data(self, data: Any) -> None:
         # Responses to pipelined requests are joined: one write for all that are ready.
-        self.writer.write(_encoder.encode(data).encode(), more=bool(self._request_futures))
+        self.writer.send(_encoder.encode(data).encode(), more=bool(self._request_futures))
         self._cancel_unread()
 
     def apply_backpressure(self) -> None:

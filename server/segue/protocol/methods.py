@@ -12,16 +12,22 @@ import attrs
 
 from segue.model.events import Event, Name
 from segue.model.records import (
+    HITS,
     LAST_SEEN,
     MAX_BATCH,
+    MAX_HITS,
     MAX_PAGE,
     PAGE,
+    Appended,
     AppendResult,
     EventPage,
     ExportPage,
     FindResult,
     Mode,
     OpenResult,
+    Order,
+    ResumeCommand,
+    SearchPage,
     Session,
     SessionPage,
 )
@@ -32,9 +38,14 @@ ParentId = Annotated[Any, StringLength(128, or_null=True)]
 Seq = Annotated[int, IntRange(0, 0xFFFFFFFF)]
 Limit = Annotated[int, IntRange(1, MAX_PAGE)]
 Tail = Annotated[int, IntRange(0, MAX_PAGE)]
+Query = Annotated[str, StringLength(1_000)]
+Names = Annotated[list[Name], ItemCount(100)]
+HitLimit = Annotated[int, IntRange(1, MAX_HITS)]
 RemoteId = Annotated[str, StringLength(1_024)]
+Sources = Annotated[list[Name], ItemCount(64)]
 TITLE = Line(200)
 Title = Annotated[str, TITLE]
+FolderPath = Annotated[str, StringLength(32_767)]
 AgentName = Annotated[str, Line(200)]
 
 VERSION = 1
@@ -79,8 +90,24 @@ class ListParams:
 
     cwd: str | None = None
     archived: bool = False
+    sources: Sources | None = None
+    order: Order = "updated"
     cursor: str | None = None
     limit: Limit = PAGE
+
+
+@message
+class SearchParams:
+    """The params of `session/search`."""
+
+    query: Query
+    cwd: str | None = None
+    archived: bool = False
+    types: Names | None = None
+    sources: Names | None = None
+    session_id: Name | None = None
+    cursor: str | None = None
+    limit: HitLimit = HITS
 
 
 @message
@@ -114,6 +141,28 @@ class ExportParams:
 
 
 @message
+class FollowParams:
+    """The params of `session/follow`. A `sessionId` of null is the lists of sessions."""
+
+    session_id: Name | None = None
+    after: Seq | None = None
+
+
+@message
+class FollowResult:
+    """The result of `session/follow`: of which events the client is told, those above `after`."""
+
+    after: int | None
+
+
+@message
+class UnfollowParams:
+    """The params of `session/unfollow`. A `sessionId` of null is the lists of sessions."""
+
+    session_id: Name | None = None
+
+
+@message
 class SetTitleParams:
     """The params of `session/setTitle`. A title of null is the automatic one."""
 
@@ -126,6 +175,22 @@ class SessionResult:
     """The result of `session/setTitle`."""
 
     session: Session
+
+
+@message
+class RelocateParams:
+    """The params of `session/relocate`."""
+
+    old_root: FolderPath
+    new_root: FolderPath
+    declined: bool = False
+
+
+@message
+class RelocateResult:
+    """The result of `session/relocate`."""
+
+    moved: int
 
 
 @message
@@ -189,10 +254,15 @@ METHODS = {
     "session/append": Method(AppendParams, AppendResult),
     "session/events": Method(EventsParams, EventPage, reads=True, retriable=True),
     "session/list": Method(ListParams, SessionPage, reads=True, retriable=True),
+    "session/search": Method(SearchParams, SearchPage, reads=True, retriable=True),
+    "session/follow": Method(FollowParams, FollowResult, reads=True, retriable=True),
+    "session/unfollow": Method(UnfollowParams, Nothing, reads=True, retriable=True),
     "session/findResumable": Method(FindResumableParams, FindResult, reads=True, retriable=True),
     "session/fork": Method(ForkParams, OpenResult, retriable=True),
     "session/setTitle": Method(SetTitleParams, SessionResult, retriable=True),
     "session/export": Method(ExportParams, ExportPage, reads=True, retriable=True),
+    "session/resumeCommand": Method(SessionParams, ResumeCommand, reads=True, retriable=True),
+    "session/relocate": Method(RelocateParams, RelocateResult, retriable=True),
     "session/reset": Method(SessionParams, OpenResult),
     "session/archive": Method(SessionParams, Nothing, retriable=True),
     "session/unarchive": Method(SessionParams, Nothing, retriable=True),
@@ -202,3 +272,9 @@ METHODS = {
     "session/getMetadata": Method(GetMetadataParams, GetMetadataResult, reads=True, retriable=True),
     "session/setMetadata": Method(SetMetadataParams, Nothing),
 }
+
+NOTIFICATIONS: dict[str, type] = {
+    "session/didAppend": Appended,
+    "session/didChangeList": Nothing,
+}
+"""What the server tells clients that follow something, and its params."""

@@ -14,6 +14,7 @@ from segue.model.records import (
     EventPage,
     ExportPage,
     FindResult,
+    SearchPage,
     SessionPage,
     StoredEvent,
     Timestamp,
@@ -27,7 +28,7 @@ from segue.model.validation import (
     camel_case,
     json_name,
 )
-from segue.protocol.methods import METHODS, VERSION
+from segue.protocol.methods import METHODS, NOTIFICATIONS, VERSION
 
 _RESULT_NAMES: dict[type, str] = {
     Event: "Boundary",
@@ -35,13 +36,17 @@ _RESULT_NAMES: dict[type, str] = {
     EventPage: "EventsResult",
     ExportPage: "ExportResult",
     SessionPage: "ListResult",
+    SearchPage: "SearchResult",
     FindResult: "FindResumableResult",
 }
 """Which records have another name in a result than in Python."""
 
 
 def build_schema() -> dict[str, Any]:
-    """Return the schema: `$defs` of all messages, `methods` and `eventTypes` that refer to them."""
+    """Return the schema: `$defs` of all messages, and what refers to them.
+
+    That is `methods`, `notifications` and `eventTypes`.
+    """
     defs: dict[str, Any] = {}
     params = _Definitions(defs, {})
     results = _Definitions(defs, _RESULT_NAMES, always_complete=True)
@@ -58,6 +63,9 @@ def build_schema() -> dict[str, Any]:
                 "retriable": method.retriable,
             }
             for name, method in METHODS.items()
+        },
+        "notifications": {
+            name: {"params": results.schema_of(kind)} for name, kind in NOTIFICATIONS.items()
         },
         "eventTypes": {
             name: {"modelVisible": kind.model_visible, "data": payloads.schema_of(kind.payload)}

@@ -4,29 +4,18 @@ pygls' own loop reads one spelling of the header, loses the frame after a malfor
 three thread hops for each message.
 """
 
-import asyncio
-import contextlib
 import enum
-import os
 import re
-import select
-import threading
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import attrs
+
+from segue.stdio.reader import ByteReader
 
 MAX_FRAME = 64 * 1024 * 1024
 """The longest body that is read, in bytes. A longer one is refused and skipped."""
 
 _MAX_HEADER = 16 * 1024
-_HANGUP_CHECK_S = 0.25
-_CHUNK = 64 * 1024
-"""As much as a pipe holds. Memory for more would be fetched from the system at each read."""
-
-_DRAIN_READS = 16
-"""With `_CHUNK` 1 MiB, the most that Linux lets a pipe hold (fs.pipe-max-size)."""
-
 _HEAD = 4 * 1024
 _MARK = b"\xef\xbb\xbf"
 """A byte order mark, which .NET's writers begin with."""
@@ -190,133 +179,21 @@ class FrameParser:
 
 
 class FrameReader:
-    """Reads a file descriptor and hands its frames to the event loop.
-
-    The loop itself waits for a pipe; for what it cannot wait for (on Windows, or a file) a daemon
-    thread does. While it is paused, the loop still checks whether the client has hung up.
-    """
+    """Reads a file descriptor and hands its frames to the event loop, as `ByteReader` its bytes."""
 
     def __init__(self, fd: int) -> None:
-        self._fd = fd
+        self._bytes = ByteReader(fd)
         self._parser = FrameParser()
-        self._loop = asyncio.get_running_loop()
-        self._reading = threading.Event()
-        self._thread: threading.Thread | None = None
-        self._hangup_check: asyncio.TimerHandle | None = None
-        self._hung_up = False
+        self.pause = self._bytes.pause
+        self.resume = self._bytes.resume
+        self.close = self._bytes.close
+        self.drain = self._bytes.drain
 
     def start(self, on_frames: Callable[[list[Frame]], None], on_end: Callable[[], None]) -> None:
         """Begin to read: *on_frames* is called with the frames, *on_end* at the end of input."""
-        self._on_frames, self._on_end = on_frames, on_end
-        try:
-            self.resume()
-        except (NotImplementedError, OSError):
-            self._reading.set()
-            self._thread = threading.Thread(target=self._run, name="segue-reader", daemon=True)
-            self._thread.start()
 
-    def pause(self) -> None:
-        """Read nothing until `resume`."""
-        # The client closed its end: at most one pipe buffer remains, then EOF.
-        if self._hung_up:
-            return
-        self._stop_reading()
-        if self._thread is None and self._hangup_check is None:
-            self._hangup_check = self._loop.call_later(_HANGUP_CHECK_S, self._check_hangup)
+        def on_data(data: bytes) -> None:
+            if frames := list(self._parser.feed(data)):
+                on_frames(frames)
 
-    def close(self) -> None:
-        """Read nothing more."""
-        self._stop_reading()
-        if self._hangup_check is not None:
-            self._hangup_check.cancel()
-
-    def resume(self) -> None:
-        """Continue to read."""
-        if self._reading.is_set():
-            return
-        if self._thread is None:
-            self._loop.add_reader(self._fd, self._on_readable)
-        self._reading.set()
-
-    def drain(self) -> None:
-        """Pass on what the client has written by now, without waiting, and close.
-
-        It is read even while paused. A reading thread has passed it on already.
-        """
-        # Close first: a read that the loop has due would block on what is read here.
-        self.close()
-        if self._thread is not None:
-            return
-        for _ in range(_DRAIN_READS):
-            if not _poll(self._fd, "POLLIN") or (frames := self._read()) is None:
-                return
-            self._on_frames(frames)
-
-    def _stop_reading(self) -> None:
-        if self._thread is None and self._reading.is_set():
-            self._loop.remove_reader(self._fd)
-        self._reading.clear()
-
-    def _check_hangup(self) -> None:
-        # A paused loop does not see the end of a pipe before it has read what precedes it.
-        self._hangup_check = None
-        if self._reading.is_set():
-            return
-        if has_hung_up(self._fd):
-            self._hung_up = True
-            self.resume()
-        else:
-            self._hangup_check = self._loop.call_later(_HANGUP_CHECK_S, self._check_hangup)
-
-    def _on_readable(self) -> None:
-        frames = self._read()
-        if frames is None:
-            self.close()
-            self._on_end()
-        elif frames:
-            self._on_frames(frames)
-
-    def _run(self) -> None:
-        while self._reading.wait() and (frames := self._read()) is not None:
-            if frames:
-                call_in_loop(self._loop, self._on_frames, frames)
-        call_in_loop(self._loop, self._on_end)
-
-    def _read(self) -> list[Frame] | None:
-        """Return the frames of one read, or None at the end; a broken descriptor is at its end."""
-        try:
-            data = os.read(self._fd, _CHUNK)
-        except MemoryError:
-            return []  # nothing was read yet
-        except OSError:
-            return None
-        return list(self._parser.feed(data)) if data else None
-
-
-def has_hung_up(fd: int) -> bool:
-    """Return whether the other end of *fd*, a pipe or a socket, was closed; False if unknown.
-
-    It is unknown on Windows, where only the watch on the editor's process remains.
-    """
-    # poll() always reports a hang-up of both directions; of one, only Linux does, on request.
-    return _poll(fd, "POLLRDHUP")
-
-
-def _poll(fd: int, event: str) -> bool:
-    """Return whether *event*, a name in `select`, or a hang-up is due on *fd*; False if unknown."""
-    if not hasattr(select, "poll"):
-        return False
-    events = select.poll()
-    events.register(fd, getattr(select, event, 0))
-    try:
-        return bool(events.poll(0))
-    except OSError:  # the limit of descriptors was set to less than are open
-        return False
-
-
-def call_in_loop(
-    loop: asyncio.AbstractEventLoop, callback: Callable[..., None], *arguments: Any
-) -> None:
-    """Make *loop* call *callback* soon, from any thread; a closed loop calls nothing."""
-    with contextlib.suppress(RuntimeError):
-        loop.call_soon_threadsafe(callback, *arguments)
+        self._bytes.start(on_data, on_end)

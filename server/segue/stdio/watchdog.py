@@ -15,15 +15,15 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from segue.lsp.framing.reader import call_in_loop
+from segue.stdio.reader import call_in_loop
 
 logger = logging.getLogger(__name__)
 
 EXIT_TIMEOUT_S = 4.2
-"""The process exits at most this long after its end began, even if disk or client hang."""
+"""A server exits at most this long after its end began, even if disk or client hang."""
 
 _POLL_INTERVAL_S = 2.0
 """How often the editor's process is looked at where the system cannot report its exit. That may
@@ -36,7 +36,7 @@ _RETRY_S = 0.1
 _MAX_STARVED = 40
 """After so many failed attempts to wait, `_RETRY_S` apart, there will be no memory any more."""
 
-_SIGNALS = [
+SIGNALS = [
     getattr(signal, name) for name in ("SIGTERM", "SIGHUP", "SIGINT") if hasattr(signal, name)
 ]
 _MAX_PROCESS_ID = 2**31 - 1
@@ -48,8 +48,12 @@ class Watchdog:
     An end begins when the client closes stdin, a signal arrives, or the editor's process exits.
     """
 
-    def __init__(self, stdin: int) -> None:
-        """Prepare to watch *stdin* and the signals; `start` begins."""
+    def __init__(self, stdin: int | None, timeout_s: float = EXIT_TIMEOUT_S) -> None:
+        """Prepare to watch *stdin*, if it is one, and the signals; `start` begins.
+
+        The process exits at most *timeout_s* after its end began.
+        """
+        self._timeout_s = timeout_s
         self._receiver, self._sender = socket.socketpair()
         self._receiver.setblocking(False)
         self._sender.setblocking(False)
@@ -62,24 +66,24 @@ class Watchdog:
         self._is_end_requested = False
         self._is_loop_notified = False
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._on_end: Callable[[], None] = lambda: None
+        self._on_end: Callable[[], object] = lambda: None
         self._thread = threading.Thread(target=self._run, name="segue-watchdog", daemon=True)
 
-    def start(self) -> None:
+    def start(self, signals: Sequence[signal.Signals] = SIGNALS) -> None:
         """Begin to watch. Called from the main thread."""
         self._thread.start()
         # The interpreter writes to this socket within the signal handler of C: that works while the
         # main thread is in a system call. `loop.add_signal_handler` needs the loop.
         signal.set_wakeup_fd(self._sender.fileno(), warn_on_full_buffer=False)
-        for number in _SIGNALS:
+        for number in signals:
             # Run on the main thread, between two instructions or within a regular expression.
-            signal.signal(number, lambda *_: self._request_end())
+            signal.signal(number, lambda *_: self.request_end())
         if hasattr(signal, "SIGALRM"):
             # Signals that the editor ignores or blocks are inherited.
             signal.signal(signal.SIGALRM, signal.SIG_DFL)
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, [*_SIGNALS, signal.SIGALRM])
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, [*signals, signal.SIGALRM])
 
-    def notify(self, loop: asyncio.AbstractEventLoop, on_end: Callable[[], None]) -> None:
+    def notify(self, loop: asyncio.AbstractEventLoop, on_end: Callable[[], object]) -> None:
         """Make *loop* call *on_end* once, when a signal arrives or the editor's process exits."""
         self._on_end = on_end
         self._loop = loop
@@ -107,12 +111,13 @@ class Watchdog:
             self._polled_process = process_id
         self._wake()
 
-    def begin_end(self, timeout_s: float = EXIT_TIMEOUT_S) -> float:
+    def begin_end(self, timeout_s: float | None = None) -> float:
         """Make the process exit *timeout_s* from now at the latest; return that monotonic time.
 
         Where an end has begun already, that one's time holds.
         """
         if self._deadline is None:
+            timeout_s = self._timeout_s if timeout_s is None else timeout_s
             self._deadline = time.monotonic() + timeout_s
             if hasattr(signal, "setitimer"):
                 # The system's: it needs neither a thread nor the interpreter lock.
@@ -120,7 +125,8 @@ class Watchdog:
             self._wake()
         return self._deadline
 
-    def _request_end(self, timeout_s: float = EXIT_TIMEOUT_S) -> None:
+    def request_end(self, timeout_s: float | None = None) -> None:
+        """Begin an end: make the loop call what `notify` was given. For any thread."""
         self._is_end_requested = True
         self.begin_end(timeout_s)
         self._wake()
@@ -154,13 +160,13 @@ class Watchdog:
                 continue
             self._forget(fd)
             if fd != self._stdin:
-                self._request_end()
+                self.request_end()
             elif event != _UNSUPPORTED:
                 # The loop reads what is left, and then sees the end itself.
                 self.begin_end()
         if self._polled_process is not None and self._has_exited(self._polled_process):
             self._polled_process = None
-            self._request_end(EXIT_TIMEOUT_S - _POLL_INTERVAL_S)
+            self.request_end(self._timeout_s - _POLL_INTERVAL_S)
         if self._is_end_requested and self._loop is not None and not self._is_loop_notified:
             call_in_loop(self._loop, self._on_end)
             self._is_loop_notified = True
@@ -182,8 +188,8 @@ class Watchdog:
         with contextlib.suppress(BlockingIOError):
             received = self._receiver.recv(4_096)
             # The handlers run on the main thread, which may be blocked: the bytes arrive anyway.
-            if any(number in received for number in _SIGNALS):
-                self._request_end()
+            if any(number in received for number in SIGNALS):
+                self.request_end()
         pidfd, self._new_pidfd = self._new_pidfd, None
         if pidfd is not None and self._poll is not None:
             self._poll.register(pidfd, select.POLLIN)
@@ -208,12 +214,14 @@ _Poll = getattr(select, "epoll", getattr(select, "poll", None))
 _TICKS_PER_S = 1 if hasattr(select, "epoll") else 1_000
 
 
-def _make_poll(receiver: int, stdin: int) -> Any:
+def _make_poll(receiver: int, stdin: int | None) -> Any:
     """Return what waits for both; None on Windows, where it cannot wait for a pipe."""
     if _Poll is None:
         return None
     waiting = _Poll()
     waiting.register(receiver, select.POLLIN)
+    if stdin is None:
+        return waiting
     with contextlib.suppress(OSError):  # epoll refuses a file, which nobody can close
         # A closed other end is always reported; of half of a socket, only on request.
         waiting.register(stdin, getattr(select, "POLLRDHUP", 0))
