@@ -4,13 +4,17 @@ import os
 import re
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 
 import attrs
 import click
 
 import segue as package
-from segue.cli.application import Application, CommandError
+from segue.cli.application import Application, CommandError, current_directory
 from segue.cli.printing import OutputClosedError, prepare_output, print_error, visible
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 _UNITS = {"h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}
 _AGE = re.compile(r"([0-9]{1,5})([hdw])")
@@ -92,6 +96,25 @@ def _since(context: click.Context, parameter: click.Parameter, value: str | None
         raise click.BadParameter(message, context, parameter) from None
 
 
+class _SessionId(click.ParamType[str]):
+    """The id of a session, or the beginning of one, or `-`: `find_id` finds it."""
+
+    name = "id"
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> "list[CompletionItem]":
+        from segue.cli.completion import complete_ids
+
+        return complete_ids(ctx, incomplete)
+
+
+_ID = click.argument("given", metavar="ID", type=_SessionId())
+_IDS = click.argument("given", metavar="ID...", type=_SessionId(), nargs=-1, required=True)
+_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+_NO_PAGER = click.option("--no-pager", is_flag=True, help="Print everything at once.")
+
+
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package.__version__, prog_name="segue", message="%(prog)s %(version)s")
 @click.option("--database", metavar="PATH", help="The SQLite file that stores the sessions.")
@@ -110,6 +133,22 @@ def lsp_command(application: Application, arguments: tuple[str, ...]) -> int:
     return application.serve([*given, *arguments])
 
 
+@segue.command("acp", add_help_option=False, context_settings={"ignore_unknown_options": True})
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def acp_command(arguments: tuple[str, ...]) -> None:
+    """Run an ACP agent for an editor, and record and bring back what is said."""
+    # The front door runs it, before anything of this is loaded, if it is the first word.
+    raise click.UsageError("options stand behind acp: segue acp --database PATH -- COMMAND...")
+
+
+@segue.command("mcp", add_help_option=False, context_settings={"ignore_unknown_options": True})
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def mcp_command(arguments: tuple[str, ...]) -> None:
+    """Let an agent list, search and read earlier conversations."""
+    # As `acp`: the front door runs it.
+    raise click.UsageError("options stand behind mcp: segue mcp --database PATH")
+
+
 @segue.command("demo")
 @click.pass_obj
 def demo_command(application: Application) -> int:
@@ -120,32 +159,118 @@ def demo_command(application: Application) -> int:
 
 
 @segue.command("list")
+@click.option("--all", "everywhere", is_flag=True, help="The conversations of all workspaces.")
 @click.option(
     "--cwd",
     callback=_absolute,
     metavar="DIR",
-    help="Only sessions of this workspace and its worktrees.",
+    help="Those of the workspace of DIR instead of the current directory.",
 )
-@click.option("--archived", is_flag=True, help="Include archived sessions.")
+@click.option("--archived", is_flag=True, help="Include archived conversations.")
+@click.option(
+    "--source",
+    "sources",
+    multiple=True,
+    metavar="NAME",
+    help="Only those imported from this program; segue: recorded here. May be given again.",
+)
+@click.option(
+    "--order",
+    type=click.Choice(["updated", "prompt"]),
+    default="updated",
+    show_default=True,
+    help="By what was newest first: the last event, or the last prompt.",
+)
 @click.option("--limit", type=click.IntRange(1, 1_000), default=50, show_default=True)
+@click.option("--cursor", metavar="CURSOR", help="The next page, as the one before says.")
+@_NO_PAGER
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, as the result of session/list.")
 @click.pass_obj
 def list_command(
-    application: Application, cwd: str | None, archived: bool, limit: int, as_json: bool
+    application: Application,
+    everywhere: bool,
+    cwd: str | None,
+    archived: bool,
+    sources: tuple[str, ...],
+    order: str,
+    limit: int,
+    cursor: str | None,
+    no_pager: bool,
+    as_json: bool,
 ) -> None:
-    """List the sessions, newest first."""
-    from segue.cli.sessions import list_sessions, run_with_service
+    """List the conversations of this workspace, newest first.
 
+    A workspace is the git repository of the current directory, with its worktrees, or the directory
+    itself. A pipe gets whole ids; on a terminal they are as short as they can be.
+    """
+    if everywhere and cwd is not None:
+        raise click.UsageError("Give either --all or --cwd.")
+    from segue.cli.listing import list_sessions
+    from segue.cli.sessions import run_with_service
+
+    store = application.store()
+    directory = None if everywhere else cwd or current_directory()
     run_with_service(
-        application.store(),
+        store,
         lambda service: list_sessions(
-            service, cwd, archived=archived, limit=limit, as_json=as_json
+            service,
+            directory,
+            is_named=cwd is not None,
+            archived=archived,
+            sources=sources or None,
+            order="lastPrompt" if order == "prompt" else "updated",
+            cursor=cursor,
+            limit=limit,
+            as_json=as_json,
+            pages=not no_pager,
+        ),
+    )
+
+
+@segue.command("search", context_settings={"ignore_unknown_options": True})
+@click.argument("words", nargs=-1, required=True, type=click.UNPROCESSED)
+@click.option("--all", "everywhere", is_flag=True, help="Search everywhere, not only here.")
+@click.option("--archived", is_flag=True, help="Include archived sessions.")
+@click.option("--limit", type=click.IntRange(1, 10_000), default=20, show_default=True)
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print JSON, as the result of session/search."
+)
+@click.pass_obj
+def search_command(
+    application: Application,
+    words: tuple[str, ...],
+    everywhere: bool,
+    archived: bool,
+    limit: int,
+    as_json: bool,
+) -> int:
+    """Find what was said, in the conversations of this folder and its repository.
+
+    All WORDS must occur in one message, one output of a tool or one title, in upper or lower case;
+    parts of words are found too. A quoted phrase is one word. There is no other syntax. Exits with
+    1 if nothing is found.
+    """
+    from segue.cli.search import search
+    from segue.cli.sessions import run_with_service
+
+    store = application.store()
+    directory = None if everywhere else current_directory()
+    return run_with_service(
+        store,
+        lambda service: search(
+            service,
+            words,
+            directory,
+            archived=archived,
+            limit=limit,
+            as_json=as_json,
         ),
     )
 
 
 @segue.command("show")
-@click.argument("session_id", metavar="ID")
+@_ID
+@_NO_PAGER
 @click.option(
     "--json",
     "as_json",
@@ -153,17 +278,21 @@ def list_command(
     help="Print the session and its events as JSON, as in the protocol.",
 )
 @click.pass_obj
-def show_command(application: Application, session_id: str, as_json: bool) -> None:
+def show_command(application: Application, given: str, no_pager: bool, as_json: bool) -> None:
     """Show a whole conversation."""
-    from segue.cli.sessions import run_with_service, show_session
+    from segue.cli.sessions import run_with_session, show_session
 
-    run_with_service(
-        application.store(), lambda service: show_session(service, session_id, as_json=as_json)
+    run_with_session(
+        application.store(),
+        given,
+        lambda service, session_id: show_session(
+            service, session_id, as_json=as_json, pages=not no_pager
+        ),
     )
 
 
 @segue.command("export")
-@click.argument("session_id", metavar="ID")
+@click.argument("given", metavar="ID|WORDS", type=_SessionId())
 @click.option(
     "--format",
     "format",
@@ -183,7 +312,7 @@ def show_command(application: Application, session_id: str, as_json: bool) -> No
 @click.pass_obj
 def export_command(
     application: Application,
-    session_id: str,
+    given: str,
     format: str,
     output: str | None,
     force: bool,
@@ -193,6 +322,7 @@ def export_command(
 ) -> None:
     """Print a conversation as Markdown, JSON lines or one HTML page.
 
+    WORDS is what was said in it, as in `segue search`, if that is in one conversation only.
     Markdown is for a pull request, the page for people without Segue; it loads and runs nothing.
     JSON lines have everything: `segue import FILE` takes them back.
     """
@@ -201,17 +331,22 @@ def export_command(
     if force and output is None:
         raise click.UsageError("--force is for --output.")
     from segue.cli.exporting import Selection, export
-    from segue.cli.sessions import run_with_service
+    from segue.cli.ids import find_id_or_said
+    from segue.cli.sessions import run_with_session
 
     selection = Selection(turns=turns, since=since, no_tools=no_tools)
-    run_with_service(
+    run_with_session(
         application.store(),
-        lambda service: export(service, session_id, format, output, selection, replaces=force),
+        given,
+        lambda service, session_id: export(
+            service, session_id, format, output, selection, replaces=force
+        ),
+        find_id_or_said,
     )
 
 
 @segue.command("fork")
-@click.argument("session_id", metavar="ID")
+@_ID
 @click.option(
     "--at",
     metavar="SEQ|EVENT-ID",
@@ -219,13 +354,15 @@ def export_command(
 )
 @click.option("--title", callback=_title, help="Instead of `copy of …`.")
 @click.option("--archive-original", is_flag=True, help="Let the fork take the original's place.")
+@_JSON
 @click.pass_obj
 def fork_command(
     application: Application,
-    session_id: str,
+    given: str,
     at: str | None,
     title: str | None,
     archive_original: bool,
+    as_json: bool,
 ) -> None:
     """Make a new conversation that begins with the events of another one.
 
@@ -237,19 +374,26 @@ def fork_command(
 
     run_with_window(
         application.store(),
-        lambda window: fork(
-            window, session_id, at=at, title=title, archive_original=archive_original
+        given,
+        lambda window, session_id: fork(
+            window,
+            session_id,
+            at=at,
+            title=title,
+            archive_original=archive_original,
+            as_json=as_json,
         ),
     )
 
 
 @segue.command("rename")
-@click.argument("session_id", metavar="ID")
+@_ID
 @click.argument("title", required=False, callback=_title)
 @click.option("--automatic", is_flag=True, help="Let it have its automatic title again.")
+@_JSON
 @click.pass_obj
 def rename_command(
-    application: Application, session_id: str, title: str | None, automatic: bool
+    application: Application, given: str, title: str | None, automatic: bool, as_json: bool
 ) -> None:
     """Give a conversation a title, which stays whatever is said in it.
 
@@ -260,29 +404,83 @@ def rename_command(
     from segue.cli.changes import rename
     from segue.cli.sessions import run_with_window
 
-    run_with_window(application.store(), lambda window: rename(window, session_id, title))
+    run_with_window(
+        application.store(),
+        given,
+        lambda window, session_id: rename(window, session_id, title, as_json=as_json),
+    )
+
+
+@segue.command("relocate")
+@click.argument("old", metavar="OLD")
+@click.argument("new", metavar="[NEW]", callback=_absolute, required=False)
+@_JSON
+@click.pass_obj
+def relocate_command(application: Application, old: str, new: str | None, as_json: bool) -> None:
+    """Say that the folder OLD was moved or renamed to NEW, with the conversations in it.
+
+    NEW is the repository of the current directory, unless you name it. OLD must be gone. Nothing on
+    disk is moved: only where the conversations were had.
+    """
+    from segue.cli.changes import relocate
+    from segue.cli.sessions import run_with_service
+
+    store = application.store()
+    run_with_service(
+        store, lambda service: relocate(store.make_window(service), old, new, as_json=as_json)
+    )
 
 
 @segue.command("archive")
-@click.argument("session_id", metavar="ID")
+@_IDS
+@_JSON
 @click.pass_obj
-def archive_command(application: Application, session_id: str) -> None:
-    """Put a conversation aside: it is listed with --archived only, and never resumed by itself."""
+def archive_command(application: Application, given: tuple[str, ...], as_json: bool) -> None:
+    """Put conversations aside: they are listed with --archived, and never resumed by themselves."""
     from segue.cli.changes import archive
-    from segue.cli.sessions import run_with_service
+    from segue.cli.sessions import run_with_sessions
 
-    run_with_service(application.store(), lambda service: archive(service, session_id))
+    run_with_sessions(
+        application.store(), given, lambda service, ids: archive(service, ids, as_json=as_json)
+    )
 
 
 @segue.command("unarchive")
-@click.argument("session_id", metavar="ID")
+@_IDS
+@_JSON
 @click.pass_obj
-def unarchive_command(application: Application, session_id: str) -> None:
-    """Bring an archived conversation back."""
+def unarchive_command(application: Application, given: tuple[str, ...], as_json: bool) -> None:
+    """Bring archived conversations back."""
     from segue.cli.changes import unarchive
-    from segue.cli.sessions import run_with_service
+    from segue.cli.sessions import run_with_sessions
 
-    run_with_service(application.store(), lambda service: unarchive(service, session_id))
+    run_with_sessions(
+        application.store(), given, lambda service, ids: unarchive(service, ids, as_json=as_json)
+    )
+
+
+@segue.command("delete")
+@_IDS
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, and do not ask.")
+@click.pass_obj
+def delete_command(
+    application: Application, given: tuple[str, ...], yes: bool, as_json: bool
+) -> int:
+    """Delete conversations for good, whether they are open in a window or not.
+
+    Shows them and asks. Where nobody can be asked and --yes is not given, nothing is deleted.
+    Events that forks have stay in the forks. `segue archive` only puts them aside.
+    """
+    from segue.cli.deleting import delete
+    from segue.cli.sessions import run_with_sessions
+
+    store = application.store()
+    return run_with_sessions(
+        store,
+        given,
+        lambda service, ids: delete(service, store.admin, ids, is_confirmed=yes, as_json=as_json),
+    )
 
 
 @segue.command("prune")
@@ -333,26 +531,31 @@ def prune_command(
 
 
 @segue.command("resume")
-@click.argument("session_id", metavar="ID")
+@_ID
 @click.option("--print", "is_print", is_flag=True, help="Only print the command.")
+@_JSON
 @click.pass_obj
-def resume_command(application: Application, session_id: str, is_print: bool) -> None:
-    """Go on with an imported conversation in its own program, such as `claude --resume`."""
-    from segue.cli.resume import command_of, print_command, run
-    from segue.cli.sessions import run_with_service
+def resume_command(application: Application, given: str, is_print: bool, as_json: bool) -> None:
+    """Go on with an imported conversation in its own program, such as `claude --resume`.
 
-    command, directory = run_with_service(
-        application.store(), lambda service: command_of(service, session_id)
-    )
-    (print_command if is_print else run)(command, directory)
+    `segue open` goes on with any in an editor. With --json the command is only printed.
+    """
+    from segue.cli.resume import command_of, print_command, run
+    from segue.cli.sessions import run_with_session
+
+    command, directory = run_with_session(application.store(), given, command_of)
+    if is_print or as_json:
+        print_command(command, directory, as_json=as_json)
+    else:
+        run(command, directory)
 
 
 @segue.command("import")
 @click.argument("given", metavar="[SOURCE|FILE]...", nargs=-1)
-@click.option("--discover", is_flag=True, help="Only say which conversations are here.")
+@click.option("--discover", is_flag=True, help="Only list the programs with conversations here.")
 @click.option("--deleted", "revive", is_flag=True, help="Also those that you deleted from Segue.")
 @click.option("--dry-run", is_flag=True, help="Store nothing, only say what would be.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@_JSON
 @click.pass_obj
 def import_command(
     application: Application,
@@ -374,6 +577,103 @@ def import_command(
         return importing.discover(sources, files, as_json=as_json)
     store = application.store(creates=True)
     return importing.run(store, sources, files, dry_run=dry_run, revive=revive, as_json=as_json)
+
+
+@segue.command("rescue")
+@click.argument("given", metavar="[SOURCE|ID]...", nargs=-1)
+@click.option("--write", "writes", is_flag=True, help="Write the conversations ID back.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, and do not ask.")
+@click.pass_obj
+def rescue_command(
+    application: Application, given: tuple[str, ...], writes: bool, yes: bool, as_json: bool
+) -> int:
+    """List the conversations that Segue has and their programs have lost.
+
+    A program deletes the file of a conversation when it is old, or cuts it. With --write it is made
+    again where the program looks for it, after what it will hold was shown: today for Claude Code.
+    No file that is there is changed.
+    """
+    if yes and not writes:
+        raise click.UsageError("--yes is for --write.")
+    from segue.cli.rescue import Choice, rescue
+    from segue.cli.sessions import run_with_service
+
+    choice = Choice.of(given, writes=writes)
+    store = application.store()
+    return run_with_service(
+        store,
+        lambda service: rescue(
+            service,
+            choice,
+            store.continue_minutes,
+            writes=writes,
+            is_confirmed=yes,
+            as_json=as_json,
+        ),
+    )
+
+
+@segue.command("completion")
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion_command(shell: str) -> None:
+    """Print the script that lets a shell complete commands, options and ids, with titles.
+
+    bash: eval "$(segue completion bash)" in ~/.bashrc; zsh: the same in ~/.zshrc;
+    fish: segue completion fish > ~/.config/fish/completions/segue.fish
+    """
+    from segue.cli.completion import print_script
+
+    print_script(shell, segue)
+
+
+@segue.command("watch")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, an object a line.")
+@click.pass_obj
+def watch_command(application: Application, as_json: bool) -> int:
+    """Import the conversations of other programs as they grow, until it is interrupted.
+
+    First all that are here, as `segue import` does, then each soon after it was written. Also ends
+    when a pipe on its standard input is closed. A second one for the same database waits.
+    """
+    from segue.cli import watching
+
+    store = application.store(creates=True)
+    return watching.run(store, application.run_until_interrupted, as_json=as_json)
+
+
+@segue.command("sync")
+@click.argument("what", type=click.Choice(["status"]), required=False)
+@click.option("--watch", "watches", is_flag=True, help="Every 30 seconds, until interrupted.")
+@click.option("--dry-run", is_flag=True, help="Only say what would be done.")
+@click.option("--create", "creates", is_flag=True, help="Make the other store if there is none.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON; with --watch an object a line.")
+@click.pass_obj
+def sync_command(
+    application: Application,
+    what: str | None,
+    watches: bool,
+    dry_run: bool,
+    creates: bool,
+    as_json: bool,
+) -> int:
+    """Bring this machine's conversations in step with those of the setting `remote`.
+
+    What was said, renamed, archived or deleted here gets there, and what others sent there comes
+    here. If a conversation went on here and there, yours becomes a linked fork. `status` says what
+    differs. Nothing is sent unless this is run.
+    """
+    if watches and (dry_run or what):
+        raise click.UsageError("--watch goes with neither --dry-run nor status.")
+    from segue.cli import syncing
+
+    store = application.store(creates=True)
+    if watches:
+        run = application.run_until_interrupted
+        return syncing.watch(store, run, creates=creates, as_json=as_json)
+    return syncing.run(
+        store, only_looks=dry_run or what is not None, creates=creates, as_json=as_json
+    )
 
 
 @segue.group("hook")
@@ -414,7 +714,7 @@ def hook_uninstall_command(application: Application, agent: str) -> int:
 
 @hook_group.command("status")
 @click.argument("agent", type=_HOOK_AGENT, default="all")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@_JSON
 @click.pass_obj
 def hook_status_command(application: Application, agent: str, as_json: bool) -> int:
     """Say whether the hooks are installed, and when the agent last ran them."""
@@ -423,8 +723,260 @@ def hook_status_command(application: Application, agent: str, as_json: bool) -> 
     return hooks.status(application.store(creates=True).hook_folder, agent, as_json=as_json)
 
 
+def _postgres_url(context: click.Context, parameter: click.Parameter, value: str) -> str:
+    if not value.startswith(("postgresql://", "postgres://")):
+        raise click.BadParameter(
+            "expected postgresql://USER@HOST/DATABASE, or postgresql://?service=NAME",
+            context,
+            parameter,
+        )
+    return value
+
+
+def _role(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    if value is None:
+        return None
+    if not value or "\0" in value or len(value.encode("utf-8", "replace")) > 63:
+        raise click.BadParameter("expected a name of 1 to 63 bytes", context, parameter)
+    return value
+
+
+_URL = click.argument("url", callback=_postgres_url)
+_ROLE = click.argument("name", callback=_role)
+
+
+@segue.group("postgres")
+def postgres_group() -> None:
+    """Make and keep a PostgreSQL database that several people or machines share.
+
+    URL is that of an administrator: postgresql://USER@HOST/DATABASE, or postgresql://?service=NAME.
+    Its password belongs into ~/.pgpass. server/POSTGRES.md says what is promised.
+    """
+
+
+@postgres_group.command("init")
+@_URL
+@_JSON
+@click.pass_obj
+def postgres_init_command(application: Application, url: str, as_json: bool) -> int:
+    """Make the store in the database, which is created if there is none.
+
+    Where there is one already, its functions become those of this version, and nothing else
+    changes.
+    """
+    from segue.cli import postgres
+
+    return postgres.init(application.open_database, url, as_json=as_json)
+
+
+@postgres_group.command("add-user")
+@_URL
+@_ROLE
+@click.option("--existing", is_flag=True, help="There is such a role already; let it use this.")
+@click.option(
+    "--no-password", is_flag=True, help="The server asks for none: peer, cert, LDAP, IAM."
+)
+@_JSON
+@click.pass_obj
+def postgres_add_user_command(
+    application: Application, url: str, name: str, existing: bool, no_password: bool, as_json: bool
+) -> int:
+    """Let a person use the store, with the role NAME, and print the setting that they need.
+
+    Asks for the role's password, or reads it from the standard input. The server gets a verifier of
+    it, and never the password. An existing role keeps the one that it has.
+    """
+    from segue.cli import postgres
+
+    return postgres.add_user(
+        application.open_database,
+        url,
+        name,
+        existing=existing,
+        has_password=not (no_password or existing),
+        as_json=as_json,
+    )
+
+
+@postgres_group.command("remove-user")
+@_URL
+@_ROLE
+@click.option("--keep-role", is_flag=True, help="Do not drop the role, which is used elsewhere.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, and do not ask.")
+@click.pass_obj
+def postgres_remove_user_command(
+    application: Application, url: str, name: str, keep_role: bool, yes: bool, as_json: bool
+) -> int:
+    """Delete all conversations of a user for good, and then the role.
+
+    Ends the role's connections, says how much there is, and asks. Where nobody can be asked and
+    --yes is not given, nothing is done.
+    """
+    from segue.cli import postgres
+
+    return postgres.remove_user(
+        application.open_database,
+        url,
+        name,
+        keeps_role=keep_role,
+        is_confirmed=yes,
+        as_json=as_json,
+    )
+
+
+@postgres_group.command("doctor")
+@_URL
+@_JSON
+@click.pass_obj
+def postgres_doctor_command(application: Application, url: str, as_json: bool) -> int:
+    """Say what is promised there: when an append is answered, and who can read what.
+
+    Also where deleted text may still be, and which settings of the server endanger what is stored.
+    Nothing is changed.
+    """
+    from segue.cli import postgres
+
+    return postgres.doctor(application.open_database, url, as_json=as_json)
+
+
+@postgres_group.command("vacuum")
+@_URL
+@click.option("--full", is_flag=True, help="Write the tables anew; nobody can use them meanwhile.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, and do not ask.")
+@click.pass_obj
+def postgres_vacuum_command(
+    application: Application, url: str, full: bool, yes: bool, as_json: bool
+) -> int:
+    """Remove what deletion has left in the tables.
+
+    The space is used again; only --full leaves nothing of deleted text in the files of the tables.
+    The write-ahead log, its archive, standbys and backups keep what they have.
+    """
+    from segue.cli import postgres
+
+    return postgres.vacuum(
+        application.open_database, url, is_full=full, is_confirmed=yes, as_json=as_json
+    )
+
+
+@postgres_group.command("share")
+@click.argument("given", metavar="[ID]", type=_SessionId(), required=False)
+@click.option("--repository", metavar="NAME", help="All of it, now and later: github.com/org/repo.")
+@click.option("--with", "grantee", metavar="ROLE", callback=_role, help="A user, or a group.")
+@click.option("--revoke", is_flag=True, help="No longer.")
+@click.option("--list", "is_list", is_flag=True, help="Only list what you share.")
+@_JSON
+@click.pass_obj
+def postgres_share_command(
+    application: Application,
+    given: str | None,
+    repository: str | None,
+    grantee: str | None,
+    revoke: bool,
+    is_list: bool,
+    as_json: bool,
+) -> int:
+    """Let another user of the same database, or a group of them, read a conversation.
+
+    Theirs is what it holds whenever they look; they cannot write to it. `segue postgres take` makes
+    a copy of it in their own account, which stays theirs.
+    """
+    from segue.cli import sharing
+    from segue.cli.sessions import run_with_service
+
+    store = application.store()
+    if is_list:
+        if given or repository or grantee or revoke:
+            raise click.UsageError("--list stands alone.")
+        return run_with_service(store, lambda service: sharing.print_grants(service, as_json))
+    if (given is None) is (repository is None) or grantee is None:
+        raise click.UsageError("Give --with, and either ID or --repository.")
+    return run_with_service(
+        store,
+        lambda service: sharing.share(
+            service, given, repository, grantee, revoked=revoke, minutes=store.continue_minutes
+        ),
+    )
+
+
+@postgres_group.command("shared")
+@_JSON
+@click.pass_obj
+def postgres_shared_command(application: Application, as_json: bool) -> int:
+    """List the conversations that others share with you, newest first, and whose they are."""
+    from segue.cli import sharing
+    from segue.cli.sessions import run_with_service
+
+    return run_with_service(
+        application.store(), lambda service: sharing.print_shared(service, as_json)
+    )
+
+
+@postgres_group.command("take")
+@click.argument("given", metavar="ID")
+@_JSON
+@click.pass_obj
+def postgres_take_command(application: Application, given: str, as_json: bool) -> int:
+    """Copy a conversation that is shared with you into your account, to read it and go on.
+
+    Prints the id and the title of the copy, which names whose it was. It stays when the
+    conversation is shared no longer.
+    """
+    from segue.cli import sharing
+    from segue.cli.sessions import run_with_service
+
+    return run_with_service(
+        application.store(), lambda service: sharing.take(service, given, as_json)
+    )
+
+
+@segue.command("stats")
+@_NO_PAGER
+@_JSON
+@click.pass_obj
+def stats_command(application: Application, no_pager: bool, as_json: bool) -> int:
+    """Say how much is stored: by program, by the month in which it began, and by workspace.
+
+    Archived conversations count too; an event that several have counts once. BYTES is their JSON.
+    """
+    from segue.cli.stats import print_statistics
+
+    return print_statistics(application.store().admin, as_json=as_json, pages=not no_pager)
+
+
+@segue.command("open")
+@_ID
+@click.option(
+    "--editor", type=click.Choice(["nvim", "code"]), help="Instead of the one that is found."
+)
+@click.option("--print", "is_print", is_flag=True, help="Only print the command.")
+@_JSON
+@click.pass_obj
+def open_command(
+    application: Application, given: str, editor: str | None, is_print: bool, as_json: bool
+) -> None:
+    """Open a conversation in the editor that is here, in its directory.
+
+    That is VS Code in its own terminal, else the one that $VISUAL or $EDITOR names, else nvim or
+    code, whichever is on the PATH. With --json the command is only printed.
+    """
+    from segue.cli.opening import command_of
+    from segue.cli.resume import print_command, run
+    from segue.cli.sessions import run_with_session
+
+    command, directory = run_with_session(
+        application.store(), given, lambda service, id: command_of(service, id, editor)
+    )
+    if is_print or as_json:
+        print_command(command, directory, as_json=as_json)
+    else:
+        run(command, directory)
+
+
 @segue.command("doctor")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@_JSON
 @click.option(
     "--sizes",
     "is_sizes",
@@ -437,17 +989,29 @@ def hook_status_command(application: Application, agent: str, as_json: bool) -> 
     is_flag=True,
     help="Quarantine a damaged database and save what can be read of it.",
 )
+@click.option(
+    "--index",
+    "is_index",
+    is_flag=True,
+    help="Make the index of searches anew.",
+)
 @click.pass_obj
-def doctor_command(application: Application, as_json: bool, is_sizes: bool, is_repair: bool) -> int:
+def doctor_command(
+    application: Application, as_json: bool, is_sizes: bool, is_repair: bool, is_index: bool
+) -> int:
     """Check the versions, the linked SQLite and the data, and list the copies of it.
 
-    Changes nothing without --repair, but removes what a killed backup left.
+    Changes nothing without --repair and --index, but removes what a killed backup left.
     """
-    from segue.cli.doctor import print_sizes, repair, run
+    from segue.cli.doctor import make_index, print_sizes, repair, run
 
-    if is_sizes and is_repair:
-        raise click.UsageError("Give either --sizes or --repair.")
+    if is_sizes + is_repair + is_index > 1:
+        raise click.UsageError("Give one of --sizes, --repair and --index.")
     store = application.store()
+    if is_index:
+        from segue.cli.sessions import run_with_service
+
+        return run_with_service(store, make_index)
     if is_sizes:
         return print_sizes(store.admin, as_json=as_json)
     return repair(store.admin) if is_repair else run(store, as_json=as_json)

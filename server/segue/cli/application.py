@@ -1,7 +1,8 @@
 """The context of the commands, and the error that ends them."""
 
-from collections.abc import Awaitable, Callable, Sequence
-from typing import TYPE_CHECKING, Any
+import os
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
 
 import attrs
 import click
@@ -9,7 +10,15 @@ import click
 from segue.model.errors import StorageError
 
 if TYPE_CHECKING:
-    from segue.model.store_reports import StoreEngine
+    from segue.model.database_reports import (
+        AddedUser,
+        DatabaseReport,
+        Installation,
+        UserContents,
+        VacuumReport,
+    )
+    from segue.model.records import Machine
+    from segue.model.store_reports import Finding, StoreEngine
     from segue.sessions.window import Window
     from segue.store.service import SessionService, StoreAdmin
 
@@ -24,11 +33,42 @@ class SettingError(CommandError):
     exit_code = 2
 
 
+def current_directory() -> str:
+    """Return the current directory, or raise CommandError if it was removed."""
+    try:
+        return os.getcwd()
+    except FileNotFoundError:
+        raise CommandError("The current directory was removed. Go to another one.") from None
+
+
+@attrs.frozen(kw_only=True)
+class Remote:
+    """The store that the settings name as the one to be in step with."""
+
+    admin: "StoreAdmin"
+
+    open: "Callable[[], Awaitable[SessionService]]"
+    """Opens the store, and creates it if it does not exist."""
+
+    folder: str
+    """The folder of its file."""
+
+    is_same: bool
+    """Whether it is the store itself."""
+
+    this_machine: "Callable[[], Machine]"
+    """Returns this machine; the first call makes the file with its id."""
+
+
 @attrs.frozen(kw_only=True)
 class Store:
     """The store that the settings name."""
 
     admin: "StoreAdmin"
+
+    remote: Remote | None
+    """The store that `segue sync` brings this one in step with; None if none is set."""
+
     config_file: str | None
     """The path of the settings file, whether it exists or not; None if there is no home."""
 
@@ -53,8 +93,36 @@ class Store:
     load_redact: "Callable[[], Callable[[Any, str], Any]]"
     """Returns the function that masks secrets before something is stored."""
 
-    make_window: "Callable[[], Window]"
-    """Returns a window on what `open_existing` opens: it masks secrets as an editor's does."""
+    make_window: "Callable[[SessionService], Window]"
+    """Returns a window on a service: it masks secrets as an editor's does."""
+
+    continue_minutes: float
+    """How old a session may be to be resumed automatically."""
+
+
+class SharedDatabase(Protocol):
+    """The administration of a database that several people share. The calls block.
+
+    They raise DatabaseSetupError, or StorageUnavailable if the server cannot be reached.
+    """
+
+    def install(self) -> "tuple[Installation, Sequence[Finding]]":
+        """Create the store, or bring it up to date; also return what to say of the server."""
+
+    def add_user(self, name: str, password: str | None, *, existing: bool) -> "AddedUser":
+        """Let the role *name* use the store; it is created unless it is an *existing* one."""
+
+    def contents_of(self, name: str) -> "UserContents":
+        """Return what the user *name* has in the store."""
+
+    def remove_user(self, name: str, *, keeps_role: bool) -> None:
+        """Delete all that the user *name* has, and then the role, unless it *keeps_role*."""
+
+    def report(self) -> "DatabaseReport":
+        """Return the state of the store and of its server; nothing is changed."""
+
+    def vacuum(self, *, is_full: bool) -> "VacuumReport":
+        """Remove dead rows from the tables, which are written anew and locked if *is_full*."""
 
 
 @attrs.frozen(kw_only=True)
@@ -70,8 +138,17 @@ class Application:
     Raises SettingError if one is wrong.
     """
 
+    run_until_interrupted: "Callable[[Callable[[], Coroutine[Any, Any, None]]], None]"
+    """Runs a command that goes on until a signal, or the end of its standard input, cancels it."""
+
     local_engine: "Callable[[], StoreEngine]"
     """Returns the engine of the store that is used without any setting."""
+
+    open_database: Callable[[str], SharedDatabase]
+    """Returns the administration of the database of a `postgresql://` URL.
+
+    Raises SettingError if the URL is not understood, and CommandError if psycopg is not installed.
+    """
 
     database: str | None = None
     """The `--database` option."""

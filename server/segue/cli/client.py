@@ -1,5 +1,6 @@
 """A client of `segue lsp` for the demo, the tests and the benchmarks."""
 
+import collections
 import contextlib
 import itertools
 import json
@@ -51,6 +52,7 @@ class Client:
         )
         self._ids = itertools.count(1)
         self._answers: dict[Any, dict[str, Any]] = {}
+        self._notifications: collections.deque[dict[str, Any]] = collections.deque()
         self._changed = threading.Condition()
         self._ended = False
         self._thread = threading.Thread(target=self._read, daemon=True)
@@ -106,6 +108,16 @@ class Client:
                 raise ServerGoneError(f"no response to request {msg_id}: the server has ended")
             return self._answers.pop(msg_id)
 
+    def notification(self, timeout_s: float = ANSWER_TIMEOUT_S) -> tuple[str, Any]:
+        """Wait for the next notification of the server; return its method and its params."""
+        with self._changed:
+            if not self._changed.wait_for(lambda: self._notifications or self._ended, timeout_s):
+                raise TimeoutError("no notification")
+            if not self._notifications:
+                raise ServerGoneError("no notification: the server has ended")
+            told = self._notifications.popleft()
+            return told["method"], told["params"]
+
     def is_answered(self, msg_id: Any) -> bool:
         """Return whether the response with this id has arrived."""
         with self._changed:
@@ -141,7 +153,10 @@ class Client:
     def _read(self) -> None:
         for message in self._messages():
             with self._changed:
-                self._answers[message.get("id")] = message
+                if "method" in message:
+                    self._notifications.append(message)
+                else:
+                    self._answers[message.get("id")] = message
                 self._changed.notify_all()
         with self._changed:
             self._ended = True

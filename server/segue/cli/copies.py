@@ -26,6 +26,13 @@ def copies_as_lines(admin: StoreAdmin) -> Sequence[str]:
     return lines
 
 
+def copies_kept(admin: StoreAdmin) -> str:
+    """Return the sentence that says what a deletion has not reached."""
+    copies = len(admin.copies())
+    beside = f"the {copies} beside it, which `segue doctor` lists, and " if copies else ""
+    return f"Copies of the database keep what they hold: {beside}any that you made elsewhere."
+
+
 def copies_as_json(admin: StoreAdmin) -> list[dict[str, Any]]:
     """Return the copies as a list for `--json`."""
     return [{"kind": copy.kind, "path": copy.path, "bytes": copy.bytes} for copy in admin.copies()]

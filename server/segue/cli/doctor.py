@@ -10,11 +10,11 @@ from segue.cli.copies import copies_as_json, copies_as_lines
 from segue.cli.hooks import as_record as hook_record
 from segue.cli.hooks import statuses as hook_statuses
 from segue.cli.hooks import summary as hook_summary
-from segue.cli.machine_checks import Finding, examine_machine
-from segue.cli.printing import Column, print_json, print_line, print_table
+from segue.cli.machine_checks import examine_machine
+from segue.cli.printing import Column, print_error, print_json, print_line, print_table
 from segue.model.errors import StorageError
-from segue.model.store_reports import CheckReport, SizeReport, StoreEngine
-from segue.store.service import StoreAdmin
+from segue.model.store_reports import CheckReport, Finding, SizeReport, StoreEngine
+from segue.store.service import SessionService, StoreAdmin
 
 _PACKAGES = ("pygls", "lsprotocol", "aiosqlite", "cattrs", "uuid6")
 _MAX_SIZES = 50
@@ -53,6 +53,23 @@ def repair(admin: StoreAdmin) -> int:
         print_line(admin.repair())
     except StorageError as error:
         raise CommandError(str(error)) from None
+    return 0
+
+
+async def make_index(service: SessionService) -> int:
+    """Make the index of searches anew, print how many events it has, and return 0.
+
+    Returns 1 if the store has none.
+    """
+    state = await service.update_index(anew=True)
+    if state is None:
+        print_error(
+            "There can be no index here: the store or SQLite does not allow it, or another file is "
+            "in its place. Searches look through all conversations."
+        )
+        return 1
+    left = "" if state.complete else ", not all: try again"
+    print_line(f"{state.events:,} events are indexed{left}")
     return 0
 
 

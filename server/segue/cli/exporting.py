@@ -1,14 +1,12 @@
 """`segue export`: prints a conversation as a file, or writes one."""
 
-import contextlib
-import os
 import sys
-from collections.abc import AsyncIterator, Iterator
-from typing import BinaryIO
+from collections.abc import AsyncIterator
 
 import attrs
 
 from segue.cli.application import CommandError
+from segue.cli.new_file import new_file
 from segue.cli.printing import OutputClosedError
 from segue.exporting.blocks import SAID
 from segue.model.records import StoredEvent
@@ -55,7 +53,7 @@ async def export(
         await _print(pieces)
         return
     try:
-        with _new_file(output, replaces=replaces) as file:
+        with new_file(output, replaces=replaces) as file:
             async for piece in pieces:
                 file.write(piece.encode())
     except FileExistsError:
@@ -71,40 +69,3 @@ async def _print(pieces: AsyncIterator[str]) -> None:
     async for piece in pieces:
         sys.stdout.buffer.write(piece.encode())
     sys.stdout.buffer.flush()
-
-
-@contextlib.contextmanager
-def _new_file(path: str, *, replaces: bool) -> Iterator[BinaryIO]:
-    """Yield a file, private to its owner, which gets the name *path* when it is complete.
-
-    Raises FileExistsError if there is one then, unless *replaces*.
-    """
-    temporary = f"{path}.{os.getpid()}.part"
-    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    try:
-        with open(fd, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(fd)
-        if replaces:
-            os.replace(temporary, path)
-        else:
-            _name(temporary, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
-        raise
-
-
-def _name(temporary: str, path: str) -> None:
-    """Give a file the name *path*; raise FileExistsError if another one has it."""
-    try:
-        os.link(temporary, path)
-    except FileExistsError:
-        raise
-    except OSError:  # a file system without links
-        if os.path.lexists(path):
-            raise FileExistsError from None
-        os.rename(temporary, path)
-    else:
-        os.unlink(temporary)

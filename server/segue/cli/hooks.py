@@ -5,8 +5,6 @@ import os
 import re
 import shutil
 import subprocess
-import sys
-import sysconfig
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -17,7 +15,7 @@ import attrs
 from segue.agents.hooks import HOOK_AGENTS, HookAgent, is_ours, program_of
 from segue.agents.transcript import Places
 from segue.cli import json_edit
-from segue.cli.application import CommandError
+from segue.cli.installation import installed_program
 from segue.cli.printing import Column, print_error, print_json, print_line, print_table
 from segue.cli.settings_file import RefusedError, SettingsFile
 
@@ -86,11 +84,8 @@ class HookSettings:
         path = agent.settings(self._places)
         file = SettingsFile.read(path)
         installed = _installed(agent, _value(file.text))
-        program, takes_arguments = _program(), _takes_arguments(agent)
-        wanted = agent.handler(program, agent.name, takes_arguments)
-        if set(installed) == set(agent.events) and all(
-            each == [wanted] for each in installed.values()
-        ):
+        wanted = agent.hooks(installed_program(), _takes_arguments(agent))
+        if installed == {event: [hook] for event, hook in wanted.items()}:
             return False
         file.check_writable()
         note = self._notes().get(agent.name) or _Note(file.text is not None)
@@ -101,8 +96,8 @@ class HookSettings:
             note = _Note(note.existed, note.folders)
         start = f"{json.dumps(agent.template, indent=2)}\n"
         new = start if text is None else text
-        for event in agent.events:
-            new = _with_event(new, event, wanted, note)
+        for event, hook in wanted.items():
+            new = _with_event(new, event, hook, note)
         self._save(agent, note)
         file.replace(new)
         return True
@@ -146,8 +141,8 @@ class HookSettings:
 
     def snippet(self, agent: HookAgent) -> str:
         """Return what a person adds to the settings by hand."""
-        wanted = agent.handler(_program(), agent.name, _takes_arguments(agent))
-        hooks = {event: [wanted] for event in agent.events}
+        wanted = agent.hooks(installed_program(), _takes_arguments(agent))
+        hooks = {event: [hook] for event, hook in wanted.items()}
         return json.dumps({**agent.template, "hooks": hooks}, indent=2)
 
     def _last_spoke(self) -> dict[str, str]:
@@ -285,18 +280,6 @@ def _missing_folders(folder: Path) -> list[str]:
 
 
 # -- the programs ----------------------------------------------------------------------------------
-
-
-def _program() -> str:
-    """Return the absolute path of the installed `segue`."""
-    name = "segue.cmd" if sys.platform == "win32" else "segue"
-    beside = Path(sys.executable).parent
-    folders = (beside, beside / "Scripts", Path(sysconfig.get_path("scripts")))
-    found = next((str(each / name) for each in folders if (each / name).is_file()), None)
-    found = found or shutil.which("segue")
-    if found is None or not os.path.isabs(found):
-        raise CommandError("the command `segue` is not installed beside this Python")
-    return found
 
 
 def _takes_arguments(agent: HookAgent) -> bool:

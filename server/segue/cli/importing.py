@@ -35,7 +35,7 @@ def choose(given: Sequence[str]) -> tuple[Files, Sequence[ModuleType]]:
             path = Path(os.path.abspath(each))
             files.setdefault(_source_of(path, each), []).append(path)
     if not given:
-        sources = [agents.load(name) for name in agents.SOURCES]
+        sources = agents.load_all()
     return files, sources
 
 
@@ -55,18 +55,32 @@ def _source_of(path: Path, given: str) -> ModuleType:
 
 def _found(files: Files, sources: Sequence[ModuleType]) -> Files:
     """Return the files that are named, and those that the *sources* have here."""
-    places = Places(Path.home(), os.environ)
-    return {**files, **{source: sorted(source.find(places)) for source in sources}}
+    here = places()
+    return {**files, **{source: sorted(source.find(here)) for source in sources}}
+
+
+def places() -> Places:
+    """Return where this user's programs keep their files."""
+    return Places(Path.home(), os.environ)
 
 
 def discover(sources: Sequence[ModuleType], files: Files, *, as_json: bool) -> int:
-    """Print how many files each source has here. Stores nothing."""
-    found = {source: paths for source, paths in _found(files, sources).items() if paths}
+    """Print which sources have conversations here, and in how many files. Stores nothing."""
+    found = {
+        source: paths
+        for source, paths in _found(files, sources).items()
+        if any(_may_have_conversation(source, path) for path in paths)
+    }
     sizes = {source: sum(map(_size, paths)) for source, paths in found.items()}
     if as_json:
         print_json(
             [
-                {"source": source.NAME, "files": len(found[source]), "bytes": sizes[source]}
+                {
+                    "source": source.NAME,
+                    "name": source.TITLE,
+                    "files": len(found[source]),
+                    "bytes": sizes[source],
+                }
                 for source in found
             ]
         )
@@ -83,6 +97,15 @@ def discover(sources: Sequence[ModuleType], files: Files, *, as_json: bool) -> i
         )
         print_table(columns, rows)
     return 0 if found else 1
+
+
+def _may_have_conversation(source: ModuleType, path: Path) -> bool:
+    """Return whether a file has what Segue's plugins did not record, or cannot be read now."""
+    try:
+        found = source.read(path, {})
+        return any(each.recording is None and next(each.items, None) for each in found)
+    except OSError:
+        return True
 
 
 def _size(path: Path) -> int:
@@ -117,6 +140,8 @@ def run(
             ) as bar:
                 for source, paths in found.items():
                     reports.append(await importer.run(source, paths, lambda _: bar.update(1)))
+            if not dry_run:
+                await service.update_index()
             return reports
         finally:
             await service.close()
@@ -136,7 +161,7 @@ def _print(reports: Sequence[SourceReport], *, dry_run: bool) -> None:
     shown = [
         each
         for each in reports
-        if each.new or each.grown or each.unchanged or each.deleted or each.broken
+        if each.new or each.grown or each.unchanged or each.deleted or each.skipped or each.broken
     ]
     if not shown:
         print_error("No conversations of other programs were found.")

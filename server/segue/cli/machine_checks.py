@@ -8,24 +8,10 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-import attrs
-
 from segue.cli.application import Store
+from segue.model.store_reports import Finding
 
 _PYTHON_VARIABLES = ("PYTHONPATH", "PYTHONHOME")
-
-
-@attrs.frozen
-class Finding:
-    """What was found, in one sentence, and what to do, in another."""
-
-    what: str
-    remedy: str
-    is_problem: bool = attrs.field(default=True, kw_only=True)
-    """Whether something is wrong; else it is only good to know."""
-
-    def __str__(self) -> str:
-        return f"{self.what}. {self.remedy}"
 
 
 def examine_machine(store: Store, environment: Mapping[str, str] = os.environ) -> list[Finding]:
@@ -93,6 +79,6 @@ def _sandboxed_stores(store: Store) -> Iterator[Finding]:
                 yield Finding(
                     f"{path} ({os.path.getsize(path):,} bytes) is another store, made by an editor "
                     "in a sandbox",
-                    f"To list its conversations: segue --database {shlex.quote(path)} list",
+                    f"To list its conversations: segue --database {shlex.quote(path)} list --all",
                     is_problem=False,
                 )

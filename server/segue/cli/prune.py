@@ -8,7 +8,7 @@ from typing import Any
 import attrs
 import click
 
-from segue.cli.copies import copies_as_json
+from segue.cli.copies import copies_as_json, copies_kept
 from segue.cli.printing import Column, print_json, print_line, print_table
 from segue.model.records import Pruned, PrunedSession
 from segue.protocol import messages
@@ -104,9 +104,7 @@ def _print_result(shown: Pruned, deleted: Pruned, admin: StoreAdmin) -> None:
     print_line(f"Deleted: {_sum(deleted.taken)}.")
     if missing := len(shown.taken) - len(deleted.taken):
         print_line(f"Left: {missing} opened, changed or deleted meanwhile")
-    copies = len(admin.copies())
-    beside = f"the {copies} beside it, which `segue doctor` lists, and " if copies else ""
-    print_line(f"Copies of the database keep what they hold: {beside}any that you made elsewhere.")
+    print_line(copies_kept(admin))
 
 
 def _sum(sessions: Iterable[PrunedSession]) -> str:

@@ -1,19 +1,15 @@
 """`segue resume`: goes on with a conversation in the program that it was had in."""
 
 import os
-import re
 import shlex
 import shutil
 import sys
 from typing import NoReturn
 
-from segue import agents
 from segue.cli.application import CommandError
-from segue.cli.printing import print_line
-from segue.model.records import Session
+from segue.cli.printing import print_json, print_line
+from segue.sessions.resume_command import resume_command
 from segue.store.service import SessionService
-
-_SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
 
 
 async def command_of(service: SessionService, session_id: str) -> tuple[list[str], str]:
@@ -21,34 +17,25 @@ async def command_of(service: SessionService, session_id: str) -> tuple[list[str
 
     Raises CommandError if no program but an editor does.
     """
-    session = await service.get_session(session_id)
-    source = None if session.source is None else agents.load(session.source)
-    if source is None or source.RESUME is None:
+    found = await resume_command(service, session_id)
+    if found.command is None:
         raise CommandError(
-            f"It goes on in an editor: `:Segue resume {session.id}` in Neovim, or the view "
-            "Conversations in VS Code."
+            f"It goes on in an editor: `segue open {session_id}`, `:Segue resume {session_id}` in "
+            "Neovim, or the view Conversations in VS Code."
         )
-    own_id = await _own_id(service, session)
-    return [part.format(id=own_id) for part in source.RESUME], session.directory
-
-
-async def _own_id(service: SessionService, session: Session) -> str:
-    """Return what the program calls the conversation: a fork here is none there."""
-    while session.forked_from is not None:
-        session = await service.get_session(session.forked_from)
-    id = session.server_session_id or session.id
-    if not _SAFE.fullmatch(id):  # it stood in a file that anybody may have written
-        raise CommandError(f"{id!r} is no id that could be passed to a program.")
-    return id
+    return list(found.command), found.directory
 
 
 def _pasteable(command: list[str], directory: str) -> str:
     return f"cd {shlex.quote(directory)} && {shlex.join(command)}"
 
 
-def print_command(command: list[str], directory: str) -> None:
-    """Print *command* so that it can be pasted into a shell."""
-    print_line(_pasteable(command, directory))
+def print_command(command: list[str], directory: str, *, as_json: bool = False) -> None:
+    """Print *command* so that it can be pasted into a shell, or as JSON."""
+    if as_json:
+        print_json({"command": command, "directory": directory})
+    else:
+        print_line(_pasteable(command, directory))
 
 
 def run(command: list[str], directory: str) -> NoReturn:
