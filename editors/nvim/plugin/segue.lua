@@ -7,6 +7,7 @@ vim.api.nvim_create_user_command("Segue", function(command)
   require("segue.commands").run(command)
 end, {
   nargs = "+",
+  bang = true,
   range = true,
   desc = "Store AI conversations and resume them",
   complete = function(lead, line)
@@ -18,14 +19,18 @@ for _, name in ipairs({
   "resume",
   "new",
   "list",
+  "search",
   "show",
   "fork",
   "rewind",
   "undo",
+  "relocate",
   "rename",
+  "export",
   "archive",
   "delete",
   "info",
+  "wrap",
   "log",
 }) do
   vim.keymap.set("n", ("<Plug>(segue-%s)"):format(name), function()
@@ -56,6 +61,24 @@ vim.api.nvim_create_autocmd("User", {
     end
   end,
 })
+
+-- Not as long as Neovim starts.
+local function watch()
+  if type(vim.g.segue) == "table" and vim.g.segue.watch == true then
+    require("segue.watch").update()
+  end
+end
+if vim.v.vim_did_enter == 1 then
+  vim.defer_fn(watch, 1000)
+else
+  vim.api.nvim_create_autocmd("VimEnter", {
+    group = group,
+    desc = "Segue: import the conversations of other programs",
+    callback = function()
+      vim.defer_fn(watch, 1000)
+    end,
+  })
+end
 
 -- CodeCompanion was loaded first: chats may be open already.
 if package.loaded["codecompanion"] then

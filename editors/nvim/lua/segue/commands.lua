@@ -11,6 +11,7 @@ local M = {}
 ---@field args string[] The arguments after the subcommand
 ---@field raw_args string The same as one string
 ---@field lines? string[] The lines of the range, or the selection
+---@field bang boolean
 ---@field mods table of |nvim_cmd()|
 
 ---@type segue.SessionInfo[] of the last list, for completion, which must not wait for the server
@@ -41,11 +42,11 @@ local function on_success(callback)
 end
 
 ---@param opts segue.ListOptions
----@param callback fun(sessions: segue.SessionInfo[])
+---@param callback fun(sessions: segue.SessionInfo[], has_more: boolean)
 local function list(opts, callback)
   require("segue").list(opts, on_success(function(page)
     listed = page.sessions
-    callback(listed)
+    callback(listed, page.next_cursor ~= nil)
   end))
 end
 
@@ -122,12 +123,99 @@ local function show(session, mods, replaced_id)
   end
 end
 
+-- Let the user choose one of this workspace's conversations, the newest first.
+---@param prompt string
+---@param callback fun(id: string)
+local function pick(prompt, callback)
+  list({}, function(sessions, has_more)
+    if #sessions == 0 then
+      return config.notify("there are no conversations in this workspace yet")
+    end
+    vim.ui.select(sessions, {
+      prompt = has_more and ("%s (the newest %d)"):format(prompt, #sessions) or prompt,
+      kind = "segue",
+      format_item = describe,
+    }, function(session)
+      if session then
+        callback(session.id)
+      end
+    end)
+  end)
+end
+
 ---@param id string
 ---@param mods table
-local function resume(id, mods)
+local function resume_in_editor(id, mods)
   require("segue").open({ session_id = id, tail = 1000 }, on_success(function(session)
     show(session, mods)
   end))
+end
+
+-- Whether a session, as the last list has it, went on elsewhere since it was imported.
+---@param id string
+---@param program segue.OwnProgram
+---@return boolean
+local function went_on_elsewhere(id, program)
+  local session = vim.iter(listed):find(function(each)
+    return each.id == id
+  end)
+  return session ~= nil and session.client ~= nil and session.client ~= program.name
+end
+
+---@param id string
+---@param program segue.OwnProgram
+---@return string
+local function describe_program(id, program)
+  if program.obstacle then
+    return ("In %s: yank its command (%s)"):format(program.name, program.obstacle)
+  elseif went_on_elsewhere(id, program) then
+    return ("In %s, without what was said elsewhere since"):format(program.name)
+  end
+  return ("In %s, in a terminal"):format(program.name)
+end
+
+---@param id string
+---@param program segue.OwnProgram
+---@param mods table
+local function choose_where_to_resume(id, program, mods)
+  local known = find_known(id)
+  vim.ui.select({ "In a chat", describe_program(id, program) }, {
+    prompt = ("Go on with %s"):format(known and "“" .. format.title(known) .. "”" or id),
+    kind = "segue_resume",
+  }, function(_, index)
+    if index == 1 then
+      resume_in_editor(id, mods)
+    elseif index == 2 then
+      require("segue.own_program").run(program, mods)
+    end
+  end)
+end
+
+---@param id string
+---@param mods table
+local function resume(id, mods)
+  local integration = chat_integration()
+  if integration and integration.is_open(id) then
+    return resume_in_editor(id, mods)
+  end
+  local own_program = require("segue.own_program")
+  own_program.find(id, function(program)
+    if not program then
+      resume_in_editor(id, mods)
+    elseif own_program.show_running(program, mods) then
+      return
+    elseif integration then
+      choose_where_to_resume(id, program, mods)
+    else
+      own_program.run(program, mods)
+      if program.obstacle then
+        resume_in_editor(id, mods)
+      elseif went_on_elsewhere(id, program) then
+        local message = "%s does not know what was said elsewhere since"
+        config.notify(message:format(program.name), vim.log.levels.WARN)
+      end
+    end
+  end)
 end
 
 ---@param chunks [string, string?][]
@@ -142,19 +230,8 @@ function subcommands.resume(call)
   if call.args[1] then
     return resume(call.args[1], call.mods)
   end
-  list({}, function(sessions)
-    if #sessions == 0 then
-      return config.notify("there are no conversations in this workspace yet")
-    end
-    vim.ui.select(sessions, {
-      prompt = "Resume a conversation",
-      kind = "segue",
-      format_item = describe,
-    }, function(session)
-      if session then
-        resume(session.id, call.mods)
-      end
-    end)
+  pick("Resume a conversation", function(id)
+    resume(id, call.mods)
   end)
 end
 
@@ -233,7 +310,7 @@ function subcommands.list(call)
   list({
     cwd = not all and nil, -- false lists all workspaces, nil this one
     archived = all or vim.list_contains(call.args, "archived"),
-  }, function(sessions)
+  }, function(sessions, has_more)
     if #sessions == 0 then
       return config.notify("there are no conversations yet")
     end
@@ -245,14 +322,69 @@ function subcommands.list(call)
       table.insert(chunks, { text.one_line(session.id), "Identifier" })
       table.insert(chunks, { "  " .. describe(session) .. (index < #sessions and "\n" or "") })
     end
+    if has_more then
+      table.insert(chunks, { "\n  and older ones", "Comment" })
+    end
     echo(chunks)
   end)
+end
+
+function subcommands.search(call)
+  require("segue.search").open({
+    query = text.one_line(call.raw_args),
+    everywhere = call.bang,
+    mods = call.mods,
+  })
 end
 
 function subcommands.show(call)
   with_session_id(call, function(id)
     require("segue.transcript").show(id, call.mods)
   end)
+end
+
+---@param call segue.CommandCall
+---@return string? id, string format, string? path
+local function export_arguments(call)
+  local formats = require("segue.exporting").FORMATS
+  local id, rest = nil, call.raw_args
+  local word, after = rest:match("^(%S+)%s*(.*)$")
+  if word and not vim.list_contains(formats, word) then
+    id, rest = word, after
+    word, after = rest:match("^(%S+)%s*(.*)$")
+  end
+  local path = vim.trim(after or "")
+  return id, word or "markdown", path ~= "" and vim.fs.normalize(path) or nil
+end
+
+function subcommands.export(call)
+  local exporting = require("segue.exporting")
+  local id, export_format, path = export_arguments(call)
+  if not vim.list_contains(exporting.FORMATS, export_format) then
+    local formats = table.concat(exporting.FORMATS, ", ")
+    return config.notify("the format must be one of: " .. formats, vim.log.levels.ERROR)
+  end
+  local function export(session_id)
+    if export_format == "markdown" and not path then
+      exporting.to_buffer(session_id, call.mods)
+    else
+      exporting.to_file(session_id, export_format, path or ".", call.bang)
+    end
+  end
+  local place = not id and place_here()
+  if id then
+    export(id)
+  elseif not place then
+    pick("Export a conversation", export)
+  elseif place.session then
+    export(place.session.id)
+  else
+    config.notify("nothing of this chat is stored yet", vim.log.levels.WARN)
+  end
+end
+
+function subcommands.relocate()
+  require("segue.relocation").ask()
 end
 
 function subcommands.archive(call)
@@ -350,7 +482,7 @@ function subcommands.info()
   local rows = {
     { "session", session.id },
     { "title", format.title(session) },
-    { "workspace", session.git_root or session.directory },
+    { "workspace", (session.machine and session.machine .. ":" or "") .. (session.git_root or session.directory) },
     { session.resumed and "resumed" or "new", session.reason },
     { "events", tostring(session.event_count) },
     unsent_row(),
@@ -367,6 +499,19 @@ function subcommands.info()
     table.insert(rows, { index == 1 and "others" or "", describe(other) .. "  " .. other.id })
   end
   echo_table(rows)
+end
+
+local WRAPPED = "behind `segue acp` in chats that are opened from now on: %s\n"
+  .. "To have it always: "
+  .. "vim.g.segue = { integrations = { codecompanion = { acp = true } } }"
+
+function subcommands.wrap()
+  local integration = chat_integration()
+  if not integration then
+    local reason = "codecompanion.nvim is not installed, or its integration is disabled"
+    return config.notify(reason, vim.log.levels.WARN)
+  end
+  echo({ { WRAPPED:format(table.concat(integration.wrap(), ", ")) } })
 end
 
 function subcommands.log(call)
@@ -430,12 +575,17 @@ function M.run(command)
       vim.log.levels.ERROR
     )
   end
+  if command.bang and name ~= "export" and name ~= "search" then
+    local message = "only :Segue! export and :Segue! search take a !"
+    return config.notify(message, vim.log.levels.ERROR)
+  end
   require("segue.server").reset_failure()
   require("segue.registry").retry_now()
   subcommand({
     args = vim.split(raw_args, "%s+", { trimempty = true }),
     raw_args = raw_args,
     lines = lines_of_range(command),
+    bang = command.bang,
     mods = command.smods,
   })
 end
@@ -459,6 +609,17 @@ local function complete_id()
   return ids
 end
 
+---@param words string[] The last one is not complete yet
+---@return string[]
+local function complete_export(words)
+  local formats = require("segue.exporting").FORMATS
+  if vim.list_contains(formats, words[#words - 1]) then
+    return vim.fn.getcompletion(words[#words], "file")
+  end
+  local candidates = vim.list_slice(formats)
+  return #words == 2 and vim.list_extend(candidates, complete_id()) or candidates
+end
+
 ---@type table<string, fun(): string[]>
 local argument_completers = {
   resume = complete_id,
@@ -473,7 +634,7 @@ local argument_completers = {
   end,
 }
 
---- The completions of `:Segue …` that begin with *lead*: subcommands, then their first argument.
+--- The completions of `:Segue …` that begin with *lead*: subcommands, then their arguments.
 ---@param lead string
 ---@param line string
 ---@return string[]
@@ -482,6 +643,8 @@ function M.complete(lead, line)
   local candidates = {}
   if #words <= 1 then
     candidates = subcommand_names()
+  elseif words[1] == "export" then
+    candidates = complete_export(words)
   elseif #words == 2 and argument_completers[words[1]] then
     candidates = argument_completers[words[1]]()
   end

@@ -3,19 +3,24 @@
 local M = {}
 
 ---@class segue.Integrations
----@field codecompanion? boolean|{ offer?: boolean } Record the chats of codecompanion.nvim, and offer in a new chat to resume an earlier session (default: both)
+---@field codecompanion? boolean|{ offer?: boolean, acp?: boolean } Record the chats of codecompanion.nvim, and offer in a new chat to resume an earlier session (default: both); run its agents (ACP) behind `segue acp` (default: no)
 
 ---@class segue.Config
 ---@field cmd? string[] The server's command (default: that of `vim.lsp.config.segue`)
 ---@field continue_minutes? number Sessions older than this are not resumed automatically; 0: none is (default: the server's setting)
 ---@field notify? boolean Show informational notifications; warnings and errors are always shown (default: true)
 ---@field integrations? segue.Integrations
+---@field search_picker? "auto"|"snacks"|"telescope"|"fzf-lua"|"builtin" What |:Segue-search| shows results with (default: "auto", the first of these that is installed)
+---@field watch? boolean Import the conversations of other programs while Neovim runs, |segue-watch| (default: false; nil: notify once that there are some)
 
 ---@type segue.Config
 local defaults = {
   notify = true,
   integrations = { codecompanion = true },
+  search_picker = "auto",
 }
+
+local SEARCH_PICKERS = { "auto", "snacks", "telescope", "fzf-lua", "builtin" }
 
 ---@type table<string, true> faults that the user was notified of
 local notified = {}
@@ -38,9 +43,21 @@ end
 
 ---@param value any
 ---@return boolean
+local function is_switch(value)
+  return value == nil or type(value) == "boolean"
+end
+
+---@param value any
+---@return boolean
 local function is_integration(value)
   return type(value) == "boolean"
-    or (type(value) == "table" and (value.offer == nil or type(value.offer) == "boolean"))
+    or (type(value) == "table" and is_switch(value.offer) and is_switch(value.acp))
+end
+
+---@param value any
+---@return boolean
+local function is_search_picker(value)
+  return vim.list_contains(SEARCH_PICKERS, value)
 end
 
 ---@type table<string, fun(value: any)>
@@ -54,6 +71,13 @@ local validators = {
   notify = function(value)
     vim.validate("notify", value, "boolean")
   end,
+  search_picker = function(value)
+    local expected = "one of " .. table.concat(SEARCH_PICKERS, ", ")
+    vim.validate("search_picker", value, is_search_picker, false, expected)
+  end,
+  watch = function(value)
+    vim.validate("watch", value, "boolean")
+  end,
   integrations = function(value)
     vim.validate("integrations", value, "table")
     for name, setting in pairs(value) do
@@ -62,7 +86,7 @@ local validators = {
         setting,
         is_integration,
         false,
-        "a boolean or { offer = boolean }"
+        "a boolean or { offer = boolean, acp = boolean }"
       )
     end
   end,
@@ -84,7 +108,8 @@ local function validate(settings)
       ok, fault = false, ("%s: unknown setting"):format(name)
     end
     if not ok then
-      faults[#faults + 1] = "vim.g.segue." .. tostring(fault):gsub("\n.*", "")
+      local message = tostring(fault):gsub("\n.*", ""):gsub("^.-%.lua:%d+: ", "")
+      faults[#faults + 1] = "vim.g.segue." .. message
     elseif name == "integrations" then
       config.integrations = vim.tbl_extend("force", config.integrations, value)
     else

@@ -1,5 +1,6 @@
 --- Times, counts and titles as they are shown to people.
 
+local protocol = require("segue.protocol")
 local text = require("segue.text")
 
 local M = {}
@@ -69,14 +70,26 @@ function M.title(session)
   return title ~= "" and title or "(no message yet)"
 end
 
---- Who answers, `openai (gpt-5)`; nil if it is not known.
+--- The program that a session was imported from, as people call it: `Claude Code`.
+---@param session { source?: string }
+---@return string?
+function M.program(session)
+  return session.source and (protocol.SOURCE_TITLES[session.source] or text.one_line(session.source))
+end
+
+--- Who answers: `openai (gpt-5)`; of an imported session `Claude Code (claude-opus-4-5)`, and
+--- `Claude Code, then openai (gpt-5)` if it went on with another agent; nil if it is not known.
 ---@param origin { agent?: string, model?: string, source?: string }
 ---@return string?
 function M.origin(origin)
-  local agent = origin.agent or origin.source
+  local program = M.program(origin)
+  local agent = origin.agent or program
   local who = agent and origin.model and ("%s (%s)"):format(agent, origin.model)
     or agent
     or origin.model
+  if program and agent ~= program then
+    who = ("%s, then %s"):format(program, who)
+  end
   return who and text.one_line(who)
 end
 

@@ -6,34 +6,13 @@ local M = {}
 
 local DOCTOR_TIMEOUT_MS = 10000
 
--- `segue … lsp --database X` becomes `segue … --database X doctor --json`; other options of `lsp`
--- are dropped, because `doctor` does not have them.
----@param cmd string[]
----@return string[]
-local function doctor_command(cmd)
-  local doctor, database = {}, {}
-  local after_lsp = false
-  for index, argument in ipairs(cmd) do
-    if argument == "lsp" and not after_lsp then
-      after_lsp = true
-    elseif not after_lsp then
-      table.insert(doctor, argument)
-    elseif argument == "--database" then
-      database = { argument, cmd[index + 1] }
-    elseif vim.startswith(argument, "--database=") then
-      database = { argument }
-    end
-  end
-  return vim.iter({ doctor, database, { "doctor", "--json" } }):flatten():totable()
-end
-
----@param cmd string[]
 ---@return table? report, string? fault
-local function run_doctor(cmd)
+local function run_doctor()
+  local server = require("segue.server")
   local started, result = pcall(function()
-    local options = require("segue.server").system_options() --[[@as vim.SystemOpts]]
+    local options = server.system_options() --[[@as vim.SystemOpts]]
     options.text = true
-    return vim.system(doctor_command(cmd), options):wait(DOCTOR_TIMEOUT_MS)
+    return vim.system(server.subcommand({ "doctor", "--json" }), options):wait(DOCTOR_TIMEOUT_MS)
   end)
   if not started then
     return nil, tostring(result)
@@ -112,7 +91,7 @@ local function check_server()
     return
   end
   vim.health.info("the server's command: " .. table.concat(cmd, " "))
-  local report, fault = run_doctor(cmd)
+  local report, fault = run_doctor()
   if not report then
     vim.health.error(("%s does not work: %s"):format(table.concat(cmd, " "), fault))
     return
@@ -132,6 +111,13 @@ local function check_this_neovim()
     vim.health.error(description, "to try again: :Segue info")
   else
     vim.health.info(description)
+  end
+  local watch = package.loaded["segue.watch"] and require("segue.watch").info() or {}
+  if watch.pid then
+    vim.health.info("`segue watch` imports other programs' conversations, process " .. watch.pid)
+  end
+  if watch.problem then
+    vim.health.warn("`segue watch` said: " .. watch.problem)
   end
   if not package.loaded["segue.registry"] then
     return

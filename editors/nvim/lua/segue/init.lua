@@ -43,6 +43,32 @@ local M = {}
 ---@field cursor? string The `next_cursor` of the previous page
 ---@field limit? integer (default: 200, at most 1000)
 
+---@class segue.SearchOptions
+---@field query string Words and "quoted phrases"; all of them must occur in one event, or in one title
+---@field cwd? string|false As of |segue.ListOptions|
+---@field archived? boolean Include archived sessions
+---@field session_id? string Only this session, archived or not
+---@field types? string[] Only events of these types, and no titles
+---@field sources? string[] Only sessions that were imported from these programs
+---@field cursor? string The `next_cursor` of the previous page, with the same query
+---@field limit? integer (default: 20, at most 200)
+
+---@class segue.SearchPage
+---@field hits segue.SearchHit[]
+---@field next_cursor? string nil: there is nothing more
+---@field complete boolean false: the page ended because time was up
+
+---@class segue.ExportOptions
+---@field session_id? string (default: the current session)
+---@field format? "markdown"|"html"|"jsonl" (default: "markdown")
+---@field cursor? string The `next_cursor` of the previous page
+
+---@class segue.ExportPage
+---@field content string
+---@field next_cursor? string nil: this is the last page
+---@field media_type string
+---@field file_name string A name for the file
+
 ---@class segue.SessionOptions
 ---@field session_id? string (default: the current session)
 
@@ -99,28 +125,77 @@ function M.events(opts, callback)
   end)
 end
 
+-- The params of a request about the sessions of a workspace, or of all.
+---@param cwd? string|false
+---@param params table
+---@return table? params nil if the workspace is unknown
+local function with_cwd(cwd, params)
+  if cwd ~= false then
+    local workspaces = require("segue.workspace")
+    params.cwd = workspaces.to_wire(cwd or workspaces.of_buffer())
+    return params.cwd and params
+  end
+  return params
+end
+
 --- List sessions, newest first.
 ---@param opts? segue.ListOptions
 ---@param callback fun(err?: segue.Error, page?: { sessions: segue.SessionInfo[], next_cursor?: string })
 function M.list(opts, callback)
   opts = opts or {}
-  local server = require("segue.server")
-  local params = vim.empty_dict()
-  params.archived, params.cursor, params.limit = opts.archived, opts.cursor, opts.limit
-  if opts.cwd ~= false then
-    local workspaces = require("segue.workspace")
-    params.cwd = workspaces.to_wire(opts.cwd or workspaces.of_buffer())
-    if not params.cwd then
-      return vim.schedule_wrap(callback)(workspaces.UNKNOWN)
-    end
+  local params = with_cwd(opts.cwd, vim.empty_dict())
+  if not params then
+    return vim.schedule_wrap(callback)(require("segue.workspace").UNKNOWN)
   end
-  server.request("session/list", params, function(err, result)
+  params.archived, params.cursor, params.limit = opts.archived, opts.cursor, opts.limit
+  require("segue.server").request("session/list", params, function(err, result)
     if err then
       return callback(err)
     end
     local next_cursor = result.nextCursor ~= vim.NIL and result.nextCursor or nil
     local sessions = vim.tbl_map(require("segue.records").session_info, result.sessions)
     callback(nil, { sessions = sessions, next_cursor = next_cursor })
+  end)
+end
+
+--- Find the events, and the titles of sessions, that have every word of a query, newest first.
+---@param opts segue.SearchOptions
+---@param callback fun(err?: segue.Error, page?: segue.SearchPage)
+function M.search(opts, callback)
+  vim.validate("query", opts.query, "string")
+  local params = with_cwd(not opts.session_id and opts.cwd, { query = opts.query })
+  if not params then
+    return vim.schedule_wrap(callback)(require("segue.workspace").UNKNOWN)
+  end
+  params.archived, params.sessionId = opts.archived, opts.session_id
+  params.types, params.sources = opts.types, opts.sources
+  params.cursor, params.limit = opts.cursor, opts.limit
+  require("segue.server").request("session/search", params, function(err, result)
+    if err then
+      return callback(err)
+    end
+    local next_cursor = result.nextCursor ~= vim.NIL and result.nextCursor or nil
+    local hits = vim.tbl_map(require("segue.records").search_hit, result.hits)
+    callback(nil, { hits = hits, next_cursor = next_cursor, complete = result.complete })
+  end)
+end
+
+--- Export a session as a file, page by page: all `content` joined is the file.
+---@param opts? segue.ExportOptions
+---@param callback fun(err?: segue.Error, page?: segue.ExportPage)
+function M.export(opts, callback)
+  opts = opts or {}
+  local current = M.current()
+  local params = {
+    sessionId = opts.session_id or (current and current.id),
+    format = opts.format or "markdown",
+    cursor = opts.cursor,
+  }
+  require("segue.server").request("session/export", params, function(err, result)
+    if err then
+      return callback(err)
+    end
+    callback(nil, require("segue.records").export_page(result))
   end)
 end
 
@@ -200,6 +275,9 @@ end
 ---@param opts? segue.Config
 function M.setup(opts)
   vim.g.segue = vim.tbl_deep_extend("force", vim.g.segue or {}, opts or {})
+  if vim.g.segue.watch ~= nil and vim.v.vim_did_enter == 1 then
+    require("segue.watch").update()
+  end
 end
 
 return M

@@ -25,7 +25,12 @@ end
 ---@param params table
 ---@param callback segue.OpenCallback
 function M.open(params, callback)
-  server.request("session/open", params, callback)
+  server.request("session/open", params, function(err, result)
+    if result then
+      require("segue.relocation").mention(result.moved)
+    end
+    callback(err, result)
+  end)
 end
 
 --- Open a new session, whatever could be resumed.

@@ -9,10 +9,15 @@ M.VERSION = 1
 ---| "session/append"
 ---| "session/events"
 ---| "session/list"
+---| "session/search"
+---| "session/follow"
+---| "session/unfollow"
 ---| "session/findResumable"
 ---| "session/fork"
 ---| "session/setTitle"
 ---| "session/export"
+---| "session/resumeCommand"
+---| "session/relocate"
 ---| "session/reset"
 ---| "session/archive"
 ---| "session/unarchive"
@@ -28,10 +33,15 @@ M.RETRIABLE = {
   ["session/open"] = true,
   ["session/events"] = true,
   ["session/list"] = true,
+  ["session/search"] = true,
+  ["session/follow"] = true,
+  ["session/unfollow"] = true,
   ["session/findResumable"] = true,
   ["session/fork"] = true,
   ["session/setTitle"] = true,
   ["session/export"] = true,
+  ["session/resumeCommand"] = true,
+  ["session/relocate"] = true,
   ["session/archive"] = true,
   ["session/unarchive"] = true,
   ["session/delete"] = true,
@@ -53,6 +63,22 @@ M.EVENT_TYPES = {
   plan = false,
   permission = false,
   turn_end = false,
+}
+
+--- What people call the programs that conversations are imported from, by the name in the store.
+---@type table<string, string>
+M.SOURCE_TITLES = {
+  ["segue"] = "Segue",
+  ["claude-code"] = "Claude Code",
+  ["codex"] = "Codex",
+  ["copilot-cli"] = "Copilot CLI",
+  ["codecompanion-history"] = "codecompanion-history.nvim",
+  ["gemini-cli"] = "Gemini CLI",
+  ["opencode"] = "OpenCode",
+  ["vscode-chat"] = "VS Code chat",
+  ["atuin"] = "Atuin AI",
+  ["avante"] = "avante.nvim",
+  ["copilot-chat"] = "CopilotChat.nvim",
 }
 
 return M

@@ -18,8 +18,11 @@ local M = {}
 ---@field event_count integer
 ---@field created_at string
 ---@field forked_from? string The session that this one is a fork of
+---@field source? string The program that it was imported from
 ---@field agent? string The agent or adapter that answered last
 ---@field model? string Its model
+---@field repository? string The repository's name, alike on all machines: "github.com/org/repo"
+---@field machine? string The machine that it was had on, and where its folders are, if that is another one
 ---@field alternatives segue.SessionInfo[]
 
 ---@class segue.SessionInfo
@@ -39,6 +42,8 @@ local M = {}
 ---@field client? string The client that appended last: "Neovim"
 ---@field agent? string The agent or adapter that answered last
 ---@field model? string Its model
+---@field repository? string The repository's name, alike on all machines: "github.com/org/repo"
+---@field machine? string The machine that it was had on, and where its folders are, if that is another one
 
 ---@class segue.Event
 ---@field id string
@@ -54,6 +59,11 @@ local M = {}
 ---@field id string
 ---@field client_name? string
 ---@field client_version? string
+
+---@class segue.SearchHit
+---@field session segue.SessionInfo
+---@field event? { id: string, seq: integer, type: string, created_at: string } nil: the title has the words
+---@field excerpt { text: string, match: boolean }[] A part of the text, on one line
 
 ---@param value any
 ---@return any
@@ -94,6 +104,25 @@ function M.event(event)
   return convert(event)
 end
 
+--- Convert a page of an export of the protocol.
+---@param page table
+---@return segue.ExportPage
+function M.export_page(page)
+  return convert(page)
+end
+
+--- Convert a hit of a search of the protocol.
+---@param hit table
+---@return segue.SearchHit
+function M.search_hit(hit)
+  local event = nil_if_null(hit.event)
+  return {
+    session = M.session_info(hit.session),
+    event = event and convert(event),
+    excerpt = hit.excerpt,
+  }
+end
+
 --- Convert an invocation of the protocol.
 ---@param invocation table
 ---@return segue.Invocation
@@ -121,9 +150,10 @@ function M.update(record, session, result)
   end
   record.id, record.title = session.id, session.title
   record.directory, record.git_root = session.directory, session.git_root
+  record.repository, record.machine = session.repository, session.machine
   record.event_count, record.created_at = session.event_count, session.created_at
   record.forked_from = session.forked_from
-  record.agent, record.model = session.agent, session.model
+  record.source, record.agent, record.model = session.source, session.agent, session.model
   record.invocation_id = result.invocationId
 end
 

@@ -185,12 +185,12 @@ function M.of_session(id)
   return by_id[id]
 end
 
--- Make what the server opened the current conversation of a workspace.
+-- Have what the server opened as a conversation.
 ---@param params table of `session/open`, with a workspace
 ---@param result table of `session/open`
 ---@param quietly? boolean The user is not told that it was resumed
----@return segue.Session
-local function go_on_with(params, result, quietly)
+---@return segue.Conversation
+local function adopt(params, result, quietly)
   local id = result.session.sessionId
   local conversation = by_id[id]
   local is_other = conversation and conversation.record and conversation.record.id ~= id
@@ -198,7 +198,16 @@ local function go_on_with(params, result, quietly)
     conversation = add_by_params(params)
   end
   conversation:adopt(result, quietly)
-  conversation = assert(by_id[id])
+  return assert(by_id[id])
+end
+
+-- Make what the server opened the current conversation of a workspace.
+---@param params table of `session/open`, with a workspace
+---@param result table of `session/open`
+---@param quietly? boolean The user is not told that it was resumed
+---@return segue.Session
+local function go_on_with(params, result, quietly)
+  local conversation = adopt(params, result, quietly)
   M.continue(conversation, params.workspace)
   conversation:flush()
   return assert(conversation.record)
@@ -220,6 +229,26 @@ function M.open(opts, callback)
     if callback then
       callback(nil, record)
     end
+  end)
+end
+
+--- Have a session that another program records as a conversation, as it is stored now.
+---@param id string
+---@param workspace string
+---@param is_current boolean Make it the current one of the workspace
+---@param callback fun(conversation?: segue.Conversation, last_event?: table) nil: it cannot be read now
+function M.follow(id, workspace, is_current, callback)
+  local params = open_requests.params({ session_id = id, workspace = workspace, tail = 1 })
+  open_requests.open(params, function(err, result)
+    if err then
+      return callback(nil)
+    end
+    local conversation = adopt(params, result, true)
+    if is_current then
+      M.continue(conversation, params.workspace)
+    end
+    redraw_status()
+    callback(conversation, result.events[#result.events])
   end)
 end
 

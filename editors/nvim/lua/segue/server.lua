@@ -1,6 +1,7 @@
 --- The server: one process for this Neovim, started on demand and restarted after a crash.
 
 local config = require("segue.config")
+local programs = require("segue.programs")
 local protocol = require("segue.protocol")
 
 local M = {}
@@ -83,24 +84,6 @@ local function lsp_config()
   return settings
 end
 
--- Only absolute entries of PATH: in others, a cloned repository could choose the program.
----@param program string
----@return string
-local function resolve(program)
-  if vim.fs.basename(program) ~= program then
-    return vim.fn.fnamemodify(program, ":p")
-  end
-  local is_windows = vim.fn.has("win32") == 1
-  for directory in vim.gsplit(vim.env.PATH or "", is_windows and ";" or ":", { plain = true }) do
-    local is_absolute = directory:find(is_windows and "^%a:[\\/]" or "^/")
-    local path = is_absolute and vim.fn.exepath(vim.fs.joinpath(directory, program)) or ""
-    if path ~= "" then
-      return path
-    end
-  end
-  return program
-end
-
 -- PYTHONPATH, PYTHONHOME and others like them would run another program's, or a repository's, code
 -- in the server.
 ---@param cmd_env? table<string, string|number>
@@ -132,8 +115,46 @@ end
 ---@return string[]
 function M.command()
   local cmd = vim.deepcopy(lsp_config().cmd --[[@as string[] ]])
-  cmd[1] = resolve(cmd[1])
+  cmd[1] = programs.find(cmd[1]) or cmd[1]
   return cmd
+end
+
+-- The server's command without `lsp` and its options, which other commands do not have, but for the
+-- database.
+---@return string[] program, string[] database
+local function split_command()
+  local cmd = M.command()
+  local program, database = {}, {}
+  local after_lsp = false
+  for index, argument in ipairs(cmd) do
+    if argument == "lsp" and not after_lsp then
+      after_lsp = true
+    elseif not after_lsp then
+      table.insert(program, argument)
+    elseif argument == "--database" then
+      database = { argument, cmd[index + 1] }
+    elseif vim.startswith(argument, "--database=") then
+      database = { argument }
+    end
+  end
+  return program, database
+end
+
+--- The command line of another command of the server's program, such as `{ "doctor", "--json" }`:
+--- `segue … lsp --database X` becomes `segue … --database X doctor --json`.
+---@param arguments string[]
+---@return string[]
+function M.subcommand(arguments)
+  local program, database = split_command()
+  return vim.iter({ program, database, arguments }):flatten():totable()
+end
+
+--- The command line that the command of an agent (ACP) is appended to, so that it is recorded:
+--- `segue … acp --database X --`.
+---@return string[]
+function M.agent_proxy()
+  local program, database = split_command()
+  return vim.iter({ program, "acp", database, "--" }):flatten():totable()
 end
 
 --- How a program of the server is run: where, and in which environment.
@@ -201,6 +222,8 @@ local function on_ready(result)
   state = "ready"
   send_queue()
   after_start()
+  require("segue.following").after_start()
+  require("segue.watch").after_start()
 end
 
 ---@return integer
@@ -297,7 +320,7 @@ function M.start()
     return
   end
   local settings, cmd = lsp_config(), M.command()
-  if vim.fn.executable(cmd[1]) == 0 then
+  if not programs.find(cmd[1]) then
     return on_not_found(cmd[1])
   end
   not_found_notified = false
@@ -325,6 +348,9 @@ function M.start()
     on_ready(result)
   end
   settings.handlers = vim.tbl_extend("keep", settings.handlers or {}, {
+    ["session/didAppend"] = function(_, params)
+      require("segue.following").on_append(params)
+    end,
     ["window/showMessage"] = function(_, params)
       config.notify(params.message, LEVELS[params.type])
     end,

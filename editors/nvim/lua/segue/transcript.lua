@@ -1,14 +1,21 @@
 --- Read-only Markdown buffers `segue://SESSION-ID` that show a session, the newest event at the
 --- end.
 
+local following = require("segue.following")
 local format = require("segue.format")
+local matches = require("segue.matches")
+local pieces = require("segue.pieces")
+local rendering = require("segue.rendering")
 local text = require("segue.text")
 
 local M = {}
 
-local load_newer ---@type fun(session: segue.Session)
+local load_newer ---@type fun(session: { id: string })
+local load_older ---@type fun(buffer: integer)
 
 local PAGE = 100
+local LARGE_PAGE = 1000
+local EVENTS_BEFORE_TARGET = 20
 local OWN_CLIENT = "Neovim"
 local SCHEME = "segue://"
 
@@ -20,134 +27,52 @@ local namespace = vim.api.nvim_create_namespace("segue_transcript")
 ---@field last_seq? integer Of the newest event that is shown
 ---@field has_more boolean Whether there are older events
 ---@field loading boolean
----@field events table<integer, segue.Event> by the mark at the heading
+---@field messages segue.ShownMessage[] in their order
 ---@field clients table<string, string> Names of the other clients, by invocation
 ---@field origin? string Who answered last
----@field reload_for? segue.Session Set if events were stored while a page was loading
+---@field target? segue.TranscriptTarget
+---@field reload_for? { id: string } Set if events were stored while a page was loading
+
+---@class segue.ShownMessage: segue.RenderedMessage
+---@field mark integer at the heading
+
+---@class segue.TranscriptTarget Where the cursor is put, in place of the end
+---@field seq? integer Of an event; nil: the beginning
+---@field words? string[] What to highlight in it
 
 ---@type table<integer, segue.TranscriptBuffer> by buffer
 local buffers = {}
 
----@param content any
----@return string[]
-local function to_lines(content)
-  local value = type(content) == "string" and content or vim.json.encode(content)
-  return vim.split(value:gsub("\r\n?", "\n"), "\n", { plain = true })
-end
-
----@param content any
----@param language? string
----@return string[]
-local function code_block(content, language)
-  local lines = to_lines(content)
-  local longest_fence = 2
-  for _, line in ipairs(lines) do
-    longest_fence = math.max(longest_fence, #(line:match("^%s*(`+)") or ""))
-  end
-  local fence = ("`"):rep(longest_fence + 1)
-  table.insert(lines, 1, fence .. (language or ""))
-  table.insert(lines, fence)
-  return lines
-end
-
----@param content any
----@return string[]
-local function block_quote(content)
-  return vim.tbl_map(function(line)
-    return ("> " .. line):gsub(" $", "")
-  end, to_lines(content))
-end
-
--- As a code span on one line, whatever it holds.
----@param name any
----@return string
-local function code_span(name)
-  local line = text.one_line(name)
-  return line:find("`", 1, true) and ("`` %s ``"):format(line) or ("`%s`"):format(line)
-end
-
----@type table<string, fun(data: table): string, string[]> heading and lines by event type
-local renderers = {
-  user_message = function(data)
-    return "You", to_lines(data.content)
-  end,
-  text = function(data)
-    return "Assistant", to_lines(data.content)
-  end,
-  tool_call = function(data)
-    return "Tool call: " .. code_span(data.name), code_block(data.input, "json")
-  end,
-  tool_result = function(data)
-    local is_error = data.is_error == true
-    return is_error and "Tool result: error" or "Tool result", code_block(data.content)
-  end,
-  skill_invocation = function(data)
-    return "Skill: " .. code_span(data.name), to_lines(data.content)
-  end,
-  system_context = function(data)
-    return "Context", block_quote(data.content)
-  end,
-  out_of_band_output = function(data)
-    return "Output: " .. code_span(data.name), code_block(data.content)
-  end,
-}
-
----@param event segue.Event
----@return string heading, string[] lines
-local function render_content(event)
-  local renderer = renderers[event.type]
-  if renderer and not event.corrupt then
-    -- Another version may have stored other fields: such an event is shown as JSON.
-    local ok, heading, lines = pcall(renderer, event.data)
-    if ok then
-      return heading, lines
-    end
-  end
-  return code_span(event.type), code_block(event.data, "json")
-end
-
----@param event segue.Event
----@param client? string
----@return string[]
-local function render_event(event, client)
-  local heading, content = render_content(event)
-  local parts = { heading, format.time(event.created_at), client and text.one_line(client) }
-  local lines = { "## " .. table.concat(parts, " · "), "" }
-  vim.list_extend(lines, content)
-  table.insert(lines, "")
-  return lines
-end
+---@type table<string, segue.TranscriptTarget> by session, until its buffer is read
+local targets = {}
 
 ---@param state segue.TranscriptBuffer
 ---@param page segue.EventPage
----@return string[] lines, integer[] offsets of the events in them
-local function render(state, page)
+local function note_clients(state, page)
   for _, invocation in ipairs(page.invocations) do
     local client = invocation.client_name
     state.clients[invocation.id] = client ~= OWN_CLIENT and client or nil
   end
-  local lines, offsets = {}, {}
-  for _, event in ipairs(page.events) do
-    local ok, rendered = pcall(render_event, event, state.clients[event.invocation_id])
-    if not ok then
-      local message = "*An event could not be shown: %s*"
-      rendered = { message:format(text.one_line(rendered)), "" }
-    end
-    table.insert(offsets, #lines)
-    vim.list_extend(lines, rendered)
-  end
-  return lines, offsets
 end
 
 ---@param buffer integer
----@param row integer of the first line of the page, from 0
----@param events segue.Event[]
----@param offsets integer[]
-local function mark_events(buffer, row, events, offsets)
-  for index, event in ipairs(events) do
-    local id = vim.api.nvim_buf_set_extmark(buffer, namespace, row + offsets[index], 0, {})
-    buffers[buffer].events[id] = event
+---@param row integer of the first line of the first message, from 0
+---@param messages segue.ShownMessage[]
+local function mark_messages(buffer, row, messages)
+  for _, message in ipairs(messages) do
+    message.mark = vim.api.nvim_buf_set_extmark(buffer, namespace, row, 0, {})
+    row = row + message.line_count
   end
+end
+
+-- The lines of the message stay in the buffer: they are replaced when it is rendered with others.
+---@param buffer integer
+---@param index integer
+---@return segue.ShownMessage
+local function take_message(buffer, index)
+  local message = table.remove(buffers[buffer].messages, index)
+  vim.api.nvim_buf_del_extmark(buffer, namespace, message.mark)
+  return message
 end
 
 ---@param buffer integer
@@ -187,15 +112,23 @@ local function prepend_page(buffer, page)
   local state = buffers[buffer]
   state.has_more = page.has_more
   state.first_seq = page.events[1] and page.events[1].seq or state.first_seq
-  local rendered, offsets = render(state, page)
+  note_clients(state, page)
+  local events, replaced = vim.list_slice(page.events), 0
+  local oldest = state.messages[1]
+  if oldest and pieces.continues(events[#events], oldest.events[1]) then
+    replaced = take_message(buffer, 1).line_count
+    vim.list_extend(events, oldest.events)
+  end
+  local rendered, messages = rendering.render(events, state.clients)
   local lines = vim.list_extend(header_lines(state), rendered)
-  local added = #lines - 2
+  local added = #lines - 2 - replaced
   local views = {}
   for _, window in ipairs(vim.fn.win_findbuf(buffer)) do
     views[window] = vim.api.nvim_win_call(window, vim.fn.winsaveview)
   end
-  set_lines(buffer, 0, 2, lines)
-  mark_events(buffer, 2, page.events, offsets)
+  set_lines(buffer, 0, 2 + replaced, lines)
+  mark_messages(buffer, 2, messages)
+  state.messages = vim.list_extend(messages, state.messages)
   -- Keep the visible lines where they are.
   for window, view in pairs(views) do
     view.lnum, view.topline = view.lnum + added, view.topline + added
@@ -213,35 +146,36 @@ local function show_error(buffer, message)
 end
 
 ---@param buffer integer
----@param range { before?: integer, after?: integer }
+---@param range { before?: integer, after?: integer, limit?: integer }
 ---@param callback fun(page: segue.EventPage)
 local function load(buffer, range, callback)
   local state = buffers[buffer]
   state.loading = true
-  local opts = { session_id = state.id, before = range.before, after = range.after, limit = PAGE }
+  local opts = vim.tbl_extend("keep", { session_id = state.id }, range, { limit = PAGE })
   require("segue").events(opts, function(err, page)
     if buffers[buffer] ~= state then
       return
     end
     state.loading = false
-    if err then
-      show_error(buffer, err.message)
-    else
-      local ok, fault = pcall(callback, page)
-      if not ok then
-        show_error(buffer, tostring(fault))
-      end
+    local ok, fault = not err, err and err.message
+    if ok then
+      ok, fault = pcall(callback, page)
+    end
+    if not ok then
+      show_error(buffer, tostring(fault))
     end
     local session = state.reload_for
     if session then
       state.reload_for = nil
       load_newer(session)
+    elseif ok and vim.api.nvim_get_current_buf() == buffer then
+      load_older(buffer) -- if its top was reached meanwhile
     end
   end)
 end
 
 ---@param buffer integer
-local function load_older(buffer)
+function load_older(buffer)
   local state = buffers[buffer]
   if state and state.has_more and not state.loading and vim.fn.line("w0") <= 2 then
     load(buffer, { before = state.first_seq }, function(page)
@@ -250,17 +184,44 @@ local function load_older(buffer)
   end
 end
 
+-- The heading is at the top of the window, and the cursor at what was found below it, with no fold
+-- in the way.
+---@param buffer integer
+---@param target segue.TranscriptTarget
+local function move_cursor_to_target(buffer, target)
+  local heading, line = 1, 1
+  local message, offset = rendering.find(buffers[buffer].messages, target.seq or 0)
+  if message and target.seq then
+    local row = 2 + offset
+    heading = row + 1
+    local last = row + message.line_count
+    line = (matches.highlight(buffer, row, last, target.words or {}) or row) + 1
+  end
+  for _, window in ipairs(vim.fn.win_findbuf(buffer)) do
+    vim.api.nvim_win_call(window, function()
+      vim.fn.winrestview({ topline = heading, lnum = line, col = 0 })
+      vim.cmd("normal! zv")
+    end)
+  end
+end
+
 ---@param buffer integer
 ---@param page segue.EventPage
-local function show_newest_page(buffer, page)
+local function show_first_page(buffer, page)
   local state = buffers[buffer]
-  state.has_more = page.has_more
-  state.first_seq = page.events[1] and page.events[1].seq
-  state.last_seq = page.events[1] and page.events[#page.events].seq
-  local rendered, offsets = render(state, page)
+  local oldest, newest = page.events[1], page.events[#page.events]
+  state.has_more = oldest ~= nil and oldest.seq > 1
+  state.first_seq, state.last_seq = oldest and oldest.seq, newest and newest.seq
+  note_clients(state, page)
+  local rendered, messages = rendering.render(page.events, state.clients)
   local lines = vim.list_extend(header_lines(state), rendered)
   set_lines(buffer, 0, -1, lines)
-  mark_events(buffer, 2, page.events, offsets)
+  mark_messages(buffer, 2, messages)
+  state.messages = messages
+  if state.target then
+    move_cursor_to_target(buffer, state.target)
+    return page.has_more and load_newer(state)
+  end
   for _, window in ipairs(vim.fn.win_findbuf(buffer)) do
     move_cursor_to_end(window, buffer)
   end
@@ -271,25 +232,34 @@ end
 local function append_page(buffer, page)
   local state = buffers[buffer]
   local old_end = vim.api.nvim_buf_line_count(buffer)
-  local lines, offsets = render(state, page)
-  set_lines(buffer, -1, -1, lines)
-  mark_events(buffer, old_end, page.events, offsets)
+  local following = vim.tbl_filter(function(window)
+    return vim.api.nvim_win_get_cursor(window)[1] == old_end
+  end, vim.fn.win_findbuf(buffer))
+  note_clients(state, page)
+  local events, row = page.events, old_end
+  local newest = state.messages[#state.messages]
+  if newest and events[1] and pieces.continues(newest.events[#newest.events], events[1]) then
+    row = row - take_message(buffer, #state.messages).line_count
+    events = vim.list_extend(vim.list_slice(newest.events), events)
+  end
+  local lines, messages = rendering.render(events, state.clients)
+  set_lines(buffer, row, -1, lines)
+  mark_messages(buffer, row, messages)
+  vim.list_extend(state.messages, messages)
   state.last_seq = page.events[1] and page.events[#page.events].seq or state.last_seq
-  for _, window in ipairs(vim.fn.win_findbuf(buffer)) do
-    -- Follow new events only where the cursor was at the end.
-    if vim.api.nvim_win_get_cursor(window)[1] == old_end then
-      move_cursor_to_end(window, buffer)
-    end
+  -- Follow new events only where the cursor was at the end.
+  for _, window in ipairs(following) do
+    move_cursor_to_end(window, buffer)
   end
 end
 
----@param session segue.Session
+---@param session { id: string }
 function load_newer(session)
   for buffer, state in pairs(buffers) do
     if state.id == session.id and state.loading then
       state.reload_for = session
     elseif state.id == session.id then
-      load(buffer, { after = state.last_seq or 0 }, function(page)
+      load(buffer, { after = state.last_seq or 0, limit = LARGE_PAGE }, function(page)
         append_page(buffer, page)
         if page.has_more then
           load_newer(session)
@@ -327,26 +297,70 @@ local function show_origin(buffer)
   end)
 end
 
-local is_subscribed = false
+-- Only while it is shown: the server looks for changes meanwhile.
+---@param buffer integer
+local function follow(buffer)
+  local state = buffers[buffer]
+  if #vim.fn.win_findbuf(buffer) == 0 then
+    return
+  end
+  following.follow(state.id, {
+    known_seq = function()
+      return state.last_seq or 0
+    end,
+    on_append = function()
+      load_newer(state)
+    end,
+  })
+end
 
-local function subscribe()
-  if not is_subscribed then
-    is_subscribed = true
-    require("segue").on("appended", load_newer)
+--- For 'foldexpr': what a model thought and planned, and what it was told by programs, is folded.
+---@return string
+function M.fold()
+  local line = vim.fn.getline(vim.v.lnum)
+  if not vim.startswith(line, "## ") then
+    return "="
+  end
+  for _, heading in ipairs({ "Thinking", "Plan", "Context" }) do
+    if vim.startswith(line, "## " .. heading .. " ·") then
+      return ">1"
+    end
+  end
+  return "0"
+end
+
+-- In a window that shows something else later, its own folding comes back: they are local options.
+---@param buffer integer
+local function fold_in_windows(buffer)
+  for _, window in ipairs(vim.fn.win_findbuf(buffer)) do
+    local options = vim.wo[window][0]
+    options.foldmethod = "expr"
+    options.foldexpr = "v:lua.require'segue.transcript'.fold()"
+    options.foldlevel = 0
   end
 end
 
---- Fill the buffer named `segue://SESSION-ID`, and keep it up to date with what this Neovim stores.
+--- Fill the buffer named `segue://SESSION-ID`, and keep it up to date with what any editor stores.
 ---@param buffer integer
 function M.read(buffer)
   local id = vim.api.nvim_buf_get_name(buffer):sub(#SCHEME + 1)
-  buffers[buffer] = { id = id, has_more = false, loading = false, events = {}, clients = {} }
+  local target = targets[id]
+  targets[id] = nil
+  buffers[buffer] = {
+    id = id,
+    has_more = false,
+    loading = false,
+    messages = {},
+    clients = {},
+    target = target,
+  }
   vim.api.nvim_buf_clear_namespace(buffer, namespace, 0, -1)
   vim.bo[buffer].buftype = "nofile"
   vim.bo[buffer].swapfile = false
   vim.bo[buffer].undolevels = -1
   vim.bo[buffer].filetype = "markdown"
   set_lines(buffer, 0, -1, { "*Loading …*" })
+  fold_in_windows(buffer)
 
   local group = vim.api.nvim_create_augroup("segue_transcript_" .. buffer, { clear = true })
   vim.api.nvim_create_autocmd({ "CursorMoved", "WinScrolled" }, {
@@ -358,6 +372,23 @@ function M.read(buffer)
       end
     end,
   })
+  vim.api.nvim_create_autocmd("BufWinEnter", {
+    group = group,
+    buffer = buffer,
+    callback = function()
+      fold_in_windows(buffer)
+      if buffers[buffer].last_seq then
+        follow(buffer)
+      end
+    end,
+  })
+  vim.api.nvim_create_autocmd("BufWinLeave", {
+    group = group,
+    buffer = buffer,
+    callback = function()
+      following.unfollow(id)
+    end,
+  })
   vim.api.nvim_create_autocmd("BufWipeout", {
     group = group,
     buffer = buffer,
@@ -367,9 +398,10 @@ function M.read(buffer)
       vim.api.nvim_del_augroup_by_id(group)
     end,
   })
-  subscribe()
-  load(buffer, {}, function(page)
-    show_newest_page(buffer, page)
+  local before_target = target and math.max(0, (target.seq or 1) - 1 - EVENTS_BEFORE_TARGET)
+  load(buffer, { after = before_target }, function(page)
+    show_first_page(buffer, page)
+    follow(buffer)
   end)
   show_origin(buffer)
 end
@@ -390,10 +422,10 @@ function M.place(buffer, line)
     return nil
   end
   local at
-  local marks = vim.api.nvim_buf_get_extmarks(buffer, namespace, 0, -1, {})
-  for _, mark in ipairs(marks) do
-    local event = state.events[mark[1]]
-    if at and mark[2] >= line and event.type == "user_message" then
+  for _, message in ipairs(state.messages) do
+    local row = vim.api.nvim_buf_get_extmark_by_id(buffer, namespace, message.mark, {})[1]
+    local event = message.events[#message.events]
+    if at and row >= line and event.type == "user_message" then
       return { session = { id = state.id }, at = at, is_last = false }
     end
     at = event.id
@@ -401,16 +433,10 @@ function M.place(buffer, line)
   return { session = { id = state.id }, at = at, is_last = true }
 end
 
---- Show a session: in the window that already shows it, else in a new one; in the current window if
---- that shows the session whose place it takes.
 ---@param id string
 ---@param mods? table of |nvim_cmd()|
----@param replaced_id? string
-function M.show(id, mods, replaced_id)
+local function show_in_window(id, mods)
   local name = SCHEME .. id
-  if replaced_id and vim.api.nvim_buf_get_name(0) == SCHEME .. replaced_id then
-    return vim.cmd.edit({ args = { name }, magic = { file = false } })
-  end
   -- Not `bufwinid(name)`, which takes a part of a name, and a pattern.
   local window = vim.iter(vim.api.nvim_tabpage_list_wins(0)):find(function(each)
     return vim.api.nvim_buf_get_name(vim.api.nvim_win_get_buf(each)) == name
@@ -420,6 +446,30 @@ function M.show(id, mods, replaced_id)
     vim.cmd.edit()
   else
     vim.cmd({ cmd = "split", args = { name }, mods = mods, magic = { file = false } })
+  end
+end
+
+--- Show a session: in the window that already shows it, else in a new one; in the current window if
+--- that shows the session whose place it takes.
+---@param id string
+---@param mods? table of |nvim_cmd()|
+---@param replaced_id? string
+function M.show(id, mods, replaced_id)
+  if replaced_id and vim.api.nvim_buf_get_name(0) == SCHEME .. replaced_id then
+    return vim.cmd.edit({ args = { SCHEME .. id }, magic = { file = false } })
+  end
+  show_in_window(id, mods)
+end
+
+--- Show a session as `show` does, at what a search has found: at the event, else at the beginning.
+---@param hit segue.SearchHit
+---@param mods? table of |nvim_cmd()|
+function M.show_hit(hit, mods)
+  local id = hit.session.id
+  targets[id] = { seq = hit.event and hit.event.seq, words = matches.words(hit) }
+  show_in_window(id, mods)
+  if targets[id] then -- the buffer was hidden, and was not read again
+    vim.cmd.edit()
   end
 end
 

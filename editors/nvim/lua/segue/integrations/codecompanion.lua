@@ -2,6 +2,7 @@
 
 local config = require("segue.config")
 local error_handler = require("segue.integrations.codecompanion.error_handler")
+local proxy = require("segue.integrations.codecompanion.proxy")
 local recorder = require("segue.integrations.codecompanion.recorder")
 local restorer = require("segue.integrations.codecompanion.restorer")
 local resume_offer = require("segue.integrations.codecompanion.resume_offer")
@@ -44,6 +45,11 @@ M.attach = error_handler.protect(function(bufnr)
     return
   end
   local chat = require("codecompanion").buf_get_chat(bufnr)
+  local setting = config.get().integrations.codecompanion
+  if type(setting) == "table" and setting.acp then
+    proxy.wrap_all()
+    proxy.wrap_chat(chat)
+  end
   local recording = recorder.start(chat, restorer.pending)
   M.attach_existing()
   if offers and accepts_offer(chat) then
@@ -53,10 +59,21 @@ M.attach = error_handler.protect(function(bufnr)
   end
 end)
 
+--- Run every agent (ACP) of codecompanion.nvim behind `segue acp` from now on, in this Neovim.
+---@return string[] names of the adapters
+M.wrap = proxy.wrap_all
+
 --- Whether codecompanion.nvim is installed.
 ---@return boolean
 function M.available()
   return (pcall(require, "codecompanion"))
+end
+
+--- Whether a chat continues a session.
+---@param id string
+---@return boolean
+function M.is_open(id)
+  return recorder.of_session(id) ~= nil
 end
 
 --- The conversation of the chat in a buffer, and the turn at a line of it.

@@ -1,8 +1,12 @@
 --- Which adapter and model answer in a chat, and the same ones again for a chat that is restored.
 
 local format = require("segue.format")
+local proxy = require("segue.integrations.codecompanion.proxy")
 
 local M = {}
+
+---@type table<string, string> adapters by what their agents call themselves, as the proxy stores it
+local known_agents = {}
 
 ---@param value any
 ---@return string?
@@ -37,6 +41,15 @@ function M.origin(chat)
     return { agent = string_or_nil(chat.adapter.name), model = model_of(chat) }
   end)
   return ok and origin or {}
+end
+
+--- Remember which adapter has the agent of a chat, which the proxy names in the agent's own way.
+---@param chat table whose agent is connected
+function M.learn(chat)
+  local name = proxy.agent_name(chat)
+  if name then
+    known_agents[name] = chat.adapter.name
+  end
 end
 
 ---@param name string
@@ -75,7 +88,7 @@ end
 ---@param session { agent?: string, model?: string }
 ---@return segue.codecompanion.Choice
 function M.choose(session)
-  local name, model = session.agent, session.model
+  local name, model = known_agents[session.agent] or session.agent, session.model
   if not name then
     return {}
   end

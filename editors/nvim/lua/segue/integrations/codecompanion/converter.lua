@@ -1,6 +1,7 @@
 --- Converts CodeCompanion messages to events, and events to CodeCompanion messages.
 
 local json = require("segue.json")
+local pieces = require("segue.pieces")
 local uuid = require("segue.uuid")
 
 local M = {}
@@ -220,7 +221,8 @@ end
 ---@return segue.codecompanion.Turn[]
 local function group_turns(events)
   local turns = { { notes = {}, answers = {} } }
-  for _, event in ipairs(events) do
+  for _, group in ipairs(pieces.group(events)) do
+    local event = pieces.join(group)
     local data = not event.corrupt and type(event.data) == "table" and event.data or {}
     local turn = turns[#turns]
     local render_note = note_renderers[event.type]
@@ -232,7 +234,7 @@ local function group_turns(events)
     elseif render_note and not event.corrupt then
       table.insert(turn.notes, render_note(data))
     end
-    turn.last_event_id = event.id
+    turn.last_event_id = group[#group].id
   end
   return turns
 end

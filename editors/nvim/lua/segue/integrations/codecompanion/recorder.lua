@@ -7,6 +7,7 @@ local converter = require("segue.integrations.codecompanion.converter")
 local error_handler = require("segue.integrations.codecompanion.error_handler")
 local format = require("segue.format")
 local protocol = require("segue.protocol")
+local proxy = require("segue.integrations.codecompanion.proxy")
 local registry = require("segue.registry")
 local resume_offer = require("segue.integrations.codecompanion.resume_offer")
 local subscriptions = require("segue.subscriptions")
@@ -28,6 +29,7 @@ local M = {}
 ---@field held_events segue.NewEvent[] Recorded with the first model-visible event: alone they open no session
 
 local recordings = {} ---@type table<integer, segue.codecompanion.Recording> by buffer
+local last_submitted ---@type segue.codecompanion.Recording?
 
 ---@param events segue.NewEvent[]
 ---@param matches fun(event: segue.NewEvent): any
@@ -36,9 +38,20 @@ local function has_event(events, matches)
   return vim.iter(events):any(matches)
 end
 
+-- Plugins that save the messages of a chat save this with them: `segue import` does not store what
+-- is stored.
+---@param message table
+---@param session? segue.Session
+local function note_session(message, session)
+  if session then
+    message._meta.segue_session = session.id
+  end
+end
+
 ---@param recording segue.codecompanion.Recording
 ---@param events segue.NewEvent[] of one message
-local function append(recording, events)
+---@param message? table that they are of, if CodeCompanion has it
+local function append(recording, events, message)
   local conversation = recording.conversation
   if not conversation or (conversation.closed and not conversation.heir) then
     conversation = registry.start(recording.workspace)
@@ -57,7 +70,9 @@ local function append(recording, events)
     local is_deleted = err and err.kind == "SessionNotFound"
     if is_deleted and is_question and recording.conversation == conversation then
       recording.conversation = nil
-      append(recording, events)
+      append(recording, events, message)
+    elseif message and not err then
+      note_session(message, (conversation.heir or conversation).record)
     end
   end)
 end
@@ -74,8 +89,11 @@ end
 
 ---@param recording segue.codecompanion.Recording
 ---@param events segue.NewEvent[] of one message
-local function record(recording, events)
+---@param message? table that they are of, if CodeCompanion has it
+local function record(recording, events, message)
   if #events == 0 or config.get().integrations.codecompanion == false then
+    return
+  elseif proxy.records(recording.chat) then
     return
   end
   local is_conversation = has_event(events, function(event)
@@ -87,7 +105,7 @@ local function record(recording, events)
   end
   events = vim.list_extend(recording.held_events, events)
   recording.held_events = {}
-  append(recording, events)
+  append(recording, events, message)
 end
 
 ---@param recording segue.codecompanion.Recording
@@ -113,7 +131,7 @@ local function sync_up_to(recording, last_index)
     local id = message_id(message)
     if not recording.recorded_ids[id] then
       recording.recorded_ids[id] = true
-      record(recording, convert(recording, message))
+      record(recording, convert(recording, message), message)
     end
   end
 end
@@ -137,6 +155,7 @@ end
 -- answers an earlier question does not.
 ---@param recording segue.codecompanion.Recording
 local function on_submitted(recording)
+  last_submitted = recording
   resume_offer.remove(recording.chat.bufnr)
   local conversation = recording.conversation
   while conversation and (conversation.heir or conversation.successor) do
@@ -161,10 +180,56 @@ local function record_rest(recording)
   recording.agent = nil
 end
 
+-- The proxy has answered before it has stored the end of the turn.
+local FOLLOW_TRIES = 20
+local FOLLOW_PAUSE_MS = 100
+
+-- Take over what the proxy has stored of a chat: its conversation is the chat's, and the current one
+-- if no other chat was submitted since.
+---@param recording segue.codecompanion.Recording
+---@param turn_end table that becomes a segue.codecompanion.TurnEnd
+---@param tries integer
+local function follow(recording, turn_end, tries)
+  local id = proxy.session_id(recording.chat)
+  if not id then
+    return
+  end
+  local is_last = last_submitted == nil or last_submitted == recording
+  registry.follow(id, recording.workspace, is_last, function(conversation, last_event)
+    if not conversation or proxy.session_id(recording.chat) ~= id then
+      return -- it cannot be read now, or nothing was stored
+    end
+    recording.conversation = conversation
+    adapters.learn(recording.chat)
+    for _, message in ipairs(recording.chat.messages) do
+      message_id(message)
+      if not message._meta.segue_session then
+        note_session(message, conversation.record)
+      end
+    end
+    turn_end.conversation, turn_end.event_id = conversation, conversation.head
+    if last_event and last_event.type ~= "turn_end" and tries > 1 then
+      vim.defer_fn(function()
+        follow(recording, turn_end, tries - 1)
+      end, FOLLOW_PAUSE_MS)
+    end
+  end)
+end
+
+---@param recording segue.codecompanion.Recording
+---@param tries integer
+local function follow_to_here(recording, tries)
+  local turn_end = {}
+  turns.mark_last(recording.chat.bufnr, turn_end)
+  follow(recording, turn_end, tries)
+end
+
 ---@param recording segue.codecompanion.Recording
 local function on_done(recording)
   record_rest(recording)
-  if recording.conversation and recording.last_event_id then
+  if proxy.records(recording.chat) then
+    follow_to_here(recording, FOLLOW_TRIES)
+  elseif recording.conversation and recording.last_event_id then
     turns.mark_last(recording.chat.bufnr, {
       conversation = recording.conversation,
       event_id = recording.last_event_id,
@@ -177,7 +242,8 @@ end
 local function on_request_started(recording, data)
   local connection = recording.chat.acp_connection
   local prompt = connection and connection._active_prompt
-  if data.adapter and data.adapter.type == "acp" and prompt and prompt.handlers then
+  local is_agent = data.adapter and data.adapter.type == "acp"
+  if is_agent and prompt and prompt.handlers and not proxy.records(recording.chat) then
     sync_all(recording)
     recording.agent = agent.follow(prompt.handlers, function(events)
       record(recording, events)
@@ -191,8 +257,8 @@ local function on_cleared(recording)
   recording.open_calls, recording.held_events = {}, {}
   recording.last_event_id = nil
   turns.clear(recording.chat.bufnr)
-  if recording.is_empty or not recording.conversation then
-    return
+  if recording.is_empty or not recording.conversation or proxy.records(recording.chat) then
+    return -- the agent goes on with what was said, and so does its session
   end
   recording.is_empty = true
   registry.replace(recording.conversation, function(err)
@@ -208,6 +274,7 @@ end
 ---@param recording segue.codecompanion.Recording
 local function on_closed(recording)
   recordings[recording.chat.bufnr] = nil
+  last_submitted = last_submitted ~= recording and last_submitted or nil
   record_rest(recording)
   turns.clear(recording.chat.bufnr)
 end
@@ -219,6 +286,14 @@ local handlers = {
   ChatCompacting = sync_all,
   ChatCleared = on_cleared,
   ChatClosed = on_closed,
+  ACPConnected = function(recording)
+    adapters.learn(recording.chat)
+  end,
+  ACPChatRestored = function(recording)
+    last_submitted = recording -- the user goes on with it
+    resume_offer.remove(recording.chat.bufnr)
+    follow_to_here(recording, 1)
+  end,
   ToolsStarted = sync_all,
   ToolFinished = M.sync,
   ToolsFinished = sync_all,
@@ -295,6 +370,7 @@ function M.start(chat, session)
   if session then
     for _, message in ipairs(chat.messages) do
       recording.recorded_ids[message_id(message)] = true
+      note_session(message, session)
     end
   end
   recordings[chat.bufnr] = recording

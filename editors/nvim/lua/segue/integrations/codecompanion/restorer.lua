@@ -5,6 +5,7 @@ local config = require("segue.config")
 local converter = require("segue.integrations.codecompanion.converter")
 local error_handler = require("segue.integrations.codecompanion.error_handler")
 local format = require("segue.format")
+local proxy = require("segue.integrations.codecompanion.proxy")
 local recorder = require("segue.integrations.codecompanion.recorder")
 local registry = require("segue.registry")
 local resume_offer = require("segue.integrations.codecompanion.resume_offer")
@@ -59,6 +60,34 @@ local function close(recording)
   end
 end
 
+-- Give an agent (ACP) what the chat shows. One behind the proxy has a name of its own, which is known
+-- once it is connected: it may be the one that the session was had with.
+---@param chat table
+---@param session segue.Session
+---@param notice? string for the user, if it is another one
+local function connect(chat, session, notice)
+  local function give_transcript()
+    table.insert(chat.messages, converter.agent_transcript(chat.messages))
+  end
+  local function notify()
+    if notice and proxy.agent_name(chat) ~= session.agent then
+      config.notify(notice, vim.log.levels.WARN)
+    end
+  end
+  if proxy.records(chat) then
+    return proxy.load(chat, session.id, error_handler.protect(function(loaded)
+      if not loaded then
+        give_transcript()
+      end
+      notify()
+    end))
+  end
+  notify()
+  if chat.adapter.type == "acp" then
+    give_transcript()
+  end
+end
+
 ---@param session segue.Session
 ---@param events segue.Event[]
 ---@param replaced? segue.codecompanion.Recording
@@ -79,17 +108,11 @@ local function open_chat(session, events, replaced)
   end
   chat.cycle = restored.cycle
   turns.mark_restored(chat.bufnr, assert(registry.of_session(session.id)), restored.turns)
-  local notice = adapters.complete(chat, choice)
-  if notice then
-    config.notify(notice, vim.log.levels.WARN)
-  end
   close(replaced) -- before the title is set: two buffers cannot have one name
   if session.title then
     chat:set_title(format.title(session))
   end
-  if chat.adapter.type == "acp" then
-    table.insert(chat.messages, converter.agent_transcript(chat.messages))
-  end
+  connect(chat, session, adapters.complete(chat, choice))
   for _, bufnr in ipairs(empty_chats) do
     close(recorder.of_buffer(bufnr))
   end

@@ -105,6 +105,7 @@ function M.show_if_resumable(bufnr, workspace, is_open)
   }
   local on_found = error_handler.protect(function(err, found)
     local session = not err and best_candidate(found, is_open)
+    require("segue.relocation").mention(not err and found.moved or nil)
     if session and state[bufnr] and not offered[workspace] then
       offered[workspace] = true
       state[bufnr] = "shown"

@@ -8,8 +8,8 @@ local HEADING = "## "
 local namespace = vim.api.nvim_create_namespace("segue_turns")
 
 ---@class segue.codecompanion.TurnEnd
----@field conversation segue.Conversation
----@field event_id string Of the last event of the turn
+---@field conversation? segue.Conversation nil until the proxy has stored it
+---@field event_id? string Of the last event of the turn
 
 ---@type table<integer, table<integer, segue.codecompanion.TurnEnd>> by buffer, and by the mark at the heading that follows
 local ends = {}
