@@ -1,7 +1,7 @@
 """Collects the wheels of the server, its dependencies and pip in the folder `server`.
 
 The extension installs its private environment from them without a network. Pure Python wheels fit
-every machine; pysqlite3 needs one wheel for each platform and each version of Python.
+every machine; the others need one wheel for each platform, some for each version of Python.
 """
 
 import hashlib
@@ -18,7 +18,15 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 WHEELS = HERE / "server"
 LOCK = ROOT / "server" / "requirements.txt"
-PLATFORMS = ("manylinux_2_28_x86_64", "macosx_11_0_arm64", "win_amd64")
+PLATFORMS = {
+    "pysqlite3": ("manylinux_2_28_x86_64", "macosx_11_0_arm64", "win_amd64"),
+    "watchdog": (
+        "manylinux_2_17_x86_64", "manylinux_2_17_aarch64", "macosx_11_0_arm64",
+        "macosx_11_0_x86_64", "win_amd64",
+    ),
+}  # fmt: skip
+WHEEL_COUNTS = {"pysqlite3": 12, "watchdog": 11}
+"""On Linux and Windows, one wheel of watchdog fits every version of Python."""
 PYTHONS = ("3.11", "3.12", "3.13", "3.14")
 PIP = "pip==26.3 --hash=sha256:f3b60b20ffaadd4415ed7957212a38ac63fa4c5fa375bd0f4a797777940fad13"
 
@@ -30,20 +38,21 @@ def main() -> None:
         downloads = Path(folder)
         pip("download", "--require-hashes", "--dest", folder, "-r", str(LOCK))
         pip("wheel", "--no-index", "--find-links", folder, "--wheel-dir", str(WHEELS), str(ROOT))
-        for wheel in WHEELS.glob("pysqlite3-*"):
-            wheel.unlink()  # only for this machine: the wheels for all platforms are fetched below
-        pysqlite3 = downloads / "pysqlite3.txt"
-        pysqlite3.write_text(find_locked("pysqlite3"), encoding="utf-8")
         with ThreadPoolExecutor(max_workers=4) as pool:
-            for python, platform in itertools.product(PYTHONS, PLATFORMS):
-                target = ("--python-version", python, "--platform", platform)
-                pool.submit(fetch, pysqlite3, *target, "--only-binary=:all:")
+            for name, platforms in PLATFORMS.items():
+                for wheel in WHEELS.glob(f"{name}-*"):
+                    wheel.unlink()  # only for this machine
+                locked = downloads / f"{name}.txt"
+                locked.write_text(find_locked(name), encoding="utf-8")
+                for python, platform in itertools.product(PYTHONS, platforms):
+                    target = ("--python-version", python, "--platform", platform)
+                    pool.submit(fetch, locked, *target, "--only-binary=:all:")
         pip_only = downloads / "pip.txt"
         pip_only.write_text(PIP, encoding="utf-8")
         fetch(pip_only)
-    expected = len(PYTHONS) * len(PLATFORMS)
-    if len(list(WHEELS.glob("pysqlite3-*"))) != expected:
-        sys.exit(f"expected {expected} wheels of pysqlite3")
+    for name, expected in WHEEL_COUNTS.items():
+        if len(list(WHEELS.glob(f"{name}-*"))) != expected:
+            sys.exit(f"expected {expected} wheels of {name}")
     (WHEELS / "stamp").write_text(f"{compute_stamp()}\n", encoding="utf-8")
 
 

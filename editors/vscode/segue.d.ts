@@ -162,6 +162,14 @@ export interface Session {
   /** The agent or adapter that answered last, and its model, if the client has told. */
   agent: string | null;
   model: string | null;
+  /** The time of its last event `user_message`; of a fork: of its own. */
+  lastPromptAt: string | null;
+  /** The git branch where it was last continued, if it is known. */
+  branch: string | null;
+  /** The repository's name, alike on all machines: `github.com/org/repo`. */
+  repository: string | null;
+  /** The machine that it was had on, and where its folders are; null if it is this one. */
+  machine: string | null;
 }
 
 /** A stored event. `corrupt`: the stored data is not valid JSON, and `data` is that text. */
@@ -205,6 +213,7 @@ export type ReasonCode =
   | "forked"
   | "newestInRepository"
   | "newestInDirectory"
+  | "newestOnOtherMachine"
   | "nothingFits"
   | "neverByItself";
 
@@ -223,6 +232,15 @@ export interface Opened {
   hasMore: boolean;
   lastEventAt: string | null;
   alternatives: Session[];
+  /** If nothing of this machine fits: a checkout that was moved here, maybe. */
+  moved: MovedCheckout | null;
+}
+
+/** A checkout of this repository whose folder is gone, and the newest conversation that was had there. */
+export interface MovedCheckout {
+  oldRoot: string;
+  newRoot: string;
+  session: Session;
 }
 
 /** The result of an append. */
@@ -258,6 +276,8 @@ export interface EventPage {
 export interface SessionPage {
   sessions: Session[];
   nextCursor: string | null;
+  /** The ids of those that are open in some window, as far as that can be known. */
+  open: string[];
 }
 
 /** Events that were appended, with the result. */

@@ -52,7 +52,7 @@ export class ChatParticipant implements vscode.Disposable {
       case "history":
         return this.showHistory(folder, stream);
       case "resume":
-        await vscode.commands.executeCommand("segue.resume");
+        await vscode.commands.executeCommand("segue.resume", "chat");
         if (request.prompt.trim() === "") {
           this.showResumed(folder, stream);
         }

@@ -3,9 +3,14 @@
 import * as vscode from "vscode";
 import { type Conversations, getActiveFolder, type GoneBack } from "./conversations";
 import type { ConversationsView, SessionNode } from "./conversationsView";
+import { type Exportable, exportConversation } from "./exports";
 import { describeGoBack, type ForkPoint, isForkPoint, pickForkPoint, pickGoBackPoint } from "./forks";
-import { escapeLabel, escapeMessage, formatAge, formatCount, formatTitle } from "./format";
+import { escapeLabel, escapeMessage, formatAge, formatCount, formatTitle, nameSpeakers } from "./format";
+import { pickWay, startInTerminal, toOwnProgram } from "./ownProgram";
 import type { Session } from "./protocol";
+import type { Hit } from "./search";
+import type { SearchBox } from "./searchBox";
+import { showSearch } from "./searchPicker";
 import type { Server } from "./server";
 import type { TranscriptDocuments } from "./transcriptDocuments";
 
@@ -16,6 +21,7 @@ const MAX_TITLE_LENGTH = 200;
 export interface Components {
   conversations: Conversations;
   log: vscode.LogOutputChannel;
+  searchBox: SearchBox;
   server: Server;
   transcripts: TranscriptDocuments;
   view: ConversationsView;
@@ -24,9 +30,22 @@ export interface Components {
 type Command = (components: Components, argument?: unknown) => unknown;
 
 const COMMANDS: { [id: string]: Command } = {
-  "segue.new": ({ conversations }) => conversations.startNew(getActiveFolder()),
+  "segue.new": async ({ conversations }) => {
+    await conversations.startNew(getActiveFolder());
+    await openChat();
+  },
   "segue.resume": resumeConversation,
+  "segue.search": searchConversations,
+  "segue.clearSearch": ({ searchBox }) => searchBox.clear(),
+  "segue.openHit": ({ transcripts }, hit) => openHit(transcripts, hit as Hit, true),
   "segue.showTranscript": showTranscript,
+  "segue.previewTranscript": ({ transcripts }, node) => (isSessionNode(node) ? transcripts.show(node, true) : undefined),
+  "segue.export": async (components, argument) => {
+    const exportable = await getExportable(components, argument);
+    if (exportable !== undefined) {
+      await exportConversation(components.server.request, exportable);
+    }
+  },
   "segue.fork": async (components, node) => fork(components, await pickPoint(components, node, "Fork", pickForkPoint)),
   "segue.forkFromHere": (components, point) => fork(components, getPoint(components, point)),
   "segue.goBack": async (components, node) => goBack(components, await pickPoint(components, node, "Go back in", pickGoBackPoint)),
@@ -46,7 +65,7 @@ const COMMANDS: { [id: string]: Command } = {
     }
   },
   "segue.refresh": ({ view }) => view.refresh(),
-  "segue.loadMore": ({ view }, folder) => view.loadMore(String(folder)),
+  "segue.loadMore": ({ view }, folder) => view.loadMore(typeof folder === "string" ? folder : undefined),
   "segue.showArchived": ({ view }) => view.showArchived(true),
   "segue.hideArchived": ({ view }) => view.showArchived(false),
   "segue.showLog": ({ log }) => log.show(),
@@ -68,11 +87,22 @@ export function registerCommands(components: Components): vscode.Disposable[] {
   );
 }
 
-async function resumeConversation({ conversations }: Components, argument?: unknown): Promise<void> {
+/** *argument* is a conversation of the view, or `chat` to go on with a picked one in the chat view in any case. */
+async function resumeConversation({ conversations, server, transcripts }: Components, argument?: unknown): Promise<void> {
   const node = isSessionNode(argument) ? argument : await pickConversation(conversations, "Resume a conversation");
-  if (node !== undefined) {
-    await conversations.open({ workspace: node.folder, sessionId: node.session.sessionId });
+  if (node === undefined) {
+    return;
+  }
+  const { sessionId, source } = node.session;
+  const mayLeave = source !== null && argument !== "chat";
+  const program = mayLeave ? toOwnProgram(await server.request("session/resumeCommand", { sessionId })) : undefined;
+  const way = program === undefined ? "here" : await pickWay(node.session, program);
+  if (way === "here") {
+    const { session } = await conversations.open({ workspace: node.folder, sessionId });
+    await transcripts.show({ ...node, session }, true);
     await openChat();
+  } else if (way === "program" && program !== undefined) {
+    await startInTerminal(program);
   }
 }
 
@@ -84,11 +114,32 @@ async function openChat(): Promise<void> {
   }
 }
 
+/** *argument* is a text to search for everywhere; without one, the user types it. */
+function searchConversations({ server, transcripts }: Components, argument?: unknown): void {
+  const text = typeof argument === "string" ? argument : undefined;
+  showSearch(server.request, (hit) => openHit(transcripts, hit, false), text);
+}
+
+function openHit(transcripts: TranscriptDocuments, hit: Hit, preserveFocus: boolean): Promise<void> {
+  const folder = hit.folder ?? getActiveFolder();
+  return transcripts.show({ kind: "session", folder, session: hit.session }, preserveFocus, hit);
+}
+
 async function showTranscript({ conversations, transcripts }: Components, argument?: unknown): Promise<void> {
   const node = isSessionNode(argument) ? argument : await getCurrentOrPick(conversations, "Show the transcript of");
   if (node !== undefined) {
     await transcripts.show(node);
   }
+}
+
+/** The transcript or conversation that a command was given, else the open transcript, or the current or a picked one. */
+async function getExportable(
+  { conversations, transcripts }: Components,
+  argument: unknown,
+): Promise<Exportable | undefined> {
+  return isSessionNode(argument)
+    ? argument
+    : (transcripts.findConversation(argument) ?? getCurrentOrPick(conversations, "Export"));
 }
 
 /** The place that a command was given, else that of the cursor in a transcript. */
@@ -223,7 +274,7 @@ async function pickConversation(conversations: Conversations, placeHolder: strin
 function buildItems(folder: string, sessions: readonly Session[]): Item[] {
   const item = (session: Session): Item => ({
     label: escapeLabel(formatTitle(session)),
-    description: `${formatAge(session.updatedAt)} · ${session.eventCount.toLocaleString("en")}`,
+    description: [formatAge(session.updatedAt), session.eventCount.toLocaleString("en"), ...nameSpeakers(session).map(escapeLabel)].join(" · "),
     node: { kind: "session", folder, session },
   });
   const open = sessions.filter(({ archivedAt }) => archivedAt === null);

@@ -11,6 +11,7 @@ import type {
   EventPage,
   ForkOptions,
   ListOptions,
+  MovedCheckout,
   NewEvent,
   Opened,
   OpenOptions,
@@ -72,6 +73,9 @@ export class Conversations implements SegueApi, vscode.Disposable {
   private readonly unsentChanged = new vscode.EventEmitter<UnsentChange>();
   private readonly deletedElsewhere = new vscode.EventEmitter<DeletedElsewhere>();
   private readonly parted = new vscode.EventEmitter<Session>();
+  private readonly foundMoved = new vscode.EventEmitter<MovedCheckout>();
+  /** Asked about in this window: the old and the new roots. */
+  private readonly asked = new Set<string>();
   private readonly renamed = new vscode.EventEmitter<Session>();
 
   readonly onDidAppend = this.appended.event;
@@ -84,6 +88,8 @@ export class Conversations implements SegueApi, vscode.Disposable {
   readonly onDidFindDeleted = this.deletedElsewhere.event;
   /** Fires with the fork in which this window goes on because another one appended to the conversation first. */
   readonly onDidPart = this.parted.event;
+  /** Fires once in this window for a checkout that was moved here, maybe. */
+  readonly onDidFindMoved = this.foundMoved.event;
   /** Fires with a conversation that was given another title. */
   readonly onDidRename = this.renamed.event;
 
@@ -106,7 +112,15 @@ export class Conversations implements SegueApi, vscode.Disposable {
       workspace: folder,
     });
     this.setCurrent(folder, opened);
+    this.handleMoved(opened.moved);
     return opened;
+  }
+
+  /** Take the conversations of a moved checkout along, or note that it was not moved. Returns how many they are. */
+  async relocate({ oldRoot, newRoot }: MovedCheckout, declined = false): Promise<number> {
+    const { moved } = await this.server.request("session/relocate", { oldRoot, newRoot, declined });
+    this.listChanged.fire();
+    return moved;
   }
 
   append(sessionId: string, events: readonly NewEvent[], options: AppendOptions = {}): Promise<Appended> {
@@ -117,15 +131,20 @@ export class Conversations implements SegueApi, vscode.Disposable {
     return this.server.request("session/events", { sessionId, ...page });
   }
 
-  /** The newest events of a conversation, oldest first; somewhat more than 2,000 at most. */
-  async loadNewest(sessionId: string): Promise<Event[]> {
-    let page = await this.events(sessionId, { limit: PAGE_SIZE });
+  /** The newest events of a conversation, or those before a seq, oldest first; somewhat more than 2,000 at most. */
+  async loadNewest(sessionId: string, before?: number): Promise<Event[]> {
+    let page = await this.events(sessionId, { ...(before === undefined ? {} : { before }), limit: PAGE_SIZE });
     let events = page.events;
     while (page.hasMore && events.length < MAX_EVENTS && events[0] !== undefined) {
       page = await this.events(sessionId, { before: events[0].seq, limit: PAGE_SIZE });
       events = [...page.events, ...events];
     }
     return events;
+  }
+
+  /** The newest events of a conversation if the one at *seq* is among them, else those around it. */
+  loadAround({ sessionId, eventCount }: Session, seq: number): Promise<Event[]> {
+    return this.loadNewest(sessionId, eventCount - seq < MAX_EVENTS ? undefined : seq + PAGE_SIZE);
   }
 
   list({ workspace, ...options }: ListOptions = {}): Promise<SessionPage> {
@@ -285,8 +304,9 @@ export class Conversations implements SegueApi, vscode.Disposable {
 
   /** Release the event emitters. */
   dispose(): void {
-    const { appended, changed, listChanged, unsentChanged, deletedElsewhere, parted, renamed } = this;
-    for (const emitter of [appended, changed, listChanged, unsentChanged, deletedElsewhere, parted, renamed]) {
+    const { appended, changed, listChanged, unsentChanged, deletedElsewhere, parted, foundMoved, renamed } = this;
+    const lists = [appended, changed, listChanged, unsentChanged, deletedElsewhere, parted, foundMoved, renamed];
+    for (const emitter of lists) {
       emitter.dispose();
     }
   }
@@ -301,6 +321,14 @@ export class Conversations implements SegueApi, vscode.Disposable {
       onDeleted: (sessionId, dropped) => this.handleDeleted(sessionId, dropped),
       onUnsentChanged: (unsent, trouble) => this.unsentChanged.fire({ unsent, trouble }),
     };
+  }
+
+  private handleMoved(moved: MovedCheckout | null): void {
+    const roots = moved ? JSON.stringify([moved.oldRoot, moved.newRoot]) : undefined;
+    if (moved && roots !== undefined && !this.asked.has(roots)) {
+      this.asked.add(roots);
+      this.foundMoved.fire(moved);
+    }
   }
 
   private handleReplaced(sessionId: string, opened: Opened): void {
@@ -403,6 +431,11 @@ export function getActiveFolder(): string {
   const folder = document === undefined ? undefined : vscode.workspace.getWorkspaceFolder(document);
   const uri = folder?.uri ?? vscode.workspace.workspaceFolders?.[0]?.uri ?? vscode.Uri.file(homedir());
   return uri.toString();
+}
+
+/** Whether this window has a workspace folder. */
+export function isFolderOpen(): boolean {
+  return (vscode.workspace.workspaceFolders ?? []).length > 0;
 }
 
 /** The URIs of all workspace folders of this window; without any, only the active folder. */

@@ -6,8 +6,10 @@ import { ChatParticipant } from "./chatParticipant";
 import { registerCommands } from "./commands";
 import { Conversations } from "./conversations";
 import { ConversationsView } from "./conversationsView";
-import { DatabaseWatcher } from "./databaseWatcher";
+import { Following } from "./following";
+import { ImportWatcher } from "./importWatcher";
 import { Notices } from "./notices";
+import { SearchBox } from "./searchBox";
 import { Server } from "./server";
 import { StatusBar } from "./statusBar";
 import { TranscriptDocuments } from "./transcriptDocuments";
@@ -23,12 +25,9 @@ export function activate(context: vscode.ExtensionContext): SegueApi {
   const server = new Server(context, log);
   const conversations = new Conversations(server);
   const transcripts = new TranscriptDocuments(conversations);
-  const view = new ConversationsView(conversations);
-  const watcher = new DatabaseWatcher(server, () => {
-    view.scheduleRefresh();
-    transcripts.refreshAll();
-  });
-  const updateWatcher = () => void watcher.setActive(view.isVisible);
+  const view = new ConversationsView(conversations, server.request);
+  const searchBox = new SearchBox(view);
+  const following = new Following(server, () => ({ lists: view.isVisible, sessions: transcripts.knownSeqs }));
 
   shutDown = async () => {
     await Promise.race([conversations.drain(), new Promise((resolve) => setTimeout(resolve, DRAIN_TIMEOUT_MS))]);
@@ -40,22 +39,22 @@ export function activate(context: vscode.ExtensionContext): SegueApi {
     conversations,
     transcripts,
     view,
-    watcher,
+    searchBox,
+    following,
     new StatusBar(conversations),
     new Notices(conversations, log),
+    new ImportWatcher(context, server, log),
     new ChatParticipant(context.extensionUri, conversations, log),
-    view.onDidChangeVisibility(updateWatcher),
-    server.onDidStart(() => {
-      watcher.dispose(); // the new server may use another database
-      updateWatcher();
-    }),
-    conversations.onDidAppend(updateWatcher),
+    view.onDidChangeVisibility(() => following.update()),
+    transcripts.onDidChangeOpen(() => following.update()),
+    server.onDidChangeList(() => view.scheduleRefresh()),
+    server.onDidAppend((appended) => transcripts.handleAppended(appended)),
     vscode.workspace.onDidChangeConfiguration((event) => {
       if (event.affectsConfiguration("segue.server") || event.affectsConfiguration("segue.database")) {
         void server.restart();
       }
     }),
-    ...registerCommands({ conversations, log, server, transcripts, view }),
+    ...registerCommands({ conversations, log, searchBox, server, transcripts, view }),
   );
   return conversations;
 }

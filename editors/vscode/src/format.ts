@@ -1,4 +1,9 @@
-// Formats values for display: ages, times, counts, titles, and stored strings that must not act as markup.
+// Formats values for display: ages, times, counts, titles, names, and stored strings that must not act as markup.
+
+import { type Session, SOURCE_TITLES } from "./protocol";
+
+/** Characters of the name of a model, an agent or a program. */
+const MAX_NAME_LENGTH = 40;
 
 /** The age of an ISO 8601 time in its largest whole unit, such as `12 min ago`; `just now` below a minute. */
 export function formatAge(iso: string, now = Date.now()): string {
@@ -34,6 +39,31 @@ export function formatTitle(session: { title: string | null }, width = 80): stri
   const characters = [...singleLine(session.title ?? "(no message yet)")];
   const title = characters.length > width ? `${characters.slice(0, width - 1).join("").trimEnd()}…` : characters.join("");
   return isolateDirection(title);
+}
+
+/** *directory*, where a conversation happened, behind the name of the machine if that is another one. */
+export function formatPlace({ machine }: { machine: string | null }, directory: string): string {
+  return singleLine(machine ? `${machine}:${directory}` : directory);
+}
+
+/** What people call the program that a conversation was imported from, by its `source`. */
+export function nameProgram(source: string): string {
+  const words = source.split("-").map((word) => word.charAt(0).toUpperCase() + word.slice(1)); // of a later server
+  return formatName((Object.hasOwn(SOURCE_TITLES, source) && SOURCE_TITLES[source]) || words.join(" "));
+}
+
+/** Who speaks in a conversation: the program that it was imported from, and the model or agent that answered last. */
+export function nameSpeakers({ source, model, agent }: Pick<Session, "source" | "model" | "agent">): string[] {
+  return [...new Set([...(source === null ? [] : [nameProgram(source)]), ...nameAll(model ?? agent)])];
+}
+
+/** Those names of agents, models and clients that a client has told. */
+export function nameAll(...names: (string | null)[]): string[] {
+  return names.filter((name) => name !== null).map(formatName);
+}
+
+function formatName(name: string): string {
+  return formatTitle({ title: name }, MAX_NAME_LENGTH);
 }
 
 /** A stored string as one line: control characters become spaces, and bidirectional controls are removed. */

@@ -1,5 +1,6 @@
 // Converts stored events to the messages of a language model request, and a response to an event.
 
+import { groupPieces, joinPieces } from "./pieces";
 import type { Event, NewEvent } from "./protocol";
 import { isKnownEventType } from "./requests";
 
@@ -47,14 +48,16 @@ export function buildAnswerEvent(content: string, model: { id: string; vendor: s
 
 function groupIntoTurns(events: readonly Event[]): Turn[] {
   const turns: Turn[] = [];
-  for (const event of events) {
+  for (const pieces of groupPieces(events)) {
+    const event = joinPieces(pieces);
+    const lastSeq = event.seq + pieces.length - 1;
     const message = toMessage(event);
     const messages = message === undefined ? [] : [message];
     const turn = turns.at(-1);
     if (turn === undefined || event.type === "user_message") {
-      turns.push({ firstSeq: event.seq, lastSeq: event.seq, messages });
+      turns.push({ firstSeq: event.seq, lastSeq, messages });
     } else {
-      turn.lastSeq = event.seq;
+      turn.lastSeq = lastSeq;
       turn.messages.push(...messages);
     }
   }

@@ -2,8 +2,8 @@
 
 import * as vscode from "vscode";
 import type { Conversations, DeletedElsewhere, UnsentChange } from "./conversations";
-import { escapeMessage, formatCount, formatTitle } from "./format";
-import type { Session } from "./protocol";
+import { escapeMessage, formatCount, formatTitle, singleLine } from "./format";
+import type { MovedCheckout, Session } from "./protocol";
 import { RefusedError } from "./requests";
 
 /** Shows messages about what becomes of events, and writes the reasons to the log. */
@@ -21,6 +21,7 @@ export class Notices implements vscode.Disposable {
       conversations.onDidChangeUnsent((change) => void this.handleUnsent(change)),
       conversations.onDidFindDeleted((deleted) => this.handleDeleted(deleted)),
       conversations.onDidPart((fork) => this.handleParted(fork)),
+      conversations.onDidFindMoved((moved) => void this.askAboutMoved(moved)),
     ];
   }
 
@@ -66,6 +67,23 @@ export class Notices implements vscode.Disposable {
     const message = `${name} was deleted elsewhere. ${formatCount(dropped, "event")} that belonged to it cannot be stored.`;
     this.log.warn(message);
     void vscode.window.showWarningMessage(escapeMessage(`Segue: ${message}`));
+  }
+
+  private async askAboutMoved(moved: MovedCheckout): Promise<void> {
+    const where = `“${formatTitle(moved.session)}” and what else was said in ${singleLine(moved.oldRoot)}`;
+    const question = `That folder is gone. Was it moved to ${singleLine(moved.newRoot)}?`;
+    const message = escapeMessage(`Segue: ${where} is not listed here. ${question}`);
+    const choice = await vscode.window.showInformationMessage(message, "Yes, Take Along", "No");
+    if (choice === undefined) {
+      return; // asked again in the next window
+    }
+    try {
+      const count = await this.conversations.relocate(moved, choice === "No");
+      this.log.info(`${formatCount(count, "conversation")} of a moved folder taken along.`);
+    } catch (error) {
+      const reason = error instanceof Error ? error.message : String(error);
+      void vscode.window.showErrorMessage(escapeMessage(`Segue: ${reason}`));
+    }
   }
 
   private handleParted(fork: Session): void {

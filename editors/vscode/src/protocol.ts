@@ -17,12 +17,13 @@ export interface OpenResult {
   invocationId: string;
   resumed: boolean;
   reason: string;
-  reasonCode: "named" | "new" | "empty" | "reset" | "forked" | "newestInRepository" | "newestInDirectory" | "nothingFits" | "neverByItself";
+  reasonCode: "named" | "new" | "empty" | "reset" | "forked" | "newestInRepository" | "newestInDirectory" | "newestOnOtherMachine" | "nothingFits" | "neverByItself";
   boundary: Boundary | null;
   events: Event[];
   hasMore: boolean;
   lastEventAt: string | null;
   alternatives: Session[];
+  moved: MovedCheckout | null;
 }
 
 export interface AppendParams {
@@ -56,6 +57,8 @@ export interface EventsResult {
 export interface ListParams {
   cwd?: string | null;
   archived?: boolean;
+  sources?: string[] | null;
+  order?: "updated" | "lastPrompt";
   cursor?: string | null;
   limit?: number;
 }
@@ -63,6 +66,40 @@ export interface ListParams {
 export interface ListResult {
   sessions: Session[];
   nextCursor: string | null;
+  open: string[];
+}
+
+export interface SearchParams {
+  query: string;
+  cwd?: string | null;
+  archived?: boolean;
+  types?: string[] | null;
+  sources?: string[] | null;
+  sessionId?: string | null;
+  cursor?: string | null;
+  limit?: number;
+}
+
+export interface SearchResult {
+  hits: SearchHit[];
+  nextCursor: string | null;
+  complete: boolean;
+}
+
+export interface FollowParams {
+  sessionId?: string | null;
+  after?: number | null;
+}
+
+export interface FollowResult {
+  after: number | null;
+}
+
+export interface UnfollowParams {
+  sessionId?: string | null;
+}
+
+export interface Nothing {
 }
 
 export interface FindResumableParams {
@@ -73,8 +110,9 @@ export interface FindResumableParams {
 export interface FindResumableResult {
   session: Session | null;
   reason: string;
-  reasonCode: "named" | "new" | "empty" | "reset" | "forked" | "newestInRepository" | "newestInDirectory" | "nothingFits" | "neverByItself";
+  reasonCode: "named" | "new" | "empty" | "reset" | "forked" | "newestInRepository" | "newestInDirectory" | "newestOnOtherMachine" | "nothingFits" | "neverByItself";
   alternatives: Session[];
+  moved: MovedCheckout | null;
 }
 
 export interface ForkParams {
@@ -113,7 +151,20 @@ export interface SessionParams {
   sessionId: string;
 }
 
-export interface Nothing {
+export interface ResumeCommand {
+  command: string[] | null;
+  directory: string;
+  program: string | null;
+}
+
+export interface RelocateParams {
+  oldRoot: string;
+  newRoot: string;
+  declined?: boolean;
+}
+
+export interface RelocateResult {
+  moved: number;
 }
 
 export interface SetServerSessionIdParams {
@@ -136,16 +187,52 @@ export interface SetMetadataParams {
   value: unknown;
 }
 
+export interface Appended {
+  sessionId: string;
+  session: Session | null;
+  events: Event[];
+  invocations: Invocation[];
+}
+
+export interface MovedCheckout {
+  oldRoot: string;
+  newRoot: string;
+  session: Session;
+}
+
+export interface SearchHit {
+  session: Session;
+  event: FoundEvent | null;
+  excerpt: Piece[];
+}
+
+export interface FoundEvent {
+  id: string;
+  seq: number;
+  type: string;
+  createdAt: string;
+}
+
+export interface Piece {
+  text: string;
+  match: boolean;
+}
+
 /** Every method of the server, with its params and its result. */
 export interface Methods {
   "session/open": [OpenParams, OpenResult];
   "session/append": [AppendParams, AppendResult];
   "session/events": [EventsParams, EventsResult];
   "session/list": [ListParams, ListResult];
+  "session/search": [SearchParams, SearchResult];
+  "session/follow": [FollowParams, FollowResult];
+  "session/unfollow": [UnfollowParams, Nothing];
   "session/findResumable": [FindResumableParams, FindResumableResult];
   "session/fork": [ForkParams, OpenResult];
   "session/setTitle": [SetTitleParams, SessionResult];
   "session/export": [ExportParams, ExportResult];
+  "session/resumeCommand": [SessionParams, ResumeCommand];
+  "session/relocate": [RelocateParams, RelocateResult];
   "session/reset": [SessionParams, OpenResult];
   "session/archive": [SessionParams, Nothing];
   "session/unarchive": [SessionParams, Nothing];
@@ -159,15 +246,26 @@ export interface Methods {
 /** The name of a method of the server. */
 export type Method = keyof Methods;
 
+/** Every notification of the server, with its params. */
+export interface Notifications {
+  "session/didAppend": Appended;
+  "session/didChangeList": Nothing;
+}
+
 /** May be sent again, unchanged, after the response was lost with the server. */
 export const RETRIABLE_METHODS: readonly Method[] = [
   "session/open",
   "session/events",
   "session/list",
+  "session/search",
+  "session/follow",
+  "session/unfollow",
   "session/findResumable",
   "session/fork",
   "session/setTitle",
   "session/export",
+  "session/resumeCommand",
+  "session/relocate",
   "session/archive",
   "session/unarchive",
   "session/delete",
@@ -189,3 +287,18 @@ export const EVENT_TYPES = {
   permission: false,
   turn_end: false,
 } as const;
+
+/** What people call the program that a conversation was imported from, by its `source`. */
+export const SOURCE_TITLES: { readonly [source: string]: string } = {
+  "segue": "Segue",
+  "claude-code": "Claude Code",
+  "codex": "Codex",
+  "copilot-cli": "Copilot CLI",
+  "codecompanion-history": "codecompanion-history.nvim",
+  "gemini-cli": "Gemini CLI",
+  "opencode": "OpenCode",
+  "vscode-chat": "VS Code chat",
+  "atuin": "Atuin AI",
+  "avante": "avante.nvim",
+  "copilot-chat": "CopilotChat.nvim",
+};

@@ -4,10 +4,10 @@ import * as vscode from "vscode";
 import { CloseAction, ErrorCodes, LanguageClient, ResponseError, State, TransportKind } from "vscode-languageclient/node";
 import { escapeMessage } from "./format";
 import { isolatePython } from "./programs";
-import { type Method, type Methods, RETRIABLE_METHODS } from "./protocol";
+import { type Appended, type Method, type Methods, type Notifications, RETRIABLE_METHODS } from "./protocol";
 import { ConnectionLostError, RefusedError } from "./requests";
 import { copyParams } from "./snapshot";
-import { buildInstallCommand, resolveServerCommand, type ServerCommand } from "./serverCommand";
+import { buildInstallCommand, NoServerError, otherCommand, resolveServerCommand, type ServerCommand } from "./serverCommand";
 
 /** The error codes of vscode-jsonrpc for a connection that closed before the response arrived. */
 const CONNECTION_ERRORS = { first: -32099, last: -32096 };
@@ -28,8 +28,15 @@ export class Server implements vscode.Disposable {
   private readonly started = new vscode.EventEmitter<void>();
   private readonly failed = new vscode.EventEmitter<void>();
 
-  /** Fires when a new server process accepts requests. It has no session open. */
+  private readonly listChanged = new vscode.EventEmitter<void>();
+  private readonly appended = new vscode.EventEmitter<Appended>();
+
+  /** Fires when a new server process accepts requests. It has no session open, and follows nothing. */
   readonly onDidStart = this.started.event;
+  /** Fires when a list of sessions may be outdated, while `session/follow` asks for that. */
+  readonly onDidChangeList = this.listChanged.event;
+  /** Fires with what any window appends to a session that `session/follow` names. */
+  readonly onDidAppend = this.appended.event;
 
   constructor(
     private readonly context: vscode.ExtensionContext,
@@ -64,6 +71,18 @@ export class Server implements vscode.Disposable {
     return (sessions as { database?: string | null } | undefined)?.database ?? undefined;
   }
 
+  /**
+   * The command line of another command of the server's program, to be run in the folder `storage`. Makes no environment.
+   * Rejects with a `NoServerError` if there is no such program.
+   */
+  async getOtherCommand(...other: string[]): Promise<ServerCommand> {
+    const command = otherCommand(await this.findCommand(false), other);
+    if (command === undefined) {
+      throw new NoServerError("The setting segue.server.command has no argument `lsp`.");
+    }
+    return command;
+  }
+
   /** Stop the server and start a new one. Concurrent calls restart it once. */
   restart(): Promise<void> {
     this.isFailureShown = false; // a person asks: try everything again, and tell them if it fails
@@ -84,8 +103,9 @@ export class Server implements vscode.Disposable {
 
   /** Release the event emitters. Does not stop the server: see `stop`. */
   dispose(): void {
-    this.started.dispose();
-    this.failed.dispose();
+    for (const emitter of [this.started, this.failed, this.listChanged, this.appended]) {
+      emitter.dispose();
+    }
   }
 
   private async send<M extends Method>(method: M, params: Methods[M][0]): Promise<Methods[M][1]> {
@@ -126,22 +146,30 @@ export class Server implements vscode.Disposable {
         this.started.fire();
       }
     });
+    const on = <N extends keyof Notifications>(name: N, handle: (params: Notifications[N]) => void) =>
+      client.onNotification(name, handle);
+    on("session/didChangeList", () => this.listChanged.fire());
+    on("session/didAppend", (appended) => this.appended.fire(appended));
     await client.start();
     return client;
   }
 
-  private async resolveCommand(): Promise<ServerCommand> {
+  private resolveCommand(): Promise<ServerCommand> {
+    const attempt = this.findCommand(this.mayCreateEnvironment);
+    this.mayCreateEnvironment = false;
+    return attempt;
+  }
+
+  private async findCommand(mayCreate: boolean): Promise<ServerCommand> {
     const settings = vscode.workspace.getConfiguration("segue");
     const database = settings.get<string>("database", "");
-    const attempt = resolveServerCommand({
+    const { command, args } = await resolveServerCommand({
       command: settings.get<string[]>("server.command", []),
       wheels: this.wheels,
       storage: this.storage,
-      mayCreate: this.mayCreateEnvironment,
+      mayCreate,
       log: (line) => this.log.info(line),
     });
-    this.mayCreateEnvironment = false;
-    const { command, args } = await attempt;
     return { command, args: [...args, ...(database === "" ? [] : ["--database", database])] };
   }
 
@@ -177,7 +205,8 @@ export class Server implements vscode.Disposable {
     void vscode.commands.executeCommand("setContext", "segue.unavailable", isUnavailable);
   }
 
-  private get storage(): string {
+  /** The extension's own folder, in which its programs run. */
+  get storage(): string {
     return this.context.globalStorageUri.fsPath;
   }
 

@@ -58,6 +58,20 @@ export async function resolveServerCommand(options: ServerCommandOptions): Promi
   throw new NoServerError([...reasons, `The command \`segue\` on the PATH cannot be used: ${fault}`].join(" "));
 }
 
+/**
+ * Return the command line of another command of the program that a server is started with, such as `watch`; with the
+ * server's database. Undefined if the server is not started as `… lsp …`.
+ */
+export function otherCommand({ command, args }: ServerCommand, other: readonly string[]): ServerCommand | undefined {
+  const at = args.indexOf("lsp");
+  if (at < 0) {
+    return undefined;
+  }
+  const database = args.findIndex((argument, index) => index > at && /^--database(=|$)/.test(argument));
+  const length = args[database] === "--database" ? 2 : 1;
+  return { command, args: [...args.slice(0, at), ...(database < 0 ? [] : args.slice(database, database + length)), ...other] };
+}
+
 /** Return a shell command that installs the server for all editors, from the bundled wheels if there are any. */
 export function buildInstallCommand(wheels: string): string {
   const wheel = existsSync(wheels) ? readdirSync(wheels).find((name) => name.startsWith("segue-")) : undefined;

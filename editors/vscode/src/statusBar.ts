@@ -47,6 +47,7 @@ export class StatusBar implements vscode.Disposable {
 
   private showUnsent(events: number, reason: string): void {
     this.item.text = `$(warning) ${formatCount(events, "event")} not stored yet`;
+    this.item.accessibilityInformation = { label: `Segue: ${formatCount(events, "event")} not stored yet: ${singleLine(reason)}` };
     this.item.tooltip = new vscode.MarkdownString(`${escapeMarkdown(singleLine(reason))}\n\nClick to try again now.`);
     this.item.command = "segue.sendUnsent";
     this.item.backgroundColor = new vscode.ThemeColor("statusBarItem.warningBackground");
@@ -55,10 +56,11 @@ export class StatusBar implements vscode.Disposable {
 
   private showCurrent(current: CurrentConversation): void {
     const { session, lastActiveBeforeResume } = current;
-    const name = session.eventCount === 0 ? "new conversation" : escapeLabel(formatTitle(session, MAX_TITLE_LENGTH));
+    const title = session.eventCount === 0 ? "new conversation" : formatTitle(session, MAX_TITLE_LENGTH);
     const resumed =
       lastActiveBeforeResume === undefined ? "" : ` — resumed, last active ${formatAge(lastActiveBeforeResume)}`;
-    this.item.text = `$(comment-discussion) ${name}${resumed}`;
+    this.item.text = `$(comment-discussion) ${escapeLabel(title)}${resumed}`;
+    this.item.accessibilityInformation = { label: `Segue: ${title}${resumed}` };
     this.item.tooltip = new vscode.MarkdownString(
       `**${escapeMarkdown(formatTitle(session))}**\n\n${formatCount(session.eventCount, "event")}. Click to resume another conversation.`,
     );

@@ -1,6 +1,7 @@
 // Renders a conversation as Markdown. Nothing in it can become a link that runs a command.
 
 import { formatCount, formatLocalTime, formatTitle } from "./format";
+import { groupPieces, joinPieces } from "./pieces";
 import type { Event, Session } from "./protocol";
 import { isKnownEventType } from "./requests";
 import { codeLine, escapeLine, restrictLinks } from "./safeMarkdown";
@@ -11,17 +12,29 @@ const MAX_NAME_LENGTH = 120;
 /** A conversation as Markdown. */
 export interface Transcript {
   text: string;
-  /** The number of the empty line with which each event ends; the first line is 0. */
+  /** The number of the line with the heading of each event, or of its message. */
+  starts: number[];
+  /** The number of the empty line with which each event ends, or its message; the first line is 0. */
   ends: number[];
 }
 
-/** Render a transcript from the newest *events* of a session, oldest first; *omitted* counts the older ones. */
-export function renderTranscript(session: Pick<Session, "title">, events: readonly Event[], omitted: number): Transcript {
+/** Render a transcript from *events* of a session, oldest first; *omitted* and *newer* count those before and after. */
+export function renderTranscript(
+  session: Pick<Session, "title">,
+  events: readonly Event[],
+  omitted: number,
+  newer = 0,
+): Transcript {
   const older = omitted > 0 ? `*${formatCount(omitted, "older event")} left out.*\n\n` : "";
+  const tail = newer > 0 ? `\n*${formatCount(newer, "newer event")} left out.*\n` : "";
   const head = `# ${escapeLine(formatTitle(session))}\n\n${older}`;
-  const parts = events.map((event, index) => `${index === 0 ? "" : "\n"}${renderEvent(event)}`);
+  const groups = groupPieces(events);
+  const parts = groups.map((pieces, index) => `${index === 0 ? "" : "\n"}${renderEvent(joinPieces(pieces))}`);
   let line = countLineBreaks(head);
-  return { text: head + parts.join(""), ends: parts.map((part) => (line += countLineBreaks(part))) };
+  const ends = parts.map((part) => (line += countLineBreaks(part)));
+  const starts = [countLineBreaks(head), ...ends.map((end) => end + 1)];
+  const ofEvents = (lines: readonly number[]) => groups.flatMap((pieces, index) => pieces.map(() => lines[index] ?? line));
+  return { text: head + parts.join("") + tail, starts: ofEvents(starts), ends: ofEvents(ends) };
 }
 
 function countLineBreaks(text: string): number {
@@ -57,12 +70,21 @@ function renderParts(event: Event): [heading: string, body: string] {
     case "thinking":
       return ["Thinking", quote(restrictLinks(toText(data["content"])))];
     case "plan":
-      return ["Plan", codeBlock(data["entries"], "json")];
+      return ["Plan", renderPlan(data["entries"])];
     case "permission":
-      return [`Permission: ${inlineCode(data["outcome"])}`, codeBlock(event.data, "json")];
+      return [`Permission: ${inlineCode(data["option"] ?? data["outcome"])}`, ""];
     case "turn_end":
-      return [`End of turn: ${inlineCode(data["stop_reason"])}`, codeBlock(event.data, "json")];
+      return [`End of turn: ${inlineCode(data["stop_reason"])}`, data["error"] ? quote(restrictLinks(toText(data["error"]))) : ""];
   }
+}
+
+/** The entries of a plan as a task list. */
+function renderPlan(entries: unknown): string {
+  const items = Array.isArray(entries) ? entries : [];
+  return items.map((entry: unknown) => {
+    const fields: { content?: unknown; status?: unknown } = entry !== null && typeof entry === "object" ? entry : { content: entry };
+    return `- [${fields.status === "completed" ? "x" : " "}] ${escapeLine(toText(fields.content).replace(/\s+/g, " "))}`;
+  }).join("\n");
 }
 
 /** The fields of an event's data; a corrupt event's string becomes the field `content`. */
