@@ -4,6 +4,7 @@ They are committed, and `tests/protocol/test_generated.py` compares them with th
 """
 
 import json
+import re
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -12,7 +13,8 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "server"))
 
-from segue.protocol.schema import build_schema  # noqa: E402  found by the line above
+from segue import agents  # noqa: E402  found by the line above
+from segue.protocol.schema import build_schema  # noqa: E402  the same
 
 Schema = dict[str, Any]
 
@@ -32,18 +34,22 @@ def generated_files() -> dict[Path, str]:
 
 
 def typescript(schema: Schema) -> str:
-    """Return the interfaces of params and results, the method table and the event types."""
+    """Return the interfaces, the method table, the event types and the names of the sources."""
     methods = schema["methods"]
     rows = (
         f'  "{name}": [{_name(each["params"])}, {_name(each["result"])}];'
         for name, each in methods.items()
+    )
+    notifications = (
+        f'  "{name}": {_name(each["params"])};' for name, each in schema["notifications"].items()
     )
     retriable = (f'  "{name}",' for name, each in methods.items() if each["retriable"])
     types = (
         f"  {name}: {json.dumps(kind['modelVisible'])},"
         for name, kind in schema["eventTypes"].items()
     )
-    own = (name for name in dict.fromkeys(_message_names(schema)) if name not in DECLARED)
+    sources = (f"  {json.dumps(name)}: {json.dumps(title)}," for name, title in source_titles())
+    own = (name for name in _definitions(schema) if name not in DECLARED)
     interfaces = "\n".join(interface(name, schema["$defs"][name]) for name in own)
     declared = ", ".join(DECLARED)
     return f"""// {NOTE}
@@ -60,6 +66,10 @@ export interface Methods {{
 /** The name of a method of the server. */
 export type Method = keyof Methods;
 
+/** Every notification of the server, with its params. */
+export interface Notifications {{
+{_lines(notifications)}}}
+
 /** May be sent again, unchanged, after the response was lost with the server. */
 export const RETRIABLE_METHODS: readonly Method[] = [
 {_lines(retriable)}];
@@ -67,7 +77,16 @@ export const RETRIABLE_METHODS: readonly Method[] = [
 /** The known event types, and whether they are sent to a model. */
 export const EVENT_TYPES = {{
 {_lines(types)}}} as const;
+
+/** What people call the program that a conversation was imported from, by its `source`. */
+export const SOURCE_TITLES: {{ readonly [source: string]: string }} = {{
+{_lines(sources)}}};
 """
+
+
+def source_titles() -> list[tuple[str, str]]:
+    """Return the names of all sources in the store, and those for people."""
+    return [(each.NAME, each.TITLE) for each in map(agents.load, agents.SOURCES)]
 
 
 def interface(name: str, definition: Schema) -> str:
@@ -105,7 +124,7 @@ def typescript_type(schema: Schema) -> str:
 
 
 def lua(schema: Schema) -> str:
-    """Return the method names, those that may be retried, and the event types."""
+    """Return the method names, those that may be retried, the event types and the sources."""
     names = (f'---| "{name}"' for name in schema["methods"])
     retriable = (
         f'  ["{name}"] = true,' for name, each in schema["methods"].items() if each["retriable"]
@@ -114,6 +133,7 @@ def lua(schema: Schema) -> str:
         f"  {name} = {json.dumps(kind['modelVisible'])},"
         for name, kind in schema["eventTypes"].items()
     )
+    sources = (f"  [{json.dumps(name)}] = {json.dumps(title)}," for name, title in source_titles())
     return f"""--- {NOTE}
 
 local M = {{}}
@@ -132,13 +152,29 @@ M.RETRIABLE = {{
 M.EVENT_TYPES = {{
 {_lines(types)}}}
 
+--- What people call the programs that conversations are imported from, by the name in the store.
+---@type table<string, string>
+M.SOURCE_TITLES = {{
+{_lines(sources)}}}
+
 return M
 """
 
 
+def _definitions(schema: Schema) -> list[str]:
+    """Return the names of all messages, and of what is in them."""
+    names = list(dict.fromkeys(_message_names(schema)))
+    for name in names:  # grows meanwhile
+        if name not in DECLARED:
+            inner = re.findall(r'"#/\$defs/(\w+)"', json.dumps(schema["$defs"][name]))
+            names += [each for each in dict.fromkeys(inner) if each not in names]
+    return names
+
+
 def _message_names(schema: Schema) -> list[str]:
-    methods = schema["methods"].values()
-    return [_name(method[part]) for method in methods for part in ("params", "result")]
+    methods, notifications = schema["methods"].values(), schema["notifications"].values()
+    names = [_name(method[part]) for method in methods for part in ("params", "result")]
+    return [*names, *(_name(each["params"]) for each in notifications)]
 
 
 def _name(reference: Schema) -> str:

@@ -7,7 +7,19 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-GROUPS = ["append", "pipelined_append", "find_resumable", "open_session", "fork", "load_events"]
+GROUPS = [
+    "append",
+    "pipelined_append",
+    "find_resumable",
+    "open_session",
+    "fork",
+    "load_events",
+    "import",
+    "hook",
+    "acp",
+    "search",
+    "follow",
+]
 
 ROWS = ["append", "open", "find-resumable", "pipelined", "two-sessions", "contention"]
 

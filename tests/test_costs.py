@@ -12,6 +12,7 @@ import sys
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -299,6 +300,41 @@ async def test_no_statement_of_a_fork_reads_a_whole_table(service: LocalSessionS
         bounded = {"SCAN CONSTANT ROW", "SCAN (subquery-1)"}  # the latter ends at a LIMIT
         assert [each for each in scans if each not in bounded] == [], sql
         assert "USE TEMP B-TREE" not in " ".join(details), sql
+
+
+async def test_a_page_costs_the_same_however_many_sessions_a_place_has(
+    service: LocalSessionService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite_service, "_LOOKED_AT", 1_000)
+    place: dict[str, Any] = {"directory": "/repo/src", "git_root": "/repo"}
+    id = await store_session(service, user_message(), **place)
+    copy = """
+    INSERT INTO sessions (id, directory, git_root, model_visible, created_at, updated_at)
+    WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?)
+    SELECT lower(hex(randomblob(16))), directory, git_root, model_visible, created_at,
+        updated_at + i
+    FROM sessions, n WHERE id = ?
+    """
+    costs = []
+    for count in (2_000, 20_000):
+        await service._connection.read(partial(_execute, sql=copy, values=(count, id)))
+        each = await costs_of(service, service.list_sessions(**place, limit=50))
+        costs.append(each.steps)
+    assert costs[1] <= 1.1 * costs[0], costs
+    costs = []
+    for count in (4_000, 60_000):  # all of the place are older than what is looked at
+        move = "UPDATE sessions SET directory = ?, updated_at = 1 WHERE directory = ?"
+        values = ("/other", "/repo/src")
+        await service._connection.read(partial(_execute, sql=move, values=values))
+        newer = await store_session(service, user_message())
+        await service._connection.read(partial(_execute, sql=copy, values=(count, newer)))
+        each = await costs_of(service, service.list_sessions(directory="/other", limit=50))
+        costs.append(each.steps)
+    assert costs[1] <= 1.1 * costs[0], costs
+
+
+def _execute(db: driver.Connection, sql: str, values: tuple[Any, ...]) -> None:
+    db.execute(sql, values)
 
 
 async def test_no_statement_is_prepared_twice(service: LocalSessionService) -> None:

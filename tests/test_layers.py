@@ -28,13 +28,29 @@ LAYERS = {
     "exporting": {"model", "exporting"},
     "store": set(),
     "store.service": {"model"},
-    "store.sqlite": {*CONTRACT, "store.sqlite", "store.sqlite.recovery"},
+    "store.replication": CONTRACT,
+    "store.rules": {"model", "store.rules"},
+    "store.sqlite": {*CONTRACT, "store.rules", "store.sqlite", "store.sqlite.recovery"},
     "store.sqlite.recovery": {*CONTRACT, "store.sqlite", "store.sqlite.recovery"},
+    "store.postgres": {*CONTRACT, "store.rules", "store.postgres"},
     "protocol": {"model", "protocol"},
     "sessions": {*CONTRACT, "agents", "exporting", "sessions"},
-    "lsp": {"model", "protocol", "sessions", "lsp", "lsp.framing", "version"},
-    "lsp.framing": {"lsp.framing"},
-    "cli": {*CONTRACT, "agents", "exporting", "protocol", "sessions", "cli", "version"},
+    "stdio": {"stdio"},
+    "lsp": {"model", "protocol", "sessions", "stdio", "lsp", "lsp.framing", "version"},
+    "lsp.framing": {"stdio", "lsp.framing"},
+    "acp": {*CONTRACT, "agents", "sessions", "stdio", "acp", "version"},
+    "mcp": {*CONTRACT, "exporting", "sessions", "stdio", "mcp", "version"},
+    "cli": {
+        *CONTRACT,
+        "acp",
+        "agents",
+        "exporting",
+        "protocol",
+        "sessions",
+        "store.replication",
+        "cli",
+        "version",
+    },
 }
 """What each layer may import, functions included. `startup` and `__main__` may import all."""
 
@@ -42,26 +58,44 @@ OPEN_TO_ALL = {"startup", "__main__"}
 
 ORDER = {
     "model": [
-        "validation", "json_text", "titles", "events", "workspace", "errors", "records",
-        "git_changes", "store_reports",
+        "validation", "json_text", "titles", "events", "repository", "workspace", "errors",
+        "records", "replicas", "pieces", "event_text", "told_history", "search_text", "git_changes",
+        "store_reports", "database_reports",
     ],
     "redaction": ["checks", "rule", "rules", "view", "keywords", "engine"],
+    "store.rules": ["prompts", "importing", "searching", "pruning"],
     "store.sqlite": [
         "disk", "file_access", "lock_holders", "driver", "locks", "open_files", "high_water",
-        "holds", "schema", "header", "row_values", "spans", "queries", "pruning", "append",
-        "prompts", "importing", "sizes", "check", "commit", "replacement", "drafts", "copies",
-        "backup", "files",
-        "connection", "service", "admin",
+        "holds", "schema", "header", "row_values", "revisions", "spans", "queries", "relocation",
+        "search",
+        "search_index", "search_thread", "pruning",
+        "append", "importing", "sizes", "check", "commit", "replicas", "replacement",
+        "drafts", "copies", "backup", "files", "connection", "service", "admin",
+    ],
+    "store.postgres": [
+        "address", "codec", "errors", "wire", "client", "machine", "rows", "prefixes", "metadata",
+        "new_session", "append", "forks", "relocation", "importing", "pruning", "search",
+        "sharing", "service", "setup", "sizes", "admin", "inspection", "vacuuming", "database",
     ],
     "protocol": ["messages", "methods", "schema"],
     "exporting": ["blocks", "jsonl", "markdown", "html"],
     "sessions": [
-        "boundary", "resume", "manager", "locator", "exporting", "window", "importing", "hooks",
+        "boundary", "branches", "resume", "moving", "manager", "locator", "following", "exporting",
+        "pages", "lineage", "resume_command", "window", "proxied", "importing", "rescue", "hooks",
+        "folder_changes", "watching",
     ],
+    "stdio": ["descriptors", "reader", "writer", "watchdog"],
     "lsp": [
-        "framing.reader", "framing.writer", "watchdog", "json_body", "transport", "lifecycle",
+        "framing.reader", "framing.writer", "json_body", "transport", "lifecycle",
         "uris", "server",
     ],
+    "acp": [
+        "content", "sizes", "message_pieces", "tool_calls", "history", "recording", "tool_kinds",
+        "replaying", "messages", "capabilities", "lines", "agent", "conversation", "commands",
+        "holding", "saving", "relay", "connection", "loading", "slash", "listing", "proxy",
+        "lifecycle",
+    ],
+    "mcp": ["marking", "arguments", "scope", "reading", "finding", "server", "lines", "lifecycle"],
 }  # fmt: skip
 """Inside of a layer a module imports only those before it."""
 
@@ -72,6 +106,7 @@ OWNERS = {
     # The databases of other programs are only read, which needs no library without the defect.
     "sqlite3": {"store.sqlite", "agents.foreign_database"},
     "pysqlite3": {"store.sqlite"},
+    "psycopg": {"store.postgres"},
     "pygls": {"lsp"},
     "lsprotocol": {"lsp", "startup"},
     "uuid6": {"model"},
@@ -79,8 +114,12 @@ OWNERS = {
     "click": {"cli"},
     "rich": {"cli"},
     "platformdirs": {"startup"},
-    "markdown_it": {"exporting"},
+    "markdown_it": {"exporting", "cli.drawing"},
     "pygments": {"exporting"},
+    "watchdog": {"sessions.folder_changes"},
+    "mcp": {"mcp"},
+    "mcp_types": {"mcp"},
+    "pydantic": {"mcp"},
 }
 """Which layers a library belongs to."""
 
@@ -179,10 +218,17 @@ def test_the_lowest_layers_need_little_beside_python(module: str) -> None:
 
 @pytest.mark.parametrize("module", sorted(MODULES))
 def test_only_the_composition_root_chooses_a_store(module: str) -> None:
-    if layer(module) not in {"store.sqlite", "store.sqlite.recovery", *OPEN_TO_ALL}:
+    if layer(module) not in {
+        "store.sqlite", "store.sqlite.recovery", "store.postgres", *OPEN_TO_ALL,
+    }:  # fmt: skip
         source = MODULES[module].read_text(encoding="utf-8")
         names = {node.id for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Name)}
-        assert not names & {"LocalSessionService", "LocalStoreAdmin"}
+        assert not names & {
+            "LocalSessionService",
+            "LocalStoreAdmin",
+            "PostgresSessionService",
+            "PostgresStoreAdmin",
+        }
 
 
 def run(program: str, *lines: str) -> str:

@@ -18,7 +18,8 @@ ROOT = Path(__file__).parent.parent
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 LOCKS = {name: (ROOT / name / "requirements.txt").read_text() for name in ("server", "tests")}
 DEPENDENCIES = {"server": PROJECT["dependencies"]}
-DEPENDENCIES["tests"] = [*DEPENDENCIES["server"], *PROJECT["optional-dependencies"]["dev"]]
+EXTRAS = PROJECT["optional-dependencies"].values()
+DEPENDENCIES["tests"] = [*DEPENDENCIES["server"], *(each for extra in EXTRAS for each in extra)]
 
 
 def locked(name: str) -> dict[str, Requirement]:

@@ -1,6 +1,8 @@
-"""A store, and imports into it."""
+"""A store and imports into it, and the homes of real agents."""
 
-from collections.abc import AsyncIterator
+import os
+import sys
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -11,6 +13,9 @@ from segue import agents
 from segue.redaction import engine
 from segue.sessions.importing import Importer, SourceReport
 from segue.store.sqlite.service import LocalSessionService
+from tests.agents.real import offline
+from tests.agents.real.agents import Place, RealAgent
+from tests.agents.real.running import clear_environment
 from tests.factories import all_events
 
 Shown = list[tuple[str, Any]]
@@ -44,3 +49,31 @@ async def imports(tmp_path: Path) -> AsyncIterator[Imports]:
     service = await LocalSessionService.open(tmp_path / "store" / "sessions.db")
     yield Imports(service)
     await service.close()
+
+
+@pytest.fixture
+def network(agent: RealAgent, tmp_path: Path) -> Iterator[offline.Offline]:
+    """Return the network of a real agent, whose test module has the fixture `agent`."""
+    with offline.offline(tmp_path) as network:
+        yield network
+
+
+@pytest.fixture
+def place(
+    agent: RealAgent,
+    network: offline.Offline,
+    tmp_path: Path,
+    repository: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Place:
+    """Return a new home and workspace; agents and Segue have no variables but those for them."""
+    home = tmp_path / "home"
+    home.mkdir()
+    place = Place(home, repository, network.address, network.enter)
+    clear_environment(monkeypatch)
+    programs = (agent.install(), Path(sys.executable).parent)
+    path = os.pathsep.join((*map(str, programs), os.environ["PATH"]))
+    for name, value in {"HOME": str(home), "PATH": path, **agent.environment(place)}.items():
+        monkeypatch.setenv(name, value)
+    agent.prepare(place)
+    return place

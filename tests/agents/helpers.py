@@ -1,5 +1,6 @@
 """What an import stores, and what every source has to keep to."""
 
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,21 @@ async def assert_twice_is_once(service: LocalSessionService, source: str, *paths
     assert (report.new, report.grown, report.events) == (0, 0, 0)
     assert report.unchanged > 0
     assert await stored(service) == before
+
+
+async def assert_none_is_reported(
+    service: LocalSessionService, source: str, path: Path, *contents: str
+) -> None:
+    """Import a file that is none with any of *contents*, is not there, or is a pipe."""
+    for content in (*contents, "\0" * 99 + "\n"):
+        path.write_text(content)
+        assert len((await run_import(service, source, path)).broken) == 1, content
+    path.unlink()
+    assert "No such file" in (await run_import(service, source, path)).broken[0]
+    os.mkfifo(path)
+    assert "not a file" in (await run_import(service, source, path)).broken[0]
+    path.unlink()
+    assert await stored(service) == {}
 
 
 async def once(tmp_path: Path, source: str, *paths: Path) -> Mapping[str, Any]:

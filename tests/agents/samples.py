@@ -102,10 +102,10 @@ def heard(text: str, **fields: Any) -> Record:
     return line("event_msg", {"type": "user_message", "message": text, **fields})
 
 
-def completed(*parts: Record) -> Record:
+def completed(*parts: Record, turn: str = "t") -> Record:
     """Return the line that says what a person wrote, with paginated history."""
     item = {"type": "UserMessage", "id": "i", "content": list(parts)}
-    return line("event_msg", {"type": "item_completed", "item": item})
+    return line("event_msg", {"type": "item_completed", "turn_id": turn, "item": item})
 
 
 def item(type: str, **fields: Any) -> Record:

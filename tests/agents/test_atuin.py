@@ -107,7 +107,7 @@ def test_the_command_imports_what_it_finds(file: Path) -> None:
     reports = json.loads(run("import", "--json").stdout)
     report = next(each for each in reports if each["source"] == SOURCE)
     assert (report["new"], report["events"], report["broken"]) == (1, 8, [])
-    assert [session["sessionId"] for session in as_json("list")["sessions"]] == [ID]
+    assert [session["sessionId"] for session in as_json("list", "--all")["sessions"]] == [ID]
     assert run("import", str(file)).returncode == 0
 
 

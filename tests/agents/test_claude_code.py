@@ -116,6 +116,43 @@ async def test_what_no_person_wrote_is_context(imports: Imports, tmp_path: Path,
     assert await imports.shown() == {SESSION: [("system_context", {"content": "x"})]}
 
 
+async def test_an_answer_that_claude_code_made_up_is_none(imports: Imports, tmp_path: Path) -> None:
+    made_up = text(8, "No response requested.", 7)
+    made_up["message"]["model"] = "<synthetic>"
+    rest = (user(7, "Stop", 6), made_up, user(9, "Go on", 8), text(10, "Done.", 9))
+    report = await imports.run("claude-code", transcript(tmp_path, lines(*TALK, *rest)))
+    assert (report.forks, report.skipped) == (0, {"answer that nobody gave": 1})
+    assert (await imports.shown())[SESSION] == [
+        *SHOWN,
+        ("user_message", {"content": "Stop"}),
+        ("user_message", {"content": "Go on"}),
+        ("text", {"content": "Done.", "message": "msg_10"}),
+    ]
+
+
+async def test_what_a_person_adds_while_the_model_works_is_kept(
+    imports: Imports, tmp_path: Path
+) -> None:
+    def queued(number: int, prompt: Any, **fields: Any) -> Any:
+        attachment = {"type": "queued_command", "prompt": prompt, **fields}
+        return record(number, "attachment", None, 6, attachment=attachment)
+
+    said = {"commandMode": "prompt", "origin": {"kind": "human"}}
+    more = (
+        queued(7, "And tests", **said),
+        queued(8, [{"type": "text", "text": "and docs"}]),
+        queued(9, "<task-notification>", commandMode="task-notification"),
+        queued(10, "done", commandMode="prompt", origin={"kind": "task-notification"}),
+    )
+    report = await imports.run("claude-code", transcript(tmp_path, lines(*TALK, *more)))
+    assert (report.forks, report.skipped) == (0, {"attachment": 2})
+    assert (await imports.shown())[SESSION] == [
+        *SHOWN,
+        ("user_message", {"content": "And tests"}),
+        ("user_message", {"content": "and docs"}),
+    ]
+
+
 async def test_sidechains_and_other_records_are_counted(imports: Imports, tmp_path: Path) -> None:
     noise = ({"type": "progress"}, {"type": "progress"}, user(9, "sub", isSidechain=True))
     report = await imports.run("claude-code", transcript(tmp_path, lines(*TALK, *noise)))
@@ -195,6 +232,17 @@ async def test_a_second_prompt_with_the_same_parent_is_a_fork(
     assert (await imports.service.get_session(SESSION)).archived_at is not None
 
 
+async def test_a_fork_is_counted_once(imports: Imports, tmp_path: Path) -> None:
+    branch = user(7, "And now", 6), text(8, "One.", 7), user(9, "Or rather", 6)
+    path = transcript(tmp_path, lines(*TALK, *branch))
+    assert (await imports.run("claude-code", path)).forks == 1
+    copy = tmp_path / "copy"
+    copy.write_bytes(lines(*TALK, *branch, text(10, "Two.", 9)))
+    copy.replace(path)  # it is read again from its beginning
+    report = await imports.run("claude-code", path)
+    assert (report.grown, report.forks, report.events) == (1, 0, 1)
+
+
 async def test_a_conversation_that_went_on_here_and_there_becomes_two(
     imports: Imports, tmp_path: Path
 ) -> None:
@@ -233,6 +281,23 @@ async def test_what_was_deleted_here_stays_deleted(imports: Imports, tmp_path: P
     report = await imports.run("claude-code", path, revive=True)
     assert (report.new, report.events) == (1, 6)
     assert await imports.shown() == {SESSION: SHOWN}
+
+
+async def test_a_fork_that_was_deleted_here_stays_deleted(imports: Imports, tmp_path: Path) -> None:
+    path = transcript(tmp_path, lines(*TALK))
+    await imports.run("claude-code", path)
+    await append_to_head(imports.service, SESSION, user_message("Here"))
+    path.write_bytes(lines(*TALK, user(7, "There", 6)))
+    await imports.run("claude-code", path)
+    (fork,) = [id for id in await imports.shown() if id != SESSION]
+    await imports.service.delete(fork)
+    path.write_bytes(lines(*TALK, user(7, "There", 6), user(8, "And there", 7)))
+    report = await imports.run("claude-code", path)
+    assert (report.deleted, report.events) == (1, 0)
+    assert list(await imports.shown()) == [SESSION]
+    report = await imports.run("claude-code", path, revive=True)
+    assert (report.forks, report.events) == (1, 2)
+    assert set(await imports.shown()) == {SESSION, fork}
 
 
 async def test_a_dry_run_stores_nothing(imports: Imports, tmp_path: Path) -> None:
@@ -326,3 +391,16 @@ async def test_a_file_that_was_replaced_or_cut_is_read_again(
     transcript(tmp_path, lines({"type": "progress"}, *TALK, user(7, "More", 6)))
     assert (await imports.run("claude-code", path)).events == 1
     assert list(await imports.shown()) == [SESSION]
+
+
+@pytest.mark.parametrize(
+    ("branches", "kept"),
+    [(("main", "topic"), "topic"), (("main", "HEAD"), None), (("", ""), None), ((1, None), None)],
+)
+async def test_the_branch_is_that_of_the_last_record(
+    imports: Imports, tmp_path: Path, branches: tuple[Any, Any], kept: str | None
+) -> None:
+    first, second = (user(n, "Go", None, gitBranch=each) for n, each in enumerate(branches, 1))
+    await imports.run("claude-code", transcript(tmp_path, lines(first, second)))
+    page = await imports.service.list_sessions(archived=True)
+    assert {each.branch for each in page.sessions} == {kept}

@@ -55,7 +55,8 @@ async def test_a_conversation_is_kept(imports: Imports, tmp_path: Path) -> None:
     (fork,) = (id for id in await stored(imports.service) if id != ONE)
     assert await kept(imports.service, fork) == [
         *begin,
-        ("user_message", {"content": "And docs?\n[image image/png]"}),
+        ("user_message", {"content": "And docs?"}),
+        ("user_message", {"content": "[image image/png]"}),
         ("text", {"content": "None either."}),
         ("system_context", {"content": "[Note: the conversation was compacted here.]"}),
         ("system_context", {"content": "<turn_aborted>\n"}),
@@ -78,7 +79,9 @@ async def test_the_command_imports_what_it_finds(tmp_path: Path) -> None:
     shown = run("import", **environment)
     assert (shown.returncode, shown.stderr) == (0, "")
     assert "codex: not kept: 1 encrypted reasoning, 1 token_count" in shown.stdout
-    assert {each["source"] for each in as_json("list", "--archived")["sessions"]} == {"codex"}
+    assert {each["source"] for each in as_json("list", "--all", "--archived")["sessions"]} == {
+        "codex"
+    }
     (report,) = json.loads(run("import", "codex", "--json", **environment).stdout)
     assert (report["new"], report["events"], report["unchanged"]) == (0, 0, 1)
 
@@ -97,7 +100,8 @@ async def test_a_person_said_only_what_is_repeated(imports: Imports, tmp_path: P
     ) == [
         ("system_context", {"content": "# AGENTS.md instructions for /p\nBe kind"}),
         ("system_context", {"content": "Injected by a skill"}),
-        ("user_message", {"content": "Look at\n[image /p/a.png]"}),
+        ("user_message", {"content": "Look at"}),
+        ("user_message", {"content": "[image /p/a.png]"}),
         ("text", {"content": "Done."}),
         ("system_context", {"content": "Notice: a process ended"}),
         ("text", {"content": "Noted."}),
@@ -125,7 +129,8 @@ async def test_paginated_history_says_it_otherwise(imports: Imports, tmp_path: P
         message("assistant", "A dot."),
     ) == [
         ("system_context", {"content": "<environment_context>"}),
-        ("user_message", {"content": "Look\n[image image/png]"}),
+        ("user_message", {"content": "Look"}),
+        ("user_message", {"content": "[image image/png]"}),
         ("text", {"content": "A dot."}),
     ]  # fmt: skip
 
@@ -347,3 +352,14 @@ async def test_a_compressed_file_is_said_unless_it_was_imported(
     assert list(codex.find(places)) == [packed]
     report = await imports.run("codex", packed)
     assert (report.broken, report.unchanged) == ([], 1)
+
+
+@pytest.mark.parametrize(
+    ("git", "kept"),
+    [({"branch": "topic", "commit_hash": "1a2b"}, "topic"), ({"branch": None}, None), (None, None)],
+)
+async def test_the_branch_is_kept(
+    imports: Imports, tmp_path: Path, git: object, kept: str | None
+) -> None:
+    await imported(imports, tmp_path, meta(git=git), heard("Hello"), message("user", "Hello"))
+    assert (await imports.service.get_session(ONE)).branch == kept

@@ -66,9 +66,10 @@ async def test_attachments_are_named(imports: Imports, tmp_path: Path) -> None:
     ]
     log = events(("user.message", {"content": "See", "attachments": attachments}))
     await imports.run("copilot-cli", samples.copilot_cli(*log).write(tmp_path))
-    ((_, data),) = await kept(imports.service)
-    assert data["content"].splitlines() == [
-        "See", "[file /p/a.py]", "[selection /p/b.py]", "x = 1", "[blob image/png]",
+    (_, said), (_, named) = await kept(imports.service)
+    assert said == {"content": "See"}
+    assert named["content"].splitlines() == [
+        "[file /p/a.py]", "[selection /p/b.py]", "x = 1", "[blob image/png]",
         "[github_url https://github.com/a/b]", "[other]",
     ]  # fmt: skip
 
@@ -165,3 +166,17 @@ async def test_a_skill_is_kept(imports: Imports, tmp_path: Path) -> None:
     assert await kept(imports.service) == [
         ("skill_invocation", {"name": "pdf", "content": "How to"})
     ]
+
+
+@pytest.mark.parametrize("changes", [False, True])
+async def test_the_branch_is_kept(imports: Imports, tmp_path: Path, changes: bool) -> None:
+    start: samples.Record = {"sessionId": ONE, "context": {"cwd": "/p", "branch": "main"}}
+    said: samples.Record = {"content": "Hello"}
+    switch: tuple[str, samples.Record] = (
+        "session.context_changed",
+        {"cwd": "/p", "branch": "topic"},
+    )
+    records = [("session.start", start), ("user.message", said)]
+    sample = samples.copilot_cli(*events(*records, *[switch] * changes))
+    await imports.run("copilot-cli", sample.write(tmp_path))
+    assert (await imports.service.get_session(ONE)).branch == ("topic" if changes else "main")

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from segue.agents import gemini_cli
 from segue.agents.transcript import Places
 from segue.store.sqlite.service import LocalSessionService
 from tests.agents.helpers import (
+    assert_none_is_reported,
     assert_twice_is_once,
     changes_of,
     conversations,
@@ -134,7 +134,7 @@ def test_the_command_imports_what_it_finds(home: Path) -> None:
     write(home, META, name="session-of-nobody.jsonl")
     (report,) = json.loads(run("import", SOURCE, "--json", HOME=str(home)).stdout)
     assert (report["new"], report["events"], report["broken"]) == (2, 10, [])
-    titles = {session["title"] for session in as_json("list")["sessions"]}
+    titles = {session["title"] for session in as_json("list", "--all")["sessions"]}
     assert titles == {"List the files", "Hi"}
     again = run("import", HOME=str(home)).stdout
     assert next(line for line in again.splitlines() if SOURCE in line).split()[1:4] == list("002")
@@ -240,7 +240,8 @@ async def test_media_errors_and_notices(service: LocalSessionService, home: Path
     ]
     assert await imported(service, home, *records) == [
         [
-            user("See\n[image/png]"),
+            user("See"),
+            user("[image/png]"),
             ("thinking", {"content": "Hm"}),
             text("g1", "A cat"),
             ("turn_end", {"stop_reason": "cancelled"}),
@@ -347,15 +348,7 @@ async def test_lines_that_are_none_are_reported(service: LocalSessionService, ho
 async def test_files_that_are_none_are_reported(
     service: LocalSessionService, home: Path, name: str
 ) -> None:
-    path = write(home, "x", name=name)
-    assert len((await run_import(service, SOURCE, path)).broken) == 1
-    path.write_bytes(b"\x00" * 100 + b"\n")
-    assert len((await run_import(service, SOURCE, path)).broken) == 1
-    path.unlink()
-    assert "No such file" in (await run_import(service, SOURCE, path)).broken[0]
-    os.mkfifo(path)
-    assert "is not a file" in (await run_import(service, SOURCE, path)).broken[0]
-    assert await stored(service) == {}
+    await assert_none_is_reported(service, SOURCE, write(home, name=name), '"x"\n')
 
 
 async def test_wrong_types_in_every_field_are_survived(

@@ -237,7 +237,7 @@ def test_the_command_imports_what_it_finds(store: Store) -> None:
     old.session("ses_before")
     (report,) = json.loads(run("import", SOURCE, "--json").stdout)
     assert (report["new"], report["events"], report["broken"]) == (1, 9, [])
-    assert [session["title"] for session in as_json("list")["sessions"]] == ["Files"]
+    assert [session["title"] for session in as_json("list", "--all")["sessions"]] == ["Files"]
 
 
 def test_files_are_found_only_where_there_is_no_database(tmp_path: Path) -> None:

@@ -127,7 +127,7 @@ def test_a_session_that_went_on_in_both_places_becomes_a_fork(
     report = imported(export(session_id, tmp_path / "2.jsonl"), other)
     assert report["forks"] == 1
     assert imported(tmp_path / "2.jsonl", other)["events"] == 0
-    sessions = as_json("--database", str(other), "list", "--archived")["sessions"]
+    sessions = as_json("--database", str(other), "list", "--all", "--archived")["sessions"]
     contents = sorted(
         [e["data"]["content"] for e in shown(s["sessionId"], "--database", str(other))["events"]
          if e["type"] == "user_message"]
@@ -147,8 +147,10 @@ def test_titles_times_archive_and_forks_come_along(
     assert report["new"] == 1
     before, after = shown(fork), shown(fork, "--database", str(other))
     assert after["events"] == before["events"]
-    # A fork comes in as a session of its own.
-    assert after["session"] == before["session"] | {"forkedFrom": None, "forkedAt": None}
+    # A fork comes in as a session of its own, with the prompts that it shared.
+    prompts = [e["createdAt"] for e in before["events"] if e["type"] == "user_message"]
+    own = {"forkedFrom": None, "forkedAt": None, "lastPromptAt": prompts[-1]}
+    assert after["session"] == before["session"] | own
     assert after["session"]["title"] == title
     assert after["session"]["archivedAt"] is not None
 

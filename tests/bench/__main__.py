@@ -16,18 +16,24 @@ sys.path.insert(0, str(Path(__file__).parents[2]))  # `python tests/bench` adds 
 sys.path.insert(0, str(Path(__file__).parents[2] / "server"))
 
 from tests.bench import (
+    acp,
     append,
     contention,
     disk_size,
     find_resumable,
+    follow,
     fork,
+    hook,
     idle_wakeups,
+    import_beside_windows,
+    importing,
     load_events,
     open_session,
     peers,
     pipelined_append,
     report,
     round_trip,
+    search,
     session_length,
     startup,
 )
@@ -46,6 +52,12 @@ GROUPS: dict[str, Callable[[Sizes, Path], Iterator[Result]]] = {
     "load_events": load_events.measure,
     "disk_size": disk_size.measure,
     "idle_wakeups": idle_wakeups.measure,
+    "import": importing.measure,
+    "import_beside_windows": import_beside_windows.measure,
+    "hook": hook.measure,
+    "acp": acp.measure,
+    "search": search.measure,
+    "follow": follow.measure,
 }
 
 

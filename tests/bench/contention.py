@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import attrs
 
@@ -32,14 +33,17 @@ from tests.bench.measure import (
     format_seconds,
 )
 
+T = TypeVar("T")
+
 PROCESSES = 16
-_PLAIN_TIMEOUT_S = 5  # the default of Python's sqlite3
-_START_S = 2
+START_S = 2
 """Time for all processes to start and to open the database."""
+
+_PLAIN_TIMEOUT_S = 5  # the default of Python's sqlite3
 
 
 @attrs.frozen
-class _Period:
+class Period:
     """When all processes begin and stop, by the monotonic clock, which they share."""
 
     begin: float
@@ -55,7 +59,7 @@ class _Tally:
     longest_wait: float
 
 
-Work = Callable[[Path, _Period, int], Awaitable[_Tally]]
+Work = Callable[[Path, Period, int], Awaitable[_Tally]]
 """Appends to a session of its own for a period, in the process of that number."""
 
 
@@ -129,8 +133,8 @@ def _side(name: str, work: Work, folder: Path, count: int, seconds: float) -> Si
         with stores.create_database(path) as db:
             for number in range(1, count + 1):
                 stores.add_session(db, number, 0)
-        begin = time.monotonic() + _START_S
-        tallies = _run_processes(partial(work, path, _Period(begin, begin + seconds)), count)
+        begin = time.monotonic() + START_S
+        tallies = run_processes(partial(work, path, Period(begin, begin + seconds)), count)
         commits = [tally.commits for tally in tallies]
         values = {
             "rate": sum(commits) / seconds,
@@ -143,20 +147,21 @@ def _side(name: str, work: Work, folder: Path, count: int, seconds: float) -> Si
     return measure
 
 
-def _run_processes(work: Callable[[int], Awaitable[_Tally]], count: int) -> list[_Tally]:
+def run_processes(work: Callable[[int], Awaitable[T]], count: int) -> list[T]:
+    """Return what *work* returns in each of *count* processes, called with their numbers."""
     # Forked, so that none of them imports anything: they start within the same second.
     with ProcessPoolExecutor(count, multiprocessing.get_context("fork")) as pool:
         return list(pool.map(partial(_run, work), range(count)))
 
 
-def _run(work: Callable[[int], Awaitable[_Tally]], number: int) -> _Tally:
-    async def run() -> _Tally:
+def _run(work: Callable[[int], Awaitable[T]], number: int) -> T:
+    async def run() -> T:
         return await work(number)
 
     return asyncio.run(run())
 
 
-async def _append(path: Path, period: _Period, number: int) -> _Tally:
+async def _append(path: Path, period: Period, number: int) -> _Tally:
     async with contextlib.AsyncExitStack() as stack:
         service = await LocalSessionService.open(path)
         stack.push_async_callback(service.close)
@@ -175,7 +180,7 @@ async def _append(path: Path, period: _Period, number: int) -> _Tally:
         return await _saturate(append, period, StorageUnavailable)
 
 
-async def _commit(path: Path, period: _Period, number: int) -> _Tally:
+async def _commit(path: Path, period: Period, number: int) -> _Tally:
     with contextlib.closing(driver.connect(str(path))) as db:
         db.execute(f"PRAGMA busy_timeout = {_PLAIN_TIMEOUT_S * 1_000}")
         key = (number + 1) << 32
@@ -189,7 +194,7 @@ async def _commit(path: Path, period: _Period, number: int) -> _Tally:
 
 
 async def _saturate(
-    write: Callable[[], Awaitable[None]], period: _Period, *busy_errors: type[Exception]
+    write: Callable[[], Awaitable[None]], period: Period, *busy_errors: type[Exception]
 ) -> _Tally:
     commits, busy, longest_wait = 0, 0, 0.0
     await asyncio.sleep(period.begin - time.monotonic())

@@ -42,6 +42,7 @@ _BY_ID = "SELECT * FROM sessions WHERE id = ?"
 _DIRECTORIES = {"hot": "in its directory", "archived": "archived in its directory"}
 _INVOCATION = "invocation"
 _SLOW_PER_ROUND = 5
+_PAGE = 50
 _CURVES = {
     "find hot": "find_resumable, hot directory",
     "list": "first page of all sessions",
@@ -62,6 +63,7 @@ def measure(sizes: Sizes, folder: Path) -> Iterator[Result]:
     all_fitting = f"find_resumable, the statement alone, the {store.MAX_RESUMABLE} that it returns"
     yield from _rows(sizes, statements, "find all", all_fitting)
     yield from _rows(sizes, calls, "find", "find_resumable, the whole call")
+    yield from _list_rows(sizes, calls)
     yield from _atuin_rows(sizes, statements)
     for key, label in _CURVES.items():
         yield _curve(sizes, calls, key, label)
@@ -100,6 +102,23 @@ def _rows(
         )
 
 
+def _list_rows(sizes: Sizes, figures: dict[str, Figure]) -> Iterator[Row]:
+    largest = sizes.sessions[-1]
+    hot = f"{largest // stores.HOT_SHARE:,} {_DIRECTORIES['hot']}"
+    for key, label in (("list", f"among {largest:,}"), ("list hot", hot)):
+        page = figures[f"{key} {largest}"].p50
+        by_id = figures[f"by id {largest}"].p50
+        yield Row(
+            number=11,
+            quantity=f"the first page of {_PAGE} sessions, the whole call, {label}",
+            measured=format_seconds(page),
+            baseline=f"{_PAGE} sessions by their ids, {format_seconds(_PAGE * by_id)}",
+            value=page / (_PAGE * by_id),
+            goal=at_most(1),
+            stretch=at_most(0.5),
+        )
+
+
 def _atuin_rows(sizes: Sizes, figures: dict[str, Figure]) -> Iterator[Row]:
     largest = sizes.sessions[-1]
     hot = f"{largest // stores.HOT_SHARE:,} {_DIRECTORIES['hot']}"
@@ -129,11 +148,12 @@ def _call_figures(sizes: Sizes, paths: dict[int, Path]) -> dict[str, Figure]:
         }
         sides = []
         for count, service in services.items():
-            hot = partial(service.list_sessions, directory="/repositories/hot/src")
+            anywhere = partial(service.list_sessions, limit=_PAGE)
+            hot = partial(anywhere, directory="/repositories/hot/src")
             calls: dict[str, Callable[[int], Awaitable[object]]] = {
                 f"find {count}": partial(_find_any, service, count),
                 f"by id {count}": partial(_get, service, count),
-                f"list {count}": partial(_without_number, service.list_sessions),
+                f"list {count}": partial(_without_number, anywhere),
                 f"append {count}": runner.run(_prepare_append(service)),
                 **{f"find {name} {count}": partial(_find, service, name) for name in _DIRECTORIES},
             }

@@ -29,6 +29,10 @@ class Sizes:
     contention_s: float
     contention_rounds: int
     idle_s: float
+    import_mb: int
+    """The size of the transcripts that are imported, in megabytes."""
+    searched: int
+    """The events of a store that is searched."""
 
     @property
     def longest(self) -> int:
@@ -46,6 +50,8 @@ FULL = Sizes(
     contention_s=15,
     contention_rounds=2,
     idle_s=10,
+    import_mb=100,
+    searched=1_000_000,
 )
 QUICK = Sizes(
     rounds=3,
@@ -57,6 +63,8 @@ QUICK = Sizes(
     contention_s=2,
     contention_rounds=1,
     idle_s=2,
+    import_mb=2,
+    searched=2_000,
 )
 
 

@@ -1,9 +1,14 @@
 """The `segue` command as a user runs it: in a process, with a terminal or without."""
 
+import contextlib
+import fcntl
 import json
 import os
+import struct
 import subprocess
 import sys
+import termios
+from pathlib import Path
 from typing import Any
 
 
@@ -24,6 +29,28 @@ def as_json(*arguments: str) -> Any:
     return json.loads(run(*arguments, "--json").stdout)
 
 
+def screen(columns: int, *arguments: str, cwd: Path | None = None, **environment: str) -> str:
+    """Return what a command writes to a terminal with so many columns, without a pager."""
+    mine, its = os.openpty()
+    fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
+    done = subprocess.Popen(
+        [sys.executable, "-m", "segue", *arguments],
+        env={**os.environ, "PAGER": "", "TERM": "xterm", **environment},
+        cwd=cwd,
+        stdin=its,
+        stdout=its,
+        stderr=its,
+    )
+    os.close(its)
+    written = b""
+    with contextlib.suppress(OSError):  # the command has closed the terminal
+        while data := os.read(mine, 65_536):
+            written += data
+    done.wait(60)
+    os.close(mine)
+    return written.decode().replace("\r\n", "\n")
+
+
 def at_terminal(question: str, answer: str, *arguments: str) -> int:
     """Run a command at a terminal, answer its question, and return its exit code."""
     mine, its = os.openpty()
@@ -40,3 +67,25 @@ def at_terminal(question: str, answer: str, *arguments: str) -> int:
         assert f"{question} [y/N]".encode() in shown
     os.close(mine)
     return process.returncode
+
+
+def converse(dialogue: dict[str, str], *arguments: str, columns: int = 80) -> tuple[int, str]:
+    """Run a command at a terminal, give each answer when its question is shown.
+
+    Return its exit code, and all that the terminal showed.
+    """
+    mine, its = os.openpty()
+    fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
+    command = [sys.executable, "-m", "segue", *arguments]
+    left = dict(dialogue)
+    shown = ""
+    with subprocess.Popen(command, stdin=its, stdout=its, stderr=its) as process:
+        os.close(its)
+        with contextlib.suppress(OSError):  # the command has closed the terminal
+            while data := os.read(mine, 4_096):
+                shown += data.decode()
+                for question in [each for each in left if each in shown]:
+                    os.write(mine, f"{left.pop(question)}\n".encode())
+    os.close(mine)
+    assert not left, shown
+    return process.returncode, shown.replace("\r\n", "\n")

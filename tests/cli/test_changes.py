@@ -53,7 +53,7 @@ def test_a_fork_has_the_events_up_to_the_one_that_is_named(recorded: str) -> Non
     event_id = as_json("show", recorded)["events"][0]["id"]
     by_id, title = fork(recorded, "--at", event_id, "--title", "mine")
     assert (contents(by_id), title) == (["First line"], "mine")
-    listed = {each["sessionId"]: each for each in as_json("list")["sessions"]}
+    listed = {each["sessionId"]: each for each in as_json("list", "--all")["sessions"]}
     assert len({each["title"] for each in listed.values()}) == 4
     assert (listed[by_id]["forkedFrom"], listed[by_id]["forkedAt"]) == (recorded, 1)
 
@@ -61,9 +61,9 @@ def test_a_fork_has_the_events_up_to_the_one_that_is_named(recorded: str) -> Non
 def test_a_fork_that_takes_the_originals_place_can_be_undone(recorded: str) -> None:
     session_id, title = fork(recorded, "--at", "1", "--archive-original")
     assert title == "First line"
-    assert [each["sessionId"] for each in as_json("list")["sessions"]] == [session_id]
+    assert [each["sessionId"] for each in as_json("list", "--all")["sessions"]] == [session_id]
     assert run("unarchive", recorded).returncode == run("archive", session_id).returncode == 0
-    assert [each["sessionId"] for each in as_json("list")["sessions"]] == [recorded]
+    assert [each["sessionId"] for each in as_json("list", "--all")["sessions"]] == [recorded]
 
 
 @pytest.mark.parametrize("at", ["0", "4", "99999999999999999999"])
@@ -71,7 +71,7 @@ def test_a_number_that_no_event_has_is_an_error(recorded: str, at: str) -> None:
     done = run("fork", recorded, "--at", at)
     assert done.returncode == 1
     assert done.stderr == f"Error: The session has no event with the number {at}.\n"
-    assert len(as_json("list")["sessions"]) == 1
+    assert len(as_json("list", "--all")["sessions"]) == 1
 
 
 def test_an_id_that_no_event_has_is_an_error(recorded: str) -> None:
@@ -93,10 +93,10 @@ def test_a_title_stays_until_the_automatic_one_is_wanted(recorded: str, start: S
     client = start()
     client.request("session/open", {"sessionId": recorded})
     client.request("session/append", {"sessionId": recorded, "events": [said("four")]})
-    before = as_json("list")["sessions"][0]
+    before = as_json("list", "--all")["sessions"][0]
     assert before["title"] == "Rename me"
     assert run("rename", recorded, "--automatic").stdout == f"{recorded} First line\n"
-    assert as_json("list")["sessions"][0] == before | {"title": "First line"}
+    assert as_json("list", "--all")["sessions"][0] == before | {"title": "First line"}
 
 
 @pytest.mark.parametrize("title", ["", " ", "a\nb", "a\x1b[31m", 201 * "x"])
@@ -105,7 +105,7 @@ def test_a_title_is_one_line_of_1_to_200_characters(recorded: str, title: str) -
         done = run(*command)
         assert (done.returncode, done.stdout) == (2, "")
         assert "it must " in done.stderr.splitlines()[-1]
-    (session,) = as_json("list")["sessions"]
+    (session,) = as_json("list", "--all")["sessions"]
     assert session["title"] == "First line"
 
 
@@ -126,12 +126,12 @@ def test_a_secret_in_a_title_is_masked_as_in_a_window(recorded: str, database: P
 
 def test_an_archived_session_is_listed_on_request_only(recorded: str) -> None:
     assert run("archive", recorded).stdout == f"{recorded} First line\n"
-    assert as_json("list")["sessions"] == []
-    (archived,) = as_json("list", "--archived")["sessions"]
+    assert as_json("list", "--all")["sessions"] == []
+    (archived,) = as_json("list", "--all", "--archived")["sessions"]
     assert run("archive", recorded).returncode == 0
-    assert as_json("list", "--archived")["sessions"] == [archived]
+    assert as_json("list", "--all", "--archived")["sessions"] == [archived]
     assert run("unarchive", recorded).stdout == f"{recorded} First line\n"
-    assert as_json("list")["sessions"] == [archived | {"archivedAt": None}]
+    assert as_json("list", "--all")["sessions"] == [archived | {"archivedAt": None}]
 
 
 # -- who spoke -----------------------------------------------------------------------------------
@@ -175,11 +175,11 @@ def test_json_has_the_clients_of_the_events(repository: Path) -> None:
 
 def test_list_names_who_spoke_last_where_that_is_known(repository: Path) -> None:
     session_id = speak(repository, None)
-    assert "LAST WITH" not in run("list").stdout
+    assert "WITH" not in run("list", "--all").stdout
     speak(repository, session_id, name="Neovim")
-    header, line = run("list").stdout.splitlines()
-    assert "LAST WITH" in header
-    assert "Neovim · claude-code · opus" in line
+    header, line = run("list", "--all").stdout.splitlines()
+    assert "WITH" in header
+    assert "  claude-code  " in line
 
 
 def test_show_says_what_a_fork_has_in_common(recorded: str, start: StartClient) -> None:

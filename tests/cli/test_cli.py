@@ -48,13 +48,13 @@ def test_version_is_the_packages() -> None:
 
 
 def test_list_names_each_session(recorded: str, repository: Path) -> None:
-    line = next(line for line in run("list").stdout.splitlines() if recorded in line)
-    assert "First line" in line
-    assert line.rstrip().endswith(str(repository))
+    line = next(line for line in run("list", "--all").stdout.splitlines() if recorded in line)
+    assert line.endswith("First line")
+    assert f"  {repository}  " in line
 
 
 def test_list_as_json_is_the_answer_of_session_list(recorded: str, start: StartClient) -> None:
-    assert as_json("list") == start().request("session/list")
+    assert as_json("list", "--all") == start().request("session/list")
 
 
 def test_list_of_a_workspace_holds_only_its_sessions(recorded: str, repository: Path) -> None:
@@ -63,7 +63,7 @@ def test_list_of_a_workspace_holds_only_its_sessions(recorded: str, repository: 
 
 
 def test_reading_does_not_create_a_store(database: Path) -> None:
-    assert run("list").returncode == 0
+    assert run("list", "--all").stderr == "No conversations yet.\n"
     assert as_json("doctor")["database"]["exists"] is False
     assert not database.parent.exists()
 
@@ -74,6 +74,21 @@ def test_show_prints_the_conversation_without_control_characters(recorded: str) 
     assert "(error) no" in shown
     assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202e]", shown)
     assert r"\x1b[31m" in shown
+
+
+def test_show_prints_the_pieces_of_a_message_as_one(start: StartClient, repository: Path) -> None:
+    client = start()
+    session = client.request("session/open", {"workspace": str(repository), "mode": "new"})
+    pieces = [("I **lo", "1"), ("ok**.\n", "1"), ("Then", "1"), ("another", "2"), ("none", None)]
+    events = [
+        {"type": "text", "data": {"content": text} | ({"message": id} if id else {})}
+        for text, id in pieces
+    ]
+    id = session["session"]["sessionId"]
+    client.request("session/append", {"sessionId": id, "events": events})
+    shown = run("show", id).stdout
+    assert "\nI **look**.\nThen\n\n4 text" in shown
+    assert shown.count(" text · ") == 3
 
 
 def test_show_as_json_holds_what_was_sent(recorded: str) -> None:
@@ -114,7 +129,7 @@ def test_a_row_that_was_made_by_hand_is_shown(
     )  # fmt: skip
     sql = "UPDATE events SET type = ?, id = ?, created_at = ? WHERE seq = 2"
     execute(database, sql, odd, odd, time)
-    for arguments in (["list", "--archived"], ["show", odd], ["doctor"]):
+    for arguments in (["list", "--all", "--archived"], ["show", odd], ["doctor"]):
         done = run(*arguments, TZ=zone)
         assert "Traceback" not in done.stderr
         assert not re.search(
@@ -193,10 +208,10 @@ def test_colors_follow_the_environment(
 
 
 def test_no_color_is_honoured_by_every_command(recorded: str) -> None:
-    for command in ("list", f"show {recorded}", "doctor", "demo", "--help", "nope"):
+    for command in ("list --all", f"show {recorded}", "doctor", "demo", "--help", "nope"):
         done = run(*command.split(), NO_COLOR="1", FORCE_COLOR="1")
         assert "\x1b" not in done.stdout + done.stderr, command
-    for command in ("list", f"show {recorded}", "doctor"):
+    for command in ("list --all", f"show {recorded}", "doctor"):
         assert "\x1b[" in run(*command.split(), NO_COLOR="", FORCE_COLOR="1").stdout, command
 
 
@@ -239,7 +254,7 @@ def test_doctor_names_the_stores_of_sandboxes(tmp_path: Path) -> None:
     (note,) = report["notes"]
     assert note == (
         f"{other} (1,234 bytes) is another store, made by an editor in a sandbox. "
-        f"To list its conversations: segue --database {other} list"
+        f"To list its conversations: segue --database {other} list --all"
     )
 
 
@@ -321,7 +336,7 @@ def test_a_backup_can_be_listed(recorded: str, database: Path) -> None:
     path, summary = run("backup").stdout.splitlines()
     assert Path(path).parent == database.parent / "backups"
     assert summary.startswith("1 sessions, 4 events, ")
-    assert as_json("--database", path, "list") == as_json("list")
+    assert as_json("--database", path, "list", "--all") == as_json("list", "--all")
 
 
 def test_backup_overwrites_nothing(recorded: str, tmp_path: Path) -> None:
@@ -353,8 +368,8 @@ def test_restore_shows_what_it_replaces_and_keeps_it(
     assert re.fullmatch(f"replaces {re.escape(str(database))}: {when}", present)
     assert said == "Restored."
     path = Path(kept.removeprefix("The former database is kept as "))
-    assert as_json("--database", str(path), "list")["sessions"][0]["title"] == "changed"
-    assert as_json("list")["sessions"][0]["title"] == "First line"
+    assert as_json("--database", str(path), "list", "--all")["sessions"][0]["title"] == "changed"
+    assert as_json("list", "--all")["sessions"][0]["title"] == "First line"
     copies = as_json("doctor")["copies"]
     assert [(each["kind"], each["path"]) for each in copies] == [("replaced", str(path))]
     assert f"copies    1 set aside by `segue restore`, {copies[0]['bytes']:,} bytes: {path}" in (
@@ -370,7 +385,7 @@ def test_restore_asks_where_it_can(copy: Path, database: Path) -> None:
     assert at_terminal("Replace it?", "n", "restore", str(copy)) == 1
     assert database.read_bytes() == before
     assert at_terminal("Replace it?", "y", "restore", str(copy)) == 0
-    assert as_json("list")["sessions"][0]["title"] == "First line"
+    assert as_json("list", "--all")["sessions"][0]["title"] == "First line"
 
 
 def test_restore_refuses_while_an_editor_has_the_database_open(
@@ -404,7 +419,7 @@ def test_doctor_says_that_a_replacement_was_interrupted(
     done = run("doctor")
     assert done.returncode == 1
     assert "was interrupted" in done.stdout
-    listed = run("list")
+    listed = run("list", "--all")
     assert recorded in listed.stdout
     assert "is finished now" in listed.stderr
     assert run("doctor").returncode == 0

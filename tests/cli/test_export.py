@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from segue.cli.exporting import _new_file
+from segue.cli.new_file import new_file
 from tests.cli.helpers import as_json, run
 from tests.conftest import StartClient
 from tests.factories import execute
@@ -52,6 +52,21 @@ def test_markdown_is_printed_by_default(recorded: str) -> None:
     assert text.startswith("# First question\n")
     assert "## You\n\nSecond question \\u202e\n" in text
     assert "<details><summary><b>Bash</b> ls</summary>" in text
+
+
+def test_what_was_said_names_a_conversation(recorded: str, start: StartClient) -> None:
+    assert exported("second ANSWER") == exported(recorded)
+    client = start()
+    other = str(client.request("session/open", {"mode": "new"})["session"]["sessionId"])
+    event = {"type": "user_message", "data": {"content": "Another question"}}
+    client.request("session/append", {"sessionId": other, "events": [event]})
+    done = run("export", "question")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "Several conversations have these words: name one by its id." in done.stderr
+    assert "Another question" in done.stderr
+    done = run("export", "never said")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "No conversation has the id never said, and none has these words." in done.stderr
 
 
 def test_a_part_of_a_conversation_can_be_exported(recorded: str, database: Path) -> None:
@@ -94,7 +109,10 @@ def test_arguments_that_are_wrong_are_named(arguments: list[str], message: str) 
 def test_a_session_that_is_unknown_leaves_no_file(tmp_path: Path, database: Path) -> None:
     path = tmp_path / "x.md"
     done = run("export", "nope", "-o", str(path))
-    assert (done.returncode, done.stderr) == (1, "Error: No session has the id nope.\n")
+    assert (done.returncode, done.stderr) == (
+        1,
+        "Error: No conversation has the id nope, and none has these words.\n",
+    )
     assert not path.exists()
     assert not database.parent.exists()
 
@@ -134,7 +152,7 @@ def test_a_file_that_cannot_be_written_is_said(recorded: str, tmp_path: Path) ->
 
 def test_a_file_that_appears_meanwhile_is_kept(tmp_path: Path) -> None:
     path = tmp_path / "file"
-    with contextlib.suppress(FileExistsError), _new_file(str(path), replaces=False) as file:
+    with contextlib.suppress(FileExistsError), new_file(str(path), replaces=False) as file:
         file.write(b"mine")
         path.write_text("another's")
     assert [each.read_text() for each in tmp_path.iterdir()] == ["another's"]
@@ -149,7 +167,7 @@ def test_a_file_system_without_links_keeps_what_exists_too(
     monkeypatch.setattr(os, "link", link)
     path = tmp_path / "file"
     for content in (b"first", b"second"):
-        with contextlib.suppress(FileExistsError), _new_file(str(path), replaces=False) as file:
+        with contextlib.suppress(FileExistsError), new_file(str(path), replaces=False) as file:
             file.write(content)
     assert [each.read_bytes() for each in tmp_path.iterdir()] == [b"first"]
 
@@ -241,8 +259,8 @@ def test_only_what_a_format_needs_is_loaded(
 
 
 def test_exporting_changes_nothing(recorded: str) -> None:
-    before = as_json("list")
+    before = as_json("list", "--all")
     for format in ("markdown", "jsonl", "html"):
         exported(recorded, "--format", format)
-    assert as_json("list") == before
+    assert as_json("list", "--all") == before
     assert json.loads(exported(recorded, "--format", "jsonl").splitlines()[0])["segue"] == 1

@@ -188,6 +188,16 @@ def test_claude_code_gets_arguments_if_it_takes_them(
     assert handler == {"type": "command", **expected, "timeout": 30}
 
 
+def test_codex_is_not_given_more_time_than_it_allows(home: Path) -> None:
+    run("hook", "install", "codex")
+
+    value = json.loads((home / SETTINGS["codex"]).read_bytes())
+    handlers = {event: entry["hooks"][0] for event, (entry,) in value["hooks"].items()}
+    timeouts = {event: handler["timeout"] for event, handler in handlers.items()}
+    assert timeouts == {"UserPromptSubmit": 30, "Stop": 30, "SessionEnd": 3}
+    assert "already installed" in run("hook", "install", "codex").stdout
+
+
 def test_the_command_in_the_settings_runs(home: Path, agent: str, database: Path) -> None:
     run("hook", "install", agent)
     value = json.loads((home / SETTINGS[agent]).read_bytes())

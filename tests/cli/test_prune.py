@@ -22,7 +22,9 @@ def archive(database: Path, session_id: str, days: float = 0) -> None:
 
 
 def listed(*arguments: str) -> set[str]:
-    return {each["sessionId"] for each in as_json("list", "--archived", *arguments)["sessions"]}
+    return {
+        each["sessionId"] for each in as_json("list", "--all", "--archived", *arguments)["sessions"]
+    }
 
 
 def files_with(text: str, folder: Path) -> list[str]:

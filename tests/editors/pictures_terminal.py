@@ -18,9 +18,12 @@ import sys
 import tempfile
 import termios
 import threading
+from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
+
+from rich.cells import cell_len
 
 from tests.editors.neovim import HERE, NEOVIM, PLUGIN, SERVER, by_command
 
@@ -29,8 +32,8 @@ COLUMNS, ROWS = 60, 20
 CELL_WIDTH, CELL_HEIGHT, FONT_SIZE = 8.4, 18, 14
 PADDING, TITLE_HEIGHT, GAP = 12, 40, 28
 CAPTIONS = (
-    "A new chat: Segue offers the conversation",
-    ":Segue resume brings it back",
+    "1. A new chat: Segue offers the conversation",
+    "2. :Segue resume brings it back",
 )
 QUESTION = "Why is a token lost?"
 ANSWER = """`tokens[:-1]` in **parser.py** drops it. The slice \
@@ -50,7 +53,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="segue-picture-") as folder:
         frames = captured(Path(folder).resolve())
     PICTURE.parent.mkdir(exist_ok=True)
-    PICTURE.write_text(drawn(frames), encoding="utf-8")
+    PICTURE.write_text(drawn(frames, CAPTIONS), encoding="utf-8")
     print(PICTURE)  # noqa: T201  the path is what this program returns
 
 
@@ -143,19 +146,19 @@ def discard(control: int) -> None:
         os.close(control)
 
 
-def drawn(frames: list[Frame]) -> str:
-    """Return the frames side by side, each with its caption, as SVG."""
-    panel = COLUMNS * CELL_WIDTH + 2 * PADDING
+def drawn(frames: list[Frame], captions: Sequence[str]) -> str:
+    """Return the frames, which have one size, side by side, each with its caption, as SVG."""
+    panel = len(frames[0][0]) * CELL_WIDTH + 2 * PADDING
     width = panel * len(frames) + GAP * (len(frames) - 1)
-    height = TITLE_HEIGHT + ROWS * CELL_HEIGHT + 2 * PADDING
+    height = TITLE_HEIGHT + len(frames[0]) * CELL_HEIGHT + 2 * PADDING
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width:g}" height="{height:g}"',
         f'viewBox="0 0 {width:g} {height:g}" font-size="{FONT_SIZE}"',
         "font-family=\"ui-monospace, 'DejaVu Sans Mono', Menlo, Consolas, monospace\">",
     ]
-    for place, (frame, caption) in enumerate(zip(frames, CAPTIONS, strict=True)):
+    for place, (frame, caption) in enumerate(zip(frames, captions, strict=True)):
         left = place * (panel + GAP)
-        parts.append(drawn_panel(frame, f"{place + 1}. {caption}", left, panel, height))
+        parts.append(drawn_panel(frame, caption, left, panel, height))
     return "\n".join([*parts, "</svg>\n"])
 
 
@@ -172,12 +175,20 @@ def drawn_panel(frame: Frame, caption: str, x: float, width: float, height: floa
     for row, cells in enumerate(frame):
         top = TITLE_HEIGHT + PADDING / 2 + row * CELL_HEIGHT
         column = 0
-        for style, group in itertools.groupby(cells, lambda cell: cell[1:]):
+        for (*style, _), group in itertools.groupby(cells, look):
             characters = [cell[0] for cell in group]
             left, width = PADDING + column * CELL_WIDTH, len(characters) * CELL_WIDTH
             parts += drawn_run("".join(characters), style, left, top, width, background)
             column += len(characters)
     return "\n".join([*parts, "</g>"])
+
+
+def look(cell: Cell) -> Cell:
+    """Return the style of a cell, and whether it is a part of a wide character.
+
+    Fonts differ in how wide those are: so the others keep their places.
+    """
+    return [*cell[1:], cell_len(cell[0]) != 1]
 
 
 def drawn_run(

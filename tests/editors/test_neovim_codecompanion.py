@@ -187,6 +187,14 @@ def test_equal_messages_are_all_recorded(run_chat: RunChat, database: Path) -> N
     assert message_contents(database, session) == ["Say yes", "yes", "Say yes", "yes"]
 
 
+def test_messages_say_which_session_has_them(run_chat: RunChat, database: Path) -> None:
+    report = run_chat("sessions_of_messages")
+
+    first, second = session_ids(database)
+    assert report["first"] == [["one", first], ["1", first]]
+    assert report["second"] == [["two", second], ["2", second]]
+
+
 def test_only_the_names_of_shared_files_are_recorded(run_chat: RunChat, database: Path) -> None:
     report = run_chat("shared_files")
 
@@ -240,6 +248,7 @@ def test_restored_chat_shows_its_messages_and_continues_the_session(
 
     first, second = session_ids(database)
     assert report["session"] == first
+    assert {session for _, session in report["noted"]} == {first}
     shown = report["shown"]
     parts = ["Look at parser.py", "Let me look.", "Found it.", "Thanks", "You are welcome."]
     assert [shown.count(part) for part in parts] == [1] * len(parts)
@@ -292,6 +301,16 @@ def test_interrupted_answer_is_marked(run_chat: RunChat) -> None:
     assert len(tools[1]) < 9000
     assert "interrupted" in answer[1]
     assert last == ["user", "Well?"]
+
+
+def test_the_pieces_of_a_message_are_restored_as_one(run_chat: RunChat) -> None:
+    report = run_chat("restore_pieces")
+
+    assert report["sent"] == [
+        ["user", "Look"],
+        ["assistant", "I look.\n\n\nIt is here."],
+        ["user", "Go on"],
+    ]
 
 
 def test_open_code_block_does_not_hide_the_prompt(run_chat: RunChat) -> None:

@@ -1,5 +1,7 @@
 """What users see: messages that do not interrupt them, and text that is fit to be shown."""
 
+import re
+
 from tests.editors.neovim import RunNeovim, needs_neovim, notices
 
 pytestmark = needs_neovim
@@ -62,6 +64,44 @@ def test_hostile_text_is_shown_on_its_line(run_neovim: RunNeovim) -> None:
     for shown in (report["shown"], report["selected"]):
         assert not set(shown) & set("\r\033\u202e\u2066")
     assert report["status"] == "segue 6"
+    assert notices(report, 2) == []
+
+
+def test_what_an_agent_thought_and_planned_is_folded(run_neovim: RunNeovim) -> None:
+    report = run_neovim("display.agent")
+    assert report["lines"] == [
+        "You", "Thinking", "Plan", "Permission: `always`", "Assistant", "End of turn: `error`"
+    ]  # fmt: skip
+    assert report["folded"] == ["Thinking", "Plan"]
+    assert "\n- [x] one\n- [ ] two lines\n" in report["text"]
+    assert "\n> no more\n" in report["text"]
+    assert report["folding_elsewhere"] == "manual"
+
+
+def test_a_message_in_pieces_is_shown_as_one_whatever_page_they_are_on(
+    run_neovim: RunNeovim,
+) -> None:
+    report = run_neovim("display.pieces")
+
+    def lines_of(first: int, last: int) -> list[str]:
+        ends = ["\n", *9 * [" "]]
+        words = (f"word {number}{ends[number % 10]}" for number in range(first, last + 1))
+        return "".join(words).split("\n")
+
+    def shown(name: str) -> list[str]:
+        return [re.sub(" · .*", "", line) for line in report[name]]
+
+    beginning = ["## You", "", "question 1", "", "## Thinking", "", "> Let me", ""]
+    assert shown("newest")[2:] == ["## Assistant", "", *lines_of(26, 125), ""]
+    assert shown("whole")[2:] == [*beginning, "## Assistant", "", *lines_of(1, 125), ""]
+    answer = ["## Assistant", "", *lines_of(1, 129), "", "## Assistant", "", "another", ""]
+    assert shown("appended")[2:] == [*beginning, *answer, "## You", "", "question 2", ""]
+    assert report["at_end"] is True
+    assert report["first_turn"]["at"] == report["events"][-2]["id"]
+    (restored,) = report["restored"]
+    assert restored["last_event_id"] == report["events"][131]["id"]
+    assert restored["answer"] == "\n".join(lines_of(1, 129))
+    assert report["last_turn"]["at"] == report["events"][-1]["id"]
     assert notices(report, 2) == []
 
 

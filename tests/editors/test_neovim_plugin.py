@@ -3,6 +3,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -36,16 +37,20 @@ SUBCOMMANDS = [
     "append",
     "archive",
     "delete",
+    "export",
     "fork",
     "info",
     "list",
     "log",
     "new",
+    "relocate",
     "rename",
     "resume",
     "rewind",
+    "search",
     "show",
     "undo",
+    "wrap",
 ]
 
 
@@ -76,6 +81,30 @@ def test_next_neovim_resumes_the_conversation(
     assert notices(again, 2) == ["segue: resumed “one”, 3 events"]
     assert [elsewhere["resumed"], elsewhere["contents"]] == [False, []]
     assert session_ids(database) == [first["session"]], "opening stores nothing"
+
+
+@pytest.mark.parametrize(("answer", "is_moved"), [("1", True), ("2", False)])
+def test_the_conversations_of_a_moved_checkout_come_along_if_the_user_says_so(
+    run_neovim: RunNeovim, repository: Path, monkeypatch: pytest.MonkeyPatch,
+    answer: str, is_moved: bool,
+) -> None:  # fmt: skip
+    remote = "git@github.com:org/repo.git"
+    subprocess.run(["git", "-C", repository, "remote", "add", "origin", remote], check=True)
+    first = run_neovim("conversation.append_three", repository)
+    new = repository.with_name("new")
+    repository.rename(new)
+    monkeypatch.setenv("ANSWER", answer)
+
+    report = run_neovim("conversation.relocate", new)
+
+    assert report["opened"] != first["session"]
+    assert report["asked"] == [f"{repository} is gone. Was it moved to {new}?"]
+    assert report["listed"] == ([first["session"]] if is_moved else [])
+    mentioned = f"segue: “one” and more was said in {repository}, which is gone"
+    assert any(message.startswith(mentioned) for message in notices(report, 2))
+    again = run_neovim("conversation.open", new)
+    assert again["resumed"] is is_moved
+    assert not any("which is gone" in message for message in notices(again, 2))
 
 
 def test_reset_archives_and_opens_a_new_session(run_neovim: RunNeovim, database: Path) -> None:
@@ -383,6 +412,33 @@ def test_transcript_loads_older_pages_at_its_top(run_neovim: RunNeovim) -> None:
     assert report["follows"] is True, "events stored here are shown"
 
 
+def test_a_transcript_shows_what_another_editor_appends(
+    start_neovim: StartNeovim, start: Callable[[], Client], database: Path, tmp_path: Path
+) -> None:
+    neovim = start_neovim("ui.followed")
+    flags = tmp_path / "flags"
+    other = start()
+    while not (found := list(flags.glob("shown *"))):
+        assert neovim.process.poll() is None, neovim.wait()
+        time.sleep(0.01)
+    session = found[0].name.removeprefix("shown ")
+    other.request("session/open", {"sessionId": session})
+
+    def append(content: str) -> None:
+        event = {"type": "user_message", "data": {"content": content}}
+        other.request("session/append", {"sessionId": session, "events": [event]})
+
+    append("from another editor")
+    wait_for_flag(flags / "killed", neovim)
+    append("after the kill")
+    wait_for_flag(flags / "closed", neovim)
+    append("while it was closed")
+    (flags / "appended while it was closed").touch()
+    contents = ["mine", "from another editor", "after the kill", "while it was closed"]
+    assert [line for line in neovim.wait()["lines"] if line in contents] == contents
+    assert message_contents(database, session) == contents
+
+
 def test_transcript_shows_every_event_type(run_neovim: RunNeovim) -> None:
     text = "\n".join(run_neovim("ui.every_event_type")["lines"])
 
@@ -436,7 +492,7 @@ def test_command_line_completion(run_neovim: RunNeovim) -> None:
     report = run_neovim("ui.completion")
 
     assert report["all"] == SUBCOMMANDS
-    assert report["started"] == ["rename", "resume", "rewind"]
+    assert report["started"] == ["relocate", "rename", "resume", "rewind"]
     assert report["append"] == ["user_message", "text"]
     assert report["list"] == ["all", "archived"]
     assert report["show"] == [report["id"]]
@@ -482,7 +538,10 @@ def test_invalid_settings_are_reported_once_and_replaced(run_neovim: RunNeovim) 
     report = run_neovim("ui.invalid_settings")
 
     faults = notices(report, 4)
-    assert len(faults) == 2
+    assert len(faults) == 3
+    pickers = "auto, snacks, telescope, fzf-lua, builtin"
+    expected = f"vim.g.segue.search_picker: expected one of {pickers}, got fzf"
+    assert any(expected in fault for fault in faults)
     assert any("continue_minutes: expected a finite number, got" in fault for fault in faults)
     assert any("colour: unknown setting" in fault for fault in faults)
     assert "colour: unknown setting" in report["health"]

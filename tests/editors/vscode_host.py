@@ -1,24 +1,22 @@
 """Installs a headless VS Code for the tests, and packages the extension.
 
-`python tests/editors/vscode_host.py` does both. The host is code-server, the real workbench and
+`python -m tests.editors.vscode_host` does both. The host is code-server, the real workbench and
 extension host: about 740 MB from the npm registry, in a folder that git ignores. Each build is
 cached and repeated only when its inputs change.
 """
 
-import fcntl
-import hashlib
 import os
 import platform
 import shutil
 import subprocess
 import sys
 import zipfile
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from pathlib import Path
 
+from tests.builds import NPM, ROOT, build_once, digest, node_version, run
+
 HERE = Path(__file__).resolve().parent
-ROOT = HERE.parents[1]
 EXTENSION = ROOT / "editors" / "vscode"
 TEST_FILES = HERE / "vscode"
 CACHE = HERE / ".vscode"
@@ -28,7 +26,6 @@ ARCHITECTURE = {"aarch64": "arm64", "x86_64": "x64"}.get(platform.machine(), pla
 NODE = HOST / "node_modules" / f"node-linux-{ARCHITECTURE}" / "bin" / "node"
 MINIMUM_NODE = 20
 
-NPM = ["npm", "--no-audit", "--no-fund", "--no-update-notifier", "--loglevel=error"]
 INSTALL_FLAGS = ["--ignore-scripts", "--omit=dev", "--force"]  # --force: another Node runs npm
 
 
@@ -55,14 +52,6 @@ def find_chromium() -> str | None:
     """Return the path of a browser that can run the workbench, or None."""
     names = ("chromium", "chromium-browser", "google-chrome")
     return next(filter(None, map(shutil.which, names)), None)
-
-
-def node_version() -> int:
-    """Return the major version of the Node on PATH, or 0 if there is none."""
-    if shutil.which("node") is None:
-        return 0
-    version = subprocess.run(["node", "--version"], capture_output=True, text=True, check=False)
-    return int(version.stdout.lstrip("v").split(".")[0] or 0)
 
 
 def install() -> None:
@@ -120,54 +109,6 @@ def find_sources() -> Iterator[Path]:
     for name in sorted(listed.stdout.decode().split("\0")):
         if (ROOT / name).is_file():
             yield ROOT / name
-
-
-def build_once(folder: Path, inputs: str, build: Callable[[Path], None]) -> None:
-    """Let *build* fill an empty *folder*, unless it already holds a build of the same *inputs*.
-
-    A file lock lets one process build while the others wait. The stamp is written last, so a build
-    that was interrupted is repeated from the start.
-    """
-    with file_lock(folder.with_suffix(".lock")):
-        stamp = folder / "made-from"
-        if stamp.exists() and stamp.read_text() == inputs:
-            return
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-        build(folder)
-        stamp.write_text(inputs)
-
-
-@contextmanager
-def file_lock(path: Path) -> Iterator[None]:
-    """Hold an advisory lock on *path*; the kernel releases it if the process dies."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-
-
-def digest(files: Iterable[Path]) -> str:
-    """Return a hash of the names and the contents of *files*."""
-    result = hashlib.sha256()
-    for path in files:
-        result.update(f"{path.relative_to(ROOT)}\0".encode())
-        result.update(hashlib.sha256(path.read_bytes()).digest())
-    return result.hexdigest()
-
-
-def run(command: list[str], directory: Path) -> None:
-    """Run a command. Raises RuntimeError with its output if it fails."""
-    result = subprocess.run(
-        command,
-        cwd=directory,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if result.returncode:
-        raise RuntimeError(f"{' '.join(command)} failed:\n{result.stdout}{result.stderr}")
 
 
 if __name__ == "__main__":

@@ -39,8 +39,16 @@ PROGRAMMES = (
     "migrations",
     "recovery_crash",
     "import_crash",
+    "search_index",
     "foreign_files",
     "foreign_schema",
+    "postgres_storm",
+    "postgres_lost_answers",
+    "postgres_cancelled",
+    "postgres_silent",
+    "postgres_isolation",
+    "postgres_errors",
+    "postgres_no_statistics",
 )
 
 

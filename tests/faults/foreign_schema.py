@@ -39,10 +39,11 @@ ANSWERS = "the server goes on answering"
 KEPT = "what is acknowledged is what is read"
 
 RECORDS = ", ".join(
-    f"NULL AS {name}"
+    # Of a list ordered by a time that is NULL, SQLite reads no row.
+    f"{0 if name == 'updated_at' else 'NULL'} AS {name}"
     for name in (
         *(field.name for field in attrs.fields(Session)), "automatic_title", "given_title",
-        "git_common_dir", "repository", "model_visible",
+        "git_common_dir", "repository", "model_visible", "forked_at", "revisions",
     )
 )  # fmt: skip
 

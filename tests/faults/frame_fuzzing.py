@@ -297,7 +297,7 @@ class FakePipes:
     def pause(self) -> None:
         self.reading.clear()
 
-    def write(self, body: bytes, *, more: bool = False) -> None:
+    def send(self, body: bytes, *, more: bool = False) -> None:
         self.responses[json.dumps(json.loads(body)["id"])] += 1
 
 

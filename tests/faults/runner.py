@@ -151,4 +151,11 @@ def _remove(guard: Guard, package: Path) -> str | None:
     if (found := source.count(guard.code)) != 1:
         return f"segue/{guard.file} has the anchor {found} times instead of once: {guard.code!r}"
     path.write_text(source.replace(guard.code, guard.replacement), encoding="utf-8")
-    return None
+    if path.suffix != ".py":
+        return None
+    # A name that the module does not import would fail at run time, in place of the guard.
+    ruff = [sys.executable, "-m", "ruff", "check", "--isolated", "--quiet", "--select", "F821,E9"]
+    done = subprocess.run([*ruff, str(path)], stdout=subprocess.PIPE, text=True)
+    return (
+        f"the replacement of {guard.code!r} cannot run:\n{done.stdout}" if done.returncode else None
+    )

@@ -34,6 +34,7 @@ from segue.model.records import (
     EventPage,
     NewFork,
     NewSession,
+    Order,
     Origin,
     Pruned,
     Session,
@@ -146,9 +147,9 @@ CONTENTS = ["", "Hello", "two\nlines", "\ud83d \x00"]
 KEYS = ["one", "two"]
 ORIGINS = [
     None,
-    Origin(client_name="one", client_version="1.0"),
+    Origin(client_name="one", client_version="1.0", branch="topic"),
     Origin(client_name="two", agent="agent", model="model"),
-    Origin(model="another"),
+    Origin(model="another", branch="main"),
 ]
 
 ids: st.SearchStrategy[str] = st.runner().flatmap(
@@ -586,17 +587,21 @@ class SessionContract(RuleBasedStateMachine):
                 here = here or session.new.git_root == directory
             return here and (archived or session.archived_at is None)
 
-        self.both(
-            self.listed(directory, archived, limit),
-            lambda: [each.record() for each in self.model.newest() if is_listed(each)],
-        )
+        def modelled(order: Order) -> list[Session]:
+            return [each.record() for each in self.model.newest(order) if is_listed(each)]
 
-    async def listed(self, directory: str | None, archived: bool, limit: int) -> list[Session]:
+        orders: tuple[Order, ...] = ("updated", "lastPrompt")
+        for order in orders:
+            self.both(self.listed(directory, archived, order, limit), partial(modelled, order))
+
+    async def listed(
+        self, directory: str | None, archived: bool, order: Order, limit: int
+    ) -> list[Session]:
         found: list[Session] = []
         cursor = None
         while True:
             page = await self.service.list_sessions(
-                directory=directory, archived=archived, limit=limit, cursor=cursor
+                directory=directory, archived=archived, order=order, limit=limit, cursor=cursor
             )
             found += page.sessions
             if (cursor := page.next_cursor) is None:
@@ -666,7 +671,7 @@ class SessionContract(RuleBasedStateMachine):
 
     def compare_all(self) -> None:
         """Compare all sessions and events of the service with the model's."""
-        stored = self.run(self.listed(None, True, 100))
+        stored = self.run(self.listed(None, True, "updated", 100))
         assert [each.id for each in stored] == [each.new.id for each in self.model.newest()]
         for id in IDS:
             self.compare(id)

@@ -15,6 +15,7 @@ from segue.model.events import Event, is_model_visible, title
 from segue.model.records import (
     NewFork,
     NewSession,
+    Order,
     Origin,
     Pruned,
     PrunedSession,
@@ -75,6 +76,12 @@ class ModelSession:
         return self.first_title or _first_title(self.events[self.fork_seq :])
 
     @property
+    def last_prompt_at(self) -> Timestamp | None:
+        own = self.events[self.fork_seq :]
+        prompts = [each.created_at for each in own if each.event.type == "user_message"]
+        return Timestamp(prompts[-1]) if prompts else None
+
+    @property
     def spans(self) -> list[tuple[int, int]]:
         """The runs of events that it has in common with others: last seq, and whose they were."""
         shared = self.events[: self.fork_seq]
@@ -105,6 +112,8 @@ class ModelSession:
             client=self.origin.client_name,
             agent=self.origin.agent,
             model=self.origin.model,
+            last_prompt_at=self.last_prompt_at,
+            branch=self.origin.branch,
         )
 
 
@@ -157,9 +166,10 @@ class Model:
         except KeyError:
             raise SessionNotFound(id) from None
 
-    def newest(self) -> list[ModelSession]:
-        """Return all sessions, the last updated one first."""
-        return sorted(self.sessions.values(), key=_update_order)[::-1]
+    def newest(self, order: Order = "updated") -> list[ModelSession]:
+        """Return all sessions, the last one in this *order* first."""
+        key = _update_order if order == "updated" else _prompt_order
+        return sorted(self.sessions.values(), key=key)[::-1]
 
     # -- appending -------------------------------------------------------------------------------
 
@@ -202,6 +212,7 @@ class Model:
             client_name=origin.client_name or session.origin.client_name,
             agent=answers.agent,
             model=answers.model,
+            branch=origin.branch or session.origin.branch,
         )
 
     # -- forks and titles ------------------------------------------------------------------------
@@ -223,6 +234,8 @@ class Model:
         else:
             first_title, given_title = self._title_of_copy(original), fork.title
         place = original.new if fork.directory is None else fork
+        branch = original.origin.branch if fork.directory is None else None
+        origin = attrs.evolve(original.origin, branch=branch)
         new = NewSession(id=fork.id, directory=str(place.directory), git_root=place.git_root)
         self._add(
             ModelSession(
@@ -233,7 +246,7 @@ class Model:
                 fork_seq=seq,
                 first_title=first_title,
                 given_title=given_title,
-                origin=original.origin,
+                origin=origin,
             )
         )
         if fork.archive_original:
@@ -331,6 +344,11 @@ class Model:
 
 def _update_order(session: ModelSession) -> tuple[int, int]:
     return session.updated_at, session.number
+
+
+def _prompt_order(session: ModelSession) -> tuple[int, int]:
+    prompted_at = session.last_prompt_at
+    return session.created_at if prompted_at is None else prompted_at, session.number
 
 
 def _new_events(session: ModelSession, events: Sequence[Event]) -> list[Event]:

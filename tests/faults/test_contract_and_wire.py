@@ -191,7 +191,7 @@ def test_the_end_of_stdin_ends_a_server_with_responses_unread(overloaded: Report
     [
         pytest.param(
             Guard(
-                file="lsp/framing/writer.py",
+                file="stdio/writer.py",
                 code="        while self._is_full and not self._discarding:\n",
                 replacement="        while False:\n",
             ),
@@ -217,12 +217,12 @@ def test_control_backpressure(guard: Guard, promise: str, tmp_path: Path) -> Non
 def test_control_backpressure_without_a_check_for_a_hang_up(tmp_path: Path) -> None:
     guards = [
         Guard(
-            file="lsp/framing/reader.py",
+            file="stdio/reader.py",
             code="        if has_hung_up(self._fd):\n",
             replacement="        if False:\n",
         ),
         Guard(
-            file="lsp/watchdog.py",
+            file="stdio/watchdog.py",
             code="            elif event != _UNSUPPORTED:\n",
             replacement="            elif False:\n",
         ),
@@ -329,7 +329,7 @@ STORED_ENCODER = "json.JSONEncoder(allow_nan=False, "
         pytest.param(
             Guard(
                 file="model/json_text.py",
-                code="> MAX_DEPTH and _depth(value) > MAX_DEPTH",
+                code="> MAX_DEPTH and depth(value) > MAX_DEPTH",
                 replacement="> MAX_DEPTH and False",
             ),
             json_roundtrip.REJECTED,

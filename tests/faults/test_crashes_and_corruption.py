@@ -34,7 +34,7 @@ def test_every_exit_is_in_time_and_loses_nothing() -> None:
             Guard(
                 file="lsp/lifecycle.py",
                 code="    drained = await protocol.drain(_until(deadline - _AFTER_READING_S))\n",
-                replacement="    os._exit(0)\n",
+                replacement="    drained = __import__('os')._exit(0)\n",
             ),
             server_exit.ALL_STORED,
             id="no drain",

@@ -80,8 +80,9 @@ def test_control_files_replaced_without_the_identity_of_the_database(tmp_path: P
 
 
 def test_control_files_replaced_without_the_state_of_the_file(tmp_path: Path) -> None:
-    report = run_without(FILE_IS_AS_IT_WAS, "files_replaced", tmp_path)
-    assert any("overwritten" in each for each in report.broken), report.broken
+    package = without_all([FILE_IS_AS_IT_WAS], tmp_path)
+    runs = (run_programme("files_replaced", package=package).broken for _ in range(5))
+    assert any("overwritten" in each for broken in runs for each in broken)
 
 
 def test_a_damaged_log_is_noticed() -> None:

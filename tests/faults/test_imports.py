@@ -6,9 +6,9 @@ from tests.faults import import_crash
 from tests.faults.runner import Guard, run_programme, run_without
 
 SAME_FORK = Guard(
-    file="store/sqlite/importing.py",
-    code="id = str(uuid.uuid5(_FORKS, f\"{session['id']}/{at}/{first_new}\"))",
-    replacement="id = str(uuid.uuid4())",
+    file="model/replicas.py",
+    code='return str(uuid.uuid5(_FORKS, f"{session_id}/{at}/{first}"))',
+    replacement="return str(uuid.uuid4())",
 )
 
 

@@ -27,12 +27,12 @@ def test_control_no_resources_without_the_watchdog(tmp_path: Path) -> None:
     package = without_all(
         [
             Guard(
-                file="lsp/watchdog.py",
+                file="stdio/watchdog.py",
                 code="time.monotonic() >= self._deadline:\n            os._exit(1)\n",
                 replacement="time.monotonic() >= self._deadline:\n            time.sleep(1)\n",
             ),
             Guard(
-                file="lsp/watchdog.py",
+                file="stdio/watchdog.py",
                 code="signal.setitimer(signal.ITIMER_REAL, timeout_s + _BACKSTOP_S)",
                 replacement="pass",
             ),

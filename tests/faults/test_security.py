@@ -365,8 +365,8 @@ def test_no_stored_data_controls_a_terminal(
     output = show_all(hostile_sessions)
     assert output.count(b"\n") > 6 * len(hostile_sessions)
     assert control_characters(output) == []
-    for command in (["list"], ["list", "--limit", "1000", "--archived"], ["list", "--json"]):
-        listed = run_segue(*command)
+    for options in ([], ["--limit", "1000", "--archived"], ["--json"]):
+        listed = run_segue("list", "--all", *options)
         assert listed.returncode == 0
         assert control_characters(listed.stdout + listed.stderr) == []
     moved = tmp_path / "d\x1b[2J\u202e" / "sessions.db"
@@ -682,8 +682,8 @@ def test_old_metadata_is_in_no_file(start: StartClient, database: Path, value: o
     [
         Guard(
             file="store/sqlite/driver.py",
-            code='        "PRAGMA secure_delete = ON",\n',
-            replacement='        "PRAGMA secure_delete = OFF",\n',
+            code='    "PRAGMA secure_delete = ON",\n',
+            replacement='    "PRAGMA secure_delete = OFF",\n',
         ),
         Guard(
             file="store/sqlite/commit.py",

@@ -17,8 +17,8 @@ from segue.lsp.framing.reader import (
     Frame,
     FrameParser,
     FrameReader,
-    has_hung_up,
 )
+from segue.stdio.reader import has_hung_up
 
 
 def parse(*chunks: bytes, longest: int = MAX_FRAME) -> list[Frame]:

@@ -38,6 +38,7 @@ class Matches:
 UUID7 = Matches(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 TIME = Matches(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 SENTENCE = Matches(r".+")
+BRANCH = Matches(r"\S+")
 UNKNOWN = "00000000-0000-7000-8000-000000000000"
 
 
@@ -161,6 +162,10 @@ def test_open_returns_a_new_session(window: Client, repository: Path) -> None:
             "client": None,
             "agent": None,
             "model": None,
+            "lastPromptAt": None,
+            "branch": None,
+            "repository": None,
+            "machine": None,
         },
         "invocationId": UUID7,
         "resumed": False,
@@ -171,6 +176,7 @@ def test_open_returns_a_new_session(window: Client, repository: Path) -> None:
         "hasMore": False,
         "lastEventAt": None,
         "alternatives": [],
+        "moved": None,
     }
 
 
@@ -200,6 +206,10 @@ def test_open_returns_a_resumed_session(window: Client, other: Client, repositor
         "client": None,
         "agent": None,
         "model": None,
+        "lastPromptAt": TIME,
+        "branch": BRANCH,
+        "repository": None,
+        "machine": None,
     }
     first_invocation = opened["events"][0]["invocationId"]
     assert opened == {
@@ -235,6 +245,7 @@ def test_open_returns_a_resumed_session(window: Client, other: Client, repositor
             expected_session
             | {"sessionId": older, "title": "older", "head": UUID7, "eventCount": 1}
         ],
+        "moved": None,
     }
     assert opened["invocationId"] != first_invocation
 
@@ -383,10 +394,15 @@ def test_list_returns_sessions_newest_first(window: Client, repository: Path) ->
                 "client": None,
                 "agent": None,
                 "model": None,
+                "lastPromptAt": TIME,
+                "branch": BRANCH,
+                "repository": None,
+                "machine": None,
             }
             for session, title, head, count in ((first, "one", "3", 2), (second, "two", "2", 1))
         ],
         "nextCursor": None,
+        "open": sorted([first, second]),
     }
     everywhere = window.request("session/list", {})["sessions"]
     assert [session["sessionId"] for session in everywhere[:2]] == [first, second]
@@ -453,6 +469,50 @@ def test_list_finds_the_sessions_of_a_deleted_folder(window: Client, repository:
     assert found["sessionId"] == session
 
 
+def test_search_finds_events_and_titles_with_what_matches(
+    window: Client, other: Client, repository: Path
+) -> None:
+    session = open_new(window, repository)
+    event = append(window, session, user_message("Why does CommitHook fail?"))["head"]
+
+    params = {"query": "commithook", "cwd": str(repository), "limit": 1}
+    title = other.request("session/search", params)
+    found = other.request("session/search", params | {"cursor": title["nextCursor"]})
+
+    assert title["hits"][0]["event"] is None
+    assert title["hits"][0]["session"]["sessionId"] == session
+    assert found["hits"][0]["event"] == {
+        "id": event,
+        "seq": 1,
+        "type": "user_message",
+        "createdAt": TIME,
+    }
+    assert found["hits"][0]["excerpt"] == [
+        {"text": "Why does ", "match": False},
+        {"text": "CommitHook", "match": True},
+        {"text": " fail?", "match": False},
+    ]
+    assert found["complete"] is True
+
+
+@pytest.mark.parametrize(
+    ("params", "path"),
+    [
+        ({"query": "a"}, "$.query"),
+        ({"query": ""}, "$.query"),
+        ({"query": "x" * 1_001}, "$.query"),
+        ({"query": "nul\0"}, "$.query"),
+        ({"query": "\ud83d"}, "$.query"),
+        ({"query": "word", "cursor": "x"}, "$.cursor"),
+        ({"query": "word", "cwd": "untitled:Untitled-1"}, "$.cwd"),
+        ({"query": "word", "limit": 201}, "$.limit"),
+        ({"query": "word", "types": [1]}, "$.types[0]"),
+    ],
+)
+def test_search_refuses_what_it_cannot_look_for(window: Client, params: Json, path: str) -> None:
+    assert paths(error_of(window, "session/search", params)) == [path]
+
+
 def test_find_resumable_returns_what_open_would_resume(
     window: Client, other: Client, repository: Path
 ) -> None:
@@ -461,6 +521,7 @@ def test_find_resumable_returns_what_open_would_resume(
         "reason": SENTENCE,
         "reasonCode": "nothingFits",
         "alternatives": [],
+        "moved": None,
     }
     older, newer = open_new(window, repository), open_new(window, repository)
     append(window, older, user_message("older"))
@@ -474,6 +535,7 @@ def test_find_resumable_returns_what_open_would_resume(
         "reason": SENTENCE,
         "reasonCode": "newestInRepository",
         "alternatives": opened["alternatives"],
+        "moved": None,
     }
     assert found["session"]["sessionId"] == newer
     assert [session["sessionId"] for session in found["alternatives"]] == [older]
@@ -509,6 +571,7 @@ def test_reset_archives_and_starts_a_new_session(window: Client, repository: Pat
         "hasMore": False,
         "lastEventAt": None,
         "alternatives": [],
+        "moved": None,
     }
     fresh = reset["session"]["sessionId"]
     assert fresh != session
@@ -654,6 +717,10 @@ def test_fork_returns_the_fork_opened(window: Client, repository: Path) -> None:
             "client": None,
             "agent": None,
             "model": None,
+            "lastPromptAt": None,
+            "branch": BRANCH,
+            "repository": None,
+            "machine": None,
         },
         "invocationId": UUID7,
         "resumed": True,
@@ -664,6 +731,7 @@ def test_fork_returns_the_fork_opened(window: Client, repository: Path) -> None:
         "hasMore": False,
         "lastEventAt": TIME,
         "alternatives": [],
+        "moved": None,
     }
     assert forked["lastEventAt"] == forked["events"][0]["createdAt"]
 
@@ -1661,7 +1729,7 @@ message_ids = itertools.count(1_000_000)
     [
         ("session/open", {"session", "invocationId", "resumed"}),
         ("session/findResumable", {"session", "reason", "alternatives"}),
-        ("session/list", {"sessions", "nextCursor"}),
+        ("session/list", {"sessions", "nextCursor", "open"}),
     ],
 )
 def test_missing_params_are_read_as_an_empty_object(

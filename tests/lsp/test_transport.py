@@ -99,7 +99,7 @@ def round_trip(client: Client, data: Json) -> Any:
 
 
 def assert_still_serves(client: Client) -> None:
-    assert client.request("session/list", {"limit": 1}).keys() == {"sessions", "nextCursor"}
+    assert client.request("session/list", {"limit": 1}).keys() == {"sessions", "nextCursor", "open"}
 
 
 def send_raw(client: Client, body: bytes) -> None:

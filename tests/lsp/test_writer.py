@@ -19,7 +19,7 @@ class Backlog:
         self.writer = FrameWriter(self._write)
         self.writer.start(lambda: None, lambda: None)
         for _ in range(50):
-            self.writer.write(bytes(1 << 20))
+            self.writer.send(bytes(1 << 20))
 
     def read_all(self) -> int:
         """Read until nothing more comes; return how many bytes came."""
@@ -61,7 +61,7 @@ async def test_a_discarding_writer_neither_waits_nor_buffers_more(backlog: Backl
     assert backlog.writer.is_discarding
 
     for _ in range(50):
-        backlog.writer.write(bytes(1 << 20))
+        backlog.writer.send(bytes(1 << 20))
 
     assert await asyncio.to_thread(backlog.read_all) < 52 << 20
     assert not backlog.writer.is_discarding
@@ -121,13 +121,13 @@ async def connection(request: pytest.FixtureRequest) -> AsyncIterator[Connection
 
 
 async def test_a_small_frame_is_written_synchronously(connection: Connection) -> None:
-    connection.writer.write(b"1")
+    connection.writer.send(b"1")
     assert connection.received() == [b"1"]
 
 
 async def test_frames_written_with_more_are_joined(connection: Connection) -> None:
-    connection.writer.write(b"1", more=True)
-    connection.writer.write(b"2", more=True)
+    connection.writer.send(b"1", more=True)
+    connection.writer.send(b"2", more=True)
     assert connection.received() == []
     await asyncio.sleep(0)
     assert connection.received() == [b"1", b"2"]
@@ -135,20 +135,20 @@ async def test_frames_written_with_more_are_joined(connection: Connection) -> No
 
 async def test_joined_frames_keep_their_order(connection: Connection) -> None:
     large = bytes(1 << 20)
-    connection.writer.write(b"1", more=True)
-    connection.writer.write(large, more=True)
-    connection.writer.write(b"2", more=True)
-    connection.writer.write(b"3")
+    connection.writer.send(b"1", more=True)
+    connection.writer.send(large, more=True)
+    connection.writer.send(b"2", more=True)
+    connection.writer.send(b"3")
     assert await asyncio.to_thread(connection.received) == [b"1", large, b"2", b"3"]
 
 
 async def test_no_frame_overtakes_the_queue(connection: Connection) -> None:
     connection.writer.close(1.0)
     not_started = FrameWriter(connection.server_fd)
-    not_started.write(bytes(1 << 20))
+    not_started.send(bytes(1 << 20))
     connection.received()  # the pipe has capacity again, but no thread writes the queue
     before = not_started._queued_bytes
-    not_started.write(b"1")
+    not_started.send(b"1")
     assert not_started._queued_bytes > before
     if not_started._socket is not None:
         not_started._socket.detach()
@@ -157,7 +157,7 @@ async def test_no_frame_overtakes_the_queue(connection: Connection) -> None:
 
 
 async def test_close_sends_joined_frames(connection: Connection) -> None:
-    connection.writer.write(b"1", more=True)
+    connection.writer.send(b"1", more=True)
     connection.writer.close(1.0)
     assert connection.received() == [b"1"]
 
@@ -165,11 +165,11 @@ async def test_close_sends_joined_frames(connection: Connection) -> None:
 async def test_a_slow_client_blocks_no_write_and_loses_nothing(connection: Connection) -> None:
     bodies = [b"%d " % number * 1_000 for number in range(1_000)]
     for body in bodies:
-        connection.writer.write(body)
+        connection.writer.send(body)
     assert await asyncio.to_thread(connection.received) == bodies
 
 
 async def test_a_hang_up_is_reported(connection: Connection) -> None:
     connection.hang_up()
-    connection.writer.write(b"1")
+    connection.writer.send(b"1")
     await asyncio.wait_for(connection.broken.wait(), 5)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from segue.lsp.server import HANDLERS
-from segue.protocol.methods import METHODS
+from segue.protocol.methods import METHODS, NOTIFICATIONS
 from segue.protocol.schema import build_schema
 from tests.generate import DECLARED, ROOT, generated_files, shape
 
@@ -67,8 +67,17 @@ def test_the_retriable_methods_are_documented() -> None:
     assert re.findall(r"`(session/\w+)`", paragraph[1]) == retriable
 
 
-def test_no_method_is_documented_that_does_not_exist() -> None:
-    assert set(re.findall(r"^### (session/\w+)$", PROTOCOL, re.M)) == set(METHODS)
+@pytest.mark.parametrize("name", NOTIFICATIONS)
+def test_every_notification_is_documented_with_its_params(name: str) -> None:
+    section = re.search(rf"^### {name}\n(.*?)(?=^##)", PROTOCOL, re.M | re.S)
+    assert section is not None
+    params = ref(SCHEMA["notifications"][name]["params"])
+    assert f"interface {params} " in section[1] or f"`{params}`" in section[1]
+
+
+def test_nothing_is_documented_that_does_not_exist() -> None:
+    documented = re.findall(r"^### (session/\w+)$", PROTOCOL, re.M)
+    assert set(documented) == {*METHODS, *NOTIFICATIONS}
 
 
 @pytest.mark.parametrize("type", SCHEMA["eventTypes"])

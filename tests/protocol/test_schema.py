@@ -16,7 +16,11 @@ SCHEMA: dict[str, Any] = json.loads((ROOT / "server" / "schema.json").read_text(
 
 def check(method: str, part: str, message: Any) -> None:
     """Raise unless *message* is valid as the params or the result of *method*."""
-    schema = {**SCHEMA["methods"][method][part], "$defs": SCHEMA["$defs"]}
+    check_schema(SCHEMA["methods"][method][part], message)
+
+
+def check_schema(schema: dict[str, Any], message: Any) -> None:
+    schema = {**schema, "$defs": SCHEMA["$defs"]}
     jsonschema.validate(message, schema, jsonschema.Draft202012Validator)
 
 
@@ -33,6 +37,12 @@ class CheckedClient:
         check(method, "result", result)
         self.methods.add(method)
         return result
+
+    def notification(self, expected: str) -> Any:
+        method, params = self._client.notification()
+        assert method == expected
+        check_schema(SCHEMA["notifications"][method]["params"], params)
+        return params
 
 
 def test_the_schema_is_a_valid_one() -> None:
@@ -56,14 +66,23 @@ def test_the_messages_of_a_real_server_are_valid(start: Any, repository: Path) -
     other.request("session/events", sessionId=id, after=0, limit=10)
     other.request("session/list", cwd=str(repository), archived=True, cursor=None)
     other.request("session/setTitle", sessionId=id, title="Greeting")
+    other.request("session/follow", sessionId=id, after=0)
+    assert other.notification("session/didAppend")["events"] != []
+    other.request("session/unfollow", sessionId=None)
+    found = other.request("session/search", query="hello", cwd=str(repository), types=None)
+    assert len(found["hits"]) == 1
     other.request("session/export", sessionId=id, format="markdown", cursor=None)
+    other.request("session/resumeCommand", sessionId=id)
     fork = other.request("session/fork", sessionId=id, at=head, title=None, newSessionId="fork")
     assert fork["session"]["forkedFrom"] == id
     assert fork["session"]["forkedAt"] == 1
+    moved = {"oldRoot": "/gone", "newRoot": str(repository)}
+    assert other.request("session/relocate", **moved, declined=True) == {"moved": 0}
     new = window.request("session/reset", sessionId=id)["session"]["sessionId"]
     window.request("session/archive", sessionId=id)
     window.request("session/unarchive", sessionId=id)
     window.request("session/delete", sessionId=id)
+    assert other.notification("session/didAppend")["session"] is None
     window.request("session/close", sessionId=new)
     assert window.methods | other.methods == METHODS.keys()
 

@@ -10,6 +10,7 @@ import stat
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -103,7 +104,7 @@ def test_the_session_has_the_agents_id_and_workspace_and_is_not_resumed_by_itsel
     transcript.answer("hi")
     hook(transcript.call("Stop"))
 
-    session = as_json("list")["sessions"][0]
+    session = as_json("list", "--all")["sessions"][0]
     assert session["sessionId"] == transcript.id
     assert (session["gitRoot"], session["source"]) == (str(repository), "claude-code")
     assert session["title"] == "hello"
@@ -166,11 +167,122 @@ def test_every_agent_is_recorded_once(
     hook({**call, "hook_event_name": ended, "transcript_path": str(path)}, agent=agent)
     hook({**call, "hook_event_name": "SessionEnd"}, agent=agent)
 
-    session = as_json("list")["sessions"][0]
+    session = as_json("list", "--all")["sessions"][0]
     assert (session["sessionId"], session["source"]) == (samples.ONE, sample.source)
     said = [each for each in events(samples.ONE) if each[0] != "system_context"]
     assert said == [("user_message", "hello"), ("text", "hi")]
     assert as_json("import", sample.source)[0]["events"] == 0
+
+
+def with_an_attachment(source: str) -> samples.Sample:
+    log = samples.events(
+        ("session.start", {"sessionId": samples.ONE, "context": {"cwd": "/p"}}),
+        (
+            "user.message",
+            {"content": "look", "attachments": [{"type": "file", "path": "/p/a.png"}]},
+        ),
+        ("assistant.message", {"messageId": "m", "content": "A cat."}),
+    )
+    if source == "copilot":
+        return samples.copilot_cli(*log)
+    if source == "codex":
+        image = {"type": "local_image", "path": "/p/a.png"}
+        return samples.codex(
+            samples.meta(history_mode="paginated"),
+            samples.message("user", "look", '<image path="/p/a.png">'),
+            samples.completed({"type": "text", "text": "look"}, image),
+            samples.message("assistant", "A cat."),
+        )
+    sample = gemini_file()
+    media = {"inlineData": {"mimeType": "image/png", "data": "iVBORw0KGgo="}}
+    sample.records[1]["content"] = [{"text": "look"}, media]
+    sample.records[2]["content"] = "A cat."
+    return sample
+
+
+@pytest.mark.parametrize(
+    ("agent", "named"),
+    [("codex", "[image /p/a.png]"), ("copilot", "[file /p/a.png]"), ("gemini", "[image/png]")],
+)
+def test_a_prompt_with_an_attachment_is_stored_once_and_the_attachment_named(
+    home: Path, agent: str, named: str
+) -> None:
+    asked = "BeforeAgent" if agent == "gemini" else "UserPromptSubmit"
+    call = {"session_id": samples.ONE, "cwd": "/p", "timestamp": samples.TIME.format(0)}
+    if agent == "codex":
+        call = {"session_id": samples.ONE, "cwd": "/p", "turn_id": "t"}
+    hook({**call, "hook_event_name": asked, "prompt": "look"}, agent=agent)
+    path = with_an_attachment(agent).write(home)
+
+    hook({**call, "hook_event_name": "SessionEnd", "transcript_path": str(path)}, agent=agent)
+
+    said = [("user_message", "look"), ("user_message", named), ("text", "A cat.")]
+    assert events(samples.ONE) == said
+
+
+def test_words_that_a_person_adds_to_a_turn_of_codex_are_stored_at_once_and_once(
+    home: Path,
+) -> None:
+    call = {"session_id": samples.ONE, "cwd": "/p", "turn_id": "t"}
+    for prompt in ("one", "two", "two"):
+        hook({**call, "hook_event_name": "UserPromptSubmit", "prompt": prompt}, agent="codex")
+    assert events(samples.ONE) == [("user_message", "one"), ("user_message", "two")]
+
+    path = samples.codex(
+        samples.meta(history_mode="paginated"),
+        samples.message("user", "one"),
+        samples.completed({"type": "text", "text": "one"}),
+        samples.message("user", "two"),
+        samples.completed({"type": "text", "text": "two"}),
+        samples.message("assistant", "three"),
+    ).write(home)
+    hook({**call, "hook_event_name": "Stop", "transcript_path": str(path)}, agent="codex")
+
+    said = [("user_message", "one"), ("user_message", "two"), ("text", "three")]
+    assert events(samples.ONE) == said
+
+
+def test_words_that_a_person_adds_to_a_turn_of_claude_code_are_stored_at_once_and_once(
+    transcript: Transcript,
+) -> None:
+    for prompt in ("one", "one", "two", "two"):
+        hook(transcript.call("UserPromptSubmit", prompt=prompt, prompt_id="p"))
+    assert events(transcript.id) == [("user_message", "one"), ("user_message", "two")]
+
+    transcript.prompt("one", "p")
+    attachment = {"type": "queued_command", "prompt": "two", "commandMode": "prompt"}
+    now = datetime.now(UTC).isoformat()
+    transcript.write("attachment", None, attachment=attachment, timestamp=now)
+    transcript.answer("three")
+    hook(transcript.call("Stop"))
+
+    said = [("user_message", "one"), ("user_message", "two"), ("text", "three")]
+    assert events(transcript.id) == said
+    assert as_json("import", "claude-code")[0]["events"] == 0
+
+
+def test_what_copilot_tells_the_model_itself_is_no_prompt(home: Path) -> None:
+    call = {"session_id": samples.ONE, "hook_event_name": "UserPromptSubmit"}
+    notice = "<system_notification>\nShell command 0 has completed.\n</system_notification>"
+
+    hook({**call, "prompt": notice}, agent="copilot")
+
+    assert as_json("list", "--all", "--archived")["sessions"] == []
+
+
+def test_what_codex_writes_before_a_prompt_is_stored_before_it(home: Path) -> None:
+    begin = [
+        samples.meta(history_mode="paginated"),
+        samples.message("developer", "Be kind."),
+        samples.message("user", "<environment_context>"),
+    ]
+    path = samples.codex(*begin).write(home)
+    call = {"session_id": samples.ONE, "turn_id": "t", "transcript_path": str(path)}
+
+    hook({**call, "hook_event_name": "UserPromptSubmit", "prompt": "hello"}, agent="codex")
+
+    context = [("system_context", "Be kind."), ("system_context", "<environment_context>")]
+    assert events(samples.ONE) == [*context, ("user_message", "hello")]
 
 
 def test_secrets_in_a_prompt_are_masked_and_its_record_is_recognized(
@@ -213,7 +325,7 @@ def test_what_was_deleted_here_stays_deleted(transcript: Transcript, start: Star
 
     hook(transcript.call("UserPromptSubmit", prompt="again", prompt_id="p2"))
 
-    assert as_json("list", "--archived")["sessions"] == []
+    assert as_json("list", "--all", "--archived")["sessions"] == []
 
 
 def test_under_the_proxy_it_does_nothing(transcript: Transcript, database: Path) -> None:
@@ -242,7 +354,7 @@ GARBAGE = [
 def test_garbage_is_silent_and_stores_nothing(said: bytes, home: Path, database: Path) -> None:
     hook(said)
 
-    assert as_json("list")["sessions"] == []
+    assert as_json("list", "--all")["sessions"] == []
     assert "claude-code" in log(database)
 
 

@@ -7,6 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 
 from segue.model.errors import (
@@ -18,9 +19,10 @@ from segue.model.errors import (
     SessionNotOpen,
 )
 from segue.model.events import new_id
-from segue.model.records import AppendResult, Mode
+from segue.model.records import AppendResult, Machine, Mode
 from segue.model.validation import InvalidInputError
 from segue.model.workspace import InvalidWorkspaceError, Workspace
+from segue.sessions.boundary import ON_OTHER_MACHINE
 from segue.sessions.window import Window
 from segue.store.service import SessionService
 from segue.store.sqlite.service import LocalSessionService
@@ -106,6 +108,41 @@ async def test_each_reason_has_its_code(
     assert await code(open_window()) == "newestInRepository"
     assert await code(window, session_id=id) == "named"
     assert (await window.reset(id)).reason_code == "reset"
+
+
+async def test_a_session_of_another_machine_is_resumed_by_its_repository(
+    service: SessionService, open_window: OpenWindow
+) -> None:
+    place = attrs.evolve(workspace_at("/repo/src", "/repo"), repository="github.com/org/repo")
+    there: dict[str, Any] = {"directory": "/repo/src", "git_root": "/repo"}
+    laptop = Machine(id="1", name="LAPTOP")
+    id = await store_session(service, machine=laptop, repository="github.com/org/repo", **there)
+    await store_session(service, machine=laptop, repository="github.com/org/other", **there)
+
+    opened = await open_window().open(place)
+
+    assert (opened.session.id, opened.session.machine) == (id, "LAPTOP")
+    assert opened.reason_code == "newestOnOtherMachine"
+    begin = "The newest session of this repository, on LAPTOP (github.com/org/repo), last updated"
+    assert opened.reason.startswith(begin)
+    assert opened.boundary is not None
+    assert ON_OTHER_MACHINE in opened.boundary.data["content"]
+    assert opened.alternatives == []
+    without = attrs.evolve(place, repository=None)
+    assert (await open_window().open(without)).reason_code == "nothingFits"
+
+
+async def test_a_new_session_has_the_name_of_the_repository(
+    service: SessionService, open_window: OpenWindow
+) -> None:
+    place = attrs.evolve(workspace_at("/repo/src", "/repo"), repository="github.com/org/repo")
+    window = open_window()
+    opened = await window.open(place)
+    assert opened.session.repository == "github.com/org/repo"
+    await window.append(opened.session.id, [user_message()])
+    assert (await service.get_session(opened.session.id)).repository == "github.com/org/repo"
+    fork = await window.fork(opened.session.id, workspace=place)
+    assert fork.session.repository == "github.com/org/repo"
 
 
 async def test_auto_creates_a_session_when_none_is_resumable(window: Window) -> None:
@@ -762,3 +799,13 @@ async def test_sessions_are_held_while_they_are_open_in_a_window(
             assert {each.session.id for each in result.taken} == ({closed} if closed else set())
     finally:
         await command.close()
+
+
+async def test_a_search_waits_for_no_other_request(
+    window: Window, service: LocalSessionService
+) -> None:
+    await store_session(service, user_message("a word"))
+    await window.search("word")
+    async with window._requests:
+        page = await asyncio.wait_for(window.search("word"), 10)
+    assert len(page.hits) == 2

@@ -106,7 +106,8 @@ def hostile(home: Path) -> Path:
     modules = [
         "attr", "attrs", "cattrs", "uuid6", "pygls", "lsprotocol", "aiosqlite", "pysqlite3",
         "segue", "sitecustomize", "usercustomize", "re", "json", "os", "site", "runpy", "typing",
-        "logging", "asyncio", "encodings", "codecs", "tomllib", "platformdirs", "click",
+        "logging", "asyncio", "encodings", "codecs", "tomllib", "platformdirs", "click", "mcp",
+        "mcp_types", "pydantic", "anyio", "opentelemetry",
     ]  # fmt: skip
     user_site = f".local/lib/python{sys.version_info[0]}.{sys.version_info[1]}/site-packages"
     for folder in (workspace, workspace / user_site):
@@ -145,8 +146,13 @@ def test_no_code_of_the_workspace_runs(
     serve(environment, ("session/open", {"workspace": str(hostile)}), cwd=hostile)
     link = home / "segue"
     link.symlink_to(SEGUE)
-    for command in ("list", "demo"):
-        assert run(environment, command, cwd=hostile, program=link).returncode == 0
+    for command in ("list", "demo", "mcp"):
+        assert (
+            run(
+                environment, command, cwd=hostile, program=link, stdin=subprocess.DEVNULL
+            ).returncode
+            == 0
+        )
     assert not (home / "executed").exists()
 
 
@@ -158,7 +164,7 @@ def test_a_module_that_is_run_does_not_import_from_the_working_directory(
         (hostile / f"{module}.py").unlink(missing_ok=True)
     before = (sys.executable, "-m")
     done = run(plain, "list", before=before, program="segue", cwd=hostile)
-    assert (done.returncode, done.stderr) == (0, "No sessions.\n")
+    assert (done.returncode, done.stderr) == (0, "No conversations yet.\n")
     assert not (home / "executed").exists()
 
 
@@ -292,7 +298,7 @@ def test_a_home_that_cannot_hold_the_store_is_described(home: str, plain: dict[s
     _, listed = serve(plain, ("session/list", {}))
     assert listed["error"]["data"]["kind"] == "StorageUnavailable"
     done = run(plain, "list")
-    assert (done.returncode, done.stderr) == (0, "No sessions.\n")
+    assert (done.returncode, done.stderr) == (0, "No conversations yet.\n")
     done = run(plain, "doctor")
     assert (done.returncode, done.stderr) == (1, "")
     assert f"{home}/.local/share/segue cannot be written" in done.stdout
@@ -390,7 +396,7 @@ def test_output_is_in_the_encoding_of_the_locale(
 ) -> None:
     record(plain, (home, "Überraschung 日本"))
     environment = plain | {"LC_ALL": locale, "LOCPATH": str(locales)}
-    listed = run(environment, "list", text=False, errors=None)
+    listed = run(environment, "list", "--all", text=False, errors=None)
     assert listed.returncode == 0
     text = "Überraschung 日本".encode(encoding, "backslashreplace")
     assert text in listed.stdout
@@ -399,10 +405,10 @@ def test_output_is_in_the_encoding_of_the_locale(
 def test_what_the_output_cannot_express_is_escaped(plain: dict[str, str], home: Path) -> None:
     record(plain, (home, "Überraschung \u05e9"))
     for encoding in ("ascii", "ascii:strict", "latin-1", "no-such-encoding", "hex"):
-        done = run(plain | {"PYTHONIOENCODING": encoding}, "list", text=False, errors=None)
+        done = run(plain | {"PYTHONIOENCODING": encoding}, "list", "--all", text=False, errors=None)
         assert done.returncode == 0
         if encoding.startswith("ascii"):
-            assert rb"  \xdcberraschung \u05e9  " in done.stdout
+            assert b"  \\xdcberraschung \\u05e9\n" in done.stdout
 
 
 def test_arguments_that_are_no_text_are_passed_on_unchanged(
@@ -437,7 +443,9 @@ def test_an_output_that_cannot_be_written_is_an_error(
         else:
             options["stdout"] = full
             reason = "the output cannot be written: No space left on device"
-        for command in ("list", "list --json", f"show {session_id}", "doctor", "backup", "demo"):
+        for command in (
+            "list --all", "list --json", f"show {session_id}", "doctor", "backup", "demo"
+        ):  # fmt: skip
             done = run(plain, *command.split(), **options)
             assert (done.returncode, done.stderr) == (1, f"Error: {reason}\n"), command
 

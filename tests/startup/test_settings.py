@@ -5,7 +5,13 @@ from pathlib import Path
 import pytest
 
 from segue.startup.folders import data_folder
-from segue.startup.settings import Settings, SettingsError, config_file, load_settings
+from segue.startup.settings import (
+    Settings,
+    SettingsError,
+    config_file,
+    load_settings,
+    without_password,
+)
 
 
 def default_database() -> str:
@@ -128,7 +134,7 @@ def test_an_unknown_key_is_a_warning(config: Path, content: str) -> None:
     (warning,) = settings.warnings
     assert warning == (
         f"{config}: the key 'databse' is not known to this version and was ignored; known are "
-        "database, continue_minutes, log, redact"
+        "database, remote, continue_minutes, log, redact, acp_history_chars"
     )
 
 
@@ -159,11 +165,44 @@ def test_blanks_around_a_value_in_the_environment_do_not_count() -> None:
     assert load_settings(environment=dict.fromkeys(names, "")) == load_settings(environment={})
 
 
-@pytest.mark.parametrize("database", ["postgresql://user:secret@host/db", "mysql://host"])
+@pytest.mark.parametrize("database", ["postgres+ssl://user:secret@host/db", "mysql://host"])
 def test_a_url_is_refused_without_repeating_its_password(database: str) -> None:
     with pytest.raises(SettingsError, match="URLs of the scheme") as error:
         load_settings(environment={"SEGUE_DATABASE": database})
     assert "secret" not in str(error.value)
+
+
+@pytest.mark.parametrize("scheme", ["postgresql", "postgres"])
+def test_a_database_may_be_the_url_of_a_postgresql_database(config: Path, scheme: str) -> None:
+    url = f"{scheme}://anna@db.example:5433/segue?sslrootcert=/ca.crt"
+    assert load_settings({"database": url}, {}).database == url
+    assert load_settings({}, {"SEGUE_DATABASE": url}).database == url
+    config.write_text(f"database = '{url}'\n")
+    assert load_settings(environment={}).database == url
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://anna:secret@host/db",
+        "postgresql://anna:se@cret@host",
+        "postgresql://host/db?password=secret",
+        "postgresql://host/db?a=1&sslpassword=secret",
+    ],
+)
+def test_a_password_in_the_settings_file_is_refused(config: Path, url: str) -> None:
+    config.write_text(f"database = '{url}'\n")
+    with pytest.raises(SettingsError, match=r"\.pgpass") as error:
+        load_settings(environment={})
+    assert "secret" not in str(error.value)
+    assert "cret" not in without_password(url)
+    config.unlink()
+    assert load_settings({"database": url}, {}).database == url
+
+
+def test_a_url_without_a_password_stays_as_it_is() -> None:
+    for url in ("postgresql://", "postgresql://?service=team", "postgresql://a@[::1]:5/db?x=1&y=2"):
+        assert without_password(url) == url
 
 
 def test_a_path_is_made_absolute_when_it_is_read(
@@ -200,3 +239,13 @@ def test_a_relative_path_in_the_environment_is_refused() -> None:
 def test_an_absolute_path_is_normalized(path: str) -> None:
     expected = os.path.abspath(os.path.expanduser(path))
     assert load_settings(environment={"SEGUE_DATABASE": path}).database == expected
+
+
+def test_a_remote_is_named_as_a_database_is(config: Path) -> None:
+    assert load_settings({}, {}).remote is None
+    config.write_text("remote = 'stick/segue.db'")
+    assert load_settings({}, {}).remote == str(config.parent / "stick/segue.db")
+    assert load_settings({}, {"SEGUE_REMOTE": "/media/r.db"}).remote == "/media/r.db"
+    for wrong in ("r.db", ":memory:", "ftp://host/r.db"):
+        with pytest.raises(SettingsError, match=r"(?i)remote"):
+            load_settings({}, {"SEGUE_REMOTE": wrong})

@@ -1,5 +1,6 @@
 """The contract suite of StoreAdmin, which runs on every store of `stores.STORES` that has one."""
 
+import asyncio
 import re
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -55,6 +56,24 @@ def test_a_store_that_does_not_exist_is_not_created(admin: StoreAdmin, tmp_path:
     assert admin.copies() == []
     assert admin.sweep() == []
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["watch_lock", "sync_lock"])
+async def test_at_most_one_holds_a_lock(
+    admin: StoreAdmin, service: SessionService, name: str
+) -> None:
+    first, second = getattr(admin, name)(), getattr(admin, name)()
+    assert first.acquire(waits=False)
+    assert not second.acquire(waits=False)
+
+    waiting = asyncio.create_task(asyncio.to_thread(second.acquire, waits=True))
+    await asyncio.sleep(0.1)
+    assert not waiting.done()
+    first.release()
+
+    assert await waiting
+    assert not first.acquire(waits=False)
+    second.release()
 
 
 async def test_check_and_sizes_count_what_is_stored(

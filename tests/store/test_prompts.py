@@ -83,6 +83,23 @@ async def test_the_nearest_in_time_is_meant_and_nothing_older_than_an_hour(
     assert records == {"u1": "prompt/1", "u2": "prompt/2"}
 
 
+async def test_a_prompt_that_the_program_has_recorded_is_not_stored(
+    service: SessionService,
+) -> None:
+    await store(service, event("u", "hello\n"), event("c", "context", "system_context"))
+
+    assert (await store(service, event("prompt/p", "hello"))).added == 0
+    assert await ids(service) == ["u", "c"]
+
+
+async def test_the_same_words_after_an_answer_are_another_prompt(service: SessionService) -> None:
+    await store(service, event("u", "go on"), event("a", "I go on.", "text"))
+
+    assert (await store(service, event("prompt/p", "go on", at=9))).added == 1
+    assert (await store(service, event("prompt/q", "go on", at=19))).added == 1
+    assert await ids(service) == ["u", "a", "prompt/p", "prompt/q"]
+
+
 async def test_a_transcript_that_is_read_again_adds_no_prompt(service: SessionService) -> None:
     await store(service, event("prompt/p", "one"))
     first = (event("u1", "one"), event("a1", "1", "text"))
@@ -94,7 +111,7 @@ async def test_a_transcript_that_is_read_again_adds_no_prompt(service: SessionSe
 
     result = await store(service, *first, *second)
 
-    assert (result.added, result.is_fork) == (0, False)
+    assert (result.added, result.made_fork) == (0, False)
     assert await ids(service) == before == ["prompt/p", "a1", "prompt/q", "a2"]
 
 
@@ -108,8 +125,8 @@ async def test_an_answer_behind_the_next_prompt_is_no_changed_past(
     rest = await store(service, event("b1", "the rest", "text"), after="a1")
     last = await store(service, event("u2", "two"), event("a2", "2", "text"), after="b1")
 
-    assert not rest.is_fork
-    assert not last.is_fork
+    assert not rest.made_fork
+    assert not last.made_fork
     assert await ids(service) == ["prompt/1", "a1", "prompt/2", "b1", "a2"]
 
 
@@ -120,7 +137,7 @@ async def test_a_batch_that_begins_behind_a_prompt_continues_it(service: Session
 
     result = await store(service, event("a2", "2", "text"), after="u2")
 
-    assert not result.is_fork
+    assert not result.made_fork
     assert await ids(service) == ["prompt/1", "prompt/2", "a1", "a2"]
 
 
@@ -133,8 +150,9 @@ async def test_a_rewind_is_a_fork_that_has_the_prompt(service: SessionService) -
     again = await store(service, *rewound, after="a1")
     further = await store(service, event("a3", "3", "text"), id=result.session_id, after="a2")
 
-    assert (result.is_fork, again.session_id, again.added) == (True, result.session_id, 0)
-    assert not further.is_fork
+    assert result.made_fork
+    assert (again.session_id, again.added, again.made_fork) == (result.session_id, 0, False)
+    assert not further.made_fork
     assert await ids(service, result.session_id) == ["u1", "a1", "prompt/2", "a2", "a3"]
 
 
@@ -147,7 +165,7 @@ async def test_a_prompt_after_the_conversation_went_on_here_begins_a_fork(
 
     result = await store(service, event("prompt/2", "two"), state={"path": "/t"})
 
-    assert result.is_fork
+    assert result.made_fork
     assert await ids(service) == ["u1", "a1", "here"]
     assert await ids(service, result.session_id) == ["u1", "a1", "prompt/2"]
     assert await service.import_states("claude-code") == {result.session_id: {"path": "/t"}}
@@ -164,7 +182,7 @@ async def test_an_answer_to_a_prompt_after_the_conversation_went_on_here_is_a_fo
 
     result = await store(service, event("a1", "1", "text"), after="u1")
 
-    assert result.is_fork
+    assert result.made_fork
     assert await ids(service, result.session_id) == ["prompt/1", "a1"]
 
 

@@ -26,6 +26,8 @@ from segue.model.records import (
     ImportedEvent,
     Invocation,
     NewFork,
+    NewSession,
+    Order,
     Origin,
     Timestamp,
 )
@@ -65,6 +67,13 @@ async def service(
     await opened.close()
 
 
+@pytest.fixture
+def knows_holds(request: pytest.FixtureRequest, service: SessionService) -> None:
+    """Skip a test where it cannot be known what is open: what was used today then counts as it."""
+    if not request.node.callspec.params["service"].can_hold:
+        pytest.skip("this store cannot know which sessions are open")
+
+
 async def append(
     service: SessionService,
     session_id: str,
@@ -102,12 +111,13 @@ async def test_a_session_is_created_with_its_first_events(
     new = new_session(
         git_root="/home/someone",
         git_common_dir="/home/someone/.git",
+        repository="github.com/org/repo",
         server_session_id="remote-1",
         source="claude-code",
         metadata={"theme": {"dark": True}, "later": [1]},
     )
     first, second = user_message("Fix the test\nplease"), user_message("Now")
-    origin = Origin(client_name="Neovim", agent="codecompanion", model="a-model")
+    origin = Origin(client_name="Neovim", agent="codecompanion", model="a-model", branch="main")
     appended = await service.create_session(
         new, [first, second], invocation_id="invocation-7", origin=origin
     )
@@ -135,6 +145,10 @@ async def test_a_session_is_created_with_its_first_events(
         "client": "Neovim",
         "agent": "codecompanion",
         "model": "a-model",
+        "last_prompt_at": clock.now,
+        "branch": "main",
+        "repository": "github.com/org/repo",
+        "machine": None,
     }
     assert await service.get_metadata(new.id, "theme") == {"dark": True}
     assert await service.get_metadata(new.id, "later") == [1]
@@ -218,7 +232,7 @@ async def test_an_append_advances_the_head(service: SessionService, clock: FakeC
         duplicates=0,
     )
     assert await service.get_session(id) == attrs.evolve(
-        created, head=third.id, event_count=3, updated_at=clock()
+        created, head=third.id, event_count=3, updated_at=clock(), last_prompt_at=clock()
     )
     assert await contents(service, id) == ["one", "two", "three"]
 
@@ -772,6 +786,54 @@ async def test_a_page_holds_at_least_one_event_however_large(service: SessionSer
     assert ([event.data["content"] for event in page.events], page.has_more) == (["last"], True)
 
 
+# Finding by a part of the id
+
+
+async def test_a_session_is_found_by_the_beginning_of_its_id(service: SessionService) -> None:
+    ids = ["ab-1", "ab-12", "ab-2", "b", "函数-1"]
+    for id in reversed(ids):
+        new = NewSession(id=id, directory=HERE)
+        await service.create_session(new, [user_message()], invocation_id=INVOCATION)
+    await service.archive("ab-2")
+
+    async def found(prefix: str, **limits: int) -> list[str]:
+        return [each.id for each in await service.find_sessions(prefix, **limits)]
+
+    assert await found("ab-") == ["ab-1", "ab-12", "ab-2"]
+    assert await found("ab-1") == ["ab-1", "ab-12"]
+    assert await found("ab-", limit=2) == ["ab-1", "ab-12"]
+    assert await found("函") == ["函数-1"]
+    assert await found("ab-3") == await found("AB") == await found("a%") == []
+    assert await found("") == ids
+    await service.delete("ab-1")
+    assert await found("ab-1") == ["ab-12"]
+
+
+async def test_the_stub_of_a_deleted_session_is_not_found(service: SessionService) -> None:
+    id = await store_session(service)
+    fork = await service.fork_session(id, NewFork(id="fork"))
+    await service.delete(id)
+    assert [each.id for each in await service.find_sessions("")] == [fork.id]
+    assert await service.short_ids([fork.id]) == {fork.id: fork.id}
+
+
+async def test_a_short_id_begins_no_other_id(service: SessionService) -> None:
+    ids = ["01a218e0-1111", "01a218e0-1122", "01a218e0", "b1a218e0-1", "c", "函数函数函数函数函数"]
+    for id in ids:
+        new = NewSession(id=id, directory=HERE)
+        await service.create_session(new, [user_message()], invocation_id=INVOCATION)
+    assert await service.short_ids(ids) == {
+        "01a218e0-1111": "01a218e0-111",
+        "01a218e0-1122": "01a218e0-112",
+        "01a218e0": "01a218e0",
+        "b1a218e0-1": "b1a218e0",
+        "c": "c",
+        "函数函数函数函数函数": "函数函数函数函数",
+    }
+    for id, short in (await service.short_ids(ids)).items():
+        assert (await service.find_sessions(short))[0].id == id
+
+
 # Listing
 
 
@@ -913,6 +975,172 @@ async def test_the_list_of_a_directory_has_pages(service: SessionService) -> Non
         seen += [session.id for session in page.sessions]
         cursor = page.next_cursor
     assert seen == ids[::-1]
+
+
+# The order by the last prompt
+
+
+async def prompted_at(service: SessionService, session_id: str) -> Timestamp | None:
+    return (await service.get_session(session_id)).last_prompt_at
+
+
+async def test_only_a_prompt_moves_the_time_of_the_last_one(
+    service: SessionService, clock: FakeClock
+) -> None:
+    id = await store_session(service, note())
+    assert await prompted_at(service, id) is None
+    clock.now += MINUTE
+    first = clock.now
+    prompt = user_message()
+    await append_to_head(service, id, prompt, note())
+    assert await prompted_at(service, id) == first
+    clock.now += MINUTE
+    await append_to_head(service, id, prompt, note())
+    await service.set_title(id, "Given")
+    assert await prompted_at(service, id) == first
+    clock.now -= 2 * MINUTE
+    await append_to_head(service, id, user_message())
+    assert await prompted_at(service, id) == clock.now, "as `updated_at`, by the clock of today"
+
+
+async def test_an_imported_prompt_has_the_time_of_its_source(
+    service: SessionService, clock: FakeClock
+) -> None:
+    new = new_session(source="codex")
+    prompts = [ImportedEvent(user_message(), Timestamp(time)) for time in (2_000, 5_000)]
+    answer = ImportedEvent(note(), Timestamp(9_000))
+    await service.import_session(new, [*prompts, answer], origin=Origin(branch="main"))
+    session = await service.get_session(new.id)
+    assert (session.last_prompt_at, session.updated_at, session.branch) == (5_000, 9_000, "main")
+    later = ImportedEvent(note(), Timestamp(clock.now))
+    await service.import_session(new, [*prompts, answer, later], origin=Origin(branch="topic"))
+    session = await service.get_session(new.id)
+    assert (session.last_prompt_at, session.branch) == (5_000, "topic")
+    await service.import_session(new, [*prompts, answer, later], origin=Origin(branch="other"))
+    assert (await service.get_session(new.id)).branch == "topic", "nothing is new"
+    future = ImportedEvent(user_message(), Timestamp(clock.now + MINUTE))
+    await service.import_session(new, [future], after=later.event.id)
+    assert await prompted_at(service, new.id) == clock.now
+
+
+async def test_a_fork_has_only_the_time_of_its_own_prompts(
+    service: SessionService, clock: FakeClock
+) -> None:
+    id = await store_session(service, user_message("one"))
+    first = clock.now
+    clock.now += MINUTE
+    fork = await fork_of(service, id)
+    assert await prompted_at(service, fork) is None
+    clock.now += MINUTE
+    await append_to_head(service, fork, user_message("own"))
+    assert (await prompted_at(service, fork), await prompted_at(service, id)) == (clock.now, first)
+    await service.delete(id)
+    assert await listed(service, order="lastPrompt") == [fork]
+
+
+@pytest.mark.parametrize("filters", [{}, {"directory": HERE}, {"sources": ["segue"]}])
+async def test_the_list_is_ordered_by_the_last_prompt_on_request(
+    service: SessionService, clock: FakeClock, filters: dict[str, Any]
+) -> None:
+    ids = []
+    for _ in range(6):
+        clock.now += MINUTE
+        ids.append(await store_session(service, user_message()))
+    clock.now += MINUTE
+    unprompted = await store_session(service, note())
+    for number in (3, 0):
+        clock.now += MINUTE
+        await append_to_head(service, ids[number], user_message())
+    for number in (1, 4, 2, 5):
+        clock.now += MINUTE
+        await append_to_head(service, ids[number], note())
+    expected = [ids[0], ids[3], unprompted, ids[5], ids[4], ids[2], ids[1]]
+    assert await listed(service, **filters, order="lastPrompt") == expected
+    seen: list[str] = []
+    cursor = None
+    while cursor is not None or not seen:
+        page = await service.list_sessions(**filters, order="lastPrompt", cursor=cursor, limit=2)
+        seen += [each.id for each in page.sessions]
+        cursor = page.next_cursor
+    assert seen == expected
+    await service.archive(ids[3])
+    live = [each for each in expected if each != ids[3]]
+    assert await listed(service, **filters, order="lastPrompt") == live
+    assert await listed(service, **filters, order="lastPrompt", archived=True) == expected
+    assert (await listed(service, **filters))[0] == ids[5]
+
+
+async def test_the_pages_by_the_last_prompt_hold_every_session_once(
+    service: SessionService, clock: FakeClock
+) -> None:
+    ids = []
+    for number in range(11):
+        clock.now += number % 2  # pairs share one millisecond
+        ids.append(await store_session(service))
+    seen: list[str] = []
+    cursor = None
+    while cursor is not None or not seen:
+        page = await service.list_sessions(order="lastPrompt", cursor=cursor, limit=3)
+        seen += [each.id for each in page.sessions]
+        cursor = page.next_cursor
+    assert seen == ids[::-1]
+
+
+@pytest.mark.parametrize("order", ["updated", "lastPrompt"])
+async def test_a_cursor_of_another_order_is_refused(service: SessionService, order: Order) -> None:
+    for _ in range(3):
+        await store_session(service)
+    other: Order = "updated" if order == "lastPrompt" else "lastPrompt"
+    cursor = (await service.list_sessions(order=other, limit=1)).next_cursor
+    assert cursor is not None
+    with pytest.raises(InvalidInputError) as refused:
+        await service.list_sessions(order=order, cursor=cursor)
+    assert [fault.path for fault in refused.value.faults] == ["$.cursor"]
+
+
+async def test_a_session_has_the_branch_that_was_told_last(service: SessionService) -> None:
+    id = await store_session(service, user_message())
+
+    async def after(origin: Origin | None, *events: Event) -> str | None:
+        head = (await service.get_session(id)).head
+        await service.append_events(
+            id, events, parent_id=head, invocation_id=INVOCATION, origin=origin
+        )
+        return (await service.get_session(id)).branch
+
+    assert await after(None, note()) is None
+    event = note()
+    assert await after(Origin(branch="main"), event) == "main"
+    assert await after(Origin(agent="a"), note()) == "main"
+    assert await after(Origin(branch="topic"), event) == "main", "nothing is new"
+    assert await after(Origin(branch="topic"), note()) == "topic"
+    assert (await service.get_session(await fork_of(service, id))).branch == "topic"
+    elsewhere = await fork_of(service, id, directory="/other")
+    assert (await service.get_session(elsewhere)).branch is None
+
+
+@pytest.mark.parametrize("filters", [{}, {"directory": HERE}], ids=["everywhere", "here"])
+async def test_the_list_of_some_sources_has_only_theirs(
+    service: SessionService, clock: FakeClock, filters: dict[str, Any]
+) -> None:
+    ids: dict[str | None, list[str]] = {None: [], "codex": [], "gemini-cli": []}
+    for number in range(12):
+        clock.now += number % 2
+        source = list(ids)[number % 3]
+        ids[source].insert(0, await store_session(service, source=source))
+    assert await listed(service, **filters, sources=["codex"]) == ids["codex"]
+    assert await listed(service, **filters, sources=["segue"]) == ids[None]
+    assert await listed(service, **filters, sources=[]) == []
+    assert await listed(service, **filters, sources=["it's"]) == []
+    both = await listed(service, **filters, sources=["codex", "segue"])
+    assert sorted(both) == sorted([*ids["codex"], *ids[None]])
+    page = await service.list_sessions(**filters, sources=["codex"], limit=3)
+    assert [each.id for each in page.sessions] == ids["codex"][:3]
+    rest = await listed(service, **filters, sources=["codex"], cursor=page.next_cursor)
+    assert rest == ids["codex"][3:]
+    await service.archive(ids["codex"][0])
+    assert await listed(service, **filters, sources=["codex"]) == ids["codex"][1:]
+    assert await listed(service, **filters, sources=["codex"], archived=True) == ids["codex"]
 
 
 @pytest.mark.parametrize("filters", [{}, {"directory": HERE}], ids=["everywhere", "here"])
@@ -1207,7 +1435,7 @@ async def test_an_event_behind_the_fork_is_new_to_it(service: SessionService) ->
 async def test_a_fork_says_what_it_is_a_fork_of(service: SessionService, clock: FakeClock) -> None:
     first = user_message("one")
     new = new_session("/repo/src", git_root="/repo", server_session_id="remote", source="codex")
-    origin = Origin(client_name="Neovim", agent="an agent", model="a model")
+    origin = Origin(client_name="Neovim", agent="an agent", model="a model", branch="topic")
     await service.create_session(
         attrs.evolve(new, metadata={"key": 1}),
         [first, user_message("two")],
@@ -1233,6 +1461,10 @@ async def test_a_fork_says_what_it_is_a_fork_of(service: SessionService, clock: 
         "client": "Neovim",
         "agent": "an agent",
         "model": "a model",
+        "last_prompt_at": None,
+        "branch": "topic",
+        "repository": None,
+        "machine": None,
     }
     assert await service.get_metadata(fork, "key") is None
 
@@ -1286,6 +1518,14 @@ async def test_copies_have_numbers(service: SessionService) -> None:
     assert (await service.get_session(named)).title == "Named"
     untitled = await store_session(service, note())
     assert (await service.get_session(await fork_of(service, untitled))).title is None
+
+
+async def test_many_copies_are_counted_to_a_hundred(service: SessionService) -> None:
+    id = await store_session(service, user_message("one"))
+    for _ in range(99):
+        await service.fork_session(id, NewFork(id=new_id()))
+    titles = [(await service.fork_session(id, NewFork(id=new_id()))).title for _ in range(2)]
+    assert titles == ["copy 100 of one", "copy 100 of one"]
 
 
 async def test_the_title_of_a_copy_has_a_bound(service: SessionService) -> None:
@@ -1431,6 +1671,7 @@ async def pruned(service: SessionService, hours: float = 1, **options: Any) -> s
     return {each.session.id for each in result.taken}
 
 
+@pytest.mark.usefixtures("knows_holds")
 async def test_sessions_that_were_archived_long_ago_are_pruned(
     service: SessionService, clock: FakeClock
 ) -> None:
@@ -1446,6 +1687,7 @@ async def test_sessions_that_were_archived_long_ago_are_pruned(
     assert set(await listed(service, archived=True)) == {live, recent}
 
 
+@pytest.mark.usefixtures("knows_holds")
 async def test_live_sessions_are_pruned_on_request_by_their_last_update(
     service: SessionService, clock: FakeClock
 ) -> None:
@@ -1457,6 +1699,7 @@ async def test_live_sessions_are_pruned_on_request_by_their_last_update(
     assert await listed(service) == [used]
 
 
+@pytest.mark.usefixtures("knows_holds")
 async def test_a_dry_run_of_a_pruning_says_the_same_and_deletes_nothing(
     service: SessionService, clock: FakeClock
 ) -> None:
@@ -1475,6 +1718,7 @@ async def test_a_dry_run_of_a_pruning_says_the_same_and_deletes_nothing(
     assert await listed(service, archived=True) == []
 
 
+@pytest.mark.usefixtures("knows_holds")
 async def test_a_pruned_session_counts_for_what_it_alone_had(
     service: SessionService, clock: FakeClock
 ) -> None:
@@ -1517,6 +1761,17 @@ async def test_a_session_that_was_opened_to_be_used_is_held(
     await service.open_session(id, hold=True)
     await service.open_session(id)
     assert await pruned(service) == set()
+
+
+async def test_a_list_says_which_sessions_are_open(service: SessionService) -> None:
+    held, other = await store_session(service), await store_session(service)
+    assert (await service.list_sessions()).open == []
+    await service.hold(held)
+    assert await service.held([held, other, "none"]) == {held}
+    assert (await service.list_sessions()).open == [held]
+    assert (await service.list_sessions(limit=1)).open == []
+    await service.release(held)
+    assert await service.held([held, other]) == set()
 
 
 async def test_holding_needs_no_session_and_releasing_no_hold(

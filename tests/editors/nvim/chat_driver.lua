@@ -17,6 +17,10 @@ end
 
 local function use_fake()
   vim.opt.rtp:prepend(vim.fs.joinpath(here, "fake_codecompanion"))
+  for name, command in pairs(M.t.args.agents or {}) do
+    local adapter = { name = name, type = "acp", defaults = {}, commands = { default = command } }
+    require("codecompanion.config").adapters.acp[name] = adapter
+  end
   local Chat = require("codecompanion.interactions.chat")
   Chat.model = function(messages)
     table.insert(M.sent, messages)
@@ -84,6 +88,21 @@ local function scripted_agent()
   })
 end
 
+-- The adapters of the agents that a test names.
+local function named_agents()
+  local adapters = {}
+  for name, command in pairs(M.t.args.agents or {}) do
+    adapters[name] = function()
+      return require("codecompanion.adapters").extend("opencode", {
+        name = name,
+        commands = { default = command },
+        env = {},
+      })
+    end
+  end
+  return adapters
+end
+
 local function use_real(codecompanion, plenary)
   vim.opt.rtp:prepend(codecompanion)
   vim.opt.rtp:append(plenary)
@@ -112,7 +131,7 @@ local function use_real(codecompanion, plenary)
   require("codecompanion").setup({
     adapters = {
       http = { fake = adapter("fake", { "m" }), other = adapter("other", { m = {}, n = {} }) },
-      acp = { scripted = scripted_agent },
+      acp = vim.tbl_extend("force", { scripted = scripted_agent }, named_agents()),
     },
     interactions = {
       chat = {
@@ -135,6 +154,15 @@ function M.load_plugin(t)
     use_fake()
   end
   return require("codecompanion")
+end
+
+--- Let new chats have an adapter.
+function M.use_by_default(adapter)
+  if M.t.args.codecompanion then
+    require("codecompanion.config").interactions.chat.adapter = adapter
+  else
+    require("codecompanion.interactions.chat").adapter = adapter
+  end
 end
 
 --- Open a chat with an agent (ACP) that sends these updates during each turn.

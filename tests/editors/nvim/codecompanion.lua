@@ -219,6 +219,31 @@ function M.equal_messages(t)
   wait_for_stored(t, 4)
 end
 
+-- What a plugin that saves the messages of a chat saves of Segue.
+local function noted_sessions(t, chat)
+  local said = vim.tbl_filter(function(message)
+    return message.role ~= "system" and message.content ~= ""
+  end, chat.messages)
+  t.wait("the sessions are noted", function()
+    return vim.iter(said):all(function(message)
+      return message._meta.segue_session
+    end)
+  end)
+  return vim.tbl_map(function(message)
+    return { message.content, message._meta.segue_session }
+  end, said)
+end
+
+function M.sessions_of_messages(t)
+  local chat = chats.load_plugin(t).chat()
+  chats.submit(chat, "one", { text = "1" })
+  local report = { first = noted_sessions(t, chat) }
+  chat:clear()
+  chats.submit(chat, "two", { text = "2" })
+  report.second = noted_sessions(t, chat)
+  return report
+end
+
 function M.shared_files(t)
   local codecompanion = chats.load_plugin(t)
   local unused, chat = codecompanion.chat(), codecompanion.chat()
@@ -282,6 +307,7 @@ function M.restore(t)
     cycle = chat.cycle,
     title = chat.title,
     again = chats.buffer_text(chat),
+    noted = noted_sessions(t, chat),
   }
   -- The chat that continues the session is shown; no second one is opened.
   vim.cmd.new()
@@ -335,6 +361,20 @@ function M.restore_interrupted(t)
     } },
   })
   chats.submit(chat, "Well?", { text = "Sorry." })
+  return { sent = last_sent() }
+end
+
+function M.restore_pieces(t)
+  local function piece(content)
+    return { type = "text", data = { content = content, message = "m" } }
+  end
+  local chat = restore_events(t, "It is here.", {
+    message("user_message", "Look"),
+    piece("I lo"),
+    piece("ok.\n"),
+    message("text", "It is here."),
+  })
+  chats.submit(chat, "Go on", { text = "x" })
   return { sent = last_sent() }
 end
 

@@ -33,6 +33,29 @@ function M.open(t)
   return report
 end
 
+function M.relocate(t)
+  local session = t.call_ok("open", nil)
+  local asked = {}
+  vim.ui.select = function(items, opts, on_choice)
+    table.insert(asked, opts.prompt)
+    on_choice(items[tonumber(vim.env.ANSWER)], tonumber(vim.env.ANSWER))
+  end
+  vim.cmd.Segue("relocate")
+  vim.wait(5000, function()
+    return #asked > 0
+  end)
+  t.call_ok("list", {})
+  vim.wait(50)
+  local page = t.call_ok("list", {})
+  return {
+    opened = session.id,
+    asked = asked,
+    listed = vim.tbl_map(function(each)
+      return each.id
+    end, page.sessions),
+  }
+end
+
 function M.append_three(t)
   assert(segue.current() == nil)
   local appended = {}

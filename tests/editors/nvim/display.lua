@@ -4,46 +4,8 @@ local segue = require("segue")
 
 local M = {}
 
----@return table child a Neovim with a screen, of 60 columns unless it is said
-local function start_child(t, commands, columns)
-  local plugin = vim.api.nvim_get_runtime_file("plugin/segue.lua", false)[1]
-  local command = { vim.v.progpath, "--clean", "--embed" }
-  vim.list_extend(command, { "--cmd", "set rtp^=" .. vim.fs.dirname(vim.fs.dirname(plugin)) })
-  local channel = vim.fn.jobstart(command, { rpc = true })
-  local child = {}
-  function child.request(...)
-    return vim.rpcrequest(channel, ...)
-  end
-  function child.lua(code, ...)
-    return child.request("nvim_exec_lua", code, { ... })
-  end
-  -- Without a wait: a request would be answered only after the prompt.
-  function child.run(code, ...)
-    vim.rpcnotify(channel, "nvim_exec_lua", code, { ... })
-    vim.wait(150)
-  end
-  function child.mode()
-    return child.request("nvim_get_mode")
-  end
-  function child.last_line()
-    return child.lua([[
-      local cells = {}
-      for column = 1, vim.o.columns do
-        cells[column] = vim.fn.screenstring(vim.o.lines, column)
-      end
-      return vim.trim(table.concat(cells))
-    ]])
-  end
-  function child.stop()
-    vim.fn.jobstop(channel)
-  end
-  child.request("nvim_ui_attach", columns or 60, 12, { rgb = true })
-  for _, each in ipairs(commands or {}) do
-    child.request("nvim_command", each)
-  end
-  child.lua("vim.g.segue = { cmd = ... }", t.args.cmd)
-  return child
-end
+local here = vim.fs.dirname(debug.getinfo(1, "S").source:sub(2))
+local start_child = dofile(vim.fs.joinpath(here, "child.lua")).start
 
 local MESSAGES = [[
   local notify = require("segue.config").notify
@@ -232,6 +194,91 @@ function M.hostile_text(t)
     status = segue.status(),
     title = segue.current().title,
     id = id,
+  }
+end
+
+-- A message in pieces, which begins on one page, goes on on the next one and then while it is shown.
+function M.pieces(t)
+  local function pieces(first, last)
+    local events = {}
+    for number = first, last do
+      local content = ("word %d%s"):format(number, number % 10 == 0 and "\n" or " ")
+      table.insert(events, { type = "text", data = { content = content, message = "m" } })
+    end
+    return events
+  end
+  t.call_ok("open", { mode = "new" })
+  t.call_ok("append", {
+    { type = "user_message", data = { content = "question 1" } },
+    { type = "thinking", data = { content = "Let ", message = "m" } },
+    { type = "thinking", data = { content = "me", message = "m" } },
+  }, nil)
+  t.call_ok("append", pieces(1, 125), nil)
+  vim.cmd.Segue("show")
+  t.wait("the newest page", function()
+    return table.concat(t.lines(), "\n"):find("word 125", 1, true)
+  end)
+  local newest = t.lines()
+  vim.cmd("normal! gg")
+  vim.api.nvim_exec_autocmds("CursorMoved", { buffer = 0 })
+  t.wait("the oldest page", function()
+    return table.concat(t.lines(), "\n"):find("question 1", 1, true)
+  end)
+  local whole = t.lines()
+  vim.cmd("normal! G")
+  local appended = pieces(126, 129)
+  table.insert(appended, { type = "text", data = { content = "another", message = "n" } })
+  table.insert(appended, { type = "user_message", data = { content = "question 2" } })
+  t.call_ok("append", appended, nil)
+  t.wait("what was appended", function()
+    return table.concat(t.lines(), "\n"):find("question 2", 1, true)
+  end)
+  local transcript, buffer = require("segue.transcript"), vim.api.nvim_get_current_buf()
+  local page = t.call_ok("events", { session_id = segue.current().id, limit = 1000 })
+  local converter = require("segue.integrations.codecompanion.converter")
+  return {
+    newest = newest,
+    whole = whole,
+    appended = t.lines(),
+    at_end = vim.api.nvim_win_get_cursor(0)[1] == vim.api.nvim_buf_line_count(0),
+    first_turn = transcript.place(buffer, 3),
+    last_turn = transcript.place(buffer, vim.api.nvim_buf_line_count(0)),
+    events = page.events,
+    restored = converter.to_messages(vim.list_slice(page.events, 1, 132)).turns,
+  }
+end
+
+-- What an agent says beside its answer: thoughts and plans are folded.
+function M.agent(t)
+  t.call_ok("open", { mode = "new" })
+  t.call_ok("append", {
+    { type = "user_message", data = { content = "question" } },
+    { type = "thinking", data = { content = "a\nb" } },
+    { type = "plan", data = { entries = { { content = "one", status = "completed" }, "two\nlines" } } },
+    { type = "permission", data = { tool_use_id = "1", options = {}, outcome = "selected", option = "always" } },
+    { type = "text", data = { content = "answer" } },
+    { type = "turn_end", data = { stop_reason = "error", error = "no more" } },
+  }, nil)
+  vim.cmd.Segue("show")
+  t.wait("the conversation", function()
+    return table.concat(t.lines(), "\n"):find("no more", 1, true)
+  end)
+  local folded, headings = {}, {}
+  for number, line in ipairs(t.lines()) do
+    local heading = line:match("^## (.*) ·")
+    if heading then
+      table.insert(headings, heading)
+      if vim.fn.foldclosed(number) == number then
+        table.insert(folded, heading)
+      end
+    end
+  end
+  vim.cmd.enew()
+  return {
+    lines = headings,
+    folded = folded,
+    text = table.concat(vim.api.nvim_buf_get_lines(vim.fn.bufnr("#"), 0, -1, false), "\n"),
+    folding_elsewhere = vim.wo.foldmethod,
   }
 end
 

@@ -139,6 +139,31 @@ function M.transcript(t)
   return report
 end
 
+function M.followed(t)
+  t.call_ok("open", { mode = "new" })
+  segue.append(t.user_message("mine"))
+  t.wait_until_stored()
+  local id = segue.current().id
+  local function wait_for_line(line)
+    t.wait(line, function()
+      return vim.tbl_contains(t.lines(), line)
+    end)
+  end
+  vim.cmd.Segue("show")
+  wait_for_line("mine")
+  t.set_flag("shown " .. id)
+  wait_for_line("from another editor")
+  t.kill_server()
+  t.set_flag("killed")
+  wait_for_line("after the kill")
+  vim.cmd.close()
+  t.set_flag("closed")
+  t.wait_for_flag("appended while it was closed")
+  vim.cmd.Segue("show")
+  wait_for_line("while it was closed")
+  return { lines = t.lines() }
+end
+
 function M.every_event_type(t)
   t.call_ok("open", { mode = "new" })
   segue.append({
@@ -230,7 +255,7 @@ end
 
 function M.footprint(t)
   local names = { "resume", "new", "list", "show", "archive", "delete", "info", "log" }
-  vim.list_extend(names, { "fork", "rewind", "undo", "rename" })
+  vim.list_extend(names, { "fork", "rewind", "undo", "rename", "export" })
   local missing = vim.tbl_filter(function(name)
     return vim.fn.maparg(("<Plug>(segue-%s)"):format(name), "n") == ""
   end, names)
@@ -271,7 +296,12 @@ function M.health(t)
 end
 
 function M.invalid_settings(t)
-  vim.g.segue = { cmd = t.args.cmd, continue_minutes = "an hour", colour = "red" }
+  vim.g.segue = {
+    cmd = t.args.cmd,
+    continue_minutes = "an hour",
+    colour = "red",
+    search_picker = "fzf",
+  }
   t.call_ok("open", nil)
   require("segue.config").get()
   vim.cmd.checkhealth("segue")

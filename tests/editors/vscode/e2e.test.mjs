@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
-import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { appendFileSync, existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, symlinkSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { afterEach, beforeEach, test } from "node:test";
 import { PYTHON, Sandbox, waitUntil, withWorkbench } from "./workbench.mjs";
@@ -32,9 +32,25 @@ test("conversations of another editor are listed, appear without a refresh, and 
     await vscode.screenshot("listed");
     await vscode.clickRowAction("Why does the parser", "Resume Conversation…");
     await vscode.statusItem().filter({ hasText: `${PARSER} — resumed, last active 12 min ago` }).waitFor();
+    assert.equal(await vscode.statusItem().getAttribute("aria-label"), `Segue: ${PARSER} — resumed, last active 12 min ago`);
+    await vscode.editor("About this: Why does the parser").waitFor();
     await vscode.screenshot("resumed");
   });
   assert.deepEqual(contents(await sandbox.loadSession(parser)).length, 2);
+});
+
+test("an open transcript grows while another editor writes, also after the server was killed", async () => {
+  const [parser] = await sandbox.record(conversation(PARSER));
+  await withWorkbench(sandbox, {}, async (vscode) => {
+    await vscode.showConversations();
+    await vscode.row("Why does the parser").click();
+    await vscode.editor("About this: Why does the parser").waitFor();
+    await sandbox.record(conversation("And the next token?", { sessionId: parser }));
+    await vscode.editor("About this: And the next token?").waitFor();
+    assert.equal(sandbox.killServers(), 1);
+    await sandbox.record(conversation("And the one after that?", { sessionId: parser }));
+    await vscode.editor("About this: And the one after that?").waitFor();
+  });
 });
 
 test("the picker filters by typing, lists archived conversations, and escapes icon syntax", async () => {
@@ -78,8 +94,7 @@ test("a conversation can be shown, archived, unarchived, and, after a confirmati
     await vscode.clickRowAction("Why does the parser", "Archive Conversation");
     await vscode.row("Why does the parser").waitFor({ state: "detached" });
     assert.notEqual((await sandbox.loadSession(id)).session.archivedAt, null);
-    await vscode.page.click('.pane-header a[aria-label^="Views and More"], .composite.title a[aria-label^="Views and More"]');
-    await vscode.page.locator(".context-view .action-label").filter({ hasText: "Show Archived" }).click();
+    await vscode.chooseViewAction("Show Archived");
     await vscode.clickRowAction("Why does the parser", "Unarchive Conversation");
     await waitUntil("unarchived", async () => (await sandbox.loadSession(id)).session.archivedAt === null);
 
@@ -109,6 +124,10 @@ test("the question is stored before the model request, and the answer when it is
     await waitUntil("the answer is stored", async () => contents(await sandbox.loadSession(session.sessionId)).length === 2);
     const { events } = await sandbox.loadSession(session.sessionId);
     assert.deepEqual(events[1].data, { content: `You asked: ${question}`, model: "tests/echo" });
+    const chats = await waitUntil("VS Code has saved the chat", () => sandbox.findChats(question));
+    const [report] = await sandbox.importFiles(...chats);
+    assert.deepEqual([report.source, report.events, report.skipped["turn of @segue"], report.broken], ["vscode-chat", 0, 1, []]);
+    assert.equal((await sandbox.listSessions()).length, 1);
   });
 });
 
@@ -131,6 +150,19 @@ test("after a restart of the window the model receives the earlier messages", as
   ]);
   assert.match(request[2].content, /a new invocation of the editor begins here/);
   assert.deepEqual(request.at(-1), { role: "user", content: "And what did you say?" });
+});
+
+test("New Conversation and Resume open the chat view, and Resume what was said", async () => {
+  await sandbox.record(conversation(PARSER));
+  await withWorkbench(sandbox, { extensions: ["echo-model"] }, async (vscode) => {
+    await vscode.runCommand("Segue: New Conversation");
+    await vscode.chatInput("@segue").waitFor();
+    await vscode.showConversations();
+    await vscode.clickRowAction("Why does the parser", "Resume Conversation…");
+    await vscode.editor("About this: Why does the parser").waitFor();
+    await vscode.page.locator(".interactive-input-part .monaco-editor.focused").waitFor();
+    await vscode.screenshot("resumed-chat");
+  });
 });
 
 test("/new starts a new conversation, /history lists, and a partial answer is stored when the model fails", async () => {
@@ -269,11 +301,199 @@ test("a conversation is renamed in the view, and gets its automatic title again"
     await vscode.row("The last token").waitFor();
     await vscode.editor("# The last token").waitFor();
     assert.equal((await sandbox.loadSession(id)).session.title, "The last token");
-    await vscode.chooseRowAction("The last token", "Rename Conversation…");
+    await vscode.pressF2("The last token", "Rename Conversation");
     await vscode.fillInputBox("Rename Conversation", "");
     await vscode.row("Why does the parser").waitFor();
   });
   assert.equal((await sandbox.loadSession(id)).session.title, PARSER);
+});
+
+test("a conversation is exported from the view and from its transcript, to a private file", async () => {
+  const [id] = await sandbox.record(conversation(PARSER));
+  await withWorkbench(sandbox, {}, async (vscode) => {
+    await vscode.showConversations();
+    await vscode.chooseRowAction("Why does the parser", "Export Conversation…");
+    await vscode.picks("HTML page").waitFor();
+    await vscode.screenshot("export");
+    await vscode.picks("Markdown").click();
+    const markdown = join(sandbox.project, await vscode.acceptFileName("last-token.md"));
+    await vscode.notification("last-token.md").waitFor();
+    assert.equal(readFileSync(markdown, "utf8"), await sandbox.exportSession(id, "markdown"));
+    assert.equal(statSync(markdown).mode & 0o777, 0o600);
+
+    await vscode.row("Why does the parser").click();
+    await vscode.editor("About this").waitFor();
+    await vscode.page.locator('.editor-actions a[aria-label^="Export Conversation"]').click();
+    await vscode.picks("HTML page").click();
+    const page = join(sandbox.project, await vscode.acceptFileName("last-token.html"));
+    await vscode.notification("last-token.html").waitFor();
+    await vscode.screenshot("exported");
+    assert.equal(readFileSync(page, "utf8"), await sandbox.exportSession(id, "html"));
+  });
+});
+
+const MARKER = "The slice drops the end marker.";
+/** A conversation whose first answer is not among the events that a transcript shows at first. */
+const LONG = { events: [userMessage(PARSER), answer(MARKER), ...Array.from({ length: 2_100 }, (_, index) => answer(`Step ${index}`))] };
+
+test("a search shows what is found while one types, and opens a hit at its event", async () => {
+  await sandbox.record({ ...LONG, minutes: 12 }, conversation(LEXER), { ...conversation("Another end marker"), directory: sandbox.createFolder("other"), minutes: 30 });
+  await withWorkbench(sandbox, {}, async (vscode) => {
+    await vscode.runCommand("Segue: Search Conversations…");
+    await vscode.typeInPicker("drops");
+    const found = vscode.picks("Why does the parser").filter({ hasText: "The slice «drops» the end marker." });
+    await found.filter({ hasText: "12 min ago" }).waitFor();
+    assert.equal(await vscode.page.locator(".quick-input-list .monaco-list-row").count(), 1);
+    await vscode.screenshot("search");
+    await vscode.typeInPicker("lexer's");
+    await vscode.picks("About this: Name the «lexer's» states").waitFor();
+    assert.equal(await found.count(), 0);
+
+    await vscode.typeInPicker("x");
+    await vscode.picks("What you search for must have a word of two letters").waitFor();
+    await vscode.screenshot("search-refused");
+    await vscode.typeInPicker("y".repeat(1_001));
+    await vscode.picks("What you search for must have 1 to 1,000 characters.").waitFor();
+
+    await vscode.typeInPicker("MARKER");
+    await vscode.picks("«marker»").waitFor();
+    assert.equal(await vscode.picks("Another").count(), 0);
+    await vscode.page.locator('.quick-input-titlebar a[aria-label="Search Everywhere"]').click();
+    await vscode.picks("Another end marker").filter({ hasText: "other" }).first().waitFor();
+    await vscode.screenshot("search-everywhere");
+    assert.match(await vscode.picks("").first().innerText(), /Why does the parser/); // the newest, not one with such a title
+    await vscode.picks("Why does the parser").click();
+    await vscode.waitForSelection("marker".length, MARKER);
+    await vscode.screenshot("search-opened");
+
+    // The title of the same conversation leads to the top of the document, which is open already.
+    await vscode.runCommand("Segue: Search Conversations…");
+    await vscode.typeInPicker('"does the parser"');
+    await vscode.activePick("Why «does the parser» drop").waitFor();
+    await vscode.page.keyboard.press("Enter");
+    await vscode.editor("older events left out").waitFor();
+    assert.equal(await vscode.waitForSelection(0, `# ${PARSER.slice(0, 30)}`), 1);
+  });
+});
+
+test("a search shows more when that is asked for, and goes on from there", async () => {
+  await sandbox.record({ events: Array.from({ length: 40 }, (_, index) => answer(`needle ${index}.`)) });
+  await withWorkbench(sandbox, {}, async (vscode) => {
+    await vscode.runCommand("Segue: Search Conversations…");
+    await vscode.typeInPicker("needle");
+    await vscode.activePick("«needle» 39.").waitFor();
+    await vscode.page.keyboard.press("ArrowUp"); // from the first to the last
+    await vscode.activePick("Load more…").waitFor();
+    await vscode.screenshot("search-more");
+    await vscode.page.keyboard.press("Enter");
+    await vscode.activePick("«needle» 9.").waitFor();
+    await vscode.page.keyboard.press("ArrowUp");
+    await vscode.activePick("«needle» 10.").waitFor();
+  });
+});
+
+test("the search box above the view shows what is found, which opens at its event, until it is cleared", async () => {
+  const elsewhere = { ...conversation("Another end marker"), directory: sandbox.createFolder("other") };
+  await sandbox.record({ ...LONG, minutes: 12 }, conversation(LEXER), elsewhere);
+  await withWorkbench(sandbox, {}, async (vscode) => {
+    await vscode.showConversations();
+    await vscode.row("Name the lexer").waitFor();
+    const box = vscode.searchBox();
+    await box.fill("end mark");
+    const hit = vscode.row(MARKER);
+    await hit.waitFor();
+    await vscode.searchStatus("1 hit in 1 conversation.").waitFor();
+    assert.deepEqual(await hit.locator(".highlight").allInnerTexts(), ["end", "mark"]);
+    assert.equal(await vscode.row("Name the lexer").count(), 0);
+    await vscode.screenshot("search-box");
+
+    await box.press("ArrowDown");
+    await vscode.focusedRow("Why does the parser").waitFor();
+    await vscode.page.keyboard.press("ArrowDown");
+    await vscode.focusedRow(MARKER).waitFor();
+    await vscode.page.keyboard.press("Enter");
+    await vscode.waitForSelection("end".length, MARKER);
+
+    await box.fill("?");
+    await vscode.searchStatus("What you search for must have a word of two letters").waitFor();
+    await box.fill("nowhere");
+    await vscode.searchStatus("No conversation of this workspace has this.").waitFor();
+    assert.equal(await vscode.page.locator(".sidebar").getByText("No conversation of this workspace is recorded yet").isVisible(), false);
+    await box.press("Escape");
+    await vscode.row("Name the lexer").waitFor();
+    assert.equal(await box.inputValue(), "");
+
+    // What is typed is still there, and in effect, after the view was hidden. The button in its header clears it.
+    await box.fill("another");
+    await vscode.searchStatus("No conversation").waitFor();
+    await vscode.page.click('.activitybar a[aria-label^="Explorer"]');
+    await vscode.viewHeader().waitFor({ state: "hidden" });
+    await vscode.showConversations();
+    await vscode.searchStatus("No conversation").waitFor();
+    assert.equal(await box.inputValue(), "another");
+    await vscode.searchEverywhere().click();
+    await vscode.picks("«Another» end marker").first().waitFor();
+    await vscode.page.keyboard.press("Escape");
+    await vscode.viewHeader().hover();
+    await vscode.viewHeader().locator('a[aria-label="Clear Search"]').click();
+    await vscode.row("Name the lexer").waitFor();
+    await waitUntil("the box is empty", async () => (await box.inputValue()) === "");
+  });
+});
+
+test("more of what the search box has found is loaded in the view", async () => {
+  await sandbox.record({ events: Array.from({ length: 40 }, (_, index) => answer(`needle ${index}.`)) });
+  await withWorkbench(sandbox, {}, async (vscode) => {
+    await vscode.showConversations();
+    await vscode.searchBox().fill("needle");
+    await vscode.searchStatus("30 hits in 1 conversation, and more.").waitFor();
+    await vscode.row("needle 39.").click();
+    await vscode.page.keyboard.press("End");
+    await vscode.focusedRow("Load more…").waitFor();
+    await vscode.page.keyboard.press("Enter");
+    await vscode.searchStatus("40 hits in 1 conversation.").waitFor();
+    await vscode.row("needle 9.").waitFor(); // where "Load more…" was
+    assert.equal(await vscode.row("Load more…").count(), 0);
+  });
+});
+
+/** Go on with an imported conversation in its own program. */
+async function goOnInProgram(vscode) {
+  await vscode.clickRowAction("Why does the parser", "Resume Conversation…");
+  await vscode.picks("Go on in Claude Code").click();
+}
+
+test("an imported conversation is listed with its program, and goes on there in a terminal", async () => {
+  const id = await sandbox.importConversation(PARSER, "It drops the end marker.");
+  const bin = sandbox.createFolder("bin");
+  const called = join(sandbox.root, "called");
+  const program = join(bin, "claude");
+  await withWorkbench(sandbox, { path: `${bin}:/usr/bin:/bin` }, async (vscode) => {
+    await vscode.showConversations();
+    await vscode.row("Why does the parser").filter({ hasText: "1 h · 2 · Claude Code · claude-sonnet-4-5" }).waitFor();
+    await goOnInProgram(vscode);
+    await vscode.notification("claude is not on the PATH").getByRole("button", { name: "Copy Command" }).click();
+
+    writeFileSync(program, `#!/bin/sh\n{ pwd; printf '%s\\n' "$@"; } >${called}.part\nmv ${called}.part ${called}\necho resumed\nexec sleep 60\n`, { mode: 0o755 });
+    await goOnInProgram(vscode);
+    await waitUntil("the program is called", () => existsSync(called));
+    assert.deepEqual(readFileSync(called, "utf8").trimEnd().split("\n"), [sandbox.project, "--resume", id]);
+    await vscode.page.locator(".integrated-terminal").first().waitFor();
+    await vscode.screenshot("terminal");
+
+    writeFileSync(program, "#!/bin/sh\nexit 3\n", { mode: 0o755 });
+    await goOnInProgram(vscode);
+    await vscode.notification("Claude Code ended with code 3").waitFor();
+
+    renameSync(sandbox.project, `${sandbox.project}-gone`);
+    await goOnInProgram(vscode);
+    await vscode.notification("The folder of this conversation is gone").waitFor();
+    await vscode.screenshot("folder-gone");
+
+    await vscode.clickRowAction("Why does the parser", "Resume Conversation…");
+    await vscode.picks("Go on with @segue").click();
+    await vscode.statusItem().filter({ hasText: `${PARSER} — resumed` }).waitFor();
+  });
 });
 
 test("@segue goes on from the turn that was picked, and the button undoes it", async () => {
@@ -303,6 +523,26 @@ test("@segue goes on from the turn that was picked, and the button undoes it", a
   });
   const asked = sandbox.loadModelRequests().map((messages) => messages.map(({ content }) => content));
   assert.deepEqual(asked[2], ["one", "You asked: one", "another two"]);
+});
+
+test("conversations of a folder that was moved here come along, if the user says so", async () => {
+  const old = sandbox.createFolder("old");
+  mkdirSync(join(old, ".git"));
+  for (const folder of [old, sandbox.project]) {
+    writeFileSync(join(folder, ".git", "config"), '[remote "origin"]\n\turl = git@github.com:org/repo.git\n');
+  }
+  const [id] = await sandbox.record(conversation(LEXER, { directory: old, minutes: 3_000 }));
+  rmSync(old, { recursive: true });
+  await withWorkbench(sandbox, { extensions: ["echo-model"] }, async (vscode) => {
+    await vscode.showConversations();
+    await vscode.askInChat(`@segue ${PARSER}`);
+    const question = vscode.notification(`was it moved to ${sandbox.project}`);
+    await question.filter({ hasText: LEXER }).getByRole("button", { name: "Yes, Take Along" }).click();
+    await vscode.row("Name the lexer").waitFor();
+    await vscode.screenshot("moved");
+  });
+  const { session } = await sandbox.loadSession(id);
+  assert.equal(session.directory, sandbox.project);
 });
 
 test("two windows in one conversation end in two linked conversations", async () => {
@@ -383,7 +623,26 @@ test("without Python, a message names what is missing and offers help", async ()
   });
 });
 
-test("a workspace cannot choose the server or the database", async () => {
+test("conversations of other programs are imported, and keep growing, after the answer to a question", async () => {
+  const record = (number, type, content) => ({
+    type, uuid: `00000000-0000-4000-8000-00000000000${number}`, cwd: sandbox.project,
+    timestamp: new Date().toISOString(), message: { role: type, content },
+  });
+  const project = join(sandbox.createFolder("home"), ".claude", "projects", "-p");
+  const transcript = join(project, "1b0f0a52-7d0a-4b0f-9d9a-000000000001.jsonl");
+  mkdirSync(project, { recursive: true });
+  writeFileSync(transcript, `${JSON.stringify(record(1, "user", PARSER))}\n`);
+  await withWorkbench(sandbox, {}, async (vscode) => {
+    await vscode.showConversations();
+    const question = vscode.notification("Import conversations of Claude Code into Segue");
+    await question.getByRole("button", { name: "Yes" }).click();
+    await vscode.row("Why does the parser").filter({ hasText: "1" }).waitFor();
+    appendFileSync(transcript, `${JSON.stringify(record(2, "assistant", [{ type: "text", text: "Because" }]))}\n`);
+    await vscode.row("Why does the parser").filter({ hasText: "2" }).waitFor();
+  });
+});
+
+test("a workspace cannot choose the server or the database, and starts no program before it is trusted", async () => {
   mkdirSync(join(sandbox.project, ".vscode"));
   const marker = join(sandbox.root, "taken");
   const settings = {
@@ -397,11 +656,20 @@ test("a workspace cannot choose the server or the database", async () => {
   // The environment of the editor may lead there, and so may a command without `-I`.
   const env = { PYTHONPATH: `.:${sandbox.project}`, PYTHONHOME: sandbox.project };
   const machine = { "segue.server.command": [PYTHON, "-m", "segue", "lsp"] };
+  await sandbox.importConversation(PARSER, "It drops the end marker.");
+  const bin = sandbox.createFolder("bin");
+  writeFileSync(join(bin, "claude"), `#!/bin/sh\ntouch ${marker}\n`, { mode: 0o755 });
+  const path = `${bin}:/usr/bin:/bin`;
   for (const isTrusted of [true, false]) {
-    await withWorkbench(sandbox, { isTrusted, env, machine }, async (vscode) => {
+    await withWorkbench(sandbox, { isTrusted, env, machine, path }, async (vscode) => {
       await vscode.showConversations();
       await vscode.runCommand("Segue: New Conversation");
       await vscode.statusItem().filter({ hasText: "new conversation" }).waitFor();
+      if (!isTrusted) {
+        await goOnInProgram(vscode);
+        const message = vscode.notification("Claude Code is not started in a workspace that is not trusted");
+        await message.getByRole("button", { name: "Manage Workspace Trust" }).waitFor();
+      }
     });
   }
   assert.deepEqual([existsSync(marker), existsSync(settings["segue.database"])], [false, false]);

@@ -76,6 +76,7 @@ await withConversations([...FIRST_TURN, ...SECOND_TURN], { theme: "Default Dark 
   await vscode.editor("tokens[:-1]").waitFor();
   await vscode.clickRowAction("Why is the last", "Resume Conversation…");
   await vscode.statusItem().filter({ hasText: "12 min ago" }).waitFor();
+  await vscode.searchBox().waitFor();
   await vscode.hideTransientUi();
   await vscode.screenshot("conversations-dark");
 });
@@ -91,6 +92,7 @@ await withConversations(
     await vscode.widenChat();
     await vscode.showConversations();
     await vscode.row("Why is the last").filter({ hasText: "now · 5" }).waitFor();
+    await vscode.searchBox().waitFor();
     await vscode.hideTransientUi();
     await vscode.screenshot("chat-light");
   },

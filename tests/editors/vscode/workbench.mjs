@@ -1,6 +1,7 @@
 // Drives a real VS Code (code-server) in a headless browser, through its user interface.
 
 import { execFile, spawn } from "node:child_process";
+import { randomUUID } from "node:crypto";
 import { cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
@@ -17,6 +18,7 @@ export const PYTHON = process.env.SEGUE_PYTHON ?? join(ROOT, ".venv", "bin", "py
 const UNPACKED = "segue.segue-0.1.0";
 const NODE = join(HOST, `node-linux-${process.arch}`, "bin", "node");
 const TIMEOUT_MS = 40_000;
+const ATTEMPT_MS = 5_000;
 
 const { chromium } = await import(join(HOST, "playwright-core", "index.mjs"));
 const run = promisify(execFile);
@@ -66,17 +68,61 @@ export class Sandbox {
     return JSON.parse((await recorder).stdout);
   }
 
+  /** Import a conversation that Claude Code had in the project, of a question and an answer; returns its id. */
+  async importConversation(question, answer) {
+    const id = randomUUID();
+    const message = (role, content) => ({ message: { role, content, model: role === "user" ? undefined : "claude-sonnet-4-5" } });
+    const records = [["user", question], ["assistant", answer]].map(([role, text], index) => ({
+      type: role,
+      uuid: `00000000-0000-4000-8000-00000000000${index}`,
+      parentUuid: index === 0 ? null : "00000000-0000-4000-8000-000000000000",
+      sessionId: id,
+      cwd: this.project,
+      version: "2.1.332",
+      isSidechain: false,
+      timestamp: new Date(Date.now() - 3_600_000).toISOString(),
+      ...message(role, [{ type: "text", text }]),
+    }));
+    const path = join(this.createFolder("home", ".claude", "projects", "-project"), `${id}.jsonl`);
+    writeFileSync(path, records.map((record) => `${JSON.stringify(record)}\n`).join(""));
+    await run(PYTHON, ["-m", "segue", "--database", this.database, "import", path]);
+    return id;
+  }
+
   /** A stored session with its events, as `segue show` prints it. */
   async loadSession(sessionId) {
     const { stdout } = await run(PYTHON, ["-m", "segue", "--database", this.database, "show", sessionId, "--json"]);
     return JSON.parse(stdout);
   }
 
+  /** A stored session as a file, as `segue export` prints it. */
+  async exportSession(sessionId, format) {
+    const command = ["-m", "segue", "--database", this.database, "export", sessionId, "--format", format];
+    return (await run(PYTHON, command)).stdout;
+  }
+
   /** All stored sessions, archived ones too, newest first. */
   async listSessions() {
-    const command = ["-m", "segue", "--database", this.database, "list", "--archived", "--json"];
+    const command = ["-m", "segue", "--database", this.database, "list", "--all", "--archived", "--json"];
     const { stdout } = await run(PYTHON, command);
     return JSON.parse(stdout).sessions;
+  }
+
+  /** The files of the chats that VS Code itself has saved with this text in a complete answer; null if there are none. */
+  findChats(text) {
+    const folder = join(this.root, "user", "User", "workspaceStorage");
+    const names = existsSync(folder) ? readdirSync(folder, { recursive: true }) : [];
+    const chats = names
+      .filter((name) => /chatSessions\/[^/]+\.jsonl$/.test(name))
+      .map((name) => join(folder, name))
+      .filter((path) => readFileSync(path, "utf8").includes(`You asked: ${text}`));
+    return chats.length > 0 ? chats : null;
+  }
+
+  /** Import files of other programs; returns the reports of `segue import`. */
+  async importFiles(...paths) {
+    const command = ["-m", "segue", "--database", this.database, "import", "--json", ...paths];
+    return JSON.parse((await run(PYTHON, command)).stdout);
   }
 
   /** The messages of every request to the echo model, oldest first. */
@@ -218,24 +264,71 @@ export class Workbench {
     CODE_SERVERS.delete(this.server);
   }
 
-  /** Run a command by its title from the command palette. */
+  /** Run a command by its title from the command palette, which closes when an editor takes the focus meanwhile. */
   async runCommand(title) {
-    await this.page.keyboard.press("F1");
     const input = this.page.locator(".quick-input-widget input:visible").first();
-    await input.fill(`>${title}`);
-    await this.page.locator(`.quick-input-list .monaco-list-row[aria-label^="${title}"]`).first().waitFor();
+    const row = this.page.locator(`.quick-input-list .monaco-list-row[aria-label^="${title}"]`).first();
+    const choose = async () => {
+      await this.page.keyboard.press("F1");
+      await input.fill(`>${title}`, { timeout: ATTEMPT_MS });
+      await row.waitFor({ timeout: ATTEMPT_MS });
+    };
+    const deadline = Date.now() + TIMEOUT_MS;
+    while (!(await choose().then(() => true, () => false))) {
+      if (Date.now() > deadline) {
+        throw new Error(`the command palette does not show ${title}`);
+      }
+      await this.page.keyboard.press("Escape"); // an open one keeps the commands that it has found first
+    }
     await this.page.keyboard.press("Enter");
   }
 
   /** Show the view "Conversations". */
   async showConversations() {
     await this.page.click('.activitybar a[aria-label="Segue"]');
-    await this.page.locator(".pane-header, .composite.title").filter({ hasText: /Conversations/i }).first().waitFor();
+    await this.viewHeader().waitFor();
+  }
+
+  /** The header of the view "Conversations". */
+  viewHeader() {
+    return this.page.locator(".sidebar .pane-header").filter({ hasText: "Conversations" });
+  }
+
+  /** Choose an item of the menu of the view, with Enter as in `chooseRowAction`. */
+  async chooseViewAction(action) {
+    await this.viewHeader().hover();
+    await this.viewHeader().locator('a[aria-label^="More Actions"], a[aria-label^="Views and More"]').click();
+    await this.page.locator(".context-view .action-label").filter({ hasText: action }).first().hover();
+    await this.page.keyboard.press("Enter");
+  }
+
+  /** The text field above the view. */
+  searchBox() {
+    return this.searchPage().getByRole("searchbox", { name: "Search conversations" });
+  }
+
+  /** The line below that field. */
+  searchStatus(text) {
+    return this.searchPage().getByRole("status").filter({ hasText: text });
+  }
+
+  /** The button below that line. */
+  searchEverywhere() {
+    return this.searchPage().getByRole("button", { name: "Search everywhere" });
+  }
+
+  searchPage() {
+    return this.page.frameLocator("iframe.webview").frameLocator("iframe");
   }
 
   /** The row of the view that contains this text. */
   row(text) {
     return this.page.locator(".sidebar .monaco-list-row").filter({ hasText: text }).first();
+  }
+
+  /** The row of the view that has the keyboard, if it contains this text. */
+  focusedRow(text) {
+    return this.page.locator(".sidebar .monaco-list:focus-within .monaco-list-row.focused").filter({ hasText: text });
   }
 
   /** Click a button that a row shows while the mouse is over it. */
@@ -246,8 +339,9 @@ export class Workbench {
 
   /** Choose an item of a row's context menu, with Enter: the menu ignores clicks right after it opens. */
   async chooseRowAction(text, action) {
+    const item = this.page.locator(".context-view .action-label").filter({ hasText: action }).first();
     await this.row(text).click({ button: "right" });
-    await this.page.locator(".context-view .action-label").filter({ hasText: action }).first().hover();
+    await item.hover();
     await this.page.keyboard.press("Enter");
   }
 
@@ -273,11 +367,58 @@ export class Workbench {
     return this.page.locator(".quick-input-list .monaco-list-row").filter({ hasText: text });
   }
 
+  /** Type into an open quick pick, in place of what is in it. */
+  async typeInPicker(text) {
+    await this.page.locator(".quick-input-widget input:visible").first().fill(text);
+  }
+
+  /** The row of an open quick pick that Enter accepts. */
+  activePick(text) {
+    return this.page.locator(".quick-input-list .monaco-list-row.focused").filter({ hasText: text });
+  }
+
+  /** Wait until this many characters of the active editor are selected, in a line that can be seen and has this text. */
+  async waitForSelection(length, text) {
+    const item = this.page.locator('.statusbar-item[id="status.editor.selection"]');
+    await item.filter({ hasText: length === 0 ? /^Ln \d+, Col \d+$/ : `(${length} selected)` }).waitFor();
+    const [line] = /\d+/.exec(await item.innerText());
+    await this.page.locator(".editor-instance .line-numbers.active-line-number").filter({ hasText: new RegExp(`^${line}$`) }).waitFor();
+    await this.editor(text).waitFor();
+    return Number(line);
+  }
+
+  /** Let F2 open the input box with this title for a row. The view takes the key as soon as the row is selected. */
+  async pressF2(text, title) {
+    await waitUntil(`F2 opens ${title}`, async () => {
+      await this.row(text).click();
+      await this.page.keyboard.press("F2");
+      // A box that opens later than this is closed by the next click.
+      return this.inputBox(title).waitFor({ timeout: 2 * ATTEMPT_MS }).then(() => true, () => false);
+    });
+  }
+
+  inputBox(title) {
+    return this.page.locator(".quick-input-widget:visible").filter({ hasText: title });
+  }
+
   /** Type into an open input box, in place of what is in it, and accept it. */
   async fillInputBox(title, value) {
-    await this.page.locator(".quick-input-widget").filter({ hasText: title }).waitFor();
-    await this.page.locator(".quick-input-widget input:visible").first().fill(value);
+    await this.inputBox(title).locator("input:visible").first().fill(value);
     await this.page.keyboard.press("Enter");
+  }
+
+  /** Accept the name, with this end, that a dialog for saving a file proposes; returns it. */
+  async acceptFileName(end) {
+    const input = this.page.locator(".quick-input-widget input:visible").first();
+    const path = await waitUntil(`a name is proposed that ends with ${end}`, async () => {
+      const value = await input.inputValue();
+      return value.endsWith(end) && value;
+    });
+    for (let attempt = 0; attempt < 8 && (await input.isVisible()); attempt += 1) {
+      await this.page.keyboard.press("Enter"); // ignored while the dialog reads the folder
+      await input.waitFor({ state: "hidden", timeout: 3_000 }).catch(() => {});
+    }
+    return path.split("/").at(-1);
   }
 
   editor(text) {
@@ -289,9 +430,24 @@ export class Workbench {
     await this.runCommand("Chat: Open Chat");
     const input = this.page.locator(".interactive-input-part");
     await input.filter({ hasText: "Echo" }).waitFor();
-    await this.page.keyboard.press("Control+A"); // replace the last participant, which is filled in
-    await this.page.keyboard.type(text, { delay: 5 });
-    await this.page.keyboard.press("Enter");
+    const lines = input.locator(".view-lines").first();
+    const holdsText = async () => (await lines.innerText()).replace(/\s/g, "") === text.replace(/\s/g, "");
+    // The view takes the focus away while it loads, and a list of completions takes Enter: both only under load.
+    await waitUntil(`the chat holds ${text}`, async () => {
+      await lines.click();
+      await this.page.keyboard.press("Control+A"); // replace the last participant, which is filled in
+      await this.page.keyboard.type(text, { delay: 5 });
+      return holdsText();
+    });
+    await waitUntil(`the chat sends ${text}`, async () => {
+      await this.page.keyboard.press("Enter");
+      return waitUntil("it is sent", async () => !(await holdsText()), ATTEMPT_MS).catch(() => false);
+    });
+  }
+
+  /** The input of the chat view, with this text typed in. */
+  chatInput(text) {
+    return this.page.locator(".interactive-input-part .view-lines").filter({ hasText: text });
   }
 
   chatResponse(text) {
@@ -373,9 +529,9 @@ export async function withWorkbench(sandbox, options, work) {
   }
 }
 
-/** Poll *condition* until it is truthy; returns its value. Throws after the timeout of these tests. */
-export async function waitUntil(description, condition) {
-  const deadline = Date.now() + TIMEOUT_MS;
+/** Poll *condition* until it is truthy; returns its value. Throws after the timeout. */
+export async function waitUntil(description, condition, timeoutMs = TIMEOUT_MS) {
+  const deadline = Date.now() + timeoutMs;
   for (;;) {
     const value = await condition();
     if (value) {

@@ -100,6 +100,18 @@ async def test_a_hold_ends_with_its_service(database: Path, service: LocalSessio
 
 
 @needs_locks
+async def test_what_another_service_holds_is_known_and_not_disturbed(
+    database: Path, service: LocalSessionService
+) -> None:
+    id = await archived_session(service)
+    async with opened(database) as other:
+        await other.hold(id)
+        assert await service.held([id]) == await other.held([id]) == {id}
+        assert await is_held(service, id)
+    assert await service.held([id]) == set()
+
+
+@needs_locks
 async def test_two_holds_of_one_session_end_apart(
     database: Path, service: LocalSessionService
 ) -> None:
@@ -150,9 +162,9 @@ async def test_a_session_is_not_opened_while_it_is_pruned(
     opening = start_process(OPENS_ONE, database, id)
     delete = sqlite_service._delete
 
-    def delete_slowly(*given: object) -> None:
+    def delete_slowly(*given: object) -> list[int]:
         send_line(opening, "")
-        delete(*given)  # type: ignore[arg-type]  # what it was given
+        return delete(*given)  # type: ignore[arg-type]  # what it was given
 
     monkeypatch.setattr(sqlite_service, "_delete", delete_slowly)
     assert [each.session.id for each in (await service.prune(AT_ONCE)).taken] == [id]

@@ -13,7 +13,7 @@ import pytest
 
 from segue.model.errors import StorageCorrupt, StorageError, StorageReadOnly, StorageUnavailable
 from segue.model.events import new_id
-from segue.model.records import NewFork
+from segue.model.records import NewFork, Timestamp
 from segue.store.sqlite import driver, schema
 from segue.store.sqlite.admin import LocalStoreAdmin
 from segue.store.sqlite.commit import Transaction
@@ -21,7 +21,7 @@ from segue.store.sqlite.driver import Connection
 from segue.store.sqlite.schema import MIGRATIONS, Column
 from segue.store.sqlite.service import LocalSessionService
 from tests import schema_versions
-from tests.factories import append_to_head, contents, execute, store_session, user_message
+from tests.factories import append_to_head, contents, execute, note, store_session, user_message
 from tests.faults import foreign_schema
 from tests.store.sqlite.helpers import (
     connection_threads,
@@ -94,9 +94,14 @@ def test_columns_are_in_the_order_in_which_migrations_add_them() -> None:
 
 
 def test_rows_of_different_tables_have_different_shapes() -> None:
-    """Salvage identifies the table of a row by its number of columns if all else is lost."""
+    """Salvage identifies the table of a row by its columns if all else is lost."""
     shapes = {
-        (table, len(schema.columns(table, version)), schema.COLUMNS[table][0].is_rowid)
+        (
+            table,
+            len(schema.columns(table, version)),
+            schema.COLUMNS[table][0].is_rowid,
+            schema.COLUMNS[table][0].kind == "text",
+        )
         for version in VERSIONS
         for table in schema.tables(version)
     }
@@ -535,3 +540,51 @@ async def test_what_an_earlier_version_stored_can_be_forked_and_named(
             assert await contents(service, fork.id) == ["one", "own"]
             page = await service.load_events(fork.id, limit=1, after=0)
             assert [each.client_name for each in page.invocations] == [None]
+
+
+async def test_a_migration_finds_the_last_prompts_of_the_sessions(
+    database: Path, tmp_path: Path
+) -> None:
+    time = 1_800_000_000_000
+    current = tmp_path / "current" / "sessions.db"
+    service = await LocalSessionService.open(current, lambda: Timestamp(time))
+    prompted, unprompted = [
+        await store_session(service, event) for event in (user_message(), note())
+    ]
+    fork = (await service.fork_session(prompted, NewFork(id=new_id()))).id
+    time += 1_000
+    continued = (await service.fork_session(prompted, NewFork(id=new_id()))).id
+    await append_to_head(service, continued, user_message("own"))
+    await append_to_head(service, prompted, user_message("second"))
+    time += 1_000
+    await append_to_head(service, prompted, note())
+    await service.close()
+    expected = {prompted: time - 1_000, unprompted: None, fork: None, continued: time - 1_000}
+    schema_versions.store_at_version(current, database, 3)
+    async with opened(database) as service:
+        sessions = (await service.list_sessions(order="lastPrompt")).sessions
+        assert {each.id: each.last_prompt_at for each in sessions} == expected
+        assert {each.branch for each in sessions} == {None}
+        assert await pragma(service, "user_version") == len(MIGRATIONS)
+
+
+async def test_a_version_that_knows_no_last_prompts_may_only_read(
+    database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would leave their times as they are."""
+    async with opened(database) as service:
+        id = await store_session(service, user_message("one"))
+    with monkeypatch.context() as patch:
+        patch.setattr(schema, "MIGRATIONS", MIGRATIONS[:3])
+        async with opened(database) as service:
+            assert await contents(service, id) == ["one"]
+            with pytest.raises(StorageReadOnly):
+                await append_to_head(service, id, user_message("two"))
+    with migrated(3) as old, migrated(4) as new:
+        columns = [
+            {column[0] for column in db.execute("SELECT * FROM session_records").description}
+            for db in (old, new)
+        ]
+    added = {"last_prompt_at", "branch", "machine", "forked_at", "revisions"}
+    assert columns[1] - columns[0] == added
+    assert columns[0] <= columns[1]

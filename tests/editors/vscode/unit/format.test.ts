@@ -7,6 +7,8 @@ import {
   formatAge,
   formatCount,
   formatTitle,
+  nameProgram,
+  nameSpeakers,
   singleLine,
 } from "../../../../editors/vscode/src/format.ts";
 
@@ -28,6 +30,20 @@ test("a title is cut between code points", () => {
   assert.equal(formatTitle({ title: "👋🏽".repeat(10) }, 5).endsWith("…"), true);
   assert.equal(formatTitle({ title: "a b c" }, 4), "a b…");
   assert.equal(formatTitle({ title: null }), "(no message yet)");
+});
+
+test("a program has the name that people know, even if only a later server knows it", () => {
+  assert.deepEqual(["claude-code", "opencode", "new-agent"].map(nameProgram), ["Claude Code", "OpenCode", "New Agent"]);
+  assert.equal(nameProgram("constructor"), "Constructor");
+  assert.equal(nameProgram(`\u202ea\nb${"c".repeat(99)}`).length, 40);
+});
+
+test("the program of an import and the model are named, each once", () => {
+  const name = (source: string | null, model: string | null, agent: string | null) => nameSpeakers({ source, model, agent });
+  assert.deepEqual(name("claude-code", "claude-sonnet-4-5", null), ["Claude Code", "claude-sonnet-4-5"]);
+  assert.deepEqual(name("claude-code", null, "Claude Code"), ["Claude Code"]);
+  assert.deepEqual(name(null, null, "@segue"), ["@segue"]);
+  assert.deepEqual(name(null, null, null), []);
 });
 
 test("control characters and line breaks become spaces, and bidirectional controls are removed", () => {

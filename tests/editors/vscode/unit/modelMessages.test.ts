@@ -50,6 +50,17 @@ test("missing events in the input are marked as a gap", () => {
   assert.equal(countGaps(messages), 1);
 });
 
+test("the pieces of a message are joined as they were said, and are no gap", () => {
+  const events = createEvents(
+    ["user_message", { content: "q1" }],
+    ["text", { content: "I lo", message: "m" }],
+    ["text", { content: "ok.", message: "m" }],
+    ["text", { content: "Another.", message: "n" }],
+    ["user_message", { content: "q2" }],
+  );
+  assert.deepEqual(buildMessages(events, 1_000).map(({ content }) => content), ["q1", "I look.\n\nAnother.", "q2"]);
+});
+
 test("an event that is not sent to the model is not marked as a gap", () => {
   const events = createEvents(
     ["user_message", { content: "q1" }],

@@ -19,9 +19,9 @@ test("each event type is rendered with a heading and a body", () => {
   assert.match(render("tool_result", { tool_use_id: "1", content: "x", is_error: true }), /## Tool result: error /);
   assert.match(render("system_context", { content: "a\nb" }), /\n> a\n> b\n/);
   assert.match(render("thinking", { content: "a\nb" }), /## Thinking .*\n\n> a\n> b\n/);
-  assert.match(render("plan", { entries: [{ content: "one" }] }), /## Plan .*\n\n```json\n\[/);
-  assert.match(render("permission", { tool_use_id: "1", options: [], outcome: "allowed" }), /## Permission: `allowed` .*\n\n```json/);
-  assert.match(render("turn_end", { stop_reason: "refusal" }), /## End of turn: `refusal` .*\n\n```json/);
+  assert.match(render("plan", { entries: [{ content: "one", status: "completed" }, "two\n*x*"] }), /## Plan .*\n\n- \[x\] one\n- \[ \] two \\\*x\\\*\n/);
+  assert.match(render("permission", { tool_use_id: "1", options: [], outcome: "selected", option: "always" }), /## Permission: `always` /);
+  assert.match(render("turn_end", { stop_reason: "error", error: "a\nb" }), /## End of turn: `error` .*\n\n> a\n> b\n/);
   assert.match(render("of_the_future", { any: 1 }), /## `of_the_future` .*\n\n```json/);
   assert.match(render("text", "broken {", { corrupt: true }), /broken \{/);
 });
@@ -30,8 +30,12 @@ test("a fence in the content cannot close the code block around it", () => {
   assert.match(render("tool_result", { content: "```\n# free" }), /\n````\n```\n# free\n````\n/);
 });
 
-test("the number of omitted older events is stated", () => {
+test("the number of omitted events is stated", () => {
   assert.match(renderTranscript({ title: "T" }, [], 3).text, /\*3 older events left out\.\*/);
+  const events = [createEvent("text", { content: "one" })];
+  const { text, ends } = renderTranscript({ title: "T" }, events, 3, 1);
+  assert.match(text, /\*3 older events left out\.\*\n\n## Assistant .*\n\none\n\n\*1 newer event left out\.\*\n$/);
+  assert.equal(text.split("\n")[ends[0] ?? -1], "");
 });
 
 test("other links are unchanged", () => {
@@ -42,12 +46,31 @@ test("other links are unchanged", () => {
 test("the line at which each event ends is known, whatever its text looks like", () => {
   const contents = ["one", "two\n\n## You · 2026-08-01 14:34\n\n```", "three\r\nand\rmore", ""];
   const events = contents.map((content, index) => createEvent("text", { content }, { seq: index + 1 }));
-  const { text, ends } = renderTranscript({ title: "a title" }, events, 2);
+  const { text, starts, ends } = renderTranscript({ title: "a title" }, events, 2);
   const lines = text.split("\n");
   assert.equal(ends.at(-1), lines.length - 1);
+  assert.deepEqual(starts, [4, ...ends.slice(0, -1).map((end) => end + 1)]);
+  assert.ok(starts.every((start) => lines[start]?.startsWith("## Assistant · ")));
   for (const end of ends.slice(0, -1)) {
     assert.deepEqual([lines[end], lines[end + 1]?.startsWith("## Assistant · ")], ["", true]);
   }
+});
+
+test("the pieces of a message are shown as one, and all end where it ends", () => {
+  const piece = (type: string, content: string, message?: string) => createEvent(type, { content, message });
+  const events = [
+    piece("thinking", "Let ", "1"), piece("thinking", "me", "1"),
+    piece("text", "I **lo", "2"), piece("text", "ok**.\n\n", "2"), piece("text", "Now", "2"),
+    piece("text", "other", "3"), piece("text", "none"), piece("text", "none"), piece("user_message", "x", "4"),
+    piece("user_message", "y", "4"), createEvent("text", "damaged"), createEvent("text", { content: 1, message: "5" }),
+    createEvent("text", { content: 1, message: "5" }),
+  ];
+  const { text, ends } = renderTranscript({ title: "T" }, events, 0);
+  assert.equal(text.match(/^## /gm)?.length, 10);
+  assert.match(text, /^> Let me$/m);
+  assert.match(text, /\n\nI \*\*look\*\*\.\n\nNow\n\n## /);
+  assert.equal(ends.length, events.length);
+  assert.deepEqual([ends[0] === ends[1], ends[1] === ends[2], ends[2] === ends[4]], [true, false, true]);
 });
 
 test("a turn is a question with all that follows it, but for the note that another invocation begins", () => {

@@ -4,6 +4,7 @@ import random
 from contextlib import closing
 from pathlib import Path
 
+import attrs
 import pytest
 
 from segue.model.records import NewFork
@@ -100,6 +101,23 @@ def database(tmp_path: Path) -> Path:
 async def test_an_undamaged_database_is_salvaged_as_it_is(database: Path, tmp_path: Path) -> None:
     shown = await fill(database)
     assert await salvaged(database, tmp_path / "work") == shown
+
+
+async def test_a_salvaged_session_has_the_time_of_its_last_prompt(
+    database: Path, tmp_path: Path
+) -> None:
+    async with opened(database) as service:
+        id = await store_session(service, user_message("one"))
+        told = await service.get_session(id)
+        lost = await store_session(service, user_message("two"))
+        time = (await service.get_session(lost)).last_prompt_at
+    execute(database, "UPDATE sessions SET branch = 'main'")
+    execute(database, "UPDATE sessions SET last_prompt_at = 1 WHERE id = ?", lost)
+    (tmp_path / "work").mkdir()
+    path = salvage(str(database), str(tmp_path / "work")).path
+    async with opened(Path(path)) as service:
+        assert await service.get_session(id) == attrs.evolve(told, branch="main")
+        assert (await service.get_session(lost)).last_prompt_at == time
 
 
 @pytest.mark.parametrize("seed", range(6))

@@ -2,7 +2,10 @@ local M = {}
 
 function M.resolve(name)
   local adapters = require("codecompanion.config").adapters
-  return vim.deepcopy(adapters.http[name] or adapters.acp[name])
+  if adapters.acp[name] then
+    return require("codecompanion.adapters.acp").extend(adapters.acp[name])
+  end
+  return vim.deepcopy(adapters.http[name])
 end
 
 return M

@@ -111,7 +111,24 @@ function Chat.new(args)
   if args.auto_submit then
     self:submit()
   end
+  if adapter.commands then
+    vim.schedule(function()
+      self:connect()
+    end)
+  end
   return self
+end
+
+-- An agent that has a command is really run.
+function Chat:connect()
+  if not self.acp_connection then
+    self.acp_connection = require("codecompanion.acp").new({ adapter = self.adapter, chat = self })
+  end
+  local connection = self.acp_connection
+  connection:connect(function()
+    fire("ACPConnected", { bufnr = self.bufnr })
+    connection:ensure_session()
+  end)
 end
 
 function Chat.buf_get_chat(bufnr)
@@ -233,6 +250,9 @@ function Chat:submit(opts)
   self:dispatch("on_submitted", { payload = { messages = self.messages } })
   local request = {}
   self.current_request = request
+  if self.adapter.commands then
+    return self:prompt_agent()
+  end
   if Chat.agent_updates then
     return self:run_agent(Chat.agent_updates)
   end
@@ -270,6 +290,28 @@ function Chat:run_agent(updates)
       local handler = prompt.handlers[AGENT_HANDLERS[update.sessionUpdate]]
       handler(update.sessionUpdate == "agent_message_chunk" and update.content.text or update)
     end
+    self:done({ text = vim.trim(table.concat(said)) })
+  end)
+end
+
+function Chat:prompt_agent()
+  local said = {}
+  local prompt = {
+    handlers = {
+      message_chunk = function(text)
+        table.insert(said, text)
+      end,
+      tool_call = function() end,
+      tool_update = function() end,
+    },
+  }
+  local unsent = vim.tbl_filter(function(message)
+    return message.role == "user" and not message._meta.sent
+  end, self.messages)
+  fire("ChatSubmitted", { bufnr = self.bufnr, id = self.id, type = "acp" })
+  self.acp_connection._active_prompt = prompt
+  fire("RequestStarted", { bufnr = self.bufnr, adapter = { type = "acp" } })
+  self.acp_connection:prompt(unsent, function()
     self:done({ text = vim.trim(table.concat(said)) })
   end)
 end
@@ -347,6 +389,9 @@ end
 
 function Chat:close()
   self:dispatch("on_closed")
+  if self.acp_connection and self.acp_connection.disconnect then
+    self.acp_connection:disconnect()
+  end
   if last_chat == self then
     last_chat = nil
   end

@@ -1,0 +1,41 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { findMatch, highlightExcerpt, markExcerpt } from "../../../../editors/vscode/src/excerpts.ts";
+
+const EXCERPT = [
+  { text: "…drops the ", match: false },
+  { text: "last", match: true },
+  { text: " ", match: false },
+  { text: "Token", match: true },
+  { text: " of a line…", match: false },
+];
+
+test("the matches of an excerpt are visible, with the spaces around them", () => {
+  assert.equal(markExcerpt(EXCERPT), "…drops the «last» «Token» of a line…");
+  const { label, highlights } = highlightExcerpt(EXCERPT);
+  assert.deepEqual(highlights.map(([start, end]) => label.slice(start, end)), ["last", "Token"]);
+  assert.equal(label, "…drops the last Token of a line…");
+});
+
+test("a highlighted excerpt begins shortly before the first match", () => {
+  const { label, highlights } = highlightExcerpt([{ text: `${"before ".repeat(8)}`, match: false }, { text: "it", match: true }, { text: " after", match: false }]);
+  assert.deepEqual([label, highlights], ["…fore before before it after", [[20, 22]]]);
+});
+
+test("an excerpt is one line without bidirectional controls", () => {
+  assert.equal(markExcerpt([{ text: "a\u202e\u0007b ", match: false }, { text: "c", match: true }]), "a b «c»");
+});
+
+test("a match is found in its context, whatever white space is there", () => {
+  const text = "The last Token of a page.\n\nIt drops the\n  last Token of a line, always.";
+  const [start, end] = findMatch(text, EXCERPT) ?? [];
+  assert.equal(start, text.indexOf("last Token of a line"));
+  assert.equal(text.slice(start, end), "last");
+});
+
+test("a match is found by itself where its context is displayed in another way", () => {
+  const [start] = findMatch('{\n  "a": "x\\nthe (last) last"\n}', [{ text: "x the (", match: false }, { text: "last", match: true }]) ?? [];
+  assert.equal(start, 18);
+  assert.equal(findMatch("nothing", EXCERPT), undefined);
+  assert.equal(findMatch("the beginning", [{ text: "the beginning", match: false }]), undefined);
+});
