@@ -1,6 +1,7 @@
 """Fixtures of all tests: a repository, a path for the store, and real servers."""
 
 import os
+import signal
 import subprocess
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
@@ -11,6 +12,11 @@ from segue.cli.client import Client
 from segue.store.sqlite.service import LocalSessionService
 
 StartClient = Callable[..., Client]
+
+
+def pytest_configure() -> None:
+    # A shell starts its background jobs with SIGINT ignored, and their children inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
