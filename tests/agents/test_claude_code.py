@@ -22,6 +22,8 @@ from tests.agents.claude import (
     uuid,
 )
 from tests.agents.conftest import Imports
+from tests.agents.helpers import once
+from tests.agents.samples import stored
 from tests.factories import all_events, append_to_head, user_message
 
 TALK = (
@@ -230,6 +232,20 @@ async def test_a_second_prompt_with_the_same_parent_is_a_fork(
     assert [data.get("content") for _, data in shown[fork.id]][-2:] == ["Or rather", "Two."]
     assert [data.get("content") for _, data in shown[SESSION]][-2:] == ["And now", "One."]
     assert (await imports.service.get_session(SESSION)).archived_at is not None
+
+
+async def test_a_fork_begins_where_it_did_however_often_the_transcript_was_read(
+    imports: Imports, tmp_path: Path
+) -> None:
+    aside = user(7, "And now", 6), text(8, "One.", 7), user(9, "Or rather", 6), text(10, "Two.", 9)
+    back = user(11, "Look where?", 3), text(12, "Here.", 11), user(13, "No, there", 3)
+    path = transcript(tmp_path, lines(*TALK))
+    for end in range(len(aside + back) + 1):
+        path.write_bytes(lines(*TALK, *(aside + back)[:end]))
+        await imports.run("claude-code", path)
+
+    assert await stored(imports.service) == await once(tmp_path, "claude-code", path)
+    assert len(await stored(imports.service)) == 3
 
 
 async def test_a_fork_is_counted_once(imports: Imports, tmp_path: Path) -> None:

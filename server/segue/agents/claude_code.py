@@ -86,7 +86,10 @@ class _Reader:
         self._last_time = Timestamp(before.get("time") or 0)
         # The event that each record with a prompt behind it ended with.
         self._prompt_parents: dict[str, str] = dict(before.get("prompt_parents", {}))
+        self._last_record: str | None = before.get("record")
         self._last_of: dict[str, str] = {}
+        if self._last_record is not None and self._last_id is not None:
+            self._last_of[self._last_record] = self._last_id
         self._titles: dict[str, str] = {}
         transcript.after = self._last_id
 
@@ -100,11 +103,13 @@ class _Reader:
                 yield item
             if isinstance(uuid := record.get("uuid"), str) and self._last_id is not None:
                 self._last_of[uuid] = self._last_id
+                self._last_record = uuid
         transcript.broken = self._lines.broken
         for kind in ("custom-title", "ai-title", "summary"):
             transcript.title = transcript.title or self._titles.get(kind)
         transcript.state = self._lines.state() | {
             "last": self._last_id,
+            "record": self._last_record,
             "time": self._last_time,
             "prompt_parents": self._prompt_parents,
         }
@@ -185,9 +190,8 @@ class _Reader:
         if parent in self._prompt_parents:
             yield Rewind(self._prompt_parents[parent])
         else:
-            # A parent that was read by an earlier import was the last one then.
-            last = self._last_of.get(parent, self._last_id)
-            self._prompt_parents[parent] = last or parent
+            # Of what an earlier import has read, no more is known than the first event's id.
+            self._prompt_parents[parent] = self._last_of.get(parent, parent)
 
     def _assistant(
         self, record: Mapping[str, Any], message: Mapping[str, Any], blocks: list[Any]
