@@ -6,6 +6,7 @@ import { appendFileSync, existsSync, mkdirSync, readdirSync, readFileSync, renam
 import { dirname, join } from "node:path";
 import { afterEach, beforeEach, test } from "node:test";
 import { PYTHON, Sandbox, waitUntil, withWorkbench } from "./workbench.mjs";
+import { withNeovim } from "./neovim.mjs";
 
 const PARSER = "Why does the parser drop the last token?";
 const LEXER = "Name the lexer's states";
@@ -571,6 +572,29 @@ test("two windows in one conversation end in two linked conversations", async ()
   assert.deepEqual(contents(await sandbox.loadSession(fork.sessionId)), [question, `You asked: ${question}`, "and on", "You asked: and on"]);
   const ofOriginal = contents(await sandbox.loadSession(original.sessionId));
   assert.deepEqual(ofOriginal, [question, "from the other window", "You asked: from the other window"]);
+});
+
+test("a conversation is begun in Neovim, followed here, gone on with here, and followed in Neovim", async () => {
+  await withNeovim(sandbox, (neovim) =>
+    withWorkbench(sandbox, { extensions: ["echo-model"] }, async (vscode) => {
+      await vscode.showConversations();
+      await neovim.append("user_message", PARSER);
+      await vscode.row("Why does the parser").click();
+      await vscode.editor(PARSER).waitFor();
+      await neovim.append("text", "It stops one token early.");
+      await vscode.editor("It stops one token early.").waitFor();
+      await neovim.command("Segue show");
+      await neovim.shows("It stops one token early.");
+      await vscode.clickRowAction("Why does the parser", "Resume Conversation…");
+      await vscode.askInChat("@segue and now?");
+      await vscode.chatResponse("You asked: and now?").waitFor();
+      await neovim.shows("You asked: and now?");
+    }),
+  );
+  const [session, ...others] = await sandbox.listSessions();
+  assert.deepEqual(others, []);
+  const said = contents(await sandbox.loadSession(session.sessionId));
+  assert.deepEqual(said, [PARSER, "It stops one token early.", "and now?", "You asked: and now?"]);
 });
 
 /** Create a folder with links to these programs only, to be used as the PATH. */
