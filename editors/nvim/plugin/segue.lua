@@ -6,7 +6,7 @@ vim.g.loaded_segue = true
 vim.api.nvim_create_user_command("Segue", function(command)
   require("segue.commands").run(command)
 end, {
-  nargs = "+",
+  nargs = "*",
   bang = true,
   range = true,
   desc = "Store AI conversations and resume them",
@@ -37,6 +37,7 @@ for _, name in ipairs({
     vim.cmd.Segue(name)
   end, { desc = "Segue: " .. name })
 end
+vim.keymap.set("n", "<Plug>(segue-open)", "<Cmd>Segue<CR>", { desc = "Segue: open the list" })
 vim.keymap.set("x", "<Plug>(segue-append)", ":Segue append user_message<CR>", {
   desc = "Segue: append the selection as a user message",
   silent = true,
@@ -49,6 +50,14 @@ vim.api.nvim_create_autocmd("BufReadCmd", {
   desc = "Segue: show a conversation",
   callback = function(args)
     require("segue.transcript").read(args.buf)
+  end,
+})
+vim.api.nvim_create_autocmd("BufReadCmd", {
+  group = group,
+  pattern = "segue-list://*",
+  desc = "Segue: list conversations",
+  callback = function(args)
+    require("segue.session_list").read(args.buf)
   end,
 })
 vim.api.nvim_create_autocmd("User", {

@@ -400,6 +400,20 @@ function M.archive(opts, callback)
   end)
 end
 
+--- Bring an archived session back.
+---@param id string
+---@param callback? fun(err?: segue.Error)
+function M.unarchive(id, callback)
+  ask_for(id, callback, function(session_id, conversation, on_unarchived)
+    server.request("session/unarchive", { sessionId = session_id }, function(err)
+      if not err and conversation then
+        conversation.is_archived, conversation.unarchives = false, false
+      end
+      on_unarchived(err)
+    end)
+  end)
+end
+
 --- Fork a session once its queued events are stored, and make the fork the current one, see
 --- |segue.fork()|.
 ---@param opts segue.ForkOptions
