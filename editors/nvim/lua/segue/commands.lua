@@ -81,8 +81,10 @@ end
 local subcommands = {}
 
 function subcommands.resume(call)
-  if call.args[1] then
-    return session_actions.resume(call.args[1], call.mods)
+  local integration = package.loaded["segue.integrations.codecompanion"]
+  local id = call.args[1] or (integration and integration.offered_session())
+  if id then
+    return session_actions.resume(id, call.mods)
   end
   pick("Resume a conversation", function(id)
     session_actions.resume(id, call.mods)

@@ -69,6 +69,10 @@ function M.available()
   return (pcall(require, "codecompanion"))
 end
 
+--- The session that a new chat offers to resume, where the user can see it.
+---@return string? id
+M.offered_session = resume_offer.visible_session
+
 --- Whether a chat continues a session.
 ---@param id string
 ---@return boolean
