@@ -170,6 +170,64 @@ def test_chat_goes_on_after_its_conversation_was_deleted(run_chat: RunChat, data
     assert report["current"] == session
 
 
+def test_pieces_of_an_answer_are_the_answer(run_chat: RunChat, database: Path) -> None:
+    lines = [f"line {number}\n" for number in range(8)]
+    report = run_chat("streamed_answer", chunks=["\n", *lines, "the end\n\n"], pause_ms=500)
+
+    (session,) = session_ids(database)
+    question, *pieces = stored_events(database, session)
+    assert question.data["content"] == "the question"
+    assert len(pieces) > 1
+    assert {piece.type for piece in pieces} == {"text"}
+    assert len({piece.data["message"] for piece in pieces}) == 1
+    assert "".join(piece.data["content"] for piece in pieces) == "".join(lines) + "the end"
+    assert "the end" in report["text"]
+
+
+@pytest.mark.parametrize("plugin", ["fake", pytest.param("real", marks=real)])
+def test_streamed_part_of_an_answer_is_kept_when_neovim_is_killed(
+    start_neovim: StartNeovim, database: Path, tmp_path: Path, plugin: str
+) -> None:
+    real_plugin = {"codecompanion": REAL, "plenary": PLENARY} if plugin == "real" else {}
+    chunks = ["I begin\n", "and go on\nfor", " a while"]
+    neovim = start_neovim(
+        "codecompanion.streamed_answer", chunks=chunks, pause_ms=10, hangs=True, **real_plugin
+    )
+    wait_for_flag(tmp_path / "flags" / "in mid-answer", neovim)
+    neovim.process.kill()
+    neovim.process.communicate()
+
+    (session,) = session_ids(database)
+    assert message_contents(database, session) == ["the question", "I begin\nand go on"]
+
+
+def test_streamed_part_of_an_answer_is_kept_at_exit(run_chat: RunChat, database: Path) -> None:
+    chunks = ["I begin\n", "and go on\nfor", " a while"]
+    run_chat("streamed_answer", chunks=chunks, pause_ms=10, hangs=True, quits=True)
+
+    (session,) = session_ids(database)
+    pieces = message_contents(database, session)
+    assert pieces == ["the question", "I begin\nand go on", "\nfor a while"]
+
+
+def test_an_agent_is_recorded_in_pieces_that_split_no_secret(run_neovim: RunNeovim) -> None:
+    told = run_neovim("codecompanion.agent_pieces")["told"]
+
+    contents = [(event["type"], event["data"].get("content")) for event in told]
+    assert contents == [
+        ("text", "I look"),
+        ("text", "\nat it."),
+        ("tool_call", None),
+        ("tool_result", ""),
+        ("text", "It has"),
+        ("text", "\n-----BEGIN KEY\nsecret\n-----END KEY\nand no more."),
+    ]
+    first, second, third, fourth = (
+        event["data"]["message"] for event in told if event["type"] == "text"
+    )
+    assert first == second != third == fourth
+
+
 def test_tool_result_is_recorded_once_it_is_complete(run_chat: RunChat, database: Path) -> None:
     run_chat("growing_tool_output")
 
