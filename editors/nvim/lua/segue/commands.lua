@@ -292,24 +292,22 @@ function subcommands.info()
     local request = require("segue.server").request
     return request("session/findResumable", params, session_actions.on_success(echo_resumable))
   end
+  local folder = session.git_root or session.directory
+  local unsent = unsent_row()[2]
   local rows = {
-    { "session", session.id },
     { "title", format.title(session) },
-    { "workspace", (session.machine and session.machine .. ":" or "") .. (session.git_root or session.directory) },
+    { "session", session.id .. (session.forked_from and ", a fork" or "") },
+    { "workspace", (session.machine and session.machine .. ":" or "") .. folder },
     { session.resumed and "resumed" or "new", session.reason },
-    { "events", tostring(session.event_count) },
-    unsent_row(),
+    { "events", ("%d, unsent: %s"):format(session.event_count, unsent) },
     server_row(),
   }
   local origin = format.origin(session)
   if origin then
-    table.insert(rows, 4, { "agent", origin })
+    table.insert(rows, 3, { "agent", origin })
   end
-  if session.forked_from then
-    table.insert(rows, 4, { "fork of", session.forked_from })
-  end
-  for index, other in ipairs(session.alternatives) do
-    table.insert(rows, { index == 1 and "others" or "", session_actions.describe(other) .. "  " .. other.id })
+  if #session.alternatives > 0 then
+    table.insert(rows, { "others", ("%d; :Segue lists all"):format(#session.alternatives) })
   end
   echo_table(rows)
 end
@@ -413,8 +411,19 @@ function M.run(command)
   })
 end
 
+local MAX_COMPLETED_TITLE = 60
+
+-- An id with its title, which is ignored when the command runs: `resume` and others take one word.
+---@param session { id: string, title?: string }
+---@return string
+local function with_title(session)
+  local title = vim.fn.strcharpart(format.title(session), 0, MAX_COMPLETED_TITLE)
+  return session.id .. " " .. vim.trim(title)
+end
+
+---@param describe fun(session: { id: string, title?: string }): string
 ---@return string[]
-local function complete_id()
+local function complete_id(describe)
   -- Completion must not wait: this response serves the next completion.
   require("segue").list({}, function(err, page)
     if not err then
@@ -422,14 +431,25 @@ local function complete_id()
     end
   end)
   local current = require("segue").current()
-  local ids = current and { current.id } or {}
+  local ids = current and { describe(current) } or {}
   for _, session in ipairs(session_actions.listed()) do
     local is_word = session.id:find("^%g+$") ~= nil -- else it would be several arguments
     if is_word and not (current and session.id == current.id) then
-      table.insert(ids, session.id)
+      table.insert(ids, describe(session))
     end
   end
   return ids
+end
+
+---@param session { id: string }
+---@return string
+local function id_only(session)
+  return session.id
+end
+
+---@return string[]
+local function complete_id_with_title()
+  return complete_id(with_title)
 end
 
 ---@param words string[] The last one is not complete yet
@@ -440,15 +460,15 @@ local function complete_export(words)
     return vim.fn.getcompletion(words[#words], "file")
   end
   local candidates = vim.list_slice(formats)
-  return #words == 2 and vim.list_extend(candidates, complete_id()) or candidates
+  return #words == 2 and vim.list_extend(candidates, complete_id(id_only)) or candidates
 end
 
 ---@type table<string, fun(): string[]>
 local argument_completers = {
-  resume = complete_id,
-  show = complete_id,
-  archive = complete_id,
-  delete = complete_id,
+  resume = complete_id_with_title,
+  show = complete_id_with_title,
+  archive = complete_id_with_title,
+  delete = complete_id_with_title,
   list = function()
     return { "all", "archived" }
   end,
@@ -457,7 +477,8 @@ local argument_completers = {
   end,
 }
 
---- The completions of `:Segue …` that begin with *lead*: subcommands, then their arguments.
+--- The completions of `:Segue …` that begin with *lead*: subcommands, then their arguments; of ids,
+--- also those whose title has it.
 ---@param lead string
 ---@param line string
 ---@return string[]
@@ -471,8 +492,12 @@ function M.complete(lead, line)
   elseif #words == 2 and argument_completers[words[1]] then
     candidates = argument_completers[words[1]]()
   end
+  -- A word of a title finds its id.
+  local word = lead:lower()
   return vim.tbl_filter(function(candidate)
-    return vim.startswith(candidate, lead)
+    local title = candidate:match(" (.*)$")
+    local in_title = title and word ~= "" and title:lower():find(word, 1, true)
+    return vim.startswith(candidate, lead) or in_title ~= nil
   end, candidates)
 end
 

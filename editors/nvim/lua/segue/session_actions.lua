@@ -181,6 +181,10 @@ function M.set_title(id, title)
     if integration then
       integration.show_title(session)
     end
+    local transcript = package.loaded["segue.transcript"]
+    if transcript then
+      transcript.show_title(session)
+    end
     config.notify(("renamed to “%s”"):format(format.title(session)))
   end))
 end
