@@ -81,7 +81,7 @@ def test_what_an_agent_thought_and_planned_is_folded(run_neovim: RunNeovim) -> N
 def test_transcript_has_its_title_folds_and_syntax(run_neovim: RunNeovim) -> None:
     report = run_neovim("display.transcript")
 
-    assert report["name"] == f"segue://{report['id']}/Fix src∕parser"
+    assert report["name"] == f"segue://{report['id']}/Fix src\u2215parser"
     call, result = report["folds"]
     assert re.fullmatch(r"▸ Tool call: `read` · 20\S+ \d\d:\d\d · 3 lines ·*", call)
     assert re.fullmatch(r"▸ Tool result · 20\S+ \d\d:\d\d · 5 lines ·*", result)

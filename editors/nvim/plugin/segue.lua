@@ -71,6 +71,15 @@ vim.api.nvim_create_autocmd("User", {
   end,
 })
 
+vim.api.nvim_create_autocmd("FileType", {
+  group = group,
+  pattern = "AgenticChat",
+  desc = "Segue: record the chats of agentic.nvim",
+  callback = function()
+    require("segue.integrations.agentic").attach()
+  end,
+})
+
 -- Not as long as Neovim starts.
 local function watch()
   if type(vim.g.segue) == "table" and vim.g.segue.watch == true then

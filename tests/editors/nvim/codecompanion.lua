@@ -861,7 +861,7 @@ end
 -- What an agent says, in pieces, before a tool call and at the end.
 function M.agent_pieces(t)
   local told, handlers = {}, {}
-  local turn = require("segue.integrations.codecompanion.agent").follow(handlers, function(events)
+  local turn = require("segue.integrations.agent_turn").follow(handlers, function(events)
     vim.list_extend(told, events)
   end)
   local function wait_for(count)

@@ -3,6 +3,7 @@
 local M = {}
 
 ---@class segue.Integrations
+---@field agentic? boolean Record the chats of agentic.nvim (default: true)
 ---@field codecompanion? boolean|{ offer?: boolean, acp?: boolean } Record the chats of codecompanion.nvim, and offer in a new chat to resume an earlier session (default: both); run its agents (ACP) behind `segue acp` (default: no)
 
 ---@class segue.Config
@@ -16,7 +17,7 @@ local M = {}
 ---@type segue.Config
 local defaults = {
   notify = true,
-  integrations = { codecompanion = true },
+  integrations = { codecompanion = true, agentic = true },
   search_picker = "auto",
 }
 

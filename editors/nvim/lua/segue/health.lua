@@ -146,13 +146,17 @@ end
 
 local function check_integrations()
   vim.health.start("segue: integrations")
-  local installed = #vim.api.nvim_get_runtime_file("lua/codecompanion/init.lua", false) > 0
-  if not installed then
-    vim.health.info("codecompanion.nvim is not installed")
-  elseif require("segue.config").get().integrations.codecompanion == false then
-    vim.health.info("codecompanion.nvim is installed; recording is disabled in vim.g.segue")
-  else
-    vim.health.ok("the chats of codecompanion.nvim are recorded")
+  local settings = require("segue.config").get().integrations
+  for _, name in ipairs({ "codecompanion", "agentic" }) do
+    local plugin = name .. ".nvim"
+    local path = ("lua/%s/init.lua"):format(name)
+    if #vim.api.nvim_get_runtime_file(path, false) == 0 then
+      vim.health.info(plugin .. " is not installed")
+    elseif settings[name] == false then
+      vim.health.info(plugin .. " is installed; recording is disabled in vim.g.segue")
+    else
+      vim.health.ok(("the chats of %s are recorded"):format(plugin))
+    end
   end
 end
 

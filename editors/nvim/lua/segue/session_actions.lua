@@ -83,11 +83,21 @@ function M.chat_integration()
   end
 end
 
+-- Looked for by its file: loading it would set it up.
+---@return boolean
+local function can_be_in_agentic()
+  return package.loaded["agentic.config"] ~= nil
+    or #vim.api.nvim_get_runtime_file("lua/agentic/init.lua", false) > 0
+end
+
 --- Show a session: as a chat, if there is a plugin for it, else as a transcript.
 ---@param session segue.Session
 ---@param mods table
 ---@param replaced_id? string The session whose place it takes
 function M.show(session, mods, replaced_id)
+  if can_be_in_agentic() and require("segue.integrations.agentic").restore(session) then
+    return
+  end
   local integration = M.chat_integration()
   if integration then
     integration.restore(session, replaced_id)

@@ -1,10 +1,10 @@
 --- Records the messages of each chat into a conversation of its own, as they arrive.
 
-local agent = require("segue.integrations.codecompanion.agent")
+local agent_turn = require("segue.integrations.agent_turn")
 local adapters = require("segue.integrations.codecompanion.adapters")
 local config = require("segue.config")
 local converter = require("segue.integrations.codecompanion.converter")
-local error_handler = require("segue.integrations.codecompanion.error_handler")
+local error_handler = require("segue.integrations.error_handler")
 local format = require("segue.format")
 local protocol = require("segue.protocol")
 local proxy = require("segue.integrations.codecompanion.proxy")
@@ -22,7 +22,7 @@ local M = {}
 ---@field chat table
 ---@field workspace string
 ---@field conversation? segue.Conversation The one that got the last question, and gets its answer; nil before anything is recorded
----@field agent? segue.codecompanion.AgentTurn What an agent (ACP) has done since the last question
+---@field agent? segue.AgentTurn What an agent (ACP) has done since the last question
 ---@field answer? segue.StreamedText What the model has said since the last request
 ---@field is_empty boolean Nothing was recorded since it started or was reset
 ---@field last_event_id? string Of what was recorded last
@@ -312,7 +312,7 @@ local function on_request_started(recording, data)
   local is_agent = data.adapter and data.adapter.type == "acp"
   if is_agent and prompt and prompt.handlers and not proxy.records(recording.chat) then
     sync_all(recording)
-    recording.agent = agent.follow(prompt.handlers, function(events)
+    recording.agent = agent_turn.follow(prompt.handlers, function(events)
       record(recording, events)
     end)
   end

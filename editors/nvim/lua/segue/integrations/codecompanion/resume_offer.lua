@@ -1,6 +1,6 @@
 --- The offer to resume an earlier session, shown as virtual lines below the prompt of a new chat.
 
-local error_handler = require("segue.integrations.codecompanion.error_handler")
+local error_handler = require("segue.integrations.error_handler")
 local format = require("segue.format")
 local text = require("segue.text")
 

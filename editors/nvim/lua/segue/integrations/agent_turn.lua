@@ -1,11 +1,10 @@
---- What an agent (ACP) does during one turn: its tool calls are not among the chat's messages, and
---- its whole answer becomes one message at the end.
+--- What an agent (ACP) does during one turn: what it says, between its tool calls, and these.
 
 local streamed_text = require("segue.streamed_text")
 
 local M = {}
 
----@class segue.codecompanion.AgentTurn
+---@class segue.AgentTurn
 ---@field private on_events fun(events: segue.NewEvent[])
 ---@field private text string Everything that the agent has said
 ---@field private said segue.StreamedText What it has said since the last tool call
@@ -154,8 +153,8 @@ function AgentTurn:finish()
   end
 end
 
---- What of a message of the chat was not handed over yet: of the agent's answer, the end.
----@param message table of CodeCompanion
+--- What of a message of the agent was not handed over yet: of the agent's answer, the end.
+---@param message { role: string, content: string }
 ---@return segue.NewEvent[]? events nil if it is another message
 function AgentTurn:rest_of(message)
   if message.role == "llm" and message.content == vim.trim(self.text) then
@@ -169,16 +168,18 @@ end
 function AgentTurn:flush()
   local rest = self.said:finish()
   self:begin_text()
-  self.on_events({ rest })
+  if rest then
+    self.on_events({ rest })
+  end
 end
 
 --- Follow a turn of an agent: *on_events* gets the events of each tool call and of what was said
 --- before it.
----@param handlers table<string, function> of CodeCompanion's prompt; they are wrapped
+---@param handlers table<string, function> `message_chunk`, `tool_call` and `tool_update`; they are wrapped
 ---@param on_events fun(events: segue.NewEvent[])
----@return segue.codecompanion.AgentTurn
+---@return segue.AgentTurn
 function M.follow(handlers, on_events)
-  local error_handler = require("segue.integrations.codecompanion.error_handler")
+  local error_handler = require("segue.integrations.error_handler")
   local self = setmetatable({
     on_events = on_events,
     text = "",
