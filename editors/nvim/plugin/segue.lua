@@ -80,6 +80,15 @@ vim.api.nvim_create_autocmd("FileType", {
   end,
 })
 
+vim.api.nvim_create_autocmd("FileType", {
+  group = group,
+  pattern = "copilot-chat",
+  desc = "Segue: record the chat of CopilotChat.nvim",
+  callback = vim.schedule_wrap(function() -- it is not set up yet
+    require("segue.integrations.copilot_chat").attach()
+  end),
+})
+
 -- Not as long as Neovim starts.
 local function watch()
   if type(vim.g.segue) == "table" and vim.g.segue.watch == true then

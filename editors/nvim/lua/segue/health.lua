@@ -144,18 +144,23 @@ local function check_messages()
   end
 end
 
+-- By their settings.
+local RECORDED_PLUGINS = {
+  agentic = { name = "agentic.nvim", file = "lua/agentic/init.lua" },
+  codecompanion = { name = "codecompanion.nvim", file = "lua/codecompanion/init.lua" },
+  copilot_chat = { name = "CopilotChat.nvim", file = "lua/CopilotChat/init.lua" },
+}
+
 local function check_integrations()
   vim.health.start("segue: integrations")
   local settings = require("segue.config").get().integrations
-  for _, name in ipairs({ "codecompanion", "agentic" }) do
-    local plugin = name .. ".nvim"
-    local path = ("lua/%s/init.lua"):format(name)
-    if #vim.api.nvim_get_runtime_file(path, false) == 0 then
-      vim.health.info(plugin .. " is not installed")
-    elseif settings[name] == false then
-      vim.health.info(plugin .. " is installed; recording is disabled in vim.g.segue")
+  for setting, plugin in vim.spairs(RECORDED_PLUGINS) do
+    if #vim.api.nvim_get_runtime_file(plugin.file, false) == 0 then
+      vim.health.info(plugin.name .. " is not installed")
+    elseif settings[setting] == false then
+      vim.health.info(plugin.name .. " is installed; recording is disabled in vim.g.segue")
     else
-      vim.health.ok(("the chats of %s are recorded"):format(plugin))
+      vim.health.ok(("the chats of %s are recorded"):format(plugin.name))
     end
   end
 end

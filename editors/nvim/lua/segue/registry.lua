@@ -178,6 +178,13 @@ function M.start(workspace)
   return add_by_params(open_requests.params({ workspace = workspace, mode = "new", tail = 0 }))
 end
 
+--- The conversation of a session, which is opened with its next event if it is not open here.
+---@param id string
+---@return segue.Conversation
+function M.reopen(id)
+  return by_id[id] or add_by_id(id)
+end
+
 --- The conversation of a session that is open here.
 ---@param id string
 ---@return segue.Conversation?

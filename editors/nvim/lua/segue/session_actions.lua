@@ -83,11 +83,11 @@ function M.chat_integration()
   end
 end
 
--- Looked for by its file: loading it would set it up.
+-- Looked for by its file: most users have other plugins.
+---@param plugin string
 ---@return boolean
-local function can_be_in_agentic()
-  return package.loaded["agentic.config"] ~= nil
-    or #vim.api.nvim_get_runtime_file("lua/agentic/init.lua", false) > 0
+local function is_installed(plugin)
+  return #vim.api.nvim_get_runtime_file(("lua/%s/init.lua"):format(plugin), false) > 0
 end
 
 --- Show a session: as a chat, if there is a plugin for it, else as a transcript.
@@ -95,8 +95,14 @@ end
 ---@param mods table
 ---@param replaced_id? string The session whose place it takes
 function M.show(session, mods, replaced_id)
-  if can_be_in_agentic() and require("segue.integrations.agentic").restore(session) then
+  if is_installed("agentic") and require("segue.integrations.agentic").restore(session) then
     return
+  end
+  if is_installed("CopilotChat") then
+    local copilot_chat = require("segue.integrations.copilot_chat")
+    if copilot_chat.accepts(session) then
+      return copilot_chat.restore(session)
+    end
   end
   local integration = M.chat_integration()
   if integration then

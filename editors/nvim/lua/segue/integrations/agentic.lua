@@ -250,6 +250,7 @@ M.attach = error_handler.protect(function()
   end
   if not is_subscribed then
     is_subscribed = true
+    server.start() -- so that it is ready when Neovim exits in mid-answer
     registry.before_exit(error_handler.protect(function()
       for id, recording in pairs(recordings) do
         if recording.turn then
