@@ -89,6 +89,15 @@ vim.api.nvim_create_autocmd("FileType", {
   end),
 })
 
+vim.api.nvim_create_autocmd("User", {
+  group = group,
+  pattern = { "AvanteInputSubmitted", "AvanteViewBufferUpdated" },
+  desc = "Segue: store the conversation of avante.nvim",
+  callback = function()
+    require("segue.integrations.avante").on_change()
+  end,
+})
+
 -- Not as long as Neovim starts.
 local function watch()
   if type(vim.g.segue) == "table" and vim.g.segue.watch == true then

@@ -147,6 +147,7 @@ end
 -- By their settings.
 local RECORDED_PLUGINS = {
   agentic = { name = "agentic.nvim", file = "lua/agentic/init.lua" },
+  avante = { name = "avante.nvim", file = "lua/avante/init.lua" },
   codecompanion = { name = "codecompanion.nvim", file = "lua/codecompanion/init.lua" },
   copilot_chat = { name = "CopilotChat.nvim", file = "lua/CopilotChat/init.lua" },
 }
