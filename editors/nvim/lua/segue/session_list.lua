@@ -266,7 +266,7 @@ end
 ---@class segue.SessionListKey
 ---@field lhs string
 ---@field description string
----@field of_session? fun(session: segue.SessionInfo, buffer: integer)
+---@field of_session? fun(session: segue.SessionInfo)
 ---@field of_list? fun(buffer: integer)
 
 -- Show what the keys do, in a floating window.
@@ -305,14 +305,10 @@ KEYS = {
   {
     lhs = "<CR>",
     description = "resume it",
-    of_session = function(session, buffer)
-      local window = vim.api.nvim_get_current_win()
+    of_session = function(session)
       -- First: a chat belongs to the buffer from which it is opened.
-      pcall(vim.api.nvim_win_close, window, false)
+      pcall(vim.api.nvim_win_close, 0, false)
       session_actions.resume(session.id, {})
-      if vim.api.nvim_win_is_valid(window) and vim.api.nvim_buf_is_valid(buffer) then
-        refresh(buffer)
-      end
     end,
   },
   {
@@ -399,7 +395,7 @@ local function map_keys(buffer)
       end
       local row = buffers[buffer].rows[vim.fn.line(".")]
       if row and row.session then
-        return key.of_session(row.session, buffer)
+        return key.of_session(row.session)
       end
       config.notify("put the cursor on a conversation", vim.log.levels.WARN)
     end, { buffer = buffer, nowait = true, desc = "Segue: " .. key.description })

@@ -53,6 +53,7 @@ function M.ask(prompt)
     vim.defer_fn(function()
       local response = { role = "assistant", content = M.model(prompt) }
       if response.content then
+        M.chat:add_message({ role = "assistant", content = "streamed" })
         M.config.callback(response, {})
         M.chat:add_message(response, true)
         finish()
