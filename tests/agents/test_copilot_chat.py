@@ -9,7 +9,7 @@ import pytest
 
 from segue import agents
 from segue.agents import copilot_chat
-from segue.agents.transcript import Places
+from segue.agents.transcript import Places, Recording
 from segue.store.sqlite.service import LocalSessionService
 from tests.agents.helpers import (
     assert_none_is_reported,
@@ -188,3 +188,19 @@ def test_the_command_imports_what_it_finds(home: Path) -> None:
     sources = agents.load_all()
     assert next(each.NAME for each in sources if each.accepts(path)) == SOURCE
     assert list(copilot_chat.find(Places(Path("/nowhere"), {}))) == []
+
+
+async def test_what_segue_recorded_itself_is_not_imported(
+    service: LocalSessionService, home: Path
+) -> None:
+    noted = {"segue_recorded": True, "segue_session": "s"}
+    said = [message("user", "\nHi\n", **noted), message("assistant", "\nHello\n", **noted)]
+    path = write(home, *said, message("user", "a draft"))
+    (transcript,) = copilot_chat.read(path, {})
+    assert list(transcript.items)
+    assert transcript.recording == Recording("Hi", "s")
+
+    path = write(home, *said, message("user", "elsewhere"), message("assistant", "1"))
+    (transcript,) = copilot_chat.read(path, {})
+    assert list(transcript.items)
+    assert transcript.recording is None, "it went on without Segue"

@@ -78,6 +78,19 @@ def test_what_an_agent_thought_and_planned_is_folded(run_neovim: RunNeovim) -> N
     assert report["folding_elsewhere"] == "manual"
 
 
+def test_transcript_has_its_title_folds_and_syntax(run_neovim: RunNeovim) -> None:
+    report = run_neovim("display.transcript")
+
+    assert report["name"] == f"segue://{report['id']}/Fix src\u2215parser"
+    call, result = report["folds"]
+    assert re.fullmatch(r"▸ Tool call: `read` · 20\S+ \d\d:\d\d · 3 lines ·*", call)
+    assert re.fullmatch(r"▸ Tool result · 20\S+ \d\d:\d\d · 5 lines ·*", result)
+    assert report["syntax"] == {"def f": "pythonStatement", "local x": "luaStatement"}
+    assert len(report["buffers"]) == 1, "none with the old name"
+    assert report["windows"] == 2
+    assert notices(report) == []
+
+
 def test_a_message_in_pieces_is_shown_as_one_whatever_page_they_are_on(
     run_neovim: RunNeovim,
 ) -> None:

@@ -94,7 +94,7 @@ def test_files_are_private_complete_and_never_replaced_without_a_bang(
     assert said[6].startswith(f"segue: {repository / 'no/folder.html'} cannot be written: no such")
     assert said[7] == "segue: the format must be one of: markdown, html, jsonl"
     assert "nobody" in said[8]
-    assert said[9] == "segue: only :Segue! export and :Segue! search take a !"
+    assert said[9] == "segue: only :Segue!, :Segue! export and :Segue! search take a !"
     assert (repository / "mine.html").read_text() == "mine"
     assert not (repository / "nowhere").exists()
     assert list(repository.rglob("*.part")) == []

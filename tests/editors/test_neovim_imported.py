@@ -104,7 +104,7 @@ def test_a_program_that_is_not_here_leaves_its_command_in_a_register(
 
     command = f"cd {quoted(folder)} && claude --resume {ID}"
     assert report["register"] == command
-    assert report["name"] == f"segue://{ID}", "it can be read"
+    assert report["name"].startswith(f"segue://{ID}"), "it can be read"
     (notice,) = notices(report)
     assert notice.startswith("segue: claude is not on the PATH; its command is in the register ")
     assert notice.endswith(command)
@@ -176,6 +176,6 @@ def test_what_no_program_goes_on_with_is_opened_as_before(
     report = run_neovim("imported.as_before", old_server=old_server, **id)
 
     assert report["selects"] in ([], {})
-    assert report["name"] == f"segue://{report['id']}"
+    assert report["name"].startswith(f"segue://{report['id']}")
     assert not ran.exists()
     assert notices(report) == []

@@ -6,7 +6,7 @@ vim.g.loaded_segue = true
 vim.api.nvim_create_user_command("Segue", function(command)
   require("segue.commands").run(command)
 end, {
-  nargs = "+",
+  nargs = "*",
   bang = true,
   range = true,
   desc = "Store AI conversations and resume them",
@@ -37,6 +37,7 @@ for _, name in ipairs({
     vim.cmd.Segue(name)
   end, { desc = "Segue: " .. name })
 end
+vim.keymap.set("n", "<Plug>(segue-open)", "<Cmd>Segue<CR>", { desc = "Segue: open the list" })
 vim.keymap.set("x", "<Plug>(segue-append)", ":Segue append user_message<CR>", {
   desc = "Segue: append the selection as a user message",
   silent = true,
@@ -51,6 +52,14 @@ vim.api.nvim_create_autocmd("BufReadCmd", {
     require("segue.transcript").read(args.buf)
   end,
 })
+vim.api.nvim_create_autocmd("BufReadCmd", {
+  group = group,
+  pattern = "segue-list://*",
+  desc = "Segue: list conversations",
+  callback = function(args)
+    require("segue.session_list").read(args.buf)
+  end,
+})
 vim.api.nvim_create_autocmd("User", {
   group = group,
   pattern = "CodeCompanionChatCreated",
@@ -59,6 +68,33 @@ vim.api.nvim_create_autocmd("User", {
     if require("segue.config").get().integrations.codecompanion ~= false then
       require("segue.integrations.codecompanion").attach(args.data.bufnr)
     end
+  end,
+})
+
+vim.api.nvim_create_autocmd("FileType", {
+  group = group,
+  pattern = "AgenticChat",
+  desc = "Segue: record the chats of agentic.nvim",
+  callback = function()
+    require("segue.integrations.agentic").attach()
+  end,
+})
+
+vim.api.nvim_create_autocmd("FileType", {
+  group = group,
+  pattern = "copilot-chat",
+  desc = "Segue: record the chat of CopilotChat.nvim",
+  callback = vim.schedule_wrap(function() -- it is not set up yet
+    require("segue.integrations.copilot_chat").attach()
+  end),
+})
+
+vim.api.nvim_create_autocmd("User", {
+  group = group,
+  pattern = { "AvanteInputSubmitted", "AvanteViewBufferUpdated" },
+  desc = "Segue: store the conversation of avante.nvim",
+  callback = function()
+    require("segue.integrations.avante").on_change()
   end,
 })
 

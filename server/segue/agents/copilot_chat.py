@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from segue.agents.neovim import data_files, data_folders
-from segue.agents.transcript import Folder, Places, Transcript
-from segue.agents.values import mapping
+from segue.agents.transcript import Folder, Places, Recording, Transcript
+from segue.agents.values import mapping, string
 from segue.agents.whole_file import Events, any_text, read_transcript
 
 NAME = "copilot-chat"
@@ -55,7 +55,22 @@ def _read(messages: Any, path: Path, events: Events) -> str:
         transcript.skipped["draft"] += 1
     for message in valid:
         _add(message, events)
+    transcript.recording = _recording(valid)
     return path.stem
+
+
+def _recording(messages: list[dict[str, Any]]) -> Recording | None:
+    """Return what Segue's plugin has noted in the messages, if it has recorded the chat.
+
+    It was there when the last message of the person was said.
+    """
+    said = [each for each in messages if each.get("role") == "user"]
+    if not said or said[-1].get("segue_recorded") is not True:
+        return None
+    noted = [string(each.get("segue_session")) for each in messages]
+    sessions = [each for each in noted if each is not None and each.isascii()]
+    first = any_text(said[0].get("content")).strip()
+    return Recording(first, sessions[-1] if sessions else None)
 
 
 def _add(message: Mapping[str, Any], events: Events) -> None:

@@ -51,6 +51,18 @@ local function stream(reply, handlers)
   handlers.stream(nil, "data: [DONE]")
 end
 
+local function stream_slowly(reply, handlers, index, finish)
+  if reply.chunks[index] then
+    handlers.stream(nil, chunk({ role = "assistant", content = reply.chunks[index] }))
+    return vim.defer_fn(function()
+      stream_slowly(reply, handlers, index + 1, finish)
+    end, reply.pause_ms)
+  elseif not reply.hangs then
+    handlers.stream(nil, "data: [DONE]")
+    finish()
+  end
+end
+
 local function real_tool(name)
   return {
     description = "a tool of the tests",
@@ -111,11 +123,18 @@ local function use_real(codecompanion, plenary)
     local file = assert(io.open(handlers.body))
     table.insert(M.sent, vim.json.decode(file:read("*a")).messages)
     file:close()
-    vim.schedule(function()
-      stream(next_reply(), handlers)
+    local function finish()
       vim.schedule(function()
         handlers.callback({ status = 200, body = "" })
       end)
+    end
+    vim.schedule(function()
+      local reply = next_reply()
+      if reply.chunks then
+        return stream_slowly(reply, handlers, 1, finish)
+      end
+      stream(reply, handlers)
+      finish()
     end)
     return { args = {}, shutdown = function() end }
   end

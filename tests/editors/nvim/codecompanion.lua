@@ -835,4 +835,50 @@ function M.adapter_call_formats(t)
   }
 end
 
+-- An answer that is streamed for longer than a piece waits. With `hangs`, it does not end.
+function M.streamed_answer(t)
+  local chat = chats.load_plugin(t).chat()
+  local reply = { chunks = t.args.chunks, pause_ms = t.args.pause_ms, hangs = t.args.hangs }
+  if not t.args.hangs then
+    chats.submit(chat, "the question", reply)
+    t.wait_until_stored()
+    return { text = chats.buffer_text(chat) }
+  end
+  chats.replies = { reply }
+  chats.type(chat, "the question")
+  chat:submit()
+  t.wait("a piece is stored", function()
+    local current = require("segue").current()
+    return current and current.event_count > 1
+  end)
+  if t.args.quits then
+    return {}
+  end
+  t.set_flag("in mid-answer")
+  t.wait("the end", function() end)
+end
+
+-- What an agent says, in pieces, before a tool call and at the end.
+function M.agent_pieces(t)
+  local told, handlers = {}, {}
+  local turn = require("segue.integrations.agent_turn").follow(handlers, function(events)
+    vim.list_extend(told, events)
+  end)
+  local function wait_for(count)
+    t.wait(count .. " events", function()
+      return #told >= count
+    end)
+  end
+  handlers.message_chunk("I look\nat ")
+  wait_for(1)
+  handlers.message_chunk("it.")
+  handlers.tool_call({ toolCallId = "1", kind = "read", status = "completed", rawInput = {} })
+  handlers.message_chunk("It has\n-----BEGIN KEY\nsecret\n")
+  wait_for(5)
+  handlers.message_chunk("-----END KEY\nand no more.")
+  local whole = "I look\nat it.It has\n-----BEGIN KEY\nsecret\n-----END KEY\nand no more."
+  vim.list_extend(told, turn:rest_of({ role = "llm", content = whole }) or {})
+  return { told = told }
+end
+
 return M

@@ -282,6 +282,54 @@ function M.agent(t)
   }
 end
 
+-- The name of a transcript, its folds, and the syntax of the code in it.
+function M.transcript(t)
+  t.call_ok("open", { mode = "new" })
+  t.call_ok("append", {
+    t.user_message("Fix src/parser"),
+    { type = "tool_call", data = { id = "1", name = "read", input = { path = "a" } } },
+    { type = "tool_result", data = { tool_use_id = "1", content = "# a\n## b\n### c", is_error = false } },
+    { type = "text", data = { content = "## Done\n\n```python\ndef f():\n```\n\n```lua\nlocal x\n```" } },
+  }, nil)
+  local id = segue.current().id
+  vim.cmd.Segue("show")
+  local function name()
+    return vim.fn.expand("%:t")
+  end
+  t.wait("its title", function()
+    return name() == "Fix src∕parser" and vim.fn.search("local x", "nw") > 0
+  end)
+  local report = { id = id, name = vim.api.nvim_buf_get_name(0), folds = {}, syntax = {} }
+  for number = 1, vim.fn.line("$") do
+    if vim.fn.foldclosed(number) == number then
+      table.insert(report.folds, vim.fn.foldtextresult(number))
+    end
+  end
+  for _, code in ipairs({ "def f", "local x" }) do
+    local line = vim.fn.search(code, "w")
+    report.syntax[code] = vim.fn.synIDattr(vim.fn.synID(line, 1, 1), "name")
+  end
+  vim.cmd.Segue("rename The parser")
+  t.wait("its new title", function()
+    return name() == "The parser"
+  end)
+  report.buffers = vim.tbl_filter(function(buffer)
+    return vim.startswith(vim.api.nvim_buf_get_name(buffer), "segue://")
+  end, vim.api.nvim_list_bufs())
+  vim.cmd.edit()
+  t.wait("it is loaded again", function()
+    return vim.fn.search("local x", "nw") > 0
+  end)
+  vim.cmd.only()
+  vim.cmd.enew()
+  vim.cmd.Segue("show " .. id)
+  t.wait("it is shown again", function()
+    return name() == "The parser"
+  end)
+  report.windows = #vim.api.nvim_list_wins()
+  return report
+end
+
 -- What is shown of a session without a title, by a Neovim that has not opened it.
 function M.untitled(t)
   local echoed = {}

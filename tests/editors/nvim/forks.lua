@@ -22,7 +22,8 @@ end
 
 local function wait_for_transcript(t, id, last)
   t.wait("the transcript", function()
-    return vim.api.nvim_buf_get_name(0) == "segue://" .. id and content():find(last, 1, true)
+    local name = vim.api.nvim_buf_get_name(0)
+    return vim.startswith(name, "segue://" .. id) and content():find(last, 1, true)
   end)
 end
 

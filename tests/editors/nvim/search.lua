@@ -98,7 +98,7 @@ end
 
 local function wait_for_transcript(t, child, id, shown)
   t.wait("the transcript", function()
-    return place(child).name == "segue://" .. id
+    return vim.startswith(place(child).name, "segue://" .. id)
   end)
   child.wait_for(shown)
   return place(child)
@@ -298,7 +298,7 @@ function M.picker(t)
   vim.wait(300)
   child.type("<CR>")
   t.wait("the transcript", function()
-    return place(child).name == "segue://" .. id
+    return vim.startswith(place(child).name, "segue://" .. id)
   end)
   child.wait_for("answer 23")
   report.id, report.place = id, place(child)

@@ -238,17 +238,23 @@ function M.completion(t)
   local function completed(line)
     return vim.fn.getcompletion(line, "cmdline")
   end
+  local other = new_session(t, { "Fix the parser" })
   local id = new_session(t, { "one" })
   completed("Segue show ")
   t.call_ok("list", {})
   vim.wait(50)
+  vim.cmd("Segue show " .. completed("Segue show PARS")[1])
   return {
     id = id,
+    shown = vim.api.nvim_buf_get_name(0),
     all = completed("Segue "),
     started = completed("Segue re"),
     append = completed("Segue append "),
     list = completed("Segue list a"),
+    other = other,
     show = completed("Segue show "),
+    by_title = completed("Segue resume PARS"),
+    export = completed("Segue export " .. other:sub(1, -2)),
     nothing = completed("Segue info "),
   }
 end

@@ -3,6 +3,7 @@
 local config = require("segue.config")
 local format = require("segue.format")
 local records = require("segue.records")
+local session_actions = require("segue.session_actions")
 local text = require("segue.text")
 
 local M = {}
@@ -13,55 +14,6 @@ local M = {}
 ---@field lines? string[] The lines of the range, or the selection
 ---@field bang boolean
 ---@field mods table of |nvim_cmd()|
-
----@type segue.SessionInfo[] of the last list, for completion, which must not wait for the server
-local listed = {}
-
----@param id string
----@return { title?: string }? session
-local function find_known(id)
-  local conversation = require("segue.registry").of_session(id)
-  if conversation and conversation.record and conversation.record.id == id then
-    return conversation.record
-  end
-  return vim.iter(listed):find(function(session)
-    return session.id == id
-  end)
-end
-
----@param callback fun(result: any)
----@return fun(err?: segue.Error, result?: any) callback that notifies the user of an error
-local function on_success(callback)
-  return function(err, result)
-    if not err then
-      callback(result)
-    elseif err.kind ~= "ServerNotFound" then -- of which the server module has notified
-      config.notify(err.message, vim.log.levels.ERROR)
-    end
-  end
-end
-
----@param opts segue.ListOptions
----@param callback fun(sessions: segue.SessionInfo[], has_more: boolean)
-local function list(opts, callback)
-  require("segue").list(opts, on_success(function(page)
-    listed = page.sessions
-    callback(listed, page.next_cursor ~= nil)
-  end))
-end
-
----@param session segue.SessionInfo
----@return string
-local function describe(session)
-  local parts = {
-    format.title(session),
-    format.age(session.updated_at),
-    format.count(session.event_count, "event"),
-  }
-  table.insert(parts, format.origin(session))
-  table.insert(parts, session.archived_at and "archived")
-  return table.concat(parts, " · ")
-end
 
 local NOT_OPEN = "no conversation is open; give an id, see :Segue list"
 
@@ -100,121 +52,23 @@ local function with_place(callback)
   end
 end
 
----@return table? integration of an installed chat plugin, which shows conversations itself
-local function chat_integration()
-  if config.get().integrations.codecompanion == false then
-    return nil
-  end
-  local found, integration = pcall(require, "segue.integrations.codecompanion")
-  if found and integration.available() then
-    return integration
-  end
-end
-
----@param session segue.Session
----@param mods table
----@param replaced_id? string The session whose place it takes
-local function show(session, mods, replaced_id)
-  local integration = chat_integration()
-  if integration then
-    integration.restore(session, replaced_id)
-  else
-    require("segue.transcript").show(session.id, mods, replaced_id)
-  end
-end
-
 -- Let the user choose one of this workspace's conversations, the newest first.
 ---@param prompt string
 ---@param callback fun(id: string)
 local function pick(prompt, callback)
-  list({}, function(sessions, has_more)
+  session_actions.list({}, function(sessions, has_more)
     if #sessions == 0 then
       return config.notify("there are no conversations in this workspace yet")
     end
     vim.ui.select(sessions, {
       prompt = has_more and ("%s (the newest %d)"):format(prompt, #sessions) or prompt,
       kind = "segue",
-      format_item = describe,
+      format_item = session_actions.describe,
     }, function(session)
       if session then
         callback(session.id)
       end
     end)
-  end)
-end
-
----@param id string
----@param mods table
-local function resume_in_editor(id, mods)
-  require("segue").open({ session_id = id, tail = 1000 }, on_success(function(session)
-    show(session, mods)
-  end))
-end
-
--- Whether a session, as the last list has it, went on elsewhere since it was imported.
----@param id string
----@param program segue.OwnProgram
----@return boolean
-local function went_on_elsewhere(id, program)
-  local session = vim.iter(listed):find(function(each)
-    return each.id == id
-  end)
-  return session ~= nil and session.client ~= nil and session.client ~= program.name
-end
-
----@param id string
----@param program segue.OwnProgram
----@return string
-local function describe_program(id, program)
-  if program.obstacle then
-    return ("In %s: yank its command (%s)"):format(program.name, program.obstacle)
-  elseif went_on_elsewhere(id, program) then
-    return ("In %s, without what was said elsewhere since"):format(program.name)
-  end
-  return ("In %s, in a terminal"):format(program.name)
-end
-
----@param id string
----@param program segue.OwnProgram
----@param mods table
-local function choose_where_to_resume(id, program, mods)
-  local known = find_known(id)
-  vim.ui.select({ "In a chat", describe_program(id, program) }, {
-    prompt = ("Go on with %s"):format(known and "“" .. format.title(known) .. "”" or id),
-    kind = "segue_resume",
-  }, function(_, index)
-    if index == 1 then
-      resume_in_editor(id, mods)
-    elseif index == 2 then
-      require("segue.own_program").run(program, mods)
-    end
-  end)
-end
-
----@param id string
----@param mods table
-local function resume(id, mods)
-  local integration = chat_integration()
-  if integration and integration.is_open(id) then
-    return resume_in_editor(id, mods)
-  end
-  local own_program = require("segue.own_program")
-  own_program.find(id, function(program)
-    if not program then
-      resume_in_editor(id, mods)
-    elseif own_program.show_running(program, mods) then
-      return
-    elseif integration then
-      choose_where_to_resume(id, program, mods)
-    else
-      own_program.run(program, mods)
-      if program.obstacle then
-        resume_in_editor(id, mods)
-      elseif went_on_elsewhere(id, program) then
-        local message = "%s does not know what was said elsewhere since"
-        config.notify(message:format(program.name), vim.log.levels.WARN)
-      end
-    end
   end)
 end
 
@@ -227,16 +81,18 @@ end
 local subcommands = {}
 
 function subcommands.resume(call)
-  if call.args[1] then
-    return resume(call.args[1], call.mods)
+  local integration = package.loaded["segue.integrations.codecompanion"]
+  local id = call.args[1] or (integration and integration.offered_session())
+  if id then
+    return session_actions.resume(id, call.mods)
   end
   pick("Resume a conversation", function(id)
-    resume(id, call.mods)
+    session_actions.resume(id, call.mods)
   end)
 end
 
 function subcommands.new()
-  require("segue").reset({}, on_success(function()
+  require("segue").reset({}, session_actions.on_success(function()
     config.notify("started a new conversation")
   end))
 end
@@ -244,11 +100,7 @@ end
 function subcommands.fork(call)
   with_place(function(place, session)
     local title = call.raw_args ~= "" and text.one_line(call.raw_args) or nil
-    local opts = { session_id = session.id, at = place.at, title = title, tail = 0 }
-    require("segue").fork(opts, on_success(function(fork)
-      show(fork, call.mods)
-      config.notify(("forked as “%s”"):format(format.title(fork)))
-    end))
+    session_actions.fork({ session_id = session.id, at = place.at, title = title }, call.mods)
   end)
 end
 
@@ -262,8 +114,8 @@ function subcommands.rewind(call)
   end
   local id = place.session.id
   local opts = { session_id = id, at = place.at, archive_original = true, tail = 0 }
-  require("segue").fork(opts, on_success(function(fork)
-    show(fork, call.mods, id)
+  require("segue").fork(opts, session_actions.on_success(function(fork)
+    session_actions.show(fork, call.mods, id)
     config.notify("went back to this turn; :Segue undo brings the rest back")
   end))
 end
@@ -271,43 +123,25 @@ end
 function subcommands.undo(call)
   with_place(function(_, session)
     local id = session.id
-    require("segue").undo({ session_id = id }, on_success(function(original)
-      show(original, call.mods, id)
+    require("segue").undo({ session_id = id }, session_actions.on_success(function(original)
+      session_actions.show(original, call.mods, id)
       config.notify("undone: the whole conversation is back")
     end))
   end)
 end
 
----@param id string
----@param title? string
-local function set_title(id, title)
-  require("segue").set_title({ session_id = id, title = title }, on_success(function(session)
-    local integration = package.loaded["segue.integrations.codecompanion"]
-    if integration then
-      integration.show_title(session)
-    end
-    config.notify(("renamed to “%s”"):format(format.title(session)))
-  end))
-end
-
 function subcommands.rename(call)
   with_place(function(_, session)
     if call.raw_args ~= "" then
-      return set_title(session.id, text.one_line(call.raw_args))
+      return session_actions.set_title(session.id, text.one_line(call.raw_args))
     end
-    local known = find_known(session.id) or session
-    vim.ui.input({ prompt = "Title: ", default = known.title or "" }, function(input)
-      if input then
-        local title = text.one_line(input)
-        set_title(session.id, title ~= "" and title or nil)
-      end
-    end)
+    session_actions.rename(session)
   end)
 end
 
 function subcommands.list(call)
   local all = vim.list_contains(call.args, "all")
-  list({
+  session_actions.list({
     cwd = not all and nil, -- false lists all workspaces, nil this one
     archived = all or vim.list_contains(call.args, "archived"),
   }, function(sessions, has_more)
@@ -320,7 +154,7 @@ function subcommands.list(call)
       local is_current = current and current.id == session.id
       table.insert(chunks, { is_current and "* " or "  ", "Special" })
       table.insert(chunks, { text.one_line(session.id), "Identifier" })
-      table.insert(chunks, { "  " .. describe(session) .. (index < #sessions and "\n" or "") })
+      table.insert(chunks, { "  " .. session_actions.describe(session) .. (index < #sessions and "\n" or "") })
     end
     if has_more then
       table.insert(chunks, { "\n  and older ones", "Comment" })
@@ -388,32 +222,11 @@ function subcommands.relocate()
 end
 
 function subcommands.archive(call)
-  require("segue").archive({ session_id = call.args[1] }, on_success(function(archived)
-    local command = ":Segue resume " .. archived.session_id
-    config.notify("archived the conversation; to resume it: " .. command)
-  end))
-end
-
----@param id string
----@return string
-local function describe_id(id)
-  local session = find_known(id)
-  return session and ("“%s” (%s)"):format(format.title(session), id) or id
+  session_actions.archive(call.args[1])
 end
 
 function subcommands.delete(call)
-  with_session_id(call, function(id)
-    vim.ui.select({ "Keep it", "Delete it" }, {
-      prompt = ("Delete %s and all its events permanently?"):format(describe_id(id)),
-      kind = "segue_delete",
-    }, function(choice)
-      if choice == "Delete it" then
-        require("segue").delete({ session_id = id }, on_success(function()
-          config.notify("deleted the conversation")
-        end))
-      end
-    end)
-  end)
+  with_session_id(call, session_actions.delete)
 end
 
 ---@param rows [string, string][] label and value
@@ -477,26 +290,24 @@ function subcommands.info()
       return config.notify(workspaces.UNKNOWN.message, vim.log.levels.ERROR)
     end
     local request = require("segue.server").request
-    return request("session/findResumable", params, on_success(echo_resumable))
+    return request("session/findResumable", params, session_actions.on_success(echo_resumable))
   end
+  local folder = session.git_root or session.directory
+  local unsent = unsent_row()[2]
   local rows = {
-    { "session", session.id },
     { "title", format.title(session) },
-    { "workspace", (session.machine and session.machine .. ":" or "") .. (session.git_root or session.directory) },
+    { "session", session.id .. (session.forked_from and ", a fork" or "") },
+    { "workspace", (session.machine and session.machine .. ":" or "") .. folder },
     { session.resumed and "resumed" or "new", session.reason },
-    { "events", tostring(session.event_count) },
-    unsent_row(),
+    { "events", ("%d, unsent: %s"):format(session.event_count, unsent) },
     server_row(),
   }
   local origin = format.origin(session)
   if origin then
-    table.insert(rows, 4, { "agent", origin })
+    table.insert(rows, 3, { "agent", origin })
   end
-  if session.forked_from then
-    table.insert(rows, 4, { "fork of", session.forked_from })
-  end
-  for index, other in ipairs(session.alternatives) do
-    table.insert(rows, { index == 1 and "others" or "", describe(other) .. "  " .. other.id })
+  if #session.alternatives > 0 then
+    table.insert(rows, { "others", ("%d; :Segue lists all"):format(#session.alternatives) })
   end
   echo_table(rows)
 end
@@ -506,7 +317,7 @@ local WRAPPED = "behind `segue acp` in chats that are opened from now on: %s\n"
   .. "vim.g.segue = { integrations = { codecompanion = { acp = true } } }"
 
 function subcommands.wrap()
-  local integration = chat_integration()
+  local integration = session_actions.chat_integration()
   if not integration then
     local reason = "codecompanion.nvim is not installed, or its integration is disabled"
     return config.notify(reason, vim.log.levels.WARN)
@@ -561,10 +372,20 @@ local function lines_of_range(command)
   return vim.api.nvim_buf_get_lines(0, command.line1 - 1, command.line2, false)
 end
 
---- Run `:Segue {subcommand} …`. The user is notified if there is no such subcommand.
+---@param command table of |nvim_create_user_command()|
+local function open_list(command)
+  require("segue.server").reset_failure()
+  require("segue.registry").retry_now()
+  require("segue.session_list").open({ everywhere = command.bang, mods = command.smods })
+end
+
+--- Run `:Segue`, which opens the list, or `:Segue {subcommand} …`. The user is notified if there is no such subcommand.
 ---@param command table of |nvim_create_user_command()|
 function M.run(command)
-  local name, raw_args = command.args:match("^(%S+)%s*(.*)$")
+  if vim.trim(command.args) == "" then
+    return open_list(command)
+  end
+  local name, raw_args = command.args:match("^%s*(%S+)%s*(.*)$")
   local subcommand = subcommands[name]
   if not subcommand then
     return config.notify(
@@ -576,7 +397,7 @@ function M.run(command)
     )
   end
   if command.bang and name ~= "export" and name ~= "search" then
-    local message = "only :Segue! export and :Segue! search take a !"
+    local message = "only :Segue!, :Segue! export and :Segue! search take a !"
     return config.notify(message, vim.log.levels.ERROR)
   end
   require("segue.server").reset_failure()
@@ -590,23 +411,45 @@ function M.run(command)
   })
 end
 
+local MAX_COMPLETED_TITLE = 60
+
+-- An id with its title, which is ignored when the command runs: `resume` and others take one word.
+---@param session { id: string, title?: string }
+---@return string
+local function with_title(session)
+  local title = vim.fn.strcharpart(format.title(session), 0, MAX_COMPLETED_TITLE)
+  return session.id .. " " .. vim.trim(title)
+end
+
+---@param describe fun(session: { id: string, title?: string }): string
 ---@return string[]
-local function complete_id()
+local function complete_id(describe)
   -- Completion must not wait: this response serves the next completion.
   require("segue").list({}, function(err, page)
     if not err then
-      listed = page.sessions
+      session_actions.remember(page.sessions)
     end
   end)
   local current = require("segue").current()
-  local ids = current and { current.id } or {}
-  for _, session in ipairs(listed) do
+  local ids = current and { describe(current) } or {}
+  for _, session in ipairs(session_actions.listed()) do
     local is_word = session.id:find("^%g+$") ~= nil -- else it would be several arguments
     if is_word and not (current and session.id == current.id) then
-      table.insert(ids, session.id)
+      table.insert(ids, describe(session))
     end
   end
   return ids
+end
+
+---@param session { id: string }
+---@return string
+local function id_only(session)
+  return session.id
+end
+
+---@return string[]
+local function complete_id_with_title()
+  return complete_id(with_title)
 end
 
 ---@param words string[] The last one is not complete yet
@@ -617,15 +460,15 @@ local function complete_export(words)
     return vim.fn.getcompletion(words[#words], "file")
   end
   local candidates = vim.list_slice(formats)
-  return #words == 2 and vim.list_extend(candidates, complete_id()) or candidates
+  return #words == 2 and vim.list_extend(candidates, complete_id(id_only)) or candidates
 end
 
 ---@type table<string, fun(): string[]>
 local argument_completers = {
-  resume = complete_id,
-  show = complete_id,
-  archive = complete_id,
-  delete = complete_id,
+  resume = complete_id_with_title,
+  show = complete_id_with_title,
+  archive = complete_id_with_title,
+  delete = complete_id_with_title,
   list = function()
     return { "all", "archived" }
   end,
@@ -634,7 +477,8 @@ local argument_completers = {
   end,
 }
 
---- The completions of `:Segue …` that begin with *lead*: subcommands, then their arguments.
+--- The completions of `:Segue …` that begin with *lead*: subcommands, then their arguments; of ids,
+--- also those whose title has it.
 ---@param lead string
 ---@param line string
 ---@return string[]
@@ -648,8 +492,12 @@ function M.complete(lead, line)
   elseif #words == 2 and argument_completers[words[1]] then
     candidates = argument_completers[words[1]]()
   end
+  -- A word of a title finds its id.
+  local word = lead:lower()
   return vim.tbl_filter(function(candidate)
-    return vim.startswith(candidate, lead)
+    local title = candidate:match(" (.*)$")
+    local in_title = title and word ~= "" and title:lower():find(word, 1, true)
+    return vim.startswith(candidate, lead) or in_title ~= nil
   end, candidates)
 end
 

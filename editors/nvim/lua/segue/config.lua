@@ -3,7 +3,10 @@
 local M = {}
 
 ---@class segue.Integrations
+---@field agentic? boolean Record the chats of agentic.nvim (default: true)
+---@field avante? boolean Store the conversations of avante.nvim while they are had (default: true)
 ---@field codecompanion? boolean|{ offer?: boolean, acp?: boolean } Record the chats of codecompanion.nvim, and offer in a new chat to resume an earlier session (default: both); run its agents (ACP) behind `segue acp` (default: no)
+---@field copilot_chat? boolean Record the chat of CopilotChat.nvim (default: true)
 
 ---@class segue.Config
 ---@field cmd? string[] The server's command (default: that of `vim.lsp.config.segue`)
@@ -16,7 +19,7 @@ local M = {}
 ---@type segue.Config
 local defaults = {
   notify = true,
-  integrations = { codecompanion = true },
+  integrations = { agentic = true, avante = true, codecompanion = true, copilot_chat = true },
   search_picker = "auto",
 }
 

@@ -1,4 +1,5 @@
---- Asks the server to tell this Neovim what any window or editor stores in a session.
+--- Asks the server to tell this Neovim what any window or editor stores in a session, and that the
+--- lists of sessions change.
 
 local server = require("segue.server")
 
@@ -10,6 +11,9 @@ local M = {}
 
 ---@type table<string, segue.Follower> by session
 local followers = {}
+
+---@type table<integer, fun()> by the buffer that shows a list
+local list_followers = {}
 
 ---@param method segue.Method
 ---@param params table
@@ -54,10 +58,41 @@ function M.on_append(params)
   end
 end
 
+--- Call *on_change* when a list of sessions may have changed, until `unfollow_lists`, also after a
+--- restart of the server.
+---@param buffer integer that shows a list
+---@param on_change fun()
+function M.follow_lists(buffer, on_change)
+  list_followers[buffer] = on_change
+  ask("session/follow", vim.empty_dict())
+end
+
+--- Follow the lists no longer for a buffer.
+---@param buffer integer
+function M.unfollow_lists(buffer)
+  if list_followers[buffer] then
+    list_followers[buffer] = nil
+    if not next(list_followers) then
+      ask("session/unfollow", vim.empty_dict())
+    end
+  end
+end
+
+--- Handle `session/didChangeList`.
+function M.on_list_change()
+  for _, on_change in pairs(list_followers) do
+    on_change()
+  end
+end
+
 --- Follow what was followed before, on the server that has started.
 function M.after_start()
   for session_id, follower in pairs(followers) do
     ask_to_follow(session_id, follower)
+  end
+  if next(list_followers) then
+    ask("session/follow", vim.empty_dict())
+    M.on_list_change() -- what has changed meanwhile
   end
 end
 

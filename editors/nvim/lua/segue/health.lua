@@ -144,15 +144,25 @@ local function check_messages()
   end
 end
 
+-- By their settings.
+local RECORDED_PLUGINS = {
+  agentic = { name = "agentic.nvim", file = "lua/agentic/init.lua" },
+  avante = { name = "avante.nvim", file = "lua/avante/init.lua" },
+  codecompanion = { name = "codecompanion.nvim", file = "lua/codecompanion/init.lua" },
+  copilot_chat = { name = "CopilotChat.nvim", file = "lua/CopilotChat/init.lua" },
+}
+
 local function check_integrations()
   vim.health.start("segue: integrations")
-  local installed = #vim.api.nvim_get_runtime_file("lua/codecompanion/init.lua", false) > 0
-  if not installed then
-    vim.health.info("codecompanion.nvim is not installed")
-  elseif require("segue.config").get().integrations.codecompanion == false then
-    vim.health.info("codecompanion.nvim is installed; recording is disabled in vim.g.segue")
-  else
-    vim.health.ok("the chats of codecompanion.nvim are recorded")
+  local settings = require("segue.config").get().integrations
+  for setting, plugin in vim.spairs(RECORDED_PLUGINS) do
+    if #vim.api.nvim_get_runtime_file(plugin.file, false) == 0 then
+      vim.health.info(plugin.name .. " is not installed")
+    elseif settings[setting] == false then
+      vim.health.info(plugin.name .. " is installed; recording is disabled in vim.g.segue")
+    else
+      vim.health.ok(("the chats of %s are recorded"):format(plugin.name))
+    end
   end
 end
 

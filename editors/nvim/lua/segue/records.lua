@@ -21,6 +21,7 @@ local M = {}
 ---@field source? string The program that it was imported from
 ---@field agent? string The agent or adapter that answered last
 ---@field model? string Its model
+---@field server_session_id? string What a remote service, or an agent, calls the conversation
 ---@field repository? string The repository's name, alike on all machines: "github.com/org/repo"
 ---@field machine? string The machine that it was had on, and where its folders are, if that is another one
 ---@field alternatives segue.SessionInfo[]
@@ -153,6 +154,7 @@ function M.update(record, session, result)
   record.repository, record.machine = session.repository, session.machine
   record.event_count, record.created_at = session.event_count, session.created_at
   record.forked_from = session.forked_from
+  record.server_session_id = session.server_session_id
   record.source, record.agent, record.model = session.source, session.agent, session.model
   record.invocation_id = result.invocationId
 end

@@ -178,6 +178,13 @@ function M.start(workspace)
   return add_by_params(open_requests.params({ workspace = workspace, mode = "new", tail = 0 }))
 end
 
+--- The conversation of a session, which is opened with its next event if it is not open here.
+---@param id string
+---@return segue.Conversation
+function M.reopen(id)
+  return by_id[id] or add_by_id(id)
+end
+
 --- The conversation of a session that is open here.
 ---@param id string
 ---@return segue.Conversation?
@@ -396,6 +403,20 @@ function M.archive(opts, callback)
         replace_current(conversation, nil)
       end
       on_archived(err, not err and { session_id = id } or nil)
+    end)
+  end)
+end
+
+--- Bring an archived session back.
+---@param id string
+---@param callback? fun(err?: segue.Error)
+function M.unarchive(id, callback)
+  ask_for(id, callback, function(session_id, conversation, on_unarchived)
+    server.request("session/unarchive", { sessionId = session_id }, function(err)
+      if not err and conversation then
+        conversation.is_archived, conversation.unarchives = false, false
+      end
+      on_unarchived(err)
     end)
   end)
 end

@@ -351,6 +351,9 @@ function M.start()
     ["session/didAppend"] = function(_, params)
       require("segue.following").on_append(params)
     end,
+    ["session/didChangeList"] = function()
+      require("segue.following").on_list_change()
+    end,
     ["window/showMessage"] = function(_, params)
       config.notify(params.message, LEVELS[params.type])
     end,

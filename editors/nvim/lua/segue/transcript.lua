@@ -1,6 +1,7 @@
---- Read-only Markdown buffers `segue://SESSION-ID` that show a session, the newest event at the
+--- Read-only Markdown buffers `segue://SESSION-ID/TITLE` that show a session, the newest event at the
 --- end.
 
+local code_highlighting = require("segue.code_highlighting")
 local following = require("segue.following")
 local format = require("segue.format")
 local matches = require("segue.matches")
@@ -127,6 +128,7 @@ local function prepend_page(buffer, page)
     views[window] = vim.api.nvim_win_call(window, vim.fn.winsaveview)
   end
   set_lines(buffer, 0, 2 + replaced, lines)
+  code_highlighting.add(buffer, lines)
   mark_messages(buffer, 2, messages)
   state.messages = vim.list_extend(messages, state.messages)
   -- Keep the visible lines where they are.
@@ -216,6 +218,7 @@ local function show_first_page(buffer, page)
   local rendered, messages = rendering.render(page.events, state.clients)
   local lines = vim.list_extend(header_lines(state), rendered)
   set_lines(buffer, 0, -1, lines)
+  code_highlighting.add(buffer, lines)
   mark_messages(buffer, 2, messages)
   state.messages = messages
   if state.target then
@@ -244,6 +247,7 @@ local function append_page(buffer, page)
   end
   local lines, messages = rendering.render(events, state.clients)
   set_lines(buffer, row, -1, lines)
+  code_highlighting.add(buffer, lines)
   mark_messages(buffer, row, messages)
   vim.list_extend(state.messages, messages)
   state.last_seq = page.events[1] and page.events[#page.events].seq or state.last_seq
@@ -269,32 +273,66 @@ function load_newer(session)
   end
 end
 
--- Who answered last: that of a session that is open here, else of one of the newest.
+-- A session that is open here, else one of the newest.
 ---@param id string
----@param callback fun(origin?: string)
-local function find_origin(id, callback)
+---@param callback fun(session: segue.SessionInfo|segue.Session)
+local function find_session(id, callback)
   local conversation = require("segue.registry").of_session(id)
   if conversation and conversation.record and conversation.record.id == id then
-    return callback(format.origin(conversation.record))
+    return callback(conversation.record)
   end
-  require("segue").list({ cwd = false, archived = true }, function(_, page)
+  local opts = { cwd = false, archived = true, limit = LARGE_PAGE }
+  require("segue").list(opts, function(_, page)
     for _, session in ipairs(page and page.sessions or {}) do
       if session.id == id then
-        return callback(format.origin(session))
+        return callback(session)
       end
     end
   end)
 end
 
+-- Tablines and statuslines show the last part of a name. In it, a slash would begin another one.
 ---@param buffer integer
-local function show_origin(buffer)
+---@param title string
+local function set_name(buffer, title)
+  local old_name = vim.api.nvim_buf_get_name(buffer)
+  local name = ("%s%s/%s"):format(SCHEME, buffers[buffer].id, title:gsub("/", "∕"))
+  -- It fails if another buffer shows the session, too, and has that name.
+  if name == old_name or not pcall(vim.api.nvim_buf_set_name, buffer, name) then
+    return
+  end
+  for _, other in ipairs(vim.api.nvim_list_bufs()) do -- Neovim keeps one with the old name
+    if other ~= buffer and vim.api.nvim_buf_get_name(other) == old_name then
+      pcall(vim.api.nvim_buf_delete, other, { force = true })
+    end
+  end
+end
+
+---@param buffer integer
+local function show_session(buffer)
   local state = buffers[buffer]
-  find_origin(state.id, function(origin)
-    state.origin = origin
-    if buffers[buffer] == state and state.first_seq and not state.has_more then
+  find_session(state.id, function(session)
+    if buffers[buffer] ~= state then
+      return
+    end
+    state.origin = format.origin(session)
+    if session.title then
+      set_name(buffer, format.title(session))
+    end
+    if state.first_seq and not state.has_more then
       set_lines(buffer, 0, 2, header_lines(state))
     end
   end)
+end
+
+--- Give the buffers of a session its new title.
+---@param session { id: string, title?: string }
+function M.show_title(session)
+  for buffer, state in pairs(buffers) do
+    if state.id == session.id then
+      set_name(buffer, format.title(session))
+    end
+  end
 end
 
 -- Only while it is shown: the server looks for changes meanwhile.
@@ -314,19 +352,28 @@ local function follow(buffer)
   })
 end
 
---- For 'foldexpr': what a model thought and planned, and what it was told by programs, is folded.
+-- What a model thought and planned, what it was told by programs, and what tools did.
+local FOLDED = { "Thinking", "Plan", "Context", "Tool call", "Tool result", "Output" }
+
+--- For 'foldexpr': what is not said to the user, or by the user, is folded.
 ---@return string
 function M.fold()
-  local line = vim.fn.getline(vim.v.lnum)
-  if not vim.startswith(line, "## ") then
+  -- Other lines that begin with "## " are part of a message, or of a tool's output.
+  local heading = vim.fn.getline(vim.v.lnum):match("^## (.+) · %d%d%d%d%-%d%d%-%d%d %d%d:%d%d")
+  if not heading then
     return "="
   end
-  for _, heading in ipairs({ "Thinking", "Plan", "Context" }) do
-    if vim.startswith(line, "## " .. heading .. " ·") then
-      return ">1"
-    end
-  end
-  return "0"
+  local kind = heading:match("^[^:]+")
+  return vim.list_contains(FOLDED, kind) and ">1" or "0"
+end
+
+--- For 'foldtext': the heading, and how much is below it.
+---@return [string, string][]
+function M.fold_text()
+  local first, last = vim.v.foldstart, vim.v.foldend
+  local heading = vim.fn.getline(first):gsub("^## ", "")
+  local count = format.count(math.max(0, last - first - 2), "line")
+  return { { "▸ " .. heading, "Folded" }, { " · " .. count .. " ", "Folded" } }
 end
 
 -- In a window that shows something else later, its own folding comes back: they are local options.
@@ -336,14 +383,26 @@ local function fold_in_windows(buffer)
     local options = vim.wo[window][0]
     options.foldmethod = "expr"
     options.foldexpr = "v:lua.require'segue.transcript'.fold()"
+    options.foldtext = "v:lua.require'segue.transcript'.fold_text()"
     options.foldlevel = 0
   end
 end
 
---- Fill the buffer named `segue://SESSION-ID`, and keep it up to date with what any editor stores.
+---@param buffer integer
+local function unfollow(buffer)
+  local state = buffers[buffer]
+  for other, other_state in pairs(buffers) do
+    if other ~= buffer and other_state.id == state.id and #vim.fn.win_findbuf(other) > 0 then
+      return follow(other)
+    end
+  end
+  following.unfollow(state.id)
+end
+
+--- Fill the buffer named `segue://SESSION-ID` or `segue://SESSION-ID/TITLE`, and keep it up to date with what any editor stores.
 ---@param buffer integer
 function M.read(buffer)
-  local id = vim.api.nvim_buf_get_name(buffer):sub(#SCHEME + 1)
+  local id = vim.api.nvim_buf_get_name(buffer):sub(#SCHEME + 1):match("^[^/]*")
   local target = targets[id]
   targets[id] = nil
   buffers[buffer] = {
@@ -359,6 +418,7 @@ function M.read(buffer)
   vim.bo[buffer].swapfile = false
   vim.bo[buffer].undolevels = -1
   vim.bo[buffer].filetype = "markdown"
+  code_highlighting.reset(buffer)
   set_lines(buffer, 0, -1, { "*Loading …*" })
   fold_in_windows(buffer)
 
@@ -386,7 +446,7 @@ function M.read(buffer)
     group = group,
     buffer = buffer,
     callback = function()
-      following.unfollow(id)
+      unfollow(buffer)
     end,
   })
   vim.api.nvim_create_autocmd("BufWipeout", {
@@ -403,7 +463,7 @@ function M.read(buffer)
     show_first_page(buffer, page)
     follow(buffer)
   end)
-  show_origin(buffer)
+  show_session(buffer)
 end
 
 ---@class segue.Place A conversation that is shown in a buffer, and a turn of it
@@ -433,19 +493,30 @@ function M.place(buffer, line)
   return { session = { id = state.id }, at = at, is_last = true }
 end
 
+-- The name of the buffer of a session, if there is one, else that of a new one.
+---@param id string
+---@return string
+local function name_of(id)
+  for buffer, state in pairs(buffers) do
+    if state.id == id then
+      return vim.api.nvim_buf_get_name(buffer)
+    end
+  end
+  return SCHEME .. id
+end
+
 ---@param id string
 ---@param mods? table of |nvim_cmd()|
 local function show_in_window(id, mods)
-  local name = SCHEME .. id
-  -- Not `bufwinid(name)`, which takes a part of a name, and a pattern.
   local window = vim.iter(vim.api.nvim_tabpage_list_wins(0)):find(function(each)
-    return vim.api.nvim_buf_get_name(vim.api.nvim_win_get_buf(each)) == name
+    local state = buffers[vim.api.nvim_win_get_buf(each)]
+    return state and state.id == id
   end)
   if window then
     vim.api.nvim_set_current_win(window)
     vim.cmd.edit()
   else
-    vim.cmd({ cmd = "split", args = { name }, mods = mods, magic = { file = false } })
+    vim.cmd({ cmd = "split", args = { name_of(id) }, mods = mods, magic = { file = false } })
   end
 end
 
@@ -455,8 +526,9 @@ end
 ---@param mods? table of |nvim_cmd()|
 ---@param replaced_id? string
 function M.show(id, mods, replaced_id)
-  if replaced_id and vim.api.nvim_buf_get_name(0) == SCHEME .. replaced_id then
-    return vim.cmd.edit({ args = { SCHEME .. id }, magic = { file = false } })
+  local state = buffers[vim.api.nvim_get_current_buf()]
+  if replaced_id and state and state.id == replaced_id then
+    return vim.cmd.edit({ args = { name_of(id) }, magic = { file = false } })
   end
   show_in_window(id, mods)
 end

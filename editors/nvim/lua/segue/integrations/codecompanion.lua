@@ -1,7 +1,7 @@
 --- The integration of codecompanion.nvim: records its chats, and restores sessions as chats.
 
 local config = require("segue.config")
-local error_handler = require("segue.integrations.codecompanion.error_handler")
+local error_handler = require("segue.integrations.error_handler")
 local proxy = require("segue.integrations.codecompanion.proxy")
 local recorder = require("segue.integrations.codecompanion.recorder")
 local restorer = require("segue.integrations.codecompanion.restorer")
@@ -68,6 +68,10 @@ M.wrap = proxy.wrap_all
 function M.available()
   return (pcall(require, "codecompanion"))
 end
+
+--- The session that a new chat offers to resume, where the user can see it.
+---@return string? id
+M.offered_session = resume_offer.visible_session
 
 --- Whether a chat continues a session.
 ---@param id string

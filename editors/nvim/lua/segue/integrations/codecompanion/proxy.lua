@@ -1,5 +1,7 @@
 --- Agents (ACP) behind `segue acp`, which records what is said to them: it is not recorded here, too.
 
+local agent_command = require("segue.integrations.agent_command")
+
 local M = {}
 
 -- Keys of `adapters.acp` in CodeCompanion's settings that are no adapters.
@@ -7,20 +9,6 @@ local NO_ADAPTERS = { extend = true, opts = true }
 
 ---@type table<function, true> entries of `adapters.acp` that were wrapped here
 local wrapped_entries = {}
-
--- `segue acp -- AGENT`, or the program's own path, or `python -m segue`; with options, too.
----@param command any
----@return boolean
-local function is_wrapped(command)
-  local is_segue = false
-  for _, argument in ipairs(type(command) == "table" and command or {}) do
-    if argument == "--" or (is_segue and argument == "acp") then
-      return argument == "acp"
-    end
-    is_segue = is_segue or vim.fs.basename(tostring(argument)):gsub("%.%w+$", "") == "segue"
-  end
-  return false
-end
 
 ---@param chat table
 ---@return table? result of `initialize`; nil until the agent is connected
@@ -44,7 +32,7 @@ function M.records(chat)
     return true
   end
   local commands = adapter.commands or {}
-  return is_wrapped(commands.selected or commands.default)
+  return agent_command.is_wrapped(commands.selected or commands.default)
 end
 
 --- The session that the proxy records a chat into, if it is connected.
@@ -68,7 +56,7 @@ end
 ---@param commands? table<string, any> of an adapter
 local function wrap_commands(commands)
   for name, command in pairs(commands or {}) do
-    if vim.islist(command) and #command > 0 and not is_wrapped(command) then
+    if vim.islist(command) and #command > 0 and not agent_command.is_wrapped(command) then
       commands[name] = vim.list_extend(require("segue.server").agent_proxy(), command)
     end
   end

@@ -1,15 +1,16 @@
 --- Records the messages of each chat into a conversation of its own, as they arrive.
 
-local agent = require("segue.integrations.codecompanion.agent")
+local agent_turn = require("segue.integrations.agent_turn")
 local adapters = require("segue.integrations.codecompanion.adapters")
 local config = require("segue.config")
 local converter = require("segue.integrations.codecompanion.converter")
-local error_handler = require("segue.integrations.codecompanion.error_handler")
+local error_handler = require("segue.integrations.error_handler")
 local format = require("segue.format")
 local protocol = require("segue.protocol")
 local proxy = require("segue.integrations.codecompanion.proxy")
 local registry = require("segue.registry")
 local resume_offer = require("segue.integrations.codecompanion.resume_offer")
+local streamed_text = require("segue.streamed_text")
 local subscriptions = require("segue.subscriptions")
 local turns = require("segue.integrations.codecompanion.turns")
 local uuid = require("segue.uuid")
@@ -21,12 +22,16 @@ local M = {}
 ---@field chat table
 ---@field workspace string
 ---@field conversation? segue.Conversation The one that got the last question, and gets its answer; nil before anything is recorded
----@field agent? segue.codecompanion.AgentTurn What an agent (ACP) has done since the last question
+---@field agent? segue.AgentTurn What an agent (ACP) has done since the last question
+---@field answer? segue.StreamedText What the model has said since the last request
 ---@field is_empty boolean Nothing was recorded since it started or was reset
 ---@field last_event_id? string Of what was recorded last
 ---@field recorded_ids table<string, true> Of messages, as `message_id` assigns them
 ---@field open_calls segue.codecompanion.OpenCall[]
 ---@field held_events segue.NewEvent[] Recorded with the first model-visible event: alone they open no session
+
+-- `Chat.MESSAGE_TYPES.LLM_MESSAGE` of CodeCompanion.
+local ANSWER_TYPE = "llm_message"
 
 local recordings = {} ---@type table<integer, segue.codecompanion.Recording> by buffer
 local last_submitted ---@type segue.codecompanion.Recording?
@@ -108,14 +113,29 @@ local function record(recording, events, message)
   append(recording, events, message)
 end
 
+-- What was not recorded while the message was streamed.
+---@param recording segue.codecompanion.Recording
+---@param message table
+---@return segue.NewEvent[]
+local function to_events(recording, message)
+  local rest = recording.agent and recording.agent:rest_of(message)
+  if rest then
+    return rest
+  end
+  local events = converter.to_events(message, recording.open_calls)
+  if recording.answer and events[1] and events[1].type == "text" then
+    local rest = recording.answer:finish(table.remove(events, 1).data.content)
+    recording.answer = nil
+    return vim.list_extend({ rest }, events)
+  end
+  return events
+end
+
 ---@param recording segue.codecompanion.Recording
 ---@param message table
 ---@return segue.NewEvent[]
 local function convert(recording, message)
-  local ok, events = pcall(function()
-    local rest = recording.agent and recording.agent:rest_of(message) or message
-    return converter.to_events(rest, recording.open_calls)
-  end)
+  local ok, events = pcall(to_events, recording, message)
   if ok then
     return events
   end
@@ -131,7 +151,12 @@ local function sync_up_to(recording, last_index)
     local id = message_id(message)
     if not recording.recorded_ids[id] then
       recording.recorded_ids[id] = true
-      record(recording, convert(recording, message), message)
+      local was_streamed = recording.answer ~= nil
+      local events = convert(recording, message)
+      if #events == 0 and was_streamed and not recording.answer and recording.conversation then
+        note_session(message, recording.conversation.record) -- all of it is recorded
+      end
+      record(recording, events, message)
     end
   end
 end
@@ -171,13 +196,55 @@ local function on_submitted(recording)
   end
 end
 
+-- What a model has said of a message that CodeCompanion does not have, as after an error.
+---@param recording segue.codecompanion.Recording
+local function record_answer(recording)
+  local rest = recording.answer and recording.answer:finish()
+  recording.answer = nil
+  record(recording, { rest })
+end
+
 ---@param recording segue.codecompanion.Recording
 local function record_rest(recording)
   if recording.agent then
     recording.agent:finish()
   end
   sync_all(recording)
+  record_answer(recording)
   recording.agent = nil
+end
+
+-- No more comes of what is being streamed.
+---@param recording segue.codecompanion.Recording
+local function record_unfinished(recording)
+  if recording.agent then
+    recording.agent:flush()
+  end
+  record_rest(recording)
+end
+
+-- CodeCompanion has no event for what a model says while it says it.
+---@param recording segue.codecompanion.Recording
+local function follow_answer(recording)
+  local chat = recording.chat
+  local add_buf_message = chat.add_buf_message
+  if not add_buf_message then
+    return
+  end
+  local on_chunk = error_handler.protect(function(data, opts)
+    local is_answer = chat.current_request and type(opts) == "table" and opts.type == ANSWER_TYPE
+    if is_answer and not recording.agent and type(data.content) == "string" then
+      recording.answer = recording.answer
+        or streamed_text.new(error_handler.protect(function(piece)
+          record(recording, { piece })
+        end))
+      recording.answer:add(data.content)
+    end
+  end)
+  function chat.add_buf_message(self, data, opts)
+    on_chunk(data, opts)
+    return add_buf_message(self, data, opts)
+  end
 end
 
 -- The proxy has answered before it has stored the end of the turn.
@@ -245,7 +312,7 @@ local function on_request_started(recording, data)
   local is_agent = data.adapter and data.adapter.type == "acp"
   if is_agent and prompt and prompt.handlers and not proxy.records(recording.chat) then
     sync_all(recording)
-    recording.agent = agent.follow(prompt.handlers, function(events)
+    recording.agent = agent_turn.follow(prompt.handlers, function(events)
       record(recording, events)
     end)
   end
@@ -275,7 +342,7 @@ end
 local function on_closed(recording)
   recordings[recording.chat.bufnr] = nil
   last_submitted = last_submitted ~= recording and last_submitted or nil
-  record_rest(recording)
+  record_unfinished(recording)
   turns.clear(recording.chat.bufnr)
 end
 
@@ -335,7 +402,7 @@ local function subscribe()
   subscriptions.on("moved", error_handler.protect(M.show_title))
   registry.before_exit(error_handler.protect(function()
     for _, recording in pairs(recordings) do
-      record_rest(recording)
+      record_unfinished(recording)
     end
   end))
 end
@@ -374,6 +441,7 @@ function M.start(chat, session)
     end
   end
   recordings[chat.bufnr] = recording
+  follow_answer(recording)
   return recording
 end
 

@@ -1,7 +1,8 @@
 --- The offer to resume an earlier session, shown as virtual lines below the prompt of a new chat.
 
-local error_handler = require("segue.integrations.codecompanion.error_handler")
+local error_handler = require("segue.integrations.error_handler")
 local format = require("segue.format")
+local text = require("segue.text")
 
 local M = {}
 
@@ -9,7 +10,7 @@ local namespace = vim.api.nvim_create_namespace("segue_offer")
 
 ---@type table<string, true> workspaces in which an offer was shown
 local offered = {}
----@type table<integer, "requested"|"shown"> by buffer
+---@type table<integer, { session_id?: string }> by buffer; with the id once it is shown
 local state = {}
 
 ---@param bufnr integer
@@ -23,21 +24,29 @@ local function has_typed_text(bufnr, first, last)
   end)
 end
 
+-- Virtual lines are cut at the edge of the window.
+---@param bufnr integer
+---@return integer cells
+local function line_width(bufnr)
+  local window = vim.fn.bufwinid(bufnr)
+  local info = window ~= -1 and vim.fn.getwininfo(window)[1]
+  return info and info.width - info.textoff or vim.o.columns
+end
+
 ---@param bufnr integer
 ---@param session table in the protocol's form
 local function show(bufnr, session)
-  local description = ("Segue: “%s”, %s, %s."):format(
-    format.title({ title = session.title ~= vim.NIL and session.title or nil }),
-    format.count(session.eventCount, "event"),
-    format.age(session.updatedAt)
-  )
-  vim.api.nvim_buf_set_extmark(bufnr, namespace, vim.api.nvim_buf_line_count(bufnr) - 1, 0, {
-    virt_lines = {
-      { { "" } },
-      { { description, "Comment" } },
-      { { ":Segue resume", "Special" }, { " resumes it; type to start a new one.", "Comment" } },
-    },
-  })
+  local title = format.title({ title = session.title ~= vim.NIL and session.title or nil })
+  local count, age = format.count(session.eventCount, "event"), format.age(session.updatedAt)
+  local description = ("Segue: “%s”, %s, %s."):format(title, count, age)
+  local lines = { { { "" } } }
+  for _, line in ipairs(text.wrap(description, line_width(bufnr))) do
+    table.insert(lines, { { line, "Comment" } })
+  end
+  table.insert(lines, { { ":Segue resume", "Special" }, { " resumes it at once.", "Comment" } })
+  table.insert(lines, { { ":Segue", "Special" }, { " lists all. Type to begin anew.", "Comment" } })
+  local last_row = vim.api.nvim_buf_line_count(bufnr) - 1
+  vim.api.nvim_buf_set_extmark(bufnr, namespace, last_row, 0, { virt_lines = lines })
 end
 
 --- Remove the offer of a chat, if it has one.
@@ -58,8 +67,17 @@ end
 ---@return integer[]
 function M.visible_buffers()
   return vim.tbl_filter(function(bufnr)
-    return state[bufnr] == "shown" and vim.fn.bufwinid(bufnr) ~= -1
+    return state[bufnr].session_id and vim.fn.bufwinid(bufnr) ~= -1
   end, vim.tbl_keys(state))
+end
+
+--- The session that is offered where the user can see it, first of all in the current buffer.
+---@return string? id
+function M.visible_session()
+  local buffers = M.visible_buffers()
+  local current = vim.api.nvim_get_current_buf()
+  local bufnr = vim.list_contains(buffers, current) and current or buffers[1]
+  return bufnr and state[bufnr].session_id
 end
 
 ---@param found table the result of `session/findResumable`
@@ -84,7 +102,7 @@ function M.show_if_resumable(bufnr, workspace, is_open)
   if offered[workspace] then
     return
   end
-  state[bufnr] = "requested"
+  state[bufnr] = {}
   local on_change = error_handler.protect(function(first, last)
     if state[bufnr] and has_typed_text(bufnr, first, last) then
       M.remove(bufnr)
@@ -108,7 +126,7 @@ function M.show_if_resumable(bufnr, workspace, is_open)
     require("segue.relocation").mention(not err and found.moved or nil)
     if session and state[bufnr] and not offered[workspace] then
       offered[workspace] = true
-      state[bufnr] = "shown"
+      state[bufnr].session_id = session.sessionId
       show(bufnr, session)
     else
       state[bufnr] = nil

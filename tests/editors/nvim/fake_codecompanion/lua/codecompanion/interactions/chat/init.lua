@@ -259,10 +259,30 @@ function Chat:submit(opts)
   local sent = vim.deepcopy(self.messages)
   vim.schedule(function()
     if self.current_request == request then
-      self:done(Chat.model(sent))
+      local reply = Chat.model(sent)
+      if reply.chunks then
+        return self:stream(reply, 1)
+      end
+      self:done(reply)
     end
   end)
   fire("ChatSubmitted", { bufnr = self.bufnr, id = self.id, type = self.adapter.type })
+end
+
+function Chat:add_buf_message(data)
+  self:add_lines(data.content)
+end
+
+function Chat:stream(reply, index)
+  local chunk = reply.chunks[index]
+  if chunk then
+    self:add_buf_message({ role = "llm", content = chunk }, { type = "llm_message" })
+    return vim.defer_fn(function()
+      self:stream(reply, index + 1)
+    end, reply.pause_ms)
+  elseif not reply.hangs then
+    self:done({ text = vim.trim(table.concat(reply.chunks)) })
+  end
 end
 
 local AGENT_HANDLERS = {

@@ -1,4 +1,4 @@
---- Keeps errors of this integration from reaching the chat plugin.
+--- Keeps errors of an integration from reaching the chat plugin.
 
 local config = require("segue.config")
 
@@ -30,7 +30,7 @@ function M.protect(callback)
   return function(...)
     local ok, err = pcall(callback, ...)
     if not ok then
-      M.notify_once("internal", "error in the CodeCompanion integration: " .. tostring(err))
+      M.notify_once("internal", "error in the integration of a chat plugin: " .. tostring(err))
     end
   end
 end

@@ -1,12 +1,13 @@
---- What an agent (ACP) does during one turn: its tool calls are not among the chat's messages, and
---- its whole answer becomes one message at the end.
+--- What an agent (ACP) does during one turn: what it says, between its tool calls, and these.
+
+local streamed_text = require("segue.streamed_text")
 
 local M = {}
 
----@class segue.codecompanion.AgentTurn
+---@class segue.AgentTurn
 ---@field private on_events fun(events: segue.NewEvent[])
 ---@field private text string Everything that the agent has said
----@field private told integer How many bytes of the text were handed over
+---@field private said segue.StreamedText What it has said since the last tool call
 ---@field private calls table<string, table> Tool calls without a result, merged from their updates, by id
 ---@field private order string[] Their ids in the order in which they came
 ---@field private announced table<string, true> Calls that were handed over
@@ -81,15 +82,18 @@ local function call_data(call)
 end
 
 ---@private
+function AgentTurn:begin_text()
+  self.said = streamed_text.new(function(piece)
+    self.on_events({ piece })
+  end)
+end
+
+---@private
 ---@param event segue.NewEvent
 function AgentTurn:hand_over(event)
-  local said = vim.trim(self.text:sub(self.told + 1))
-  local events = { event }
-  if said ~= "" then
-    self.told = #self.text
-    table.insert(events, 1, { type = "text", data = { content = said } })
-  end
-  self.on_events(events)
+  local rest = self.said:finish()
+  self:begin_text()
+  self.on_events(vim.list_extend({ rest }, { event }))
 end
 
 ---@private
@@ -149,32 +153,41 @@ function AgentTurn:finish()
   end
 end
 
---- What of a message of the chat was not handed over yet: of the agent's answer, the end.
----@param message table of CodeCompanion
----@return table message
+--- What of a message of the agent was not handed over yet: of the agent's answer, the end.
+---@param message { role: string, content: string }
+---@return segue.NewEvent[]? events nil if it is another message
 function AgentTurn:rest_of(message)
-  if message.role ~= "llm" or message.content ~= vim.trim(self.text) then
-    return message
+  if message.role == "llm" and message.content == vim.trim(self.text) then
+    local rest = self.said:finish()
+    self:begin_text()
+    return { rest }
   end
-  local rest = vim.trim(self.text:sub(self.told + 1))
-  return vim.tbl_extend("force", message, { content = rest })
+end
+
+--- Hand over what the agent has said so far, whole or not.
+function AgentTurn:flush()
+  local rest = self.said:finish()
+  self:begin_text()
+  if rest then
+    self.on_events({ rest })
+  end
 end
 
 --- Follow a turn of an agent: *on_events* gets the events of each tool call and of what was said
 --- before it.
----@param handlers table<string, function> of CodeCompanion's prompt; they are wrapped
+---@param handlers table<string, function> `message_chunk`, `tool_call` and `tool_update`; they are wrapped
 ---@param on_events fun(events: segue.NewEvent[])
----@return segue.codecompanion.AgentTurn
+---@return segue.AgentTurn
 function M.follow(handlers, on_events)
-  local error_handler = require("segue.integrations.codecompanion.error_handler")
+  local error_handler = require("segue.integrations.error_handler")
   local self = setmetatable({
     on_events = on_events,
     text = "",
-    told = 0,
     calls = {},
     order = {},
     announced = {},
   }, AgentTurn)
+  self:begin_text()
   local function wrap(name, before)
     local handler = handlers[name]
     before = error_handler.protect(before)
@@ -187,6 +200,7 @@ function M.follow(handlers, on_events)
   end
   wrap("message_chunk", function(chunk)
     self.text = self.text .. chunk
+    self.said:add(chunk)
   end)
   wrap("tool_call", function(update)
     self:on_update(update)

@@ -1,0 +1,1 @@
+return { provider = nil, acp_providers = {}, hooks = {} }
