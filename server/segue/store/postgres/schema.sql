@@ -48,6 +48,10 @@ CREATE TABLE segue.sessions (
     agent text COLLATE "C",
     model text COLLATE "C",
     branch text COLLATE "C",
+    -- How many events a fork has in common with its original, where that is not fork_seq: the copy
+    -- of a fork may have all its events itself, and what is no fork may share its first ones.
+    forked_at integer,
+    revisions jsonb,                        -- when fields got their values: `segue.revised`
     PRIMARY KEY (owner, number),
     UNIQUE (owner, id)
 ) WITH (fillfactor = 70);
@@ -111,10 +115,14 @@ CREATE TABLE segue.metadata (
     PRIMARY KEY (owner, session, key)
 );
 
--- The ids of imported sessions that were deleted, so that no import brings them back.
+-- What is left of deleted sessions. The generation is odd while a session is deleted: it rises when
+-- it is deleted, and when it is imported again after that.
 CREATE TABLE segue.tombstones (
     owner bigint NOT NULL,
     id bytea NOT NULL,
+    generation integer NOT NULL DEFAULT 1,
+    is_imported boolean NOT NULL DEFAULT true, -- no import brings it back by itself
+    events bytea,                           -- of the events that it had: `segue.digest`
     PRIMARY KEY (owner, id)
 );
 

@@ -4,13 +4,14 @@ import asyncio
 import base64
 import os
 import struct
-from collections.abc import Collection, Mapping, Sequence, Set
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence, Set
 from datetime import timedelta
+from functools import partial
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from segue.model import json_text
-from segue.model.errors import SessionNotFound, StorageUnavailable
+from segue.model.errors import SessionNotFound
 from segue.model.events import Event
 from segue.model.records import (
     HITS,
@@ -48,6 +49,8 @@ from segue.store.postgres.wire import Connection, Rows
 
 if TYPE_CHECKING:
     from segue.model.replicas import Replica, Tombstone, VersionPage
+
+T = TypeVar("T")
 
 MAX_RESUMABLE = 6
 """How many sessions `find_resumable` returns at most: one to resume, and the alternatives."""
@@ -406,14 +409,17 @@ class PostgresSessionService:
 
     async def set_metadata(self, session_id: str, key: str, value: Any) -> None:
         """Replace one row of metadata."""
+        from segue.model.replicas import LOCAL_METADATA
+
         encoded = None if value is None else json_text.encode("$.value", value)
         names = conversation_ids(key, value)
         await self._update(
             session_id,
-            "SELECT segue_1.set_metadata($1, $2, $3, $4, $5)",
+            "SELECT segue_1.set_metadata($1, $2, $3, $4, $5, $6)",
             codec.text(key),
             codec.stored_text(encoded),
             codec.ids(names),
+            codec.boolean(key in LOCAL_METADATA),
         )
 
     async def wait_for_change(self, seen: Any = None) -> Any:
@@ -493,26 +499,45 @@ class PostgresSessionService:
     # -- copies in other stores --------------------------------------------------------------------
 
     async def list_versions(self, *, after: str | None = None, limit: int = PAGE) -> "VersionPage":
-        """Raise StorageUnavailable: this store is not brought in step with another one yet."""
-        raise _no_replicas()
+        """Read along the indexes of the ids, of sessions and of tombstones, in one snapshot."""
+        from segue.store.postgres import replicas  # a server never replicates
+
+        return await self._run(partial(replicas.versions, after=after, limit=limit))
 
     async def read_replica(self, session_id: str) -> "Replica | Tombstone | None":
-        """Raise StorageUnavailable, as `list_versions` does."""
-        raise _no_replicas()
+        """Read the session's row and its metadata, in one snapshot."""
+        from segue.store.postgres import replicas
+
+        return await self._run(partial(replicas.read, session_id=session_id))
 
     async def write_replica(
         self, replica: "Replica", events: Sequence[ImportedEvent], *, parent_id: str | None
     ) -> None:
-        """Raise StorageUnavailable, as `list_versions` does."""
-        raise _no_replicas()
+        """Insert the new events, and update the session's row, by one call."""
+        from segue.store.postgres import replicas
+
+        check_batch(events)
+        copy = replicas.Copy.of(replica, events, self._machine, parent_id=parent_id)
+        await self._run(copy.write)
 
     async def write_tombstone(self, tombstone: "Tombstone", *, head: str | None) -> None:
-        """Raise StorageUnavailable, as `list_versions` does."""
-        raise _no_replicas()
+        """Delete the session, and replace its tombstone, by one call."""
+        from segue.store.postgres import replicas
+
+        await self._run(partial(replicas.bury, tombstone=tombstone, head=head))
 
     async def set_aside(self, session_id: str, *, id: str, at: str | None, head: str) -> bool:
-        """Raise StorageUnavailable, as `list_versions` does."""
-        raise _no_replicas()
+        """Give the session's row the other id, and insert another row that shares its events."""
+        from segue.store.postgres import replicas
+
+        aside = replicas.Aside(session_id=session_id, id=id, at=at, head=head)
+
+        async def set_aside(connection: Connection, account: int) -> bool:
+            is_mine = session_id in self._client.held
+            can_tell = self._client.can_hold
+            return await aside.set(connection, account, is_mine=is_mine, can_tell=can_tell)
+
+        return await self._run(set_aside)
 
     # -- holding and pruning -----------------------------------------------------------------------
 
@@ -573,6 +598,10 @@ class PostgresSessionService:
 
         return await self._client.run(call)
 
+    async def _run(self, work: Callable[[Connection, int], Awaitable[T]]) -> T:
+        """Return the result of *work*, which is told the account."""
+        return await self._client.run(lambda connection: work(connection, self._client.account))
+
     def _session(self, values: Sequence[Any] | bytes) -> Session:
         return rows.session_of(values, self._machine)
 
@@ -618,12 +647,6 @@ class PostgresSessionService:
         common_dirs = [git_common_dir, *(os.path.join(place, ".git") for place in places)]
         elsewhere = repository_key(repository)
         return self._places(*places), self._places(*common_dirs), elsewhere, machine
-
-
-def _no_replicas() -> StorageUnavailable:
-    return StorageUnavailable(
-        "A PostgreSQL database cannot be brought in step with another store by this version."
-    )
 
 
 async def _nothing(connection: Connection) -> None:
