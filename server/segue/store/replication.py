@@ -164,7 +164,7 @@ class Replication:
         for _ in range(_ATTEMPTS):
             here, there = await self._local.read_replica(id), await self._remote.read_replica(id)
             if isinstance(here, Replica) and here.machine is None:
-                here = attrs.evolve(here, machine=self._machine, git_common_dir=None)
+                here = attrs.evolve(here, machine=self._machine)
             try:
                 return await reconciling.run(here, there)
             except (HeadMoved, EventNotFound, SessionNotFound, _ChangedError):
