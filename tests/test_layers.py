@@ -78,8 +78,8 @@ ORDER = {
     "store.postgres": [
         "address", "codec", "errors", "wire", "client", "machine", "rows", "prefixes", "metadata",
         "new_session", "append", "forks", "relocation", "importing", "pruning", "search",
-        "replicas", "sharing", "service", "setup", "sizes", "admin", "inspection", "vacuuming",
-        "database",
+        "replicas", "sharing", "changes", "service", "setup", "sizes", "admin", "inspection",
+        "vacuuming", "database",
     ],
     "protocol": ["messages", "methods", "schema"],
     "exporting": ["blocks", "jsonl", "markdown", "html"],

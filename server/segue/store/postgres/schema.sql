@@ -139,6 +139,10 @@ CREATE TABLE segue.grants (
 );
 CREATE INDEX grants_by_grantee ON segue.grants (grantee);
 
+-- What nobody but the functions knows: `segue.channel` is made of it.
+CREATE TABLE segue.secret (value bytea NOT NULL);
+INSERT INTO segue.secret SELECT uuid_send(gen_random_uuid());
+
 -- Who calls: session_user, because inside of the functions current_user is their owner.
 CREATE FUNCTION segue.me() RETURNS bigint LANGUAGE sql STABLE PARALLEL SAFE AS $$
     SELECT ('x' || encode(substr(sha256(convert_to(session_user::text, 'UTF8')), 1, 8), 'hex'))
@@ -163,13 +167,14 @@ BEGIN
 END $$;
 
 -- Every call that writes begins with this: what is answered is on disk, whatever a role's settings
--- say. (A SET on the function would end before the commit.)
+-- say. (A SET on the function would end before the commit.) Who follows the account is told.
 CREATE FUNCTION segue.begin_write(a_owner bigint) RETURNS void LANGUAGE plpgsql VOLATILE AS $$
 BEGIN
     PERFORM segue.check_owner(a_owner);
     IF current_setting('synchronous_commit') IN ('off', 'local') THEN
         PERFORM set_config('synchronous_commit', 'on', true);
     END IF;
+    PERFORM segue.announce(a_owner);
 END $$;
 
 -- A second wall: the functions' owner is bound by these policies, too.

@@ -1,6 +1,5 @@
 """PostgresSessionService: sessions in a PostgreSQL database that several machines share."""
 
-import asyncio
 import base64
 import os
 import struct
@@ -49,14 +48,12 @@ from segue.store.postgres.wire import Connection, Rows
 
 if TYPE_CHECKING:
     from segue.model.replicas import Replica, Tombstone, VersionPage
+    from segue.store.postgres.changes import Changes
 
 T = TypeVar("T")
 
 MAX_RESUMABLE = 6
 """How many sessions `find_resumable` returns at most: one to resume, and the alternatives."""
-
-_LOOK_EVERY_S = 0.1
-"""How often the server is asked by who waits for a change."""
 
 _MAX_CHECKOUTS = 20
 """Of one repository on this machine: no more are looked at."""
@@ -94,6 +91,7 @@ class PostgresSessionService:
         self._client = client
         self._machine = machine
         self._searches = 0
+        self._changes: Changes | None = None
 
     @classmethod
     async def open(cls, url: str, *, machine: Machine) -> "PostgresSessionService":
@@ -113,6 +111,8 @@ class PostgresSessionService:
 
     async def close(self) -> None:
         """Finish the calls that were made before, and end the connection."""
+        if self._changes is not None:
+            self._changes.close()
         await self._client.close()
 
     # -- appending ---------------------------------------------------------------------------------
@@ -423,17 +423,12 @@ class PostgresSessionService:
         )
 
     async def wait_for_change(self, seen: Any = None) -> Any:
-        """Ask which transactions the server has seen, ten times a second."""
-        while (mark := await self._change_mark()) == seen:  # noqa: ASYNC110  of a server
-            await asyncio.sleep(_LOOK_EVERY_S)
-        return mark
+        """Let the server tell of every commit of the account."""
+        if self._changes is None:
+            from segue.store.postgres.changes import Changes  # a command waits for nothing
 
-    async def _change_mark(self) -> Any:
-        async def read(connection: Connection) -> Any:
-            ((mark,),) = await connection.call("SELECT segue_1.change_mark()")
-            return mark
-
-        return await self._client.run(read)
+            self._changes = Changes(self._client)
+        return await self._changes.wait(seen)
 
     async def _find_metadata(
         self, key: str, source: str | None = None, session_id: str | None = None
