@@ -12,7 +12,8 @@ import pytest
 
 from segue.store.sqlite.service import LocalSessionService
 from tests.cli.helpers import run
-from tests.factories import append_to_head, contents, store_session, user_message
+from tests.factories import HERE, append_to_head, contents, store_session, user_message
+from tests.store import postgres_server
 
 
 @pytest.fixture
@@ -21,6 +22,20 @@ def remote(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path.parent.mkdir()
     monkeypatch.setenv("SEGUE_REMOTE", str(path))
     return path
+
+
+@pytest.fixture(params=["file", *postgres_server.find_programs()])
+def shared(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Return the location of a remote: a file, or a database on a server."""
+    if request.param == "file":
+        path = tmp_path / "stick" / "segue.db"
+        path.parent.mkdir()
+        location = str(path)
+    else:
+        server = postgres_server.server(request.param)
+        location = server.url(server.role_of(tmp_path))
+    monkeypatch.setenv("SEGUE_REMOTE", location)
+    return location
 
 
 @pytest.fixture
@@ -61,10 +76,11 @@ def said(database: Path, id: str) -> list[str]:
     return asyncio.run(read())
 
 
-def sync(*arguments: str, on: Path | None = None) -> subprocess.CompletedProcess[str]:
-    environment = {}
+def sync(
+    *arguments: str, on: Path | None = None, **environment: str
+) -> subprocess.CompletedProcess[str]:
     if on is not None:
-        environment = {"SEGUE_DATABASE": str(on), "XDG_DATA_HOME": str(on.parent)}
+        environment |= {"SEGUE_DATABASE": str(on), "XDG_DATA_HOME": str(on.parent)}
     return run("sync", *arguments, **environment)
 
 
@@ -78,12 +94,12 @@ def actions(report: Any) -> list[str]:
     return [step["action"] for step in report["steps"]]
 
 
-def test_two_machines_are_brought_in_step(database: Path, desktop: Path, remote: Path) -> None:
+def test_two_machines_are_brought_in_step(database: Path, desktop: Path, shared: str) -> None:
     id = store(database, "one")
     first = sync("--create")
-    assert first.returncode == 0
-    assert first.stdout == f"In step with {remote}: 1 sent, of 1 conversation.\n"
-    assert sync().stdout == f"1 conversation: in step with {remote}.\n"
+    assert (first.returncode, first.stderr) == (0, "")
+    assert first.stdout == f"In step with {shared}: 1 sent, of 1 conversation.\n"
+    assert sync().stdout == f"1 conversation: in step with {shared}.\n"
     assert actions(synced(on=desktop)) == ["receive"]
     append(desktop, id, "on the desktop")
     append(database, id, "on the laptop")
@@ -100,6 +116,55 @@ def test_two_machines_are_brought_in_step(database: Path, desktop: Path, remote:
     assert actions(late) == ["delete here", "send"]
     assert said(desktop, late["steps"][0]["forkId"]) == ["late"]
     assert synced("--dry-run", on=desktop)["steps"] == []
+
+
+@pytest.mark.parametrize("version", postgres_server.find_programs())
+def test_what_was_sent_to_a_server_is_used_there_as_well(
+    database: Path, tmp_path: Path, version: str
+) -> None:
+    server = postgres_server.server(version)
+    url = server.url(server.role_of(tmp_path))
+    id = store(database, "one")
+    assert sync(SEGUE_REMOTE=url).returncode == 0
+    listed = run("list", "--json", "--cwd", HERE, SEGUE_DATABASE=url)
+    (session,) = json.loads(listed.stdout)["sessions"]
+    assert (session["sessionId"], session["directory"]) == (id, HERE)
+    # And the other way round: the database is what all windows use, and the file is the copy.
+    other = tmp_path / "copy" / "segue.db"
+    other.parent.mkdir()
+    copied = sync("--create", SEGUE_DATABASE=url, SEGUE_REMOTE=str(other))
+    assert (copied.returncode, copied.stderr) == (0, "")
+    assert said(other, id) == ["one"]
+
+
+@pytest.mark.parametrize("version", postgres_server.find_programs())
+def test_a_server_that_is_away_is_said_once_and_then_used_again(
+    database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: str
+) -> None:
+    server = postgres_server.server(version)
+    role = server.role_of(tmp_path)
+    monkeypatch.setenv("SEGUE_REMOTE", server.url(role))
+    watch = Watch()
+    try:
+        assert watch.next()["steps"] == []
+        server.admin.execute(f"ALTER ROLE {role} NOLOGIN".encode())
+        id = store(database, "one")
+        assert "is not permitted to log in" in watch.problem()
+        server.admin.execute(f"ALTER ROLE {role} LOGIN".encode())
+        assert watch.next()["steps"][0]["sessionId"] == id
+    finally:
+        assert watch.end() == 0
+
+
+def test_a_remote_whose_address_is_wrong_is_an_error(
+    database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for url in ("postgresql://anna:secret@h/x?odd=1", "postgresql://h.example/x?sslmode=require"):
+        done = sync(SEGUE_REMOTE=url)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert "The address of the database" in done.stderr
+        assert "secret" not in done.stderr
+        assert run("list", SEGUE_REMOTE=url).returncode == 0
 
 
 def test_looking_changes_nothing(database: Path, desktop: Path, remote: Path) -> None:

@@ -49,6 +49,7 @@ PROGRAMMES = (
     "postgres_isolation",
     "postgres_errors",
     "postgres_no_statistics",
+    "postgres_replication",
 )
 
 

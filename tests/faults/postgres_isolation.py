@@ -49,6 +49,9 @@ ATTEMPTS = (
     "DELETE FROM segue.events",
     "TRUNCATE segue.events",
     "INSERT INTO segue.tombstones VALUES ({victim}, '\\x00')",
+    "SELECT value FROM segue.secret",
+    "SELECT segue.channel({victim})",
+    "SELECT segue.announce({victim})",
     "SELECT nextval('segue.sessions_number_seq')",
     "DECLARE c CURSOR WITH HOLD FOR SELECT * FROM segue.events",
     "PREPARE p AS SELECT * FROM segue.events",
@@ -152,6 +155,8 @@ _READS = {
         "a_looked_at": "100",
     },
     "find_metadata": {"a_key": "'key'"},
+    "versions": {"a_after": "'\\x00'", "a_limit": "100"},
+    "read_replica": {"a_session": "{id}"},
     "all_sessions": {},
     "neighbours": {"a_above": "'{\"\\\\x00\"}'", "a_below": "'{\"\\\\x02\"}'"},
     "fork_facts": {"a_session": "{id}", "a_fork": "{id}"},
@@ -170,9 +175,11 @@ _READS = {
 }
 """Calls that would find all, and their arguments; the others are null."""
 
-_FIELDS = """
-SELECT format_type(atttypid, NULL) FROM pg_attribute
-WHERE attrelid = 'segue_1.new_session'::regclass ORDER BY attnum
+_RECORDS = """
+SELECT format_type(t.oid, NULL), array(
+    SELECT format_type(a.atttypid, NULL) FROM pg_attribute a WHERE a.attrelid = t.typrelid
+    ORDER BY a.attnum
+) FROM pg_type t WHERE t.typnamespace = 'segue_1'::regnamespace AND t.typtype = 'c'
 """
 
 _FUNCTIONS = """
@@ -237,9 +244,7 @@ class Intruder:
         self._admin = psycopg.connect(server.url(), autocommit=True)
         self._connection = psycopg.connect(self._url, autocommit=True)
         self._functions = self._admin.execute(_FUNCTIONS).fetchall()
-        self._fields = [each for (each,) in self._admin.execute(_FIELDS)]
-        fields = ", ".join(f"%s::{each}" for each in self._fields)
-        self._record = f"ROW({fields})::segue_1.new_session"
+        self._fields: dict[str, list[str]] = dict(self._admin.execute(_RECORDS).fetchall())
         report.counts["functions"] = len(self._functions)
         self._before = self._stored()
         self._marks = [MARK.encode(), MARK.encode().hex().encode()]
@@ -310,10 +315,7 @@ class Intruder:
     def _call(
         self, connection: "psycopg.Connection[Any]", name: str, types: list[str], values: list[Any]
     ) -> None:
-        arguments = sql.SQL(", ").join(
-            sql.SQL(self._record if each == "segue_1.new_session" else "%s::" + each)
-            for each in types
-        )
+        arguments = sql.SQL(", ").join(sql.SQL(self._placeholder(each)) for each in types)
         call = sql.SQL("SELECT * FROM segue_1.{}({})").format(sql.Identifier(name), arguments)
         flat = [
             each for value in values for each in (value if isinstance(value, tuple) else (value,))
@@ -329,11 +331,16 @@ class Intruder:
             self._report.count("rows", len(found))
             self._look(found, f"{name}({flat})")
 
+    def _placeholder(self, type: str) -> str:
+        if type not in self._fields:
+            return "%s::" + type
+        return f"ROW({', '.join('%s::' + each for each in self._fields[type])})::{type}"
+
     def _value(self, type: str) -> Any:
         if self._rng.random() < 0.1:
-            return (None,) * len(self._fields) if type == "segue_1.new_session" else None
-        if type == "segue_1.new_session":
-            return tuple(self._value(each) for each in self._fields)
+            return (None,) * len(self._fields[type]) if type in self._fields else None
+        if type in self._fields:
+            return tuple(self._value(each) for each in self._fields[type])
         if type.endswith("[]"):
             return [self._value(type[:-2]) for _ in range(self._rng.choice((0, 1, 1, 2, 5)))]
         return self._rng.choice(self._values[type])()
@@ -352,6 +359,9 @@ class Intruder:
             "bigint": number,
             "integer": small,
             "boolean": [lambda: rng.random() < 0.5],
+            "jsonb": [
+                lambda: rng.choice(("{}", '{"title": "0"}', '{"metadata/key": "2", "origin": "9"}'))
+            ],
             "double precision": [lambda: rng.choice((0.0, 1.0, 50.0))],
             "text": [
                 lambda: rng.choice(("%", "key", "", "user_message", "acp.agents", "\\u", "x"))

@@ -467,21 +467,18 @@ async def _run(report: Report, rng: Random) -> None:
         seed = rng.randrange(1 << 32)
         # A store in memory is opened in less time, and the rules are the same.
         store = STORES["sqlite file" if number % 5 == 0 else "sqlite memory"]
-        await live(report, seed, store)
+        await live(report, seed, store, store)
         COUNTS["histories"] += 1
         if report.has_failed:
             return
 
 
-async def live(report: Report, seed: int, remote: StoreFactory) -> None:
-    """Run the history of one seed with this kind of remote store."""
+async def live(report: Report, seed: int, remote: StoreFactory, local: StoreFactory) -> None:
+    """Run the history of one seed with these kinds of stores."""
     folder = make_folder()
     with contextlib.ExitStack() as stack:
         stack.callback(shutil.rmtree, folder)
         world = World(Random(seed), report, folder)
-        local = (
-            STORES["sqlite file"] if remote is STORES["sqlite file"] else STORES["sqlite memory"]
-        )
         try:
             await world.live(remote, local, f"seed {seed}")
         except SegueError as error:

@@ -12,6 +12,7 @@ from tests.faults import (
     postgres_no_statistics,
     postgres_silent,
     postgres_store,
+    replication,
 )
 from tests.faults.postgres_isolation import ATTEMPTS, LOOKS
 from tests.faults.runner import Guard, breaks, run_programme, run_without, without_all
@@ -78,6 +79,13 @@ STORAGE_FULL = Guard(
 )
 REFUSALS_ARE_FINAL = Guard(
     file="store/postgres/errors.py", code="return self.advice is None", replacement="return True"
+)
+
+TOMBSTONE = Guard(file=API, code="    PERFORM segue.bury(a_owner, a_number);\n", replacement="")
+LATER_REVISION = Guard(
+    file="store/postgres/replicas_1.sql",
+    code='WHERE r.value COLLATE "C" > coalesce(',
+    replacement='WHERE r.value COLLATE "C" <> coalesce(',
 )
 
 ONE_LOOKUP_FOR_EACH_ID = Guard(
@@ -214,6 +222,31 @@ def test_control_errors(guard: Guard, promise: str, tmp_path: Path) -> None:
     report = run_without(guard, "postgres_errors", tmp_path)
     if guard is STORAGE_FULL and "full table space skipped" in report.counts:
         pytest.skip(report.counts["full table space skipped"])
+
+    assert promise in report.violations
+
+
+@pytest.mark.timeout(400)
+def test_machines_are_brought_in_step_through_a_server() -> None:
+    report = run_programme("postgres_replication")
+
+    assert report.broken == []
+    counts = report.counts
+    assert counts["histories"] == 12
+    assert min(counts["requests lost"], counts["answers lost"], counts["interruptions"]) > 15
+    assert min(counts["receive"], counts["send"], counts["changes"]) > 30
+
+
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize(
+    ("guard", "promise"),
+    [
+        pytest.param(TOMBSTONE, replication.BACK, id="no tombstones"),
+        pytest.param(LATER_REVISION, replication.DIFFERENT, id="an earlier change wins, too"),
+    ],
+)
+def test_control_replication_through_a_server(guard: Guard, promise: str, tmp_path: Path) -> None:
+    report = run_without(guard, "postgres_replication", tmp_path, seed=1)
 
     assert promise in report.violations
 

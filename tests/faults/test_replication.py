@@ -28,7 +28,7 @@ def test_stores_are_brought_in_step() -> None:
         pytest.param(
             Guard(
                 file="store/replication.py",
-                code="if await _id_at(self._local, here, there.event_count) == there.head:",
+                code="if await id_at(self._local, here, there.event_count) == there.head:",
                 replacement="if False:",
             ),
             replication.NO_DIVERGENCE,
@@ -37,8 +37,8 @@ def test_stores_are_brought_in_step() -> None:
         pytest.param(
             Guard(
                 file="store/replication.py",
-                code="        common = await self._common_length(here, there)\n",
-                replacement="""        common = await self._common_length(here, there)
+                code="        at = await id_at(self._local, here, common)\n",
+                replacement="""        at = await id_at(self._local, here, common)
         base = attrs.evolve(there, event_count=common)
         return await self._extend(self._local, self._remote, here, base, "send")
 """,

@@ -246,6 +246,12 @@ def test_a_remote_is_named_as_a_database_is(config: Path) -> None:
     config.write_text("remote = 'stick/segue.db'")
     assert load_settings({}, {}).remote == str(config.parent / "stick/segue.db")
     assert load_settings({}, {"SEGUE_REMOTE": "/media/r.db"}).remote == "/media/r.db"
+    url = "postgresql://anna@host/segue"
+    assert load_settings({}, {"SEGUE_REMOTE": url}).remote == url
+    config.write_text("remote = 'postgresql://anna:secret@host/segue'")
+    with pytest.raises(SettingsError, match="remote: a password does not belong"):
+        load_settings({}, {})
+    config.write_text("")
     for wrong in ("r.db", ":memory:", "ftp://host/r.db"):
         with pytest.raises(SettingsError, match=r"(?i)remote"):
             load_settings({}, {"SEGUE_REMOTE": wrong})

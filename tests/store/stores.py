@@ -44,8 +44,6 @@ class StoreFactory:
 
     open_service: Callable[[Path, Clock], Awaitable[SessionService]]
     make_admin: Callable[[Path], StoreAdmin] | None
-    can_replicate: bool = True
-    """Whether it can be brought in step with another store."""
     can_hold: bool = True
     """Whether it can know which sessions are open in windows: not through a pool of connections."""
 
@@ -74,14 +72,13 @@ STORES = {
         None,
     ),
     **{
-        name: StoreFactory(partial(_open_on_postgres, name), None, can_replicate=False)
+        name: StoreFactory(partial(_open_on_postgres, name), None)
         for name in postgres_server.find_programs()
     },
     **{
         f"pool of {name}": StoreFactory(
             partial(_open_on_postgres, name, through_pool=True),
             None,
-            can_replicate=False,
             can_hold=False,
         )
         for name in postgres_server.find_programs()

@@ -35,10 +35,7 @@ def clock() -> FakeClock:
     return FakeClock()
 
 
-REMOTES = {name: factory for name, factory in STORES.items() if factory.can_replicate}
-
-
-@pytest.fixture(params=REMOTES.values(), ids=list(REMOTES))
+@pytest.fixture(params=STORES.values(), ids=list(STORES))
 async def remote(
     request: pytest.FixtureRequest, tmp_path: Path, clock: FakeClock
 ) -> AsyncIterator[SessionService]:

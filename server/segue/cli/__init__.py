@@ -676,6 +676,28 @@ def sync_command(
     )
 
 
+@segue.command("move")
+@click.option(
+    "--to",
+    "target",
+    required=True,
+    metavar="URL|PATH",
+    help="The postgresql:// URL of a store that `segue postgres` made, or the path of a file.",
+)
+@_JSON
+@click.pass_obj
+def move_command(application: Application, target: str, as_json: bool) -> int:
+    """Copy all conversations to another store, and compare the two.
+
+    Nothing is deleted or changed here. What the other store has already stays, and is not copied
+    again: repeat the command if it was interrupted, or to copy what was said meanwhile. Then name
+    the other store by the setting `database`.
+    """
+    from segue.cli import moving
+
+    return moving.run(application.store(), target, as_json=as_json)
+
+
 @segue.group("hook")
 def hook_group() -> None:
     """Record the conversations of agents in a terminal as they happen.

@@ -42,16 +42,16 @@ def current_directory() -> str:
 
 
 @attrs.frozen(kw_only=True)
-class Remote:
-    """The store that the settings name as the one to be in step with."""
+class OtherStore:
+    """A store beside the one that the settings name: to be in step with, or to be copied to."""
 
     admin: "StoreAdmin"
 
     open: "Callable[[], Awaitable[SessionService]]"
     """Opens the store, and creates it if it does not exist."""
 
-    folder: str
-    """The folder of its file."""
+    folder: str | None
+    """The folder of its file; None if it is a database that an administrator makes."""
 
     is_same: bool
     """Whether it is the store itself."""
@@ -66,8 +66,14 @@ class Store:
 
     admin: "StoreAdmin"
 
-    remote: Remote | None
-    """The store that `segue sync` brings this one in step with; None if none is set."""
+    load_remote: Callable[[], OtherStore | None]
+    """Returns the store that `segue sync` brings this one in step with; None if none is set.
+
+    Raises SettingError if it cannot be used.
+    """
+
+    other: Callable[[str], OtherStore]
+    """Returns the store that a path or a `postgresql://` URL names; raises SettingError."""
 
     config_file: str | None
     """The path of the settings file, whether it exists or not; None if there is no home."""

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from segue.cli.application import CommandError, Remote, SettingError, Store
+from segue.cli.application import CommandError, OtherStore, SettingError, Store
 from segue.cli.printing import print_error, print_json, print_json_line, print_line
 from segue.model.errors import SegueError, StorageError
 from segue.model.records import iso, now
@@ -70,7 +70,7 @@ def watch(
     return code
 
 
-async def _watch(local: SessionService, remote: Remote, *, as_json: bool) -> None:
+async def _watch(local: SessionService, remote: OtherStore, *, as_json: bool) -> None:
     problem, is_first = "", True
     while True:
         before, problem = problem, ""
@@ -93,18 +93,18 @@ async def _watch(local: SessionService, remote: Remote, *, as_json: bool) -> Non
         await asyncio.sleep(INTERVAL_S)
 
 
-def _remote(store: Store) -> Remote:
-    if store.remote is None:
+def _remote(store: Store) -> OtherStore:
+    if (remote := store.load_remote()) is None:
         where = store.config_file or "config.toml"
         raise SettingError(
             f"no other store is set. Name it in {where}, such as `remote = "
             '"/media/stick/segue.db"`, or by SEGUE_REMOTE'
         )
-    if store.remote.is_same:
+    if remote.is_same:
         raise SettingError(
-            f"remote: {store.remote.admin.location} is this machine's own store. Name another one"
+            f"remote: {remote.admin.location} is this machine's own store. Name another one"
         )
-    return store.remote
+    return remote
 
 
 def _warn(store: Store) -> None:
@@ -112,7 +112,7 @@ def _warn(store: Store) -> None:
         print_error(f"Warning: {warning}.")
 
 
-def _check_exists(remote: Remote, *, creates: bool) -> None:
+def _check_exists(remote: OtherStore, *, creates: bool) -> None:
     """Raise CommandError unless the store exists, or is to be made in a folder that does.
 
     The folder of a disk that is not mounted is not there, or is empty: what is made in it would
@@ -121,7 +121,7 @@ def _check_exists(remote: Remote, *, creates: bool) -> None:
     if remote.admin.exists():
         return
     location = remote.admin.location
-    if not os.path.isdir(remote.folder):
+    if remote.folder is not None and not os.path.isdir(remote.folder):
         raise CommandError(
             f"the folder of the other store, {remote.folder}, does not exist. Is its disk mounted?"
         )
@@ -150,7 +150,7 @@ async def _locked(store: Store, *, only_looks: bool) -> AsyncIterator[SessionSer
 
 
 async def _exchange(
-    local: SessionService, remote: Remote, *, dry_run: bool, shows: bool
+    local: SessionService, remote: OtherStore, *, dry_run: bool, shows: bool
 ) -> ExchangeReport:
     """Open the other store, which may be on a disk that is taken away after that."""
     is_shown = shows and sys.stderr.isatty()
@@ -183,7 +183,7 @@ _WORDS = {
 }
 
 
-def _summary(remote: Remote, report: ExchangeReport, *, only_looks: bool) -> str:
+def _summary(remote: OtherStore, report: ExchangeReport, *, only_looks: bool) -> str:
     """Return one sentence."""
     counts = collections.Counter[str](step.action for step in report.steps)
     words = [f"{counts[action]:,} {word}" for action, word in _WORDS.items() if counts[action]]
@@ -227,7 +227,7 @@ def _print_trouble(report: ExchangeReport) -> None:
         print_error(f"{count:,} changed all the time. The next sync brings them in step.")
 
 
-def _as_json(remote: Remote, report: ExchangeReport) -> dict[str, Any]:
+def _as_json(remote: OtherStore, report: ExchangeReport) -> dict[str, Any]:
     steps: Sequence[Step] = report.steps
     return {
         "remote": remote.admin.location,

@@ -4,6 +4,7 @@
 """
 
 import hashlib
+import json
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -34,7 +35,7 @@ class Version:
     event_count: int
     head: str | None
     revisions: str | None
-    """Those of the replica, as the store keeps them: JSON with sorted keys, None if none."""
+    """Those of the replica: `encoded_revisions`."""
 
 
 @attrs.frozen(kw_only=True)
@@ -57,7 +58,7 @@ class Replica:
     directory: str
     git_root: str | None
     git_common_dir: str | None
-    """None on every other machine."""
+    """None where a store does not keep it: a SQLite file has that of its own machine only."""
     repository: str | None
     worktree: str | None
     source: str | None
@@ -126,6 +127,11 @@ def split(stored: str) -> frozenset[str]:
     """Return the digests of their stored form."""
     starts = range(0, len(stored), _DIGEST_LENGTH)
     return frozenset(stored[start : start + _DIGEST_LENGTH] for start in starts)
+
+
+def encoded_revisions(revisions: Mapping[str, str]) -> str | None:
+    """Return revisions as JSON with sorted keys, None if there are none."""
+    return json.dumps(revisions, sort_keys=True, separators=(",", ":")) if revisions else None
 
 
 def fork_id(session_id: str, at: str | None, first: str) -> str:

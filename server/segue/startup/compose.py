@@ -10,7 +10,7 @@ from segue.startup import process
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
 
-    from segue.cli.application import Application, Remote, SharedDatabase, Store
+    from segue.cli.application import Application, OtherStore, SharedDatabase, Store
     from segue.model.records import Machine
     from segue.model.store_reports import StoreEngine
     from segue.sessions.window import Redact, Window
@@ -190,7 +190,8 @@ def load_store(database: str | None) -> "Store":
     file = config_file()
     return Store(
         admin=admin,
-        remote=_remote(settings),
+        load_remote=lambda: None if settings.remote is None else _other(settings, settings.remote),
+        other=lambda database: _other(settings, _named(database)),
         config_file=None if file is None else str(file),
         warnings=settings.warnings,
         folders=_written_folders(settings),
@@ -204,20 +205,34 @@ def load_store(database: str | None) -> "Store":
     )
 
 
-def _remote(settings: "Settings") -> "Remote | None":
-    """Return the store that is to be in step with that of the settings."""
-    if settings.remote is None:
-        return None
+def _named(database: str) -> str:
+    """Return what *database*, an argument of a command, names; raise SettingError."""
+    from segue.cli.application import SettingError
+    from segue.startup.settings import SettingsError, resolved
+
+    try:
+        return resolved("--to", database)
+    except SettingsError as error:
+        raise SettingError(str(error)) from None
+
+
+def _other(settings: "Settings", database: str) -> "OtherStore":
+    """Return the store *database*, beside that of the settings; raise SettingError."""
     import attrs
 
-    from segue.cli.application import Remote
+    from segue.cli.application import OtherStore, SettingError
+    from segue.model.errors import StorageError
 
-    other = attrs.evolve(settings, database=settings.remote)
-    return Remote(
-        admin=open_admin(other),
+    other = attrs.evolve(settings, database=database)
+    try:
+        admin = open_admin(other)
+    except StorageError as error:
+        raise SettingError(str(error)) from None
+    return OtherStore(
+        admin=admin,
         open=lambda: open_service(other),
-        folder=os.path.dirname(other.database),
-        is_same=other.database == settings.database,
+        folder=os.path.dirname(database) if _is_file(other) else None,
+        is_same=database == settings.database,
         this_machine=_this_machine,
     )
 

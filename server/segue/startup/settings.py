@@ -74,9 +74,9 @@ def load_settings(
     for layer in (from_file, _from_environment(environment), arguments or {}):
         given |= {name: value for name, value in layer.items() if value is not None}
     database = given.pop("database", None)
-    database = _default_database() if database is None else _resolved("database", database)
+    database = _default_database() if database is None else resolved("database", database)
     if (remote := given.get("remote")) is not None:
-        given["remote"] = _resolved("remote", remote)
+        given["remote"] = resolved("remote", remote)
     return Settings(database=database, warnings=warnings, **given)
 
 
@@ -111,18 +111,17 @@ def _default_database() -> str:
     return str(folder / "sessions.db")
 
 
-def _resolved(setting: str, database: str) -> str:
+def resolved(setting: str, database: str) -> str:
     """Return what *database*, the value of *setting*, names, absolute; or raise SettingsError."""
-    if not database or "\0" in database or (database == MEMORY and setting == "remote"):
+    if not database or "\0" in database or (database == MEMORY and setting != "database"):
         raise SettingsError(f"{setting}: expected the path of a file, got {_quoted(database)}")
-    # No version brings a PostgreSQL database in step with another store yet.
-    if is_postgres(database) and setting == "database":
+    if is_postgres(database):
         return database
     if "://" in database:
         scheme = _quoted(database.partition("://")[0])  # the rest may hold a password
         raise SettingsError(
             f"{setting}: URLs of the scheme {scheme} are not supported by this version. Give the "
-            "path of a SQLite file"
+            "path of a SQLite file, or a postgresql:// URL"
         )
     if database == MEMORY:
         return database

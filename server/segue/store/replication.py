@@ -12,15 +12,14 @@ that was lost, or an exchange that was killed, is found by comparing again.
 * Titles, archiving, metadata and the server session id: the later value of each wins.
 """
 
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Literal
 
 import attrs
 
-from segue.model import json_text
 from segue.model.errors import EventNotFound, HeadMoved, SessionNotFound, StorageError
-from segue.model.events import Event, is_model_visible, title
-from segue.model.records import MAX_PAGE, ImportedEvent, Machine, StoredEvent
+from segue.model.events import is_model_visible, title
+from segue.model.records import ImportedEvent, Machine
 from segue.model.replicas import (
     REMAINDER_OF,
     Replica,
@@ -28,10 +27,16 @@ from segue.model.replicas import (
     Version,
     fork_id,
 )
+from segue.store.comparing import (
+    PART,
+    ChangedError,
+    common_length,
+    events_of,
+    id_at,
+    parts_of,
+    versions_of,
+)
 from segue.store.service import SessionService
-
-_PAGE = 500
-"""How many events are written at once: the windows of the other store wait for it."""
 
 _ATTEMPTS = 4
 """So often is a session reconciled that is changed meanwhile, before the next exchange does it."""
@@ -82,10 +87,6 @@ class ExchangeReport:
     """The sessions that a store failed with."""
 
 
-class _ChangedError(Exception):
-    """A copy is no longer what it was when it was read."""
-
-
 class Replication:
     """The exchange between one's own store and another one. At most one at a time for *local*."""
 
@@ -111,7 +112,7 @@ class Replication:
         Raises a StorageError if the stores cannot be compared, or one fails again and again.
         What was done until then is kept.
         """
-        here, there = await _versions(self._local), await _versions(self._remote)
+        here, there = await versions_of(self._local), await versions_of(self._remote)
         ids = here.keys() | there.keys()
         due = dict.fromkeys(sorted(id for id in ids if here.get(id) != there.get(id)))
         steps = list[Step]()
@@ -122,7 +123,7 @@ class Replication:
                 id = await self._original_of(id, due)
                 del due[id]
                 done = await self._reconcile(id, dry_run=dry_run)
-            except _ChangedError:
+            except ChangedError:
                 unsettled.append(id)
             except StorageError as error:
                 due.pop(id, None)
@@ -164,12 +165,12 @@ class Replication:
         for _ in range(_ATTEMPTS):
             here, there = await self._local.read_replica(id), await self._remote.read_replica(id)
             if isinstance(here, Replica) and here.machine is None:
-                here = attrs.evolve(here, machine=self._machine, git_common_dir=None)
+                here = attrs.evolve(here, machine=self._machine)
             try:
                 return await reconciling.run(here, there)
-            except (HeadMoved, EventNotFound, SessionNotFound, _ChangedError):
+            except (HeadMoved, EventNotFound, SessionNotFound, ChangedError):
                 continue
-        raise _ChangedError(id)
+        raise ChangedError(id)
 
 
 class _Reconciling:
@@ -186,7 +187,7 @@ class _Reconciling:
     async def run(self, here: Copy, there: Copy) -> list[Step]:
         """Bring the copies in step, and return what was done.
 
-        Raises HeadMoved, EventNotFound, SessionNotFound or _ChangedError if one was changed.
+        Raises HeadMoved, EventNotFound, SessionNotFound or ChangedError if one was changed.
         """
         if isinstance(here, Tombstone) and _is_later(here, there):
             return await self._delete(self._remote, there, here, "delete there")
@@ -208,9 +209,9 @@ class _Reconciling:
         if here.head == there.head:
             return await self._exchange_fields(here, there)
         # The ids first: a push whose answer was lost is no divergence.
-        if await _id_at(self._local, here, there.event_count) == there.head:
+        if await id_at(self._local, here, there.event_count) == there.head:
             steps = await self._extend(self._local, self._remote, here, there, "send")
-        elif await _id_at(self._remote, there, here.event_count) == here.head:
+        elif await id_at(self._remote, there, here.event_count) == here.head:
             steps = await self._extend(self._remote, self._local, there, here, "receive")
         else:
             return await self._fork(here, there)
@@ -239,11 +240,11 @@ class _Reconciling:
 
     async def _fork(self, here: Replica, there: Replica) -> list[Step]:
         """Let the own copy go on as a fork of what both have; the other one's events come then."""
-        common = await self._common_length(here, there)
-        at = await _id_at(self._local, here, common)
-        first = await _id_at(self._local, here, common + 1)
+        common = await common_length(self._local, here, self._remote, there)
+        at = await id_at(self._local, here, common)
+        first = await id_at(self._local, here, common + 1)
         if first is None:
-            raise _ChangedError(here.id)
+            raise ChangedError(here.id)
         fork = fork_id(here.id, at, first)
         while await self._local.read_replica(fork) is not None:
             fork = fork_id(fork, at, first)
@@ -252,18 +253,6 @@ class _Reconciling:
         ):
             return [Step(session_id=here.id, action="wait")]
         return [Step(session_id=here.id, action="fork", fork_id=fork)]
-
-    async def _common_length(self, here: Replica, there: Replica) -> int:
-        """Return how many events both begin with: behind the first that differs, all do."""
-        low, high = 0, min(here.event_count, there.event_count) - 1
-        while low < high:
-            middle = (low + high + 1) // 2
-            mine = await _id_at(self._local, here, middle)
-            if mine == await _id_at(self._remote, there, middle):
-                low = middle
-            else:
-                high = middle - 1
-        return low
 
     # -- one has it ------------------------------------------------------------------------------
 
@@ -275,7 +264,7 @@ class _Reconciling:
             return await self._delete(source, replica, grave, where)
         step = Step(session_id=replica.id, action=action, events=replica.event_count)
         if replica.forked_from and replica.fork_seq:
-            at = await _id_at(source, replica, replica.fork_seq)
+            at = await id_at(source, replica, replica.fork_seq)
             try:
                 await self._send(source, target, replica, replica.fork_seq, at)
             except EventNotFound:
@@ -331,7 +320,7 @@ class _Reconciling:
     ) -> Replica | None:
         """Store the events of *copy* that were not deleted with *tombstone* under another id."""
         # Behind those that a fork has of its original: these are the same in every copy.
-        events = [each async for each in _events(store, copy, copy.fork_seq or 0)]
+        events = [each async for each in events_of(store, copy, copy.fork_seq or 0)]
         rest, id = _behind(events, tombstone.has), copy.id
         while rest:
             id = fork_id(id, None, rest[0].event.id)
@@ -341,7 +330,7 @@ class _Reconciling:
             if isinstance(known, Tombstone):
                 rest = _behind(rest, known.has)
                 continue
-            ids = {each.event.id async for each in _events(store, known, 0)}
+            ids = {each.event.id async for each in events_of(store, known, 0)}
             left = _behind(rest, ids.__contains__)
             if not left or known.head == rest[-len(left) - 1].event.id:
                 return await self._write_rest(store, copy, id, rest)
@@ -353,8 +342,8 @@ class _Reconciling:
     ) -> Replica:
         replica = _rest(copy, id, rest)
         parent = None
-        for first in range(0, len(rest), _PAGE):
-            part = rest[first : first + _PAGE]
+        for first in range(0, len(rest), PART):
+            part = rest[first : first + PART]
             if not self._dry_run:
                 await self._write(store, replica, part, parent)
             parent = part[-1].event.id
@@ -373,7 +362,7 @@ class _Reconciling:
         """Write the events of *replica* behind the seq *after*, and then its fields."""
         if self._dry_run:
             return
-        async for part in _parts(source, replica, after):
+        async for part in parts_of(source, replica, after):
             await self._write(target, replica, part, parent_id)
             parent_id = part[-1].event.id
         if after == replica.event_count:
@@ -425,61 +414,11 @@ def _origins(replica: Replica) -> list[str]:
     return [each for each in found if isinstance(each, str)] if isinstance(found, list) else []
 
 
-async def _versions(store: SessionService) -> dict[str, Version]:
-    found: dict[str, Version] = {}
-    last: str | None = None
-    while True:
-        page = await store.list_versions(after=last, limit=MAX_PAGE)
-        found |= {version.id: version for version in page.versions}
-        if not page.has_more:
-            return found
-        last = page.versions[-1].id
-
-
-async def _id_at(store: SessionService, replica: Replica, seq: int) -> str | None:
-    """Return the id of the event with the seq *seq*, or None if the replica has none."""
-    if seq == replica.event_count:
-        return replica.head
-    if not 0 < seq < replica.event_count:
-        return None
-    page = await store.load_events(replica.id, after=seq - 1, limit=1)
-    return page.events[0].id if page.events else None
-
-
 async def _first_id(store: SessionService, replica: Replica) -> str:
-    id = await _id_at(store, replica, 1)
+    id = await id_at(store, replica, 1)
     if id is None:
-        raise _ChangedError(replica.id)
+        raise ChangedError(replica.id)
     return id
-
-
-async def _parts(
-    store: SessionService, replica: Replica, after: int
-) -> AsyncIterator[list[ImportedEvent]]:
-    """Yield the events of *replica* behind the seq *after*, some at a time, as they are stored."""
-    while after < replica.event_count:
-        limit = min(_PAGE, replica.event_count - after)
-        page = await store.load_events(replica.id, after=after, limit=limit)
-        if not page.events:
-            raise _ChangedError(replica.id)
-        invocations = {each.id: each for each in page.invocations}
-        yield [
-            ImportedEvent(
-                event=_event(each),
-                created_at=each.created_at,
-                invocation=invocations[each.invocation_id],
-            )
-            for each in page.events
-        ]
-        after = page.events[-1].seq
-
-
-async def _events(
-    store: SessionService, replica: Replica, after: int
-) -> AsyncIterator[ImportedEvent]:
-    async for part in _parts(store, replica, after):
-        for each in part:
-            yield each
 
 
 def _behind(
@@ -490,11 +429,3 @@ def _behind(
         if is_known(events[index - 1].event.id):
             return events[index:]
     return events
-
-
-def _event(stored: StoredEvent) -> Event:
-    """Return a stored event with the very text that is stored."""
-    if stored.corrupt:
-        return Event(id=stored.id, type=stored.type, data={}, json_text=str(stored.data))
-    text = json_text.encode("$.data", stored.data)
-    return Event(id=stored.id, type=stored.type, data=stored.data, json_text=text)

@@ -406,8 +406,9 @@ class SessionService(Protocol):
         """Return a mark of what the store holds, as soon as it is another one than *seen*.
 
         Whoever stores or deletes something, this service or another one, changes the mark before
-        the call returns to its caller, or within 0.1 s after that. A mark may also change for no
-        reason. While nobody waits, nothing is done.
+        the call returns to its caller, or within 0.1 s after that, or a second where a database
+        cannot tell of it. A mark may also change for no reason. While nobody waits, nothing is
+        done.
         """
 
     async def close(self) -> None:

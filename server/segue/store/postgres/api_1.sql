@@ -715,18 +715,22 @@ END $$;
 CREATE FUNCTION segue_1.set_title(a_owner bigint, a_session bytea, a_title text)
 RETURNS SETOF segue.sessions
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE revision CONSTANT text := segue.revision();
 BEGIN
     PERFORM segue.begin_write(a_owner);
-    RETURN QUERY UPDATE segue.sessions s SET given_title = a_title
+    RETURN QUERY UPDATE segue.sessions s SET
+        given_title = a_title, revisions = segue.revised(s.revisions, 'title', revision)
         WHERE s.owner = a_owner AND s.id = a_session RETURNING s.*;
 END $$;
 
 CREATE FUNCTION segue_1.set_server_session_id(a_owner bigint, a_session bytea, a_value text)
 RETURNS boolean LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
+DECLARE revision CONSTANT text := segue.revision();
 BEGIN
     PERFORM segue.begin_write(a_owner);
-    UPDATE segue.sessions s SET server_session_id = a_value
+    UPDATE segue.sessions s SET
+        server_session_id = a_value, revisions = segue.revised(s.revisions, 'server', revision)
         WHERE s.owner = a_owner AND s.id = a_session;
     RETURN FOUND;
 END $$;
@@ -734,11 +738,14 @@ END $$;
 CREATE FUNCTION segue_1.archive(a_owner bigint, a_session bytea, a_archived boolean)
 RETURNS boolean LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
-DECLARE at CONSTANT bigint := segue.clock();
+DECLARE
+    at CONSTANT bigint := segue.clock();
+    revision CONSTANT text := segue.revision();
 BEGIN
     PERFORM segue.begin_write(a_owner);
-    UPDATE segue.sessions s
-        SET archived_at = CASE WHEN a_archived THEN coalesce(s.archived_at, at) END
+    UPDATE segue.sessions s SET
+        archived_at = CASE WHEN a_archived THEN coalesce(s.archived_at, at) END,
+        revisions = segue.revised(s.revisions, 'archive', revision)
         WHERE s.owner = a_owner AND s.id = a_session;
     RETURN FOUND;
 END $$;
@@ -774,12 +781,14 @@ BEGIN
     END IF;
 END $$;
 
--- Store the value, or with null remove it.
+-- Store the value, or with null remove it; a local one is told to no other store.
 CREATE FUNCTION segue_1.set_metadata(
-    a_owner bigint, a_session bytea, a_key text, a_value text, a_names bytea[]
+    a_owner bigint, a_session bytea, a_key text, a_value text, a_names bytea[], a_is_local boolean
 ) RETURNS boolean
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-DECLARE n bigint;
+DECLARE
+    n bigint;
+    revision CONSTANT text := segue.revision();
 BEGIN
     PERFORM segue.begin_write(a_owner);
     SELECT s.number INTO n FROM segue.sessions s WHERE s.owner = a_owner AND s.id = a_session
@@ -792,6 +801,11 @@ BEGIN
         VALUES (a_owner, n, a_key, a_value, a_names)
         ON CONFLICT (owner, session, key)
             DO UPDATE SET value = excluded.value, names = excluded.names;
+    END IF;
+    IF NOT a_is_local THEN
+        UPDATE segue.sessions s SET
+            revisions = segue.revised(s.revisions, 'metadata/' || a_key, revision)
+        WHERE s.owner = a_owner AND s.number = n;
     END IF;
     RETURN true;
 END $$;
@@ -833,6 +847,7 @@ DECLARE
     is_here CONSTANT boolean := a_directory IS NULL;
     new_number bigint;
     last_strand bigint;
+    revision CONSTANT text := segue.revision();
 BEGIN
     PERFORM segue.begin_write(a_owner);
     at := segue.clock();
@@ -875,7 +890,9 @@ BEGIN
         SELECT a_owner, new_number, least(p.last, a_seq), p.strand
         FROM segue.strands(a_owner, s.number, s.fork_seq, s.event_count) p WHERE p.after < a_seq;
         IF a_archive THEN
-            UPDATE segue.sessions u SET archived_at = coalesce(u.archived_at, at)
+            UPDATE segue.sessions u SET
+                archived_at = coalesce(u.archived_at, at),
+                revisions = segue.revised(u.revisions, 'archive', revision)
                 WHERE u.owner = a_owner AND u.number = s.number;
         END IF;
     END IF;
@@ -910,12 +927,7 @@ BEGIN
     PERFORM 1 FROM segue.sessions s WHERE s.owner = a_owner AND s.number = a_number FOR UPDATE;
     IF NOT FOUND THEN RETURN; END IF;
     PERFORM segue.forget_origin(a_owner, a_number);  -- of forks that were made meanwhile
-    INSERT INTO segue.tombstones (owner, id)
-    SELECT a_owner, s.id FROM segue.sessions s
-        WHERE s.owner = a_owner AND s.number = a_number AND s.source IS NOT NULL
-    UNION SELECT a_owner, unnest(m.names) FROM segue.metadata m
-        WHERE m.owner = a_owner AND m.session = a_number
-    ON CONFLICT DO NOTHING;
+    PERFORM segue.bury(a_owner, a_number);
     WHILE cardinality(due) > 0 LOOP
         n := due[1];
         due := due[2:];
@@ -938,7 +950,7 @@ BEGIN
                 forked_from = NULL, source = NULL, client = NULL, agent = NULL, model = NULL,
                 branch = NULL, last_prompt_at = NULL, model_visible = false, visible_seq = NULL,
                 head = NULL, head_invocation = NULL, archived_at = NULL, created_at = 0,
-                updated_at = 0, recent = 0, prompted = 0
+                updated_at = 0, recent = 0, prompted = 0, forked_at = NULL, revisions = NULL
             WHERE s.owner = a_owner AND s.number = n;
             CONTINUE;
         END IF;
@@ -994,9 +1006,11 @@ BEGIN
     PERFORM segue.check_owner(a_owner);
     IF a_writes THEN PERFORM segue.begin_write(a_owner); END IF;
     IF a_writes AND a_revive THEN
-        DELETE FROM segue.tombstones t WHERE t.owner = a_owner AND t.id = a_session;
+        UPDATE segue.tombstones t SET generation = t.generation + 1
+            WHERE t.owner = a_owner AND t.id = a_session AND t.generation % 2 = 1;
     ELSIF NOT a_revive AND EXISTS (
         SELECT 1 FROM segue.tombstones t WHERE t.owner = a_owner AND t.id = a_session
+            AND t.generation % 2 = 1 AND t.is_imported
     ) THEN
         f.kind := 'deleted';
         RETURN NEXT f;
@@ -1080,6 +1094,7 @@ DECLARE
     s segue.sessions;
     newest bigint;
     prompted_at bigint;
+    revision CONSTANT text := segue.revision();
 BEGIN
     PERFORM segue.begin_write(a_owner);
     at := segue.clock();
@@ -1109,7 +1124,10 @@ BEGIN
         title_seq = coalesce(u.title_seq, u.event_count + a_title_place),
         visible_seq = coalesce(u.visible_seq, u.event_count + a_visible_place),
         client = coalesce(a_client, u.client), agent = coalesce(a_agent, u.agent),
-        model = coalesce(a_model, u.model), branch = coalesce(a_branch, u.branch)
+        model = coalesce(a_model, u.model), branch = coalesce(a_branch, u.branch),
+        revisions = CASE
+            WHEN a_title IS NULL OR a_title = s.title OR s.event_count = 0 THEN u.revisions
+            ELSE segue.revised(u.revisions, 'automatic', revision) END
     WHERE u.owner = a_owner AND u.number = s.number;
 END $$;
 

@@ -87,6 +87,8 @@ class PostgresClient:
     async def _try(self, work: Callable[[Connection], Awaitable[T]], ends_at: float) -> T:
         if self._is_closed:
             raise StorageUnavailable(f"{self._address.location} is closed.")
+        if self._connection is not None and self._connection.is_lost:
+            self._drop()
         connection = self._connection or await self._connect(ends_at)
         connection.ends_at = ends_at
         try:

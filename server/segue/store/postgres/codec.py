@@ -19,6 +19,7 @@ _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12
 _TEXT_TAG = b"\x01"
 
 _BOOL, _BYTEA, _INT8, _INT2, _INT4, _TEXT, _OID, _FLOAT8 = 16, 17, 20, 21, 23, 25, 26, 701
+_JSONB = 3802
 _ARRAYS = {_BOOL: 1000, _BYTEA: 1001, _INT4: 1007, _TEXT: 1009, _INT8: 1016}
 _ELEMENTS = {array: element for element, array in _ARRAYS.items()}
 
@@ -250,6 +251,7 @@ _DECODERS: Mapping[int, Callable[[bytes], Any]] = {
     _OID: lambda data: int.from_bytes(data, "big"),
     _TEXT: lambda data: data.decode(),
     _FLOAT8: lambda data: _float8.unpack(data)[0],
+    _JSONB: lambda data: data[1:].decode(),  # behind a version
     2278: lambda data: None,  # void
     **dict.fromkeys(_ELEMENTS, _decode_array),
 }

@@ -43,7 +43,7 @@ SELECT segue_1.import_append($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, 
     $17)
 """
 
-_SET_METADATA = "SELECT segue_1.set_metadata($1, $2, $3, $4, $5)"
+_SET_METADATA = "SELECT segue_1.set_metadata($1, $2, $3, $4, $5, $6)"
 
 
 @attrs.frozen(kw_only=True)
@@ -244,6 +244,7 @@ class Importer:
             codec.text(key),
             codec.stored_text(value),
             names,
+            codec.boolean(True),
         )
 
 

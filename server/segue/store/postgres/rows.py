@@ -21,13 +21,13 @@ SESSION_COLUMNS = (
     "id", "head", "head_invocation", "forked_from", "machine", "at_directory", "at_git_root",
     "at_git_common_dir", "at_repository", "directory", "git_root", "git_common_dir", "repository",
     "worktree", "machine_name", "title", "given_title", "server_session_id", "source", "client",
-    "agent", "model", "branch",
+    "agent", "model", "branch", "forked_at", "revisions",
 )  # fmt: skip
 """Those of the table, in its order; a later version may have others behind them."""
 
 _UNUSED = {
-    "owner", "recent", "prompted", "model_visible", "visible_seq", "is_stub", "head_invocation",
-    "at_directory", "at_git_root", "at_git_common_dir", "at_repository", "worktree",
+    "owner", "recent", "prompted", "visible_seq", "is_stub", "head_invocation",
+    "at_directory", "at_git_root", "at_git_common_dir", "at_repository",
 }  # fmt: skip
 _WANTED = [name not in _UNUSED for name in SESSION_COLUMNS]
 
@@ -57,7 +57,7 @@ def session(row: SessionRow, here: Machine) -> Session:
         updated_at=Timestamp(row["updated_at"]),
         archived_at=row["archived_at"],
         forked_from=_id(row["forked_from"]),
-        fork_seq=row["fork_seq"] or None,
+        fork_seq=forked_at(row),
         source=text(row["source"]),
         client=text(row["client"]),
         agent=text(row["agent"]),
@@ -67,6 +67,12 @@ def session(row: SessionRow, here: Machine) -> Session:
         repository=text(row["repository"]),
         machine=None if is_here else text(row["machine_name"]),
     )
+
+
+def forked_at(row: SessionRow) -> int | None:
+    """Return how many events a fork has in common with its original, None if it is none."""
+    stored = row["forked_at"]
+    return (row["fork_seq"] if stored is None else stored) or None
 
 
 def session_of(values: Sequence[Any] | bytes, here: Machine) -> Session:

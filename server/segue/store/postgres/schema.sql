@@ -48,6 +48,10 @@ CREATE TABLE segue.sessions (
     agent text COLLATE "C",
     model text COLLATE "C",
     branch text COLLATE "C",
+    -- How many events a fork has in common with its original, where that is not fork_seq: the copy
+    -- of a fork may have all its events itself, and what is no fork may share its first ones.
+    forked_at integer,
+    revisions jsonb,                        -- when fields got their values: `segue.revised`
     PRIMARY KEY (owner, number),
     UNIQUE (owner, id)
 ) WITH (fillfactor = 70);
@@ -111,10 +115,14 @@ CREATE TABLE segue.metadata (
     PRIMARY KEY (owner, session, key)
 );
 
--- The ids of imported sessions that were deleted, so that no import brings them back.
+-- What is left of deleted sessions. The generation is odd while a session is deleted: it rises when
+-- it is deleted, and when it is imported again after that.
 CREATE TABLE segue.tombstones (
     owner bigint NOT NULL,
     id bytea NOT NULL,
+    generation integer NOT NULL DEFAULT 1,
+    is_imported boolean NOT NULL DEFAULT true, -- no import brings it back by itself
+    events bytea,                           -- of the events that it had: `segue.digest`
     PRIMARY KEY (owner, id)
 );
 
@@ -130,6 +138,10 @@ CREATE TABLE segue.grants (
     PRIMARY KEY (owner, session, repository, grantee_name)
 );
 CREATE INDEX grants_by_grantee ON segue.grants (grantee);
+
+-- What nobody but the functions knows: `segue.channel` is made of it.
+CREATE TABLE segue.secret (value bytea NOT NULL);
+INSERT INTO segue.secret SELECT uuid_send(gen_random_uuid());
 
 -- Who calls: session_user, because inside of the functions current_user is their owner.
 CREATE FUNCTION segue.me() RETURNS bigint LANGUAGE sql STABLE PARALLEL SAFE AS $$
@@ -155,13 +167,14 @@ BEGIN
 END $$;
 
 -- Every call that writes begins with this: what is answered is on disk, whatever a role's settings
--- say. (A SET on the function would end before the commit.)
+-- say. (A SET on the function would end before the commit.) Who follows the account is told.
 CREATE FUNCTION segue.begin_write(a_owner bigint) RETURNS void LANGUAGE plpgsql VOLATILE AS $$
 BEGIN
     PERFORM segue.check_owner(a_owner);
     IF current_setting('synchronous_commit') IN ('off', 'local') THEN
         PERFORM set_config('synchronous_commit', 'on', true);
     END IF;
+    PERFORM segue.announce(a_owner);
 END $$;
 
 -- A second wall: the functions' owner is bound by these policies, too.

@@ -1,16 +1,16 @@
 """PostgresSessionService: sessions in a PostgreSQL database that several machines share."""
 
-import asyncio
 import base64
 import os
 import struct
-from collections.abc import Collection, Mapping, Sequence, Set
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence, Set
 from datetime import timedelta
+from functools import partial
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from segue.model import json_text
-from segue.model.errors import SessionNotFound, StorageUnavailable
+from segue.model.errors import SessionNotFound
 from segue.model.events import Event
 from segue.model.records import (
     HITS,
@@ -48,12 +48,12 @@ from segue.store.postgres.wire import Connection, Rows
 
 if TYPE_CHECKING:
     from segue.model.replicas import Replica, Tombstone, VersionPage
+    from segue.store.postgres.changes import Changes
+
+T = TypeVar("T")
 
 MAX_RESUMABLE = 6
 """How many sessions `find_resumable` returns at most: one to resume, and the alternatives."""
-
-_LOOK_EVERY_S = 0.1
-"""How often the server is asked by who waits for a change."""
 
 _MAX_CHECKOUTS = 20
 """Of one repository on this machine: no more are looked at."""
@@ -91,6 +91,7 @@ class PostgresSessionService:
         self._client = client
         self._machine = machine
         self._searches = 0
+        self._changes: Changes | None = None
 
     @classmethod
     async def open(cls, url: str, *, machine: Machine) -> "PostgresSessionService":
@@ -110,6 +111,8 @@ class PostgresSessionService:
 
     async def close(self) -> None:
         """Finish the calls that were made before, and end the connection."""
+        if self._changes is not None:
+            self._changes.close()
         await self._client.close()
 
     # -- appending ---------------------------------------------------------------------------------
@@ -406,28 +409,26 @@ class PostgresSessionService:
 
     async def set_metadata(self, session_id: str, key: str, value: Any) -> None:
         """Replace one row of metadata."""
+        from segue.model.replicas import LOCAL_METADATA
+
         encoded = None if value is None else json_text.encode("$.value", value)
         names = conversation_ids(key, value)
         await self._update(
             session_id,
-            "SELECT segue_1.set_metadata($1, $2, $3, $4, $5)",
+            "SELECT segue_1.set_metadata($1, $2, $3, $4, $5, $6)",
             codec.text(key),
             codec.stored_text(encoded),
             codec.ids(names),
+            codec.boolean(key in LOCAL_METADATA),
         )
 
     async def wait_for_change(self, seen: Any = None) -> Any:
-        """Ask which transactions the server has seen, ten times a second."""
-        while (mark := await self._change_mark()) == seen:  # noqa: ASYNC110  of a server
-            await asyncio.sleep(_LOOK_EVERY_S)
-        return mark
+        """Let the server tell of every commit of the account."""
+        if self._changes is None:
+            from segue.store.postgres.changes import Changes  # a command waits for nothing
 
-    async def _change_mark(self) -> Any:
-        async def read(connection: Connection) -> Any:
-            ((mark,),) = await connection.call("SELECT segue_1.change_mark()")
-            return mark
-
-        return await self._client.run(read)
+            self._changes = Changes(self._client)
+        return await self._changes.wait(seen)
 
     async def _find_metadata(
         self, key: str, source: str | None = None, session_id: str | None = None
@@ -493,26 +494,45 @@ class PostgresSessionService:
     # -- copies in other stores --------------------------------------------------------------------
 
     async def list_versions(self, *, after: str | None = None, limit: int = PAGE) -> "VersionPage":
-        """Raise StorageUnavailable: this store is not brought in step with another one yet."""
-        raise _no_replicas()
+        """Read along the indexes of the ids, of sessions and of tombstones, in one snapshot."""
+        from segue.store.postgres import replicas  # a server never replicates
+
+        return await self._run(partial(replicas.versions, after=after, limit=limit))
 
     async def read_replica(self, session_id: str) -> "Replica | Tombstone | None":
-        """Raise StorageUnavailable, as `list_versions` does."""
-        raise _no_replicas()
+        """Read the session's row and its metadata, in one snapshot."""
+        from segue.store.postgres import replicas
+
+        return await self._run(partial(replicas.read, session_id=session_id))
 
     async def write_replica(
         self, replica: "Replica", events: Sequence[ImportedEvent], *, parent_id: str | None
     ) -> None:
-        """Raise StorageUnavailable, as `list_versions` does."""
-        raise _no_replicas()
+        """Insert the new events, and update the session's row, by one call."""
+        from segue.store.postgres import replicas
+
+        check_batch(events)
+        copy = replicas.Copy.of(replica, events, self._machine, parent_id=parent_id)
+        await self._run(copy.write)
 
     async def write_tombstone(self, tombstone: "Tombstone", *, head: str | None) -> None:
-        """Raise StorageUnavailable, as `list_versions` does."""
-        raise _no_replicas()
+        """Delete the session, and replace its tombstone, by one call."""
+        from segue.store.postgres import replicas
+
+        await self._run(partial(replicas.bury, tombstone=tombstone, head=head))
 
     async def set_aside(self, session_id: str, *, id: str, at: str | None, head: str) -> bool:
-        """Raise StorageUnavailable, as `list_versions` does."""
-        raise _no_replicas()
+        """Give the session's row the other id, and insert another row that shares its events."""
+        from segue.store.postgres import replicas
+
+        aside = replicas.Aside(session_id=session_id, id=id, at=at, head=head)
+
+        async def set_aside(connection: Connection, account: int) -> bool:
+            is_mine = session_id in self._client.held
+            can_tell = self._client.can_hold
+            return await aside.set(connection, account, is_mine=is_mine, can_tell=can_tell)
+
+        return await self._run(set_aside)
 
     # -- holding and pruning -----------------------------------------------------------------------
 
@@ -573,6 +593,10 @@ class PostgresSessionService:
 
         return await self._client.run(call)
 
+    async def _run(self, work: Callable[[Connection, int], Awaitable[T]]) -> T:
+        """Return the result of *work*, which is told the account."""
+        return await self._client.run(lambda connection: work(connection, self._client.account))
+
     def _session(self, values: Sequence[Any] | bytes) -> Session:
         return rows.session_of(values, self._machine)
 
@@ -618,12 +642,6 @@ class PostgresSessionService:
         common_dirs = [git_common_dir, *(os.path.join(place, ".git") for place in places)]
         elsewhere = repository_key(repository)
         return self._places(*places), self._places(*common_dirs), elsewhere, machine
-
-
-def _no_replicas() -> StorageUnavailable:
-    return StorageUnavailable(
-        "A PostgreSQL database cannot be brought in step with another store by this version."
-    )
 
 
 async def _nothing(connection: Connection) -> None:

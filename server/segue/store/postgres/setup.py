@@ -28,7 +28,7 @@ MIN_VERSION = 14
 MAX_NAME_BYTES = 63
 """PostgreSQL cuts longer names without an error, and the account would be another one."""
 
-_CALLS = ("api_1.sql", "sharing_1.sql")
+_CALLS = ("api_1.sql", "replicas_1.sql", "following_1.sql", "sharing_1.sql")
 _ROLES = ("segue_owner", "segue_user", "segue_reader", "segue_admin")
 
 Connection = psycopg.Connection[Any]
@@ -169,7 +169,7 @@ def _check_is_unused(connection: Connection) -> None:
 
 
 def _drop_functions(connection: Connection) -> None:
-    """Drop what api_1.sql makes: the calls, and the functions that only they use."""
+    """Drop what the files of the calls make: those, and the functions that only they use."""
     connection.execute("DROP SCHEMA segue_1 CASCADE")
     kept = re.findall(r"CREATE FUNCTION segue\.(\w+)", _text("schema.sql"))
     query = """

@@ -135,6 +135,8 @@ BEGIN
         s.recent := segue.minutes(at);
         s.archived_at := NULL;
         s.fork_seq := 0;
+        s.forked_at := NULL;
+        s.revisions := NULL;
         s.forked_from := NULL;
         s.server_session_id := NULL;
         s.source := NULL;

@@ -7,7 +7,7 @@ cannot be ended while a server is silent. A call that takes too long ends the co
 import asyncio
 import contextlib
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import psycopg
@@ -35,6 +35,9 @@ class Connection:
         self._results: list[pq.abc.PGresult] = []
         self._done: asyncio.Future[None] | None = None
         self._is_watched = False
+        self.is_lost = False
+        """Whether it was lost, or closed, as far as is known."""
+        self._on_notice: Callable[[], None] | None = None
         self.ends_at = math.inf
         """When the next call has to have its answer, by the clock of the loop; then it is cleared.
         """
@@ -89,13 +92,57 @@ class Connection:
         finally:
             timer.cancel()
             self._forget(loop)
+            self._watch_between_calls(loop)
         self.ends_at = math.inf
         return _rows(self._results)
 
+    def listen(self, on_notice: Callable[[], None] | None) -> None:
+        """Call *on_notice* when notifications arrive, or the connection is lost; None: no more."""
+        loop = asyncio.get_running_loop()
+        self._on_notice = on_notice
+        self._forget(loop)
+        self._watch_between_calls(loop)
+
     def close(self) -> None:
         """End the connection, whatever it is doing."""
+        if self._on_notice is not None:
+            self._forget(asyncio.get_running_loop())
+        self._lose()
         with contextlib.suppress(psycopg.Error):
             self._pgconn.finish()
+
+    def _watch_between_calls(self, loop: asyncio.AbstractEventLoop) -> None:
+        if self._on_notice is None or self.is_lost:
+            return
+        if self._pgconn.status != pq.ConnStatus.OK:
+            self._lose()  # its socket is closed, and the number may be another one's
+            return
+        self._is_watched = True
+        loop.add_reader(self._fd, self._read_notices)
+
+    def _read_notices(self) -> None:
+        try:
+            self._pgconn.consume_input()
+        except psycopg.Error:
+            self._forget(asyncio.get_running_loop())
+            self._lose()
+        else:
+            self._take_notices()
+
+    def _take_notices(self) -> None:
+        if self._on_notice is None:
+            return
+        is_told = False
+        while self._pgconn.notifies() is not None:
+            is_told = True
+        if is_told:
+            self._on_notice()
+
+    def _lose(self) -> None:
+        on_notice, self._on_notice = self._on_notice, None
+        self.is_lost = True
+        if on_notice is not None:
+            on_notice()
 
     def _expire(self, limit_s: float) -> None:
         self._fail(ConnectionLostError(f"no answer within {limit_s:.3g} s"))
@@ -107,6 +154,7 @@ class Connection:
             while not self._pgconn.is_busy():
                 result = self._pgconn.get_result()
                 if result is None:
+                    self._take_notices()
                     self._succeed()
                     return
                 self._results.append(result)

@@ -5,12 +5,15 @@ from typing import Protocol
 
 import attrs
 
-from segue.model.records import ImportedEvent
+from segue.model.records import ImportedEvent, Invocation
 from segue.model.replicas import fork_id
 from segue.store.rules.prompts import PromptFacts, Prompts, is_prompt
 
 INVOCATION = "import"
 """The id of the invocation that wrote what was imported."""
+
+IMPORTED = Invocation(id=INVOCATION, client_name=None, client_version=None)
+"""That invocation, where it is not known which program the events were imported from."""
 
 STATE = "import"
 """The key of the metadata that holds the state of an import."""

@@ -33,8 +33,6 @@ from segue.store.sqlite.driver import Connection
 from segue.store.sqlite.revisions import revised
 from segue.store.sqlite.row_values import Row, pack, unpack
 
-IMPORTED = Invocation(id=INVOCATION, client_name=None, client_version=None)
-
 _UPDATE_SESSION = """
 UPDATE sessions SET
     event_count = event_count + :added, updated_at = max(updated_at, :updated_at),

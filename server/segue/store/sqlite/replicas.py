@@ -12,15 +12,17 @@ from segue.model.replicas import (
     Tombstone,
     Version,
     VersionPage,
+    encoded_revisions,
     joined,
     split,
 )
+from segue.store.rules.importing import IMPORTED
 from segue.store.sqlite import queries, schema, spans
 from segue.store.sqlite.append import INSERT_EVENT
 from segue.store.sqlite.commit import Transaction
 from segue.store.sqlite.driver import Connection
-from segue.store.sqlite.importing import IMPORTED, number_of
-from segue.store.sqlite.revisions import encoded, revised, revisions
+from segue.store.sqlite.importing import number_of
+from segue.store.sqlite.revisions import revised, revisions
 from segue.store.sqlite.row_values import Row, coerced, pack, unpack, validated
 
 # -- reading -------------------------------------------------------------------------------------
@@ -204,7 +206,7 @@ def _create(db: Connection, replica: Replica, parent_id: str | None) -> None:
     values = _places(replica) | {"source": replica.source, "created_at": replica.created_at}
     for columns in _REVISED.values():
         values |= {column: getattr(replica, name) for column, name in columns.items()}
-    values["revisions"] = encoded(replica.revisions)
+    values["revisions"] = encoded_revisions(replica.revisions)
     _update(db, session["number"], _without_deleted_origin(db, values))
     for key, value in replica.metadata.items():
         _set_metadata(db, session["number"], key, value)
@@ -270,7 +272,7 @@ def _merge(
             key = field.removeprefix("metadata/")
             _set_metadata(db, number, key, replica.metadata.get(key))
     transaction.erase()
-    values["revisions"] = encoded({**here.revisions, **later})
+    values["revisions"] = encoded_revisions({**here.revisions, **later})
     return _without_deleted_origin(db, values)
 
 

@@ -1,11 +1,10 @@
 """When the fields of a session that no event changes were given their values."""
 
-import json
 import os
-from collections.abc import Mapping
 
 from segue.model import json_text
 from segue.model.records import Timestamp
+from segue.model.replicas import encoded_revisions
 
 _TIME_DIGITS = 15
 
@@ -17,7 +16,7 @@ def revised(stored: str | None, field: str, now: Timestamp) -> str:
     time = max(now, int(before) + 1 if before.isdecimal() else 0)
     # Random digits: two machines may change a field in the same millisecond.
     found[field] = f"{time:0{_TIME_DIGITS}d}{os.urandom(4).hex()}"
-    return _encoded(found)
+    return str(encoded_revisions(found))
 
 
 def revisions(stored: str | None) -> dict[str, str]:
@@ -26,12 +25,3 @@ def revisions(stored: str | None) -> dict[str, str]:
     if not isinstance(found, dict):
         return {}
     return {field: value for field, value in found.items() if isinstance(value, str)}
-
-
-def encoded(found: Mapping[str, str]) -> str | None:
-    """Return revisions as they are stored: JSON with sorted keys, None if there are none."""
-    return _encoded(found) if found else None
-
-
-def _encoded(found: Mapping[str, str]) -> str:
-    return json.dumps(found, sort_keys=True, separators=(",", ":"))
