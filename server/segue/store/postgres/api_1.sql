@@ -426,12 +426,11 @@ END $$;
 
 -- Finding -----------------------------------------------------------------------------------------
 
--- The sessions of some places that were updated after `a_since` until `a_until`, in no order: of
--- each place and column the newest.
 -- The machines but a_machine that sessions of a repository were had on: one probe for each.
 CREATE FUNCTION segue.other_machines(a_owner bigint, a_repository bytea, a_machine bytea)
 RETURNS TABLE (machine bytea) LANGUAGE plpgsql STABLE AS $$
 BEGIN
+    IF a_repository IS NULL THEN RETURN; END IF;
     machine := '';
     LOOP
         machine := (
@@ -445,63 +444,74 @@ BEGIN
     END LOOP;
 END $$;
 
-CREATE FUNCTION segue.resumable(
-    a_owner bigint, a_places bytea[], a_repository bytea, a_worktree text, a_machine bytea,
-    a_since bigint, a_until bigint, a_limit integer
-) RETURNS SETOF segue.sessions LANGUAGE plpgsql STABLE AS $$
-BEGIN
-    RETURN QUERY
-    SELECT f.* FROM unnest(a_places) AS g (place) CROSS JOIN LATERAL (
-        SELECT s.* FROM segue.sessions s
-        WHERE s.owner = a_owner AND s.at_directory = g.place
-            AND s.archived_at IS NULL AND s.model_visible
-            AND s.recent >= segue.minutes(a_since) - 1 AND s.recent <= segue.minutes(a_until)
-            AND s.updated_at > a_since AND s.updated_at <= a_until
-        ORDER BY s.recent DESC, s.updated_at DESC, s.number DESC LIMIT a_limit
-    ) f;
-    RETURN QUERY
-    SELECT f.* FROM unnest(a_places) AS g (place) CROSS JOIN LATERAL (
-        SELECT s.* FROM segue.sessions s
-        WHERE s.owner = a_owner AND s.at_git_root = g.place AND s.at_git_root IS NOT NULL
-            AND s.archived_at IS NULL AND s.model_visible
-            AND s.recent >= segue.minutes(a_since) - 1 AND s.recent <= segue.minutes(a_until)
-            AND s.updated_at > a_since AND s.updated_at <= a_until
-        ORDER BY s.recent DESC, s.updated_at DESC, s.number DESC LIMIT a_limit
-    ) f;
-    RETURN QUERY
-    SELECT f.* FROM segue.other_machines(a_owner, a_repository, a_machine) g
-    CROSS JOIN LATERAL (
-        SELECT s.* FROM segue.sessions s
-        WHERE s.owner = a_owner AND s.at_repository = a_repository AND s.at_repository IS NOT NULL
-            AND s.machine = g.machine AND s.worktree IS NOT DISTINCT FROM a_worktree
-            AND s.archived_at IS NULL AND s.model_visible
-            AND s.recent >= segue.minutes(a_since) - 1 AND s.recent <= segue.minutes(a_until)
-            AND s.updated_at > a_since AND s.updated_at <= a_until
-        ORDER BY s.recent DESC, s.updated_at DESC, s.number DESC LIMIT a_limit
-    ) f;
-END $$;
-
 -- The sessions that may be resumed, and before them one whose time is too far in the future.
+--
+-- What each probe finds is sorted by numbers alone; the rows are read once, at the end.
 CREATE FUNCTION segue_1.find_resumable(
     a_owner bigint, a_places bytea[], a_repository bytea, a_worktree text, a_machine bytea,
     a_max_age bigint, a_skew bigint, a_limit integer
 ) RETURNS TABLE (in_future boolean, session segue.sessions)
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-DECLARE at CONSTANT bigint := segue.clock();
+DECLARE
+    at CONSTANT bigint := segue.clock();
+    since CONSTANT bigint := at - a_max_age;
+    first CONSTANT integer := segue.minutes(since) - 1;
+    until bigint := 253402300799999;
+    last integer := segue.minutes(until);
+    others bytea[];
+    found bigint[];
+    newest bigint;
 BEGIN
-    PERFORM segue.check_owner(a_owner);
-    RETURN QUERY SELECT true, s FROM segue.resumable(
-        a_owner, a_places, a_repository, a_worktree, a_machine,
-        greatest(at + a_skew, at - a_max_age), 253402300799999, 1
-    ) s ORDER BY s.updated_at DESC, s.number DESC LIMIT 1;
-    RETURN QUERY SELECT false, s::segue.sessions FROM (
-        SELECT DISTINCT ON (r.updated_at, r.number) r.*
-        FROM segue.resumable(
-            a_owner, a_places, a_repository, a_worktree, a_machine,
-            at - a_max_age, at + a_skew, a_limit
-        ) r
-        ORDER BY r.updated_at DESC, r.number DESC LIMIT a_limit
-    ) s;
+    IF segue.me() IS DISTINCT FROM a_owner THEN PERFORM segue.check_owner(a_owner); END IF;
+    IF a_repository IS NOT NULL THEN
+        others := ARRAY(
+            SELECT o.machine FROM segue.other_machines(a_owner, a_repository, a_machine) o
+        );
+    END IF;
+    LOOP
+        SELECT array_agg(r.number ORDER BY r.updated_at DESC, r.number DESC), max(r.updated_at)
+        INTO found, newest FROM (
+            SELECT f.updated_at, f.number FROM unnest(a_places) AS g (place) CROSS JOIN LATERAL (
+                SELECT s.updated_at, s.number FROM segue.sessions s
+                WHERE s.owner = a_owner AND s.at_directory = g.place
+                    AND s.archived_at IS NULL AND s.model_visible
+                    AND s.recent >= first AND s.recent <= last
+                    AND s.updated_at > since AND s.updated_at <= until
+                ORDER BY s.recent DESC, s.updated_at DESC, s.number DESC LIMIT a_limit
+            ) f
+            UNION
+            SELECT f.updated_at, f.number FROM unnest(a_places) AS g (place) CROSS JOIN LATERAL (
+                SELECT s.updated_at, s.number FROM segue.sessions s
+                WHERE s.owner = a_owner AND s.at_git_root = g.place AND s.at_git_root IS NOT NULL
+                    AND s.archived_at IS NULL AND s.model_visible
+                    AND s.recent >= first AND s.recent <= last
+                    AND s.updated_at > since AND s.updated_at <= until
+                ORDER BY s.recent DESC, s.updated_at DESC, s.number DESC LIMIT a_limit
+            ) f
+            UNION
+            SELECT f.updated_at, f.number FROM unnest(others) AS g (machine) CROSS JOIN LATERAL (
+                SELECT s.updated_at, s.number FROM segue.sessions s
+                WHERE s.owner = a_owner AND s.at_repository = a_repository
+                    AND s.at_repository IS NOT NULL AND s.machine = g.machine
+                    AND s.worktree IS NOT DISTINCT FROM a_worktree
+                    AND s.archived_at IS NULL AND s.model_visible
+                    AND s.recent >= first AND s.recent <= last
+                    AND s.updated_at > since AND s.updated_at <= until
+                ORDER BY s.recent DESC, s.updated_at DESC, s.number DESC LIMIT a_limit
+            ) f
+        ) r;
+        IF found IS NULL THEN RETURN; END IF;
+        in_future := newest > at + a_skew;
+        RETURN QUERY SELECT in_future, f::segue.sessions FROM unnest(found[:CASE WHEN in_future THEN 1 ELSE a_limit END])
+            WITH ORDINALITY AS g (number, place)
+        CROSS JOIN LATERAL (
+            SELECT s.* FROM segue.sessions s WHERE s.owner = a_owner AND s.number = g.number LIMIT 1
+        ) f ORDER BY g.place;
+        -- The newest is in the future, which nearly never is: the others are looked for again.
+        EXIT WHEN NOT in_future;
+        until := at + a_skew;
+        last := segue.minutes(until);
+    END LOOP;
 END $$;
 
 CREATE FUNCTION segue.hold_key(a_owner bigint, a_session bytea) RETURNS bigint
@@ -767,10 +777,12 @@ BEGIN
             WHERE s.owner = a_owner AND s.id = a_session
                 AND coalesce(s.source, a_source) = a_source;
     ELSE
-        RETURN QUERY SELECT s.id, m.value FROM segue.metadata m
-            JOIN segue.sessions s ON s.owner = a_owner AND s.number = m.session
-            WHERE m.owner = a_owner AND m.key = a_key AND NOT s.is_stub
-                AND (a_source IS NULL OR coalesce(s.source, a_source) = a_source);
+        RETURN QUERY SELECT f.id, m.value FROM segue.metadata m CROSS JOIN LATERAL (
+            SELECT s.id, s.source FROM segue.sessions s
+            WHERE s.owner = a_owner AND s.number = m.session AND NOT s.is_stub LIMIT 1
+        ) f
+        WHERE m.owner = a_owner AND m.key = a_key
+            AND (a_source IS NULL OR coalesce(f.source, a_source) = a_source);
     END IF;
 END $$;
 
