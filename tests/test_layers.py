@@ -63,7 +63,7 @@ ORDER = {
         "store_reports", "database_reports",
     ],
     "redaction": ["checks", "rule", "rules", "view", "keywords", "engine"],
-    "store.rules": ["prompts", "importing", "searching", "pruning"],
+    "store.rules": ["prompts", "importing", "searching", "trigrams", "pruning"],
     "store.sqlite": [
         "disk", "file_access", "lock_holders", "driver", "locks", "open_files", "high_water",
         "holds", "schema", "header", "row_values", "revisions", "spans", "queries", "relocation",
@@ -75,7 +75,8 @@ ORDER = {
     "store.postgres": [
         "address", "codec", "errors", "wire", "client", "machine", "rows", "prefixes", "metadata",
         "new_session", "append", "forks", "relocation", "importing", "pruning", "search",
-        "sharing", "service", "setup", "sizes", "admin", "inspection", "vacuuming", "database",
+        "search_index", "sharing", "service", "setup", "sizes", "admin", "inspection", "vacuuming",
+        "database",
     ],
     "protocol": ["messages", "methods", "schema"],
     "exporting": ["blocks", "jsonl", "markdown", "html"],

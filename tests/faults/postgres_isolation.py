@@ -35,7 +35,10 @@ UNSAFE_SETTING = "a setting of the intruder changes whose data a function sees"
 
 MARK = f"canary{secrets.token_hex(4)}"
 PLACE = f"/home/{MARK}/project"
-TABLES = ("sessions", "events", "invocations", "spans", "metadata", "tombstones")
+TABLES = (
+    "sessions", "events", "invocations", "spans", "metadata", "tombstones", "search_shards",
+    "search_runs", "search_trigrams",
+)  # fmt: skip
 
 ATTEMPTS = (
     # Tables, directly.

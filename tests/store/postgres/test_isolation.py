@@ -12,7 +12,10 @@ from segue.store.postgres.service import PostgresSessionService
 from tests.factories import contents, store_session, user_message
 from tests.store.postgres_server import PostgresServer
 
-TABLES = ("sessions", "events", "invocations", "spans", "metadata", "tombstones")
+TABLES = (
+    "sessions", "events", "invocations", "spans", "metadata", "tombstones", "search_shards",
+    "search_runs", "search_trigrams",
+)  # fmt: skip
 
 
 @pytest.fixture

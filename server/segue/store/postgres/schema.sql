@@ -122,6 +122,34 @@ CREATE TABLE segue.tombstones (
     PRIMARY KEY (owner, id)
 );
 
+-- The index of searches, which windows extend, 16,384 events at a time: their trigrams, in one of
+-- 4,096 rows each, have the bits of the events (its documents) that may have them. Runs say which
+-- events these are. A GIN index would not be used: its operators might tell of rows that a policy
+-- hides. Another way to cut a text into trigrams needs other tables.
+CREATE TABLE segue.search_shards (
+    owner bigint NOT NULL,
+    number integer NOT NULL,
+    PRIMARY KEY (owner, number)
+);
+CREATE TABLE segue.search_runs (
+    owner bigint NOT NULL,
+    session bigint NOT NULL,                -- that wrote the events
+    first integer NOT NULL,                 -- the seq of the first
+    length integer NOT NULL,
+    shard integer NOT NULL,
+    document integer NOT NULL,              -- of the first
+    PRIMARY KEY (owner, session, first)
+);
+CREATE INDEX search_runs_by_shard ON segue.search_runs (owner, shard);
+CREATE TABLE segue.search_trigrams (
+    owner bigint NOT NULL,
+    shard integer NOT NULL,
+    trigram integer NOT NULL,
+    documents bit(16384) NOT NULL,
+    PRIMARY KEY (owner, shard, trigram)
+);
+ALTER TABLE segue.search_trigrams ALTER documents SET STORAGE MAIN, ALTER documents SET STATISTICS 0;
+
 -- What an account lets others read: a session, or (0) all of a repository. A role counts if it has
 -- both the number and the name.
 CREATE TABLE segue.grants (
@@ -173,7 +201,7 @@ DO $$
 DECLARE name text;
 BEGIN
     FOREACH name IN ARRAY ARRAY['sessions', 'events', 'invocations', 'spans', 'metadata', 'tombstones',
-        'grants']
+        'grants', 'search_shards', 'search_runs', 'search_trigrams']
     LOOP
         EXECUTE format('ALTER TABLE segue.%I ENABLE ROW LEVEL SECURITY', name);
         EXECUTE format('ALTER TABLE segue.%I FORCE ROW LEVEL SECURITY', name);
