@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import itertools
 import json
+import math
 import os
 import subprocess
 import sys
@@ -30,7 +31,7 @@ from segue.store.postgres.codec import Parameter
 from segue.store.postgres.service import MAX_RESUMABLE, PostgresSessionService
 from segue.store.service import SessionService
 from segue.store.sqlite.service import LocalSessionService
-from tests.bench import peers, stores
+from tests.bench import peers, search, stores
 from tests.bench.append import append_factory
 from tests.bench.measure import (
     Figure,
@@ -41,6 +42,7 @@ from tests.bench.measure import (
     Sizes,
     alternate,
     at_most,
+    cap_calls,
     format_seconds,
     pin_to_one_cpu,
     time_calls,
@@ -106,6 +108,11 @@ VALUES ($1, 1, 1, $2, $3, 'text', $4)
 """
 _BY_KEY = "SELECT * FROM segue.sessions WHERE owner = $1 AND id = $2"
 _FIND = "SELECT * FROM segue_1.find_resumable($1, $2, $3, $4, $5, $6, $7, $8)"
+_SEARCHED = 100_000
+_INDEX_TABLES = """
+SELECT sum(pg_total_relation_size(c.oid)) FROM pg_class c
+WHERE c.relnamespace = 'segue'::regnamespace AND c.relkind = 'r' AND c.relname LIKE 'search%'
+"""
 _TABLES = """
 SELECT sum(pg_total_relation_size(c.oid)) FROM pg_class c
 WHERE c.relnamespace = 'segue'::regnamespace AND c.relkind = 'r'
@@ -121,7 +128,7 @@ def measure(sizes: Sizes, folder: Path) -> Iterator[Row]:
     folder /= "postgres"
     folder.mkdir()
     server = postgres_server.start_with_real_clock(versions[-1], **_SETTINGS)
-    for role in ("writer", "owner", "sizes"):
+    for role in ("writer", "owner", "sizes", "searcher"):
         setup.add_user(server.url(), role)
     with asyncio.Runner() as runner, pin_to_one_cpu():
         yield from _append_rows(sizes, folder, server, runner)
@@ -129,6 +136,7 @@ def measure(sizes: Sizes, folder: Path) -> Iterator[Row]:
         yield from _length_rows(sizes, server, runner)
         yield from _finding_rows(sizes, server, runner)
         yield from _size_rows(sizes, folder, server, runner)
+        yield from _search_rows(sizes, server, runner)
     yield from _remote_rows(sizes, folder)
     server.stop()
 
@@ -568,6 +576,81 @@ def _table_bytes(server: PostgresServer) -> int:
     return int(row[0])
 
 
+# -- searching -------------------------------------------------------------------------------------
+
+
+def _search_rows(sizes: Sizes, server: PostgresServer, runner: asyncio.Runner) -> Iterator[Row]:
+    """Compare searches, and appends, with an index and without; fewer than 16,384 have none."""
+    count = min(sizes.searched, _SEARCHED)
+    service = runner.run(_open(server.url("searcher")))
+    service._index_again_at = math.inf  # not after the first search
+    text_bytes = runner.run(_store_texts(service, count))
+    append = runner.run(_prepare_append(service))
+    calls = min(sizes.calls, 5)
+
+    def sides(name: str) -> list[Side]:
+        queries = [
+            cap_calls(
+                _call_side(runner, f"{name} {query}", partial(_search, service, query)), calls
+            )
+            for query in search.QUERIES.values()
+        ]
+        return [*queries, _call_side(runner, f"{name} append", append)]
+
+    # Not in alternating rounds: an index is there, or it is not.
+    figures = alternate(sides("without"), rounds=2, calls=sizes.calls)
+    begin = time.perf_counter()
+    state = runner.run(service.update_index())
+    seconds = time.perf_counter() - begin
+    figures |= alternate(sides("with"), rounds=2, calls=sizes.calls)
+    runner.run(service.close())
+    indexed = 0 if state is None else state.events
+    for name, query in search.QUERIES.items():
+        quantity = f"search {name} in PostgreSQL, {count:,} events, the first {_PAGE} hits"
+        without, found = (figures[f"{each} {query}"].p50 for each in ("without", "with"))
+        yield Row(
+            number=16,
+            quantity=f"{quantity}, {indexed:,} indexed",
+            measured=format_seconds(found),
+            baseline=f"looking through them, {format_seconds(without)}",
+            value=without / found,
+            unit="x faster",
+        )
+    quantity = f"append to PostgreSQL with {indexed:,} events indexed"
+    yield _row(17, quantity, figures, "with append", "before", "without append", at_most(1.05))
+    size: Any = server.admin.execute(_INDEX_TABLES.encode()).fetchone()
+    yield Row(
+        number=19,
+        quantity=f"bytes of the index in PostgreSQL a byte of text, made in {seconds:.0f} s",
+        measured=f"{int(size[0]) / text_bytes:.2f}",
+        baseline="",
+        value=int(size[0]) / text_bytes if indexed else None,
+        unit="",
+        goal=at_most(0.45),
+    )
+
+
+async def _store_texts(service: PostgresSessionService, count: int) -> int:
+    """Store the texts of the bench of searches; return their bytes."""
+    size = 0
+    for texts in search.made_texts(count):
+        size += sum(len(text.encode()) for text in texts)
+        events = [Event.new("text", {"content": text}) for text in texts]
+        new = NewSession(id=new_id(), directory="/")
+        await service.create_session(new, events, invocation_id=_INVOCATION)
+    return size
+
+
+async def _search(service: PostgresSessionService, query: str, _: int) -> None:
+    """Search on until the page is full or all was looked at."""
+    cursor, hits = None, 0
+    while True:
+        page = await service.search(query, limit=_PAGE - hits, cursor=cursor)
+        cursor, hits = page.next_cursor, hits + len(page.hits)
+        if cursor is None or hits == _PAGE:
+            return
+
+
 # -- local first -----------------------------------------------------------------------------------
 
 
@@ -577,15 +660,18 @@ def _remote_rows(sizes: Sizes, folder: Path) -> Iterator[Row]:
     with contextlib.ExitStack() as stack:
         for name in ("plain", "in step"):
             path = folder / name / "sessions.db"
-            with stores.create_database(path) as db:
-                session_id = stores.add_session(db, 1, 0)
+            path.parent.mkdir()
             if name == "in step":
-                stack.enter_context(_in_step(path, folder / "remote.db"))
+                _set_remote(path, folder / "remote.db")
             server = Server(path)
             stack.callback(server.shut_down)
             server.initialize()
-            server.request("session/open", {"sessionId": session_id, "tail": 1})
-            sides.append(time_calls(name, append_factory(server, session_id)))
+            opened = server.request("session/open", {"workspace": str(folder), "mode": "new"})
+            append = append_factory(server, opened["session"]["sessionId"])
+            append()()
+            if name == "in step":
+                stack.enter_context(_in_step(path))
+            sides.append(time_calls(name, append))
         with pin_to_one_cpu():
             figures = alternate(sides, rounds=sizes.rounds, calls=sizes.calls)
     quantity = (
@@ -594,12 +680,15 @@ def _remote_rows(sizes: Sizes, folder: Path) -> Iterator[Row]:
     yield _row(39, quantity, figures, "in step", "without", "plain", at_most(1.05))
 
 
-@contextlib.contextmanager
-def _in_step(path: Path, remote: Path) -> Iterator[None]:
-    """Set the remote of a database, and keep both in step, in a process of its own."""
+def _set_remote(path: Path, remote: Path) -> None:
     config = path.parent / "segue" / "config.toml"  # as `Server` has it
     config.parent.mkdir()
     config.write_text(f"remote = {json.dumps(str(remote))}\n")
+
+
+@contextlib.contextmanager
+def _in_step(path: Path) -> Iterator[None]:
+    """Keep a database and its remote in step, in a process of its own."""
     home = {"SEGUE_DATABASE": str(path), "XDG_CONFIG_HOME": str(path.parent)}
     process = subprocess.Popen(
         [*_SEGUE, "sync", "--watch", "--create"],
