@@ -108,7 +108,7 @@ VALUES ($1, 1, 1, $2, $3, 'text', $4)
 """
 _BY_KEY = "SELECT * FROM segue.sessions WHERE owner = $1 AND id = $2"
 _FIND = "SELECT * FROM segue_1.find_resumable($1, $2, $3, $4, $5, $6, $7, $8)"
-_SEARCHED = 100_000
+_SEARCHED = 50_000
 _INDEX_TABLES = """
 SELECT sum(pg_total_relation_size(c.oid)) FROM pg_class c
 WHERE c.relnamespace = 'segue'::regnamespace AND c.relkind = 'r' AND c.relname LIKE 'search%'
