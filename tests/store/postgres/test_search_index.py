@@ -188,3 +188,15 @@ async def test_a_shard_of_a_session_that_is_deleted_meanwhile_is_not_kept(
     await other.close()
     assert outcome == ([True, False] if is_first else [False, True])
     assert set(rows(server, role).values()) == {0}
+
+
+async def test_a_search_extends_the_index_behind_its_answer(
+    service: PostgresSessionService, server: PostgresServer, role: str
+) -> None:
+    await store_session(service, *(note(f"word{n}") for n in range(45)))
+    assert await seqs(service, "word44") == [45]
+    async with asyncio.timeout(60):
+        while rows(server, role)["search_shards"] < 2:
+            await asyncio.sleep(0.1)
+    assert await seqs(service, "word44") == [45]
+    assert await seqs(service, "word1") == [20, 19, 18, 17, 16, 15, 14, 13, 12, 11, 2]

@@ -57,7 +57,7 @@ MAX_RESUMABLE = 6
 _LOOK_EVERY_S = 0.1
 """How often the server is asked by who waits for a change."""
 
-_INDEX_EVERY_S = 60.0
+_INDEX_EVERY_S, _INDEX_AFTER_FAILURE_S = 60.0, 3_600.0
 """How long no search looks again whether there is enough to be indexed."""
 
 _MAX_CHECKOUTS = 20
@@ -382,8 +382,9 @@ class PostgresSessionService:
 
             async def extend() -> None:
                 index = SearchIndex(self._client)
-                await index.extend(lambda: self._is_closing, pauses=True)
-                self._index_again_at = time.monotonic() + _INDEX_EVERY_S
+                state = await index.extend(lambda: self._is_closing, pauses=True)
+                wait_s = _INDEX_EVERY_S if state is not None else _INDEX_AFTER_FAILURE_S
+                self._index_again_at = time.monotonic() + wait_s
 
             self._indexing = asyncio.create_task(extend())
 
