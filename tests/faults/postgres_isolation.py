@@ -356,6 +356,7 @@ class Intruder:
             "integer": small,
             "boolean": [lambda: rng.random() < 0.5],
             "double precision": [lambda: rng.choice((0.0, 1.0, 50.0))],
+            "bit varying": [lambda: rng.choice(("", "1", "0" * 16_384, "1" * 16_384))],
             "text": [
                 lambda: rng.choice(("%", "key", "", "user_message", "acp.agents", "\\u", "x"))
             ],

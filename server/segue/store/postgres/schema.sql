@@ -190,7 +190,7 @@ END $$;
 -- say. (A SET on the function would end before the commit.)
 CREATE FUNCTION segue.begin_write(a_owner bigint) RETURNS void LANGUAGE plpgsql VOLATILE AS $$
 BEGIN
-    IF segue.me() IS DISTINCT FROM a_owner THEN PERFORM segue.check_owner(a_owner); END IF;
+    PERFORM segue.check_owner(a_owner);
     IF current_setting('synchronous_commit') IN ('off', 'local') THEN
         PERFORM set_config('synchronous_commit', 'on', true);
     END IF;
