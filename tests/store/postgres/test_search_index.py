@@ -196,7 +196,7 @@ async def test_a_search_extends_the_index_behind_its_answer(
     await store_session(service, *(note(f"word{n}") for n in range(45)))
     assert await seqs(service, "word44") == [45]
     async with asyncio.timeout(60):
-        while rows(server, role)["search_shards"] < 2:
+        while rows(server, role)["search_shards"] < 2:  # noqa: ASYNC110  of a server
             await asyncio.sleep(0.1)
     assert await seqs(service, "word44") == [45]
     assert await seqs(service, "word1") == [20, 19, 18, 17, 16, 15, 14, 13, 12, 11, 2]
