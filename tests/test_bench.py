@@ -19,6 +19,7 @@ GROUPS = [
     "acp",
     "search",
     "follow",
+    "postgres",
 ]
 
 ROWS = ["append", "open", "find-resumable", "pipelined", "two-sessions", "contention"]

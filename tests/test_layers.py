@@ -66,7 +66,7 @@ ORDER = {
         "store_reports", "database_reports",
     ],
     "redaction": ["checks", "rule", "rules", "view", "keywords", "engine"],
-    "store.rules": ["prompts", "importing", "searching", "pruning"],
+    "store.rules": ["prompts", "importing", "searching", "trigrams", "pruning"],
     "store.sqlite": [
         "disk", "file_access", "lock_holders", "driver", "locks", "open_files", "high_water",
         "holds", "schema", "header", "row_values", "revisions", "spans", "queries", "relocation",
@@ -78,8 +78,8 @@ ORDER = {
     "store.postgres": [
         "address", "codec", "errors", "wire", "client", "machine", "rows", "prefixes", "metadata",
         "new_session", "append", "forks", "relocation", "importing", "pruning", "search",
-        "replicas", "sharing", "changes", "service", "setup", "sizes", "admin", "inspection",
-        "vacuuming", "database",
+        "search_index", "replicas", "sharing", "changes", "service", "setup", "sizes", "admin",
+        "inspection", "vacuuming", "database",
     ],
     "protocol": ["messages", "methods", "schema"],
     "exporting": ["blocks", "jsonl", "markdown", "html"],

@@ -31,6 +31,7 @@ from tests.bench import (
     open_session,
     peers,
     pipelined_append,
+    postgres,
     report,
     round_trip,
     search,
@@ -58,6 +59,7 @@ GROUPS: dict[str, Callable[[Sizes, Path], Iterator[Result]]] = {
     "acp": acp.measure,
     "search": search.measure,
     "follow": follow.measure,
+    "postgres": postgres.measure,
 }
 
 

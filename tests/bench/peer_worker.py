@@ -77,6 +77,16 @@ class OpenAIAgentsAdvanced(OpenAIAgents):
     options = {"create_tables": True}  # noqa: RUF012  # as `options` of its base: never changed
 
 
+class OpenAIAgentsPostgres(OpenAIAgents):
+    """openai-agents' session on SQLAlchemy and asyncpg; its database is in the environment."""
+
+    async def open(self) -> None:
+        module = importlib.import_module("agents.extensions.memory.sqlalchemy_session")
+        self.session = module.SQLAlchemySession.from_url(
+            "session", url=os.environ["SEGUE_BENCH_POSTGRES"], create_tables=True
+        )
+
+
 class GoogleADK(Peer):
     """google-adk's service on aiosqlite."""
 
@@ -146,6 +156,7 @@ PEERS: dict[str, type[Peer]] = {
     "openai-agents SQLiteSession": OpenAIAgents,
     "openai-agents AsyncSQLiteSession": OpenAIAgentsAsync,
     "openai-agents AdvancedSQLiteSession": OpenAIAgentsAdvanced,
+    "openai-agents SQLAlchemySession": OpenAIAgentsPostgres,
     "google-adk SqliteSessionService": GoogleADK,
     "google-adk DatabaseSessionService": GoogleADKDatabase,
     "langgraph AsyncSqliteSaver": LangGraph,

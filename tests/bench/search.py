@@ -196,13 +196,10 @@ def _search_on(path: Path, has_begun: Any) -> None:
 
 def _make(path: Path, files: Path, count: int) -> int:
     """Make a store and the same as JSON lines; return the bytes of its text."""
-    rng = random.Random(1)
-    sources = [each.read_text("utf-8", "replace") for each in _sources()]
     files.mkdir(parents=True)
     size = 0
     with stores.create_database(path) as db:
-        for number in range(1, max(2, count // _PER_SESSION) + 1):
-            texts = [_text(rng, sources, number) for _ in range(_PER_SESSION)]
+        for number, texts in enumerate(made_texts(count), 1):
             size += sum(len(text.encode()) for text in texts)
             stores.add_session(db, number, 0)
             sql = "UPDATE sessions SET event_count = ?, updated_at = ? WHERE number = ?"
@@ -219,6 +216,14 @@ def _make(path: Path, files: Path, count: int) -> int:
             lines = (json.dumps({"content": text}, ensure_ascii=False) for text in texts)
             (files / f"{number}.jsonl").write_text("\n".join(lines), encoding="utf-8")
     return size
+
+
+def made_texts(count: int) -> Iterator[Sequence[str]]:
+    """Return about *count* texts, those of a session after those of another: always the same."""
+    rng = random.Random(1)
+    sources = [each.read_text("utf-8", "replace") for each in _sources()]
+    for number in range(1, max(2, count // _PER_SESSION) + 1):
+        yield [_text(rng, sources, number) for _ in range(_PER_SESSION)]
 
 
 def _sources() -> Sequence[Path]:

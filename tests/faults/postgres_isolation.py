@@ -35,7 +35,10 @@ UNSAFE_SETTING = "a setting of the intruder changes whose data a function sees"
 
 MARK = f"canary{secrets.token_hex(4)}"
 PLACE = f"/home/{MARK}/project"
-TABLES = ("sessions", "events", "invocations", "spans", "metadata", "tombstones")
+TABLES = (
+    "sessions", "events", "invocations", "spans", "metadata", "tombstones", "search_shards",
+    "search_runs", "search_trigrams",
+)  # fmt: skip
 
 ATTEMPTS = (
     # Tables, directly.
@@ -363,6 +366,7 @@ class Intruder:
                 lambda: rng.choice(("{}", '{"title": "0"}', '{"metadata/key": "2", "origin": "9"}'))
             ],
             "double precision": [lambda: rng.choice((0.0, 1.0, 50.0))],
+            "bit varying": [lambda: rng.choice(("", "1", "0" * 16_384, "1" * 16_384))],
             "text": [
                 lambda: rng.choice(("%", "key", "", "user_message", "acp.agents", "\\u", "x"))
             ],

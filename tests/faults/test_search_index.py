@@ -12,7 +12,7 @@ INDEX = "store/sqlite/search_index.py"
 CONTROLS = [
     pytest.param(
         Guard(
-            file=INDEX,
+            file="store/rules/trigrams.py",
             code="""    return _RUN.sub(lambda run: "\\1" + "\\1".join(run[0]) + "\\1", usable)""",
             replacement="    return usable",
         ),

@@ -163,7 +163,14 @@ def server(name: str) -> PostgresServer:
 
 
 def start(name: str, **settings: str) -> PostgresServer:
-    """Start a server of a version, with a store, that ends with the run."""
+    """Start a server of a version, with a store and the tests' clock, that ends with the run."""
+    started = start_with_real_clock(name, **settings)
+    started.admin.execute(_TEST_CLOCK)
+    return started
+
+
+def start_with_real_clock(name: str, **settings: str) -> PostgresServer:
+    """Start a server of a version, with a store as users have it, that ends with the run."""
     folder = Path(tempfile.mkdtemp(prefix="segue-pg-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     programs = _reachable(find_programs()[name], folder)
@@ -187,7 +194,6 @@ def start(name: str, **settings: str) -> PostgresServer:
     with psycopg.connect(started.url(database="postgres"), autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {DATABASE}")
     setup.create_store(started.url())
-    started.admin.execute(_TEST_CLOCK)
     return started
 
 

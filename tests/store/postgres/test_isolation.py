@@ -12,7 +12,10 @@ from segue.store.postgres.service import PostgresSessionService
 from tests.factories import contents, store_session, user_message
 from tests.store.postgres_server import PostgresServer
 
-TABLES = ("sessions", "events", "invocations", "spans", "metadata", "tombstones")
+TABLES = (
+    "sessions", "events", "invocations", "spans", "metadata", "tombstones", "search_shards",
+    "search_runs", "search_trigrams",
+)  # fmt: skip
 
 
 @pytest.fixture
@@ -70,6 +73,11 @@ async def test_another_account_is_refused_or_finds_nothing(
         f"get_metadata({number}, {packed}, 'key')",
         f"find_metadata({number}, 'key', NULL, NULL)",
         f"all_sessions({number})",
+        f"unindexed({number}, 99)",
+        f"indexed_events({number}, 1, 1, 99, 99)",
+        f"indexed({number})",
+        f"begin_shard({number})",
+        f"drop_index({number})",
         f"set_title({number}, {packed}, 'mine')",
         f"archive({number}, {packed}, true)",
         f"delete({number}, {packed})",

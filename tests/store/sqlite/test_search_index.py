@@ -20,7 +20,7 @@ from segue.model.errors import StorageCorrupt
 from segue.model.events import Event
 from segue.model.records import NewFork, SearchPage
 from segue.model.search_text import SearchQuery, fold, searched_text
-from segue.store.rules import searching
+from segue.store.rules import searching, trigrams
 from segue.store.sqlite import driver, search, search_index
 from segue.store.sqlite.admin import LocalStoreAdmin
 from segue.store.sqlite.service import LocalSessionService
@@ -614,8 +614,8 @@ async def test_the_trigrams_of_a_part_are_those_of_the_whole() -> None:
         text = fold(multilingual(rng, 60))
         first = rng.randrange(len(text) - 3)
         part = text[first : first + rng.randint(1, 8)].strip()
-        whole = search_index.spread(f" {text} ")
-        assert search_index.spread(part) in whole or " " in part, (part, text)
+        whole = trigrams.spread(f" {text} ")
+        assert trigrams.spread(part) in whole or " " in part, (part, text)
 
 
 async def test_a_lone_event_that_is_huge_is_indexed(service: LocalSessionService) -> None:

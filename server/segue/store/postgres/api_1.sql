@@ -426,12 +426,11 @@ END $$;
 
 -- Finding -----------------------------------------------------------------------------------------
 
--- The sessions of some places that were updated after `a_since` until `a_until`, in no order: of
--- each place and column the newest.
 -- The machines but a_machine that sessions of a repository were had on: one probe for each.
 CREATE FUNCTION segue.other_machines(a_owner bigint, a_repository bytea, a_machine bytea)
 RETURNS TABLE (machine bytea) LANGUAGE plpgsql STABLE AS $$
 BEGIN
+    IF a_repository IS NULL THEN RETURN; END IF;
     machine := '';
     LOOP
         machine := (
@@ -445,63 +444,74 @@ BEGIN
     END LOOP;
 END $$;
 
-CREATE FUNCTION segue.resumable(
-    a_owner bigint, a_places bytea[], a_repository bytea, a_worktree text, a_machine bytea,
-    a_since bigint, a_until bigint, a_limit integer
-) RETURNS SETOF segue.sessions LANGUAGE plpgsql STABLE AS $$
-BEGIN
-    RETURN QUERY
-    SELECT f.* FROM unnest(a_places) AS g (place) CROSS JOIN LATERAL (
-        SELECT s.* FROM segue.sessions s
-        WHERE s.owner = a_owner AND s.at_directory = g.place
-            AND s.archived_at IS NULL AND s.model_visible
-            AND s.recent >= segue.minutes(a_since) - 1 AND s.recent <= segue.minutes(a_until)
-            AND s.updated_at > a_since AND s.updated_at <= a_until
-        ORDER BY s.recent DESC, s.updated_at DESC, s.number DESC LIMIT a_limit
-    ) f;
-    RETURN QUERY
-    SELECT f.* FROM unnest(a_places) AS g (place) CROSS JOIN LATERAL (
-        SELECT s.* FROM segue.sessions s
-        WHERE s.owner = a_owner AND s.at_git_root = g.place AND s.at_git_root IS NOT NULL
-            AND s.archived_at IS NULL AND s.model_visible
-            AND s.recent >= segue.minutes(a_since) - 1 AND s.recent <= segue.minutes(a_until)
-            AND s.updated_at > a_since AND s.updated_at <= a_until
-        ORDER BY s.recent DESC, s.updated_at DESC, s.number DESC LIMIT a_limit
-    ) f;
-    RETURN QUERY
-    SELECT f.* FROM segue.other_machines(a_owner, a_repository, a_machine) g
-    CROSS JOIN LATERAL (
-        SELECT s.* FROM segue.sessions s
-        WHERE s.owner = a_owner AND s.at_repository = a_repository AND s.at_repository IS NOT NULL
-            AND s.machine = g.machine AND s.worktree IS NOT DISTINCT FROM a_worktree
-            AND s.archived_at IS NULL AND s.model_visible
-            AND s.recent >= segue.minutes(a_since) - 1 AND s.recent <= segue.minutes(a_until)
-            AND s.updated_at > a_since AND s.updated_at <= a_until
-        ORDER BY s.recent DESC, s.updated_at DESC, s.number DESC LIMIT a_limit
-    ) f;
-END $$;
-
 -- The sessions that may be resumed, and before them one whose time is too far in the future.
+--
+-- What each probe finds is sorted by numbers alone; the rows are read once, at the end.
 CREATE FUNCTION segue_1.find_resumable(
     a_owner bigint, a_places bytea[], a_repository bytea, a_worktree text, a_machine bytea,
     a_max_age bigint, a_skew bigint, a_limit integer
 ) RETURNS TABLE (in_future boolean, session segue.sessions)
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-DECLARE at CONSTANT bigint := segue.clock();
+DECLARE
+    at CONSTANT bigint := segue.clock();
+    since CONSTANT bigint := at - a_max_age;
+    first CONSTANT integer := segue.minutes(since) - 1;
+    until bigint := 253402300799999;
+    last integer := segue.minutes(until);
+    others bytea[];
+    found bigint[];
+    newest bigint;
 BEGIN
-    PERFORM segue.check_owner(a_owner);
-    RETURN QUERY SELECT true, s FROM segue.resumable(
-        a_owner, a_places, a_repository, a_worktree, a_machine,
-        greatest(at + a_skew, at - a_max_age), 253402300799999, 1
-    ) s ORDER BY s.updated_at DESC, s.number DESC LIMIT 1;
-    RETURN QUERY SELECT false, s::segue.sessions FROM (
-        SELECT DISTINCT ON (r.updated_at, r.number) r.*
-        FROM segue.resumable(
-            a_owner, a_places, a_repository, a_worktree, a_machine,
-            at - a_max_age, at + a_skew, a_limit
-        ) r
-        ORDER BY r.updated_at DESC, r.number DESC LIMIT a_limit
-    ) s;
+    IF segue.me() IS DISTINCT FROM a_owner THEN PERFORM segue.check_owner(a_owner); END IF;
+    IF a_repository IS NOT NULL THEN
+        others := ARRAY(
+            SELECT o.machine FROM segue.other_machines(a_owner, a_repository, a_machine) o
+        );
+    END IF;
+    LOOP
+        SELECT array_agg(r.number ORDER BY r.updated_at DESC, r.number DESC), max(r.updated_at)
+        INTO found, newest FROM (
+            SELECT f.updated_at, f.number FROM unnest(a_places) AS g (place) CROSS JOIN LATERAL (
+                SELECT s.updated_at, s.number FROM segue.sessions s
+                WHERE s.owner = a_owner AND s.at_directory = g.place
+                    AND s.archived_at IS NULL AND s.model_visible
+                    AND s.recent >= first AND s.recent <= last
+                    AND s.updated_at > since AND s.updated_at <= until
+                ORDER BY s.recent DESC, s.updated_at DESC, s.number DESC LIMIT a_limit
+            ) f
+            UNION
+            SELECT f.updated_at, f.number FROM unnest(a_places) AS g (place) CROSS JOIN LATERAL (
+                SELECT s.updated_at, s.number FROM segue.sessions s
+                WHERE s.owner = a_owner AND s.at_git_root = g.place AND s.at_git_root IS NOT NULL
+                    AND s.archived_at IS NULL AND s.model_visible
+                    AND s.recent >= first AND s.recent <= last
+                    AND s.updated_at > since AND s.updated_at <= until
+                ORDER BY s.recent DESC, s.updated_at DESC, s.number DESC LIMIT a_limit
+            ) f
+            UNION
+            SELECT f.updated_at, f.number FROM unnest(others) AS g (machine) CROSS JOIN LATERAL (
+                SELECT s.updated_at, s.number FROM segue.sessions s
+                WHERE s.owner = a_owner AND s.at_repository = a_repository
+                    AND s.at_repository IS NOT NULL AND s.machine = g.machine
+                    AND s.worktree IS NOT DISTINCT FROM a_worktree
+                    AND s.archived_at IS NULL AND s.model_visible
+                    AND s.recent >= first AND s.recent <= last
+                    AND s.updated_at > since AND s.updated_at <= until
+                ORDER BY s.recent DESC, s.updated_at DESC, s.number DESC LIMIT a_limit
+            ) f
+        ) r;
+        IF found IS NULL THEN RETURN; END IF;
+        in_future := newest > at + a_skew;
+        RETURN QUERY SELECT in_future, f::segue.sessions FROM unnest(found[:CASE WHEN in_future THEN 1 ELSE a_limit END])
+            WITH ORDINALITY AS g (number, place)
+        CROSS JOIN LATERAL (
+            SELECT s.* FROM segue.sessions s WHERE s.owner = a_owner AND s.number = g.number LIMIT 1
+        ) f ORDER BY g.place;
+        -- The newest is in the future, which nearly never is: the others are looked for again.
+        EXIT WHEN NOT in_future;
+        until := at + a_skew;
+        last := segue.minutes(until);
+    END LOOP;
 END $$;
 
 CREATE FUNCTION segue.hold_key(a_owner bigint, a_session bytea) RETURNS bigint
@@ -774,10 +784,12 @@ BEGIN
             WHERE s.owner = a_owner AND s.id = a_session
                 AND coalesce(s.source, a_source) = a_source;
     ELSE
-        RETURN QUERY SELECT s.id, m.value FROM segue.metadata m
-            JOIN segue.sessions s ON s.owner = a_owner AND s.number = m.session
-            WHERE m.owner = a_owner AND m.key = a_key AND NOT s.is_stub
-                AND (a_source IS NULL OR coalesce(s.source, a_source) = a_source);
+        RETURN QUERY SELECT f.id, m.value FROM segue.metadata m CROSS JOIN LATERAL (
+            SELECT s.id, s.source FROM segue.sessions s
+            WHERE s.owner = a_owner AND s.number = m.session AND NOT s.is_stub LIMIT 1
+        ) f
+        WHERE m.owner = a_owner AND m.key = a_key
+            AND (a_source IS NULL OR coalesce(f.source, a_source) = a_source);
     END IF;
 END $$;
 
@@ -901,6 +913,25 @@ END $$;
 
 -- Deleting ----------------------------------------------------------------------------------------
 
+-- Drop every shard of the index of searches that has an event of a session: its bits cannot be told
+-- from those of others, whose events are indexed again later. The session is locked, so that no
+-- shard with it is finished meanwhile.
+CREATE FUNCTION segue.forget_search(a_owner bigint, a_number bigint) RETURNS void
+LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+    dropped CONSTANT integer[] := ARRAY(
+        SELECT DISTINCT r.shard FROM segue.search_runs r
+        WHERE r.owner = a_owner AND r.session = a_number
+    );
+BEGIN
+    IF cardinality(dropped) = 0 THEN RETURN; END IF;
+    PERFORM 1 FROM segue.search_shards h
+        WHERE h.owner = a_owner AND h.number = ANY (dropped) ORDER BY h.number FOR UPDATE;
+    DELETE FROM segue.search_trigrams t WHERE t.owner = a_owner AND t.shard = ANY (dropped);
+    DELETE FROM segue.search_runs r WHERE r.owner = a_owner AND r.shard = ANY (dropped);
+    DELETE FROM segue.search_shards h WHERE h.owner = a_owner AND h.number = ANY (dropped);
+END $$;
+
 CREATE FUNCTION segue.forget_origin(a_owner bigint, a_number bigint) RETURNS void
 LANGUAGE plpgsql VOLATILE AS $$
 BEGIN
@@ -931,6 +962,7 @@ BEGIN
     WHILE cardinality(due) > 0 LOOP
         n := due[1];
         due := due[2:];
+        PERFORM segue.forget_search(a_owner, n);
         SELECT max(p.last) INTO shared FROM segue.spans p
             WHERE p.owner = a_owner AND p.strand = n;
         IF shared IS NOT NULL THEN
@@ -1277,13 +1309,15 @@ $$;
 -- `later`, before what has a seq below `seq` in a session, because it is enough or time is up.
 --
 -- What may match has all of a_patterns, or a character beyond ASCII, whose forms only the caller
--- knows; with a_folds only the latter.
+-- knows; with a_folds only the latter. With a_trigrams, what is indexed must also have all of these;
+-- then no more than the next 4,096 sessions are looked at.
 CREATE FUNCTION segue_1.search(
     a_owner bigint, a_patterns text[], a_title_patterns text[], a_folds boolean,
     a_places bytea[], a_common_dirs bytea[], a_repository bytea, a_machine bytea,
     a_session bytea, a_archived boolean, a_types text[],
     a_sources text[], a_updated_at bigint, a_number bigint, a_seq bigint,
-    a_limit integer, a_bytes bigint, a_milliseconds double precision
+    a_limit integer, a_bytes bigint, a_milliseconds double precision,
+    a_trigrams integer[]
 ) RETURNS TABLE (
     kind text, updated_at bigint, number bigint, seq bigint, id bytea, created_at bigint,
     type text, data text, session segue.sessions
@@ -1298,8 +1332,43 @@ DECLARE
     below bigint; top bigint;
     has_begun boolean := false; is_named boolean;
     found_count integer := 0; found_bytes bigint := 0;
+    shards integer[]; masks bit varying[];
+    run segue.search_runs;
+    mask bit varying;
+    low bigint;
+    is_indexed boolean;
+    -- The walk ends above this session.
+    stop_at bigint := -9223372036854775808; stop_number bigint := 0;
+    has_stop boolean := false;
 BEGIN
     PERFORM segue.check_owner(a_owner);
+    is_indexed := a_trigrams IS NOT NULL AND EXISTS (
+        SELECT 1 FROM segue.search_shards h WHERE h.owner = a_owner
+    );
+    IF is_indexed THEN
+        SELECT array_agg(c.shard), array_agg(c.documents) INTO shards, masks FROM (
+            SELECT h.number AS shard, bit_and(k.documents)::bit varying AS documents
+            FROM segue.search_shards h
+            CROSS JOIN unnest(a_trigrams) AS g (trigram)
+            CROSS JOIN LATERAL (
+                SELECT t.documents FROM segue.search_trigrams t
+                WHERE t.owner = a_owner AND t.shard = h.number AND t.trigram = g.trigram LIMIT 1
+            ) k
+            WHERE h.owner = a_owner
+            GROUP BY h.number HAVING count(*) = cardinality(a_trigrams)
+        ) c WHERE bit_count(c.documents) > 0;
+        IF a_places IS NULL THEN
+            SELECT u.* INTO s FROM segue.sessions u
+                WHERE u.owner = a_owner AND u.recent <= segue.minutes(a_updated_at)
+                    AND (u.updated_at, u.number) <= (a_updated_at, a_number)
+                ORDER BY u.recent DESC, u.updated_at DESC, u.number DESC LIMIT 1 OFFSET 4096;
+            IF FOUND THEN
+                has_stop := true;
+                stop_at := s.updated_at;
+                stop_number := s.number;
+            END IF;
+        END IF;
+    END IF;
     IF a_session IS NOT NULL AND NOT EXISTS (
         SELECT 1 FROM segue.sessions u WHERE u.owner = a_owner AND u.id = a_session
     ) THEN
@@ -1312,6 +1381,8 @@ BEGIN
         OPEN walk FOR SELECT u.* FROM segue.sessions u
             WHERE u.owner = a_owner AND u.recent <= segue.minutes(a_updated_at)
                 AND (u.updated_at, u.number) <= (a_updated_at, a_number)
+                AND u.recent >= segue.minutes(stop_at)
+                AND (u.updated_at, u.number) > (stop_at, stop_number)
                 AND segue.is_admitted(
                     u, a_session, a_archived, a_sources, NULL, NULL, NULL, a_machine
                 )
@@ -1349,6 +1420,11 @@ BEGIN
                 found_count := found_count + 1;
             END IF;
         END IF;
+        IF is_indexed AND s.fork_seq = 0 AND NOT segue.may_have(
+            a_owner, s.number, s.event_count, shards, masks
+        ) THEN
+            CONTINUE;
+        END IF;
         FOR p IN
             SELECT g.* FROM segue.strands(a_owner, s.number, s.fork_seq, s.event_count) g
             ORDER BY g.last DESC
@@ -1372,11 +1448,34 @@ BEGIN
                     RETURN NEXT;
                     RETURN;
                 END IF;
+                low := greatest(top - part, p.after);
+                mask := NULL;
+                IF is_indexed THEN
+                    SELECT r.* INTO run FROM segue.search_runs r
+                        WHERE r.owner = a_owner AND r.session = p.strand AND r.first <= top
+                        ORDER BY r.first DESC LIMIT 1;
+                    IF run.first + run.length <= top THEN
+                        low := greatest(low, run.first + run.length - 1);
+                    ELSIF run.first IS NOT NULL THEN
+                        low := greatest(run.first - 1, p.after);
+                        mask := masks[array_position(shards, run.shard)];
+                        IF coalesce(bit_count(substring(
+                            mask FROM (run.document + low + 2 - run.first)::integer
+                            FOR (top - low)::integer
+                        )), 0) = 0 THEN
+                            top := low;
+                            CONTINUE;
+                        END IF;
+                        low := greatest(low, top - part);
+                    END IF;
+                END IF;
                 has_begun := true;
                 FOR e IN
                     SELECT x.* FROM segue.events x
                     WHERE x.owner = a_owner AND x.session = p.strand AND x.seq <= top
-                        AND x.seq > greatest(top - part, p.after)
+                        AND x.seq > low
+                        AND (mask IS NULL
+                            OR get_bit(mask, run.document + x.seq - run.first) = 1)
                         AND (a_types IS NULL OR x.type = ANY (a_types))
                         AND segue.may_match(x.data, a_patterns, a_folds)
                     ORDER BY x.seq DESC LIMIT part
@@ -1413,12 +1512,156 @@ BEGIN
                         RETURN;
                     END IF;
                 END LOOP;
-                top := greatest(top - part, p.after);
+                top := low;
             END LOOP;
         END LOOP;
     END LOOP;
     kind := 'end';
+    IF has_stop THEN
+        kind := 'later'; updated_at := stop_at; number := stop_number; seq := 9223372036854775807;
+    END IF;
     RETURN NEXT;
+END $$;
+
+-- Whether a session that is no fork has an event that is not indexed, or is among the documents of
+-- the masks of some shards.
+CREATE FUNCTION segue.may_have(
+    a_owner bigint, a_number bigint, a_event_count integer, a_shards integer[],
+    a_masks bit varying[]
+) RETURNS boolean LANGUAGE plpgsql STABLE AS $$
+BEGIN
+    RETURN (
+        SELECT coalesce(sum(r.length), 0) < a_event_count OR coalesce(bool_or(bit_count(substring(
+            a_masks[array_position(a_shards, r.shard)] FROM r.document + 1 FOR r.length
+        )) > 0), false)
+        FROM segue.search_runs r WHERE r.owner = a_owner AND r.session = a_number
+    );
+END $$;
+
+-- What is not indexed, of at most a_events events: those that were updated first are first.
+CREATE FUNCTION segue_1.unindexed(a_owner bigint, a_events integer)
+RETURNS TABLE (session bigint, first integer, last integer)
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    events_left integer := a_events;
+    s record; r record;
+BEGIN
+    PERFORM segue.check_owner(a_owner);
+    FOR s IN
+        SELECT u.number, u.fork_seq, u.event_count FROM segue.sessions u LEFT JOIN (
+            SELECT k.session, sum(k.length) AS events FROM segue.search_runs k
+            WHERE k.owner = a_owner GROUP BY k.session
+        ) c ON c.session = u.number
+        WHERE u.owner = a_owner AND u.event_count - u.fork_seq > coalesce(c.events, 0)
+        ORDER BY u.updated_at, u.number
+    LOOP
+        session := s.number;
+        first := s.fork_seq + 1;
+        FOR r IN
+            SELECT k.first, k.length FROM segue.search_runs k
+            WHERE k.owner = a_owner AND k.session = s.number
+            UNION ALL SELECT s.event_count + 1, 0 ORDER BY 1
+        LOOP
+            last := least(r.first - 1, first + events_left - 1);
+            IF last >= first THEN
+                RETURN NEXT;
+                events_left := events_left - (last - first + 1);
+                IF events_left = 0 THEN RETURN; END IF;
+            END IF;
+            first := r.first + r.length;
+        END LOOP;
+    END LOOP;
+END $$;
+
+-- The events of a session to be indexed, of at most about a_bytes.
+CREATE FUNCTION segue_1.indexed_events(
+    a_owner bigint, a_session bigint, a_first integer, a_last integer, a_bytes bigint
+) RETURNS TABLE (seq integer, type text, data text)
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE bytes_left bigint := a_bytes;
+BEGIN
+    PERFORM segue.check_owner(a_owner);
+    FOR seq, type, data IN
+        SELECT e.seq, e.type, e.data FROM segue.events e
+        WHERE e.owner = a_owner AND e.session = a_session AND e.seq >= a_first AND e.seq <= a_last
+        ORDER BY e.seq LIMIT a_last - a_first + 1
+    LOOP
+        RETURN NEXT;
+        bytes_left := bytes_left - octet_length(data);
+        EXIT WHEN bytes_left < 0;
+    END LOOP;
+END $$;
+
+-- A shard is stored by several calls in one transaction. Two at once would have the same number:
+-- one of them fails.
+CREATE FUNCTION segue_1.begin_shard(a_owner bigint) RETURNS integer
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE new_number integer;
+BEGIN
+    PERFORM segue.begin_write(a_owner);
+    INSERT INTO segue.search_shards (owner, number)
+    SELECT a_owner, coalesce(max(h.number), 0) + 1 FROM segue.search_shards h
+        WHERE h.owner = a_owner
+    RETURNING number INTO new_number;
+    RETURN new_number;
+END $$;
+
+CREATE FUNCTION segue_1.add_trigrams(
+    a_owner bigint, a_shard integer, a_trigrams integer[], a_documents bit varying[]
+) RETURNS void
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    PERFORM segue.begin_write(a_owner);
+    INSERT INTO segue.search_trigrams (owner, shard, trigram, documents)
+    SELECT a_owner, a_shard, g.trigram, g.documents
+    FROM unnest(a_trigrams, a_documents) AS g (trigram, documents);
+END $$;
+
+-- Store which events the documents are. False if some were deleted or indexed since they were read:
+-- then the shard must not be kept.
+CREATE FUNCTION segue_1.finish_shard(
+    a_owner bigint, a_shard integer, a_sessions bigint[], a_firsts integer[], a_lengths integer[],
+    a_documents integer[]
+) RETURNS boolean
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    PERFORM segue.begin_write(a_owner);
+    -- Who deletes one of them waits for this shard, or this waits for the deletion.
+    PERFORM 1 FROM segue.sessions s WHERE s.owner = a_owner AND s.number = ANY (a_sessions)
+        ORDER BY s.number DESC FOR KEY SHARE;
+    INSERT INTO segue.search_runs (owner, session, first, length, shard, document)
+    SELECT a_owner, g.session, g.first, g.length, a_shard, g.document
+    FROM unnest(a_sessions, a_firsts, a_lengths, a_documents)
+        AS g (session, first, length, document);
+    RETURN NOT EXISTS (
+        SELECT 1 FROM unnest(a_sessions, a_firsts, a_lengths) AS g (session, first, length)
+        WHERE NOT EXISTS (
+            SELECT 1 FROM segue.sessions s WHERE s.owner = a_owner AND s.number = g.session
+                AND s.fork_seq < g.first AND s.event_count >= g.first + g.length - 1
+        ) OR EXISTS (
+            SELECT 1 FROM segue.search_runs r WHERE r.owner = a_owner AND r.session = g.session
+                AND r.shard <> a_shard AND r.first < g.first + g.length
+                AND r.first + r.length > g.first
+        )
+    );
+END $$;
+
+-- How many events are indexed.
+CREATE FUNCTION segue_1.indexed(a_owner bigint) RETURNS bigint
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    PERFORM segue.check_owner(a_owner);
+    RETURN (SELECT coalesce(sum(r.length), 0) FROM segue.search_runs r WHERE r.owner = a_owner);
+END $$;
+
+CREATE FUNCTION segue_1.drop_index(a_owner bigint) RETURNS void
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    PERFORM segue.begin_write(a_owner);
+    PERFORM 1 FROM segue.search_shards h WHERE h.owner = a_owner ORDER BY h.number FOR UPDATE;
+    DELETE FROM segue.search_trigrams t WHERE t.owner = a_owner;
+    DELETE FROM segue.search_runs r WHERE r.owner = a_owner;
+    DELETE FROM segue.search_shards h WHERE h.owner = a_owner;
 END $$;
 
 -- Whether escaped text, or ASCII JSON, may hold what is searched for.

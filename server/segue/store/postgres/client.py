@@ -42,6 +42,10 @@ class PostgresClient:
         self.held: dict[str, int] = {}
         """The sessions that this client holds, and the keys of their locks."""
 
+    def another(self) -> "PostgresClient":
+        """Return a client of the same database with a connection of its own."""
+        return PostgresClient(self._address)
+
     async def run(self, work: Callable[[Connection], Awaitable[T]]) -> T:
         """Return the result of *work*; who is cancelled meanwhile loses only that.
 

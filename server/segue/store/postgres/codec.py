@@ -19,8 +19,8 @@ _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12
 _TEXT_TAG = b"\x01"
 
 _BOOL, _BYTEA, _INT8, _INT2, _INT4, _TEXT, _OID, _FLOAT8 = 16, 17, 20, 21, 23, 25, 26, 701
-_JSONB = 3802
-_ARRAYS = {_BOOL: 1000, _BYTEA: 1001, _INT4: 1007, _TEXT: 1009, _INT8: 1016}
+_VARBIT, _JSONB = 1562, 3802
+_ARRAYS = {_BOOL: 1000, _BYTEA: 1001, _INT4: 1007, _TEXT: 1009, _INT8: 1016, _VARBIT: 1563}
 _ELEMENTS = {array: element for element, array in _ARRAYS.items()}
 
 _int4 = struct.Struct(">i")
@@ -181,6 +181,16 @@ def stored_texts(values: Sequence[str]) -> Parameter:
 def int4s(values: Sequence[int]) -> Parameter:
     """Return an array of integers of 32 bits."""
     return _array(_INT4, [_int4.pack(value) for value in values])
+
+
+def bits(values: Sequence[bytes]) -> Parameter:
+    """Return an array of bit strings, each of eight times as many bits as it has bytes."""
+    return _array(_VARBIT, [_int4.pack(8 * len(value)) + value for value in values])
+
+
+def optional_int4s(values: Sequence[int] | None) -> Parameter:
+    """Return an array of integers of 32 bits, or null."""
+    return Parameter(_ARRAYS[_INT4], None) if values is None else int4s(values)
 
 
 def int8s(values: Sequence[int]) -> Parameter:

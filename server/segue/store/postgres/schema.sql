@@ -55,6 +55,8 @@ CREATE TABLE segue.sessions (
     PRIMARY KEY (owner, number),
     UNIQUE (owner, id)
 ) WITH (fillfactor = 70);
+-- What is looked for in one of these must not fit an index that has more: without statistics, both
+-- seem to cost the same, and of a place where all is archived the other is read to its end.
 CREATE INDEX resumable_by_directory ON segue.sessions (owner, at_directory, recent DESC)
     WHERE archived_at IS NULL AND model_visible;
 CREATE INDEX resumable_by_git_root ON segue.sessions (owner, at_git_root, recent DESC)
@@ -63,11 +65,12 @@ CREATE INDEX resumable_by_repository ON segue.sessions (owner, at_repository, ma
     WHERE archived_at IS NULL AND model_visible AND at_repository IS NOT NULL;
 CREATE INDEX sessions_by_update ON segue.sessions (owner, recent DESC);
 CREATE INDEX sessions_by_prompt ON segue.sessions (owner, prompted DESC);
-CREATE INDEX sessions_by_directory ON segue.sessions (owner, at_directory, recent DESC);
+CREATE INDEX sessions_by_directory ON segue.sessions (owner, at_directory, recent DESC)
+    WHERE NOT is_stub;
 CREATE INDEX sessions_by_git_common_dir ON segue.sessions (owner, at_git_common_dir, recent DESC)
     WHERE at_git_common_dir IS NOT NULL;
 CREATE INDEX sessions_by_repository ON segue.sessions (owner, at_repository, machine, recent DESC)
-    WHERE at_repository IS NOT NULL;
+    WHERE at_repository IS NOT NULL AND NOT is_stub;
 CREATE INDEX checkouts ON segue.sessions (owner, at_repository, machine, at_git_root)
     WHERE at_repository IS NOT NULL AND at_git_root IS NOT NULL AND worktree IS NULL;
 CREATE INDEX sessions_by_origin ON segue.sessions (owner, forked_from)
@@ -114,6 +117,7 @@ CREATE TABLE segue.metadata (
     names bytea[],                          -- the ids of other programs' conversations in it
     PRIMARY KEY (owner, session, key)
 );
+CREATE INDEX metadata_by_key ON segue.metadata (owner, key, session);
 
 -- What is left of deleted sessions. The generation is odd while a session is deleted: it rises when
 -- it is deleted, and when it is imported again after that.
@@ -125,6 +129,34 @@ CREATE TABLE segue.tombstones (
     events bytea,                           -- of the events that it had: `segue.digest`
     PRIMARY KEY (owner, id)
 );
+
+-- The index of searches, which windows extend, 16,384 events at a time: their trigrams, in one of
+-- 4,096 rows each, have the bits of the events (its documents) that may have them. Runs say which
+-- events these are. A GIN index would not be used: its operators might tell of rows that a policy
+-- hides. Another way to cut a text into trigrams needs other tables.
+CREATE TABLE segue.search_shards (
+    owner bigint NOT NULL,
+    number integer NOT NULL,
+    PRIMARY KEY (owner, number)
+);
+CREATE TABLE segue.search_runs (
+    owner bigint NOT NULL,
+    session bigint NOT NULL,                -- that wrote the events
+    first integer NOT NULL,                 -- the seq of the first
+    length integer NOT NULL,
+    shard integer NOT NULL,
+    document integer NOT NULL,              -- of the first
+    PRIMARY KEY (owner, session, first)
+);
+CREATE INDEX search_runs_by_shard ON segue.search_runs (owner, shard);
+CREATE TABLE segue.search_trigrams (
+    owner bigint NOT NULL,
+    shard integer NOT NULL,
+    trigram integer NOT NULL,
+    documents bit(16384) NOT NULL,
+    PRIMARY KEY (owner, shard, trigram)
+);
+ALTER TABLE segue.search_trigrams ALTER documents SET STORAGE MAIN, ALTER documents SET STATISTICS 0;
 
 -- What an account lets others read: a session, or (0) all of a repository. A role counts if it has
 -- both the number and the name.
@@ -182,7 +214,7 @@ DO $$
 DECLARE name text;
 BEGIN
     FOREACH name IN ARRAY ARRAY['sessions', 'events', 'invocations', 'spans', 'metadata', 'tombstones',
-        'grants']
+        'grants', 'search_shards', 'search_runs', 'search_trigrams']
     LOOP
         EXECUTE format('ALTER TABLE segue.%I ENABLE ROW LEVEL SECURITY', name);
         EXECUTE format('ALTER TABLE segue.%I FORCE ROW LEVEL SECURITY', name);
@@ -204,7 +236,8 @@ ALTER TABLE segue.sessions
     ALTER title SET STATISTICS 0, ALTER given_title SET STATISTICS 0,
     ALTER server_session_id SET STATISTICS 0, ALTER directory SET STATISTICS 0,
     ALTER git_root SET STATISTICS 0, ALTER git_common_dir SET STATISTICS 0,
-    ALTER repository SET STATISTICS 0, ALTER branch SET STATISTICS 0;
+    ALTER repository SET STATISTICS 0, ALTER branch SET STATISTICS 0,
+    ALTER worktree SET STATISTICS 0, ALTER machine_name SET STATISTICS 0;
 ALTER TABLE segue.events ALTER data SET STATISTICS 0;
 ALTER TABLE segue.metadata ALTER value SET STATISTICS 0, ALTER names SET STATISTICS 0;
 

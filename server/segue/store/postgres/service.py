@@ -1,8 +1,11 @@
 """PostgresSessionService: sessions in a PostgreSQL database that several machines share."""
 
+import asyncio
 import base64
+import math
 import os
 import struct
+import time
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence, Set
 from datetime import timedelta
 from functools import partial
@@ -55,6 +58,9 @@ T = TypeVar("T")
 MAX_RESUMABLE = 6
 """How many sessions `find_resumable` returns at most: one to resume, and the alternatives."""
 
+_INDEX_EVERY_S, _INDEX_AFTER_FAILURE_S = 60.0, 3_600.0
+"""How long no search looks again whether there is enough to be indexed."""
+
 _MAX_CHECKOUTS = 20
 """Of one repository on this machine: no more are looked at."""
 
@@ -92,6 +98,9 @@ class PostgresSessionService:
         self._machine = machine
         self._searches = 0
         self._changes: Changes | None = None
+        self._indexing: asyncio.Task[object] | None = None
+        self._index_again_at = 0.0
+        self._is_closing = False
 
     @classmethod
     async def open(cls, url: str, *, machine: Machine) -> "PostgresSessionService":
@@ -111,6 +120,9 @@ class PostgresSessionService:
 
     async def close(self) -> None:
         """Finish the calls that were made before, and end the connection."""
+        self._is_closing = True
+        if self._indexing is not None:
+            await self._indexing
         if self._changes is not None:
             self._changes.close()
         await self._client.close()
@@ -361,13 +373,37 @@ class PostgresSessionService:
         self._searches += 1
         number = self._searches
         timer = searching.Timer(searching.BUDGET_S, lambda: number != self._searches)
-        return await search.search(self._client, self._machine, what, timer)
+        page = await search.search(self._client, self._machine, what, timer)
+        self._extend_index()
+        return page
+
+    def _extend_index(self) -> None:
+        """Begin to index what makes it worth it, unless that was looked for a moment ago."""
+        from segue.store.postgres.search_index import SearchIndex
+
+        if not self._is_closing and time.monotonic() >= self._index_again_at:
+            self._index_again_at = math.inf
+
+            async def extend() -> None:
+                index = SearchIndex(self._client)
+                state = await index.extend(lambda: self._is_closing, pauses=True)
+                wait_s = _INDEX_EVERY_S if state is not None else _INDEX_AFTER_FAILURE_S
+                self._index_again_at = time.monotonic() + wait_s
+
+            self._indexing = asyncio.create_task(extend())
 
     async def update_index(
         self, *, at_most: timedelta | None = None, anew: bool = False
     ) -> IndexState | None:
-        """Return None: there is no index."""
-        return None
+        """Index what makes whole shards, on a connection of its own; the rest is looked through.
+
+        Returns None also if another service does the same.
+        """
+        from segue.store.postgres.search_index import SearchIndex
+
+        ends = math.inf if at_most is None else time.monotonic() + at_most.total_seconds()
+        index = SearchIndex(self._client)
+        return await index.extend(lambda: self._is_closing or time.monotonic() > ends, anew=anew)
 
     # -- changing ----------------------------------------------------------------------------------
 

@@ -22,7 +22,10 @@ LIMITS = {
     "idle_in_transaction_session_timeout": IDLE_TIMEOUT,
 }
 
-TABLES = ("events", "spans", "invocations", "metadata", "tombstones", "grants", "sessions")
+TABLES = (
+    "events", "spans", "invocations", "metadata", "tombstones", "grants", "search_trigrams",
+    "search_runs", "search_shards", "sessions",
+)  # fmt: skip
 
 MIN_VERSION = 14
 MAX_NAME_BYTES = 63

@@ -13,7 +13,6 @@ import bisect
 import contextlib
 import json
 import os
-import re
 import stat
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -21,7 +20,8 @@ from typing import Any
 
 import attrs
 
-from segue.model.search_text import SPREAD, SearchQuery, fold, searched_text
+from segue.model.search_text import SearchQuery, fold, searched_text
+from segue.store.rules.trigrams import spread, trigrams
 from segue.store.sqlite import disk, driver, row_values
 from segue.store.sqlite.disk import FileId
 from segue.store.sqlite.driver import Connection
@@ -47,9 +47,6 @@ _MAX_DOCUMENT = (1 << 62) - 1
 
 _BATCH_BYTES = 256 * 1024
 """So much is indexed in one transaction: a search waits for no more."""
-
-_MAX_TRIGRAMS = 24
-"""So many trigrams of a query are looked up: more would hardly be fewer candidates."""
 
 _MAX_CANDIDATES = 2_000
 """With more, it is not worth to know all sessions that have them."""
@@ -129,33 +126,11 @@ def index_path(database: str) -> str:
 
 # -- text ----------------------------------------------------------------------------------------
 
-_RUN = re.compile(f"[{SPREAD}]+")
-_UNUSABLE = re.compile("[\0\1\ud800-\udfff]")
-
-
-def spread(folded: str) -> str:
-    r"""Return a folded text such that trigrams find one Chinese character, and two.
-
-    Each such character has \1 on both sides, `\1函\1数\1`: `函\1数` is a trigram. What has no
-    UTF-8, or would end the text for SQLite, becomes a space.
-    """
-    usable = _UNUSABLE.sub(" ", folded)
-    if usable.isascii():
-        return usable
-    return _RUN.sub(lambda run: "\1" + "\1".join(run[0]) + "\1", usable)
-
 
 def expression(query: SearchQuery) -> str | None:
     """Return the query for the shards, or None if it has no trigram: then any event may match."""
-    found: dict[str, None] = {}
-    for term in query.terms:
-        text = spread(term)
-        found.update((text[at : at + 3], None) for at in range(len(text) - 2))
-    trigrams = list(found)
-    if not trigrams:
-        return None
-    step = -(-len(trigrams) // _MAX_TRIGRAMS)
-    return " AND ".join('"' + each.replace('"', '""') + '"' for each in trigrams[::step])
+    found = ('"' + each.replace('"', '""') + '"' for each in trigrams(query))
+    return " AND ".join(found) or None
 
 
 # -- the file ------------------------------------------------------------------------------------
