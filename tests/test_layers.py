@@ -74,8 +74,8 @@ ORDER = {
     ],
     "store.postgres": [
         "address", "codec", "errors", "wire", "client", "machine", "rows", "prefixes", "metadata",
-        "new_session", "append", "forks", "relocation", "importing", "pruning", "search",
-        "sharing", "service", "setup", "sizes", "admin", "inspection", "vacuuming", "database",
+        "new_session", "sharing", "append", "forks", "relocation", "importing", "pruning", "search",
+        "service", "setup", "sizes", "admin", "inspection", "vacuuming", "database",
     ],
     "protocol": ["messages", "methods", "schema"],
     "exporting": ["blocks", "jsonl", "markdown", "html"],

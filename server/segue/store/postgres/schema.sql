@@ -48,6 +48,8 @@ CREATE TABLE segue.sessions (
     agent text COLLATE "C",
     model text COLLATE "C",
     branch text COLLATE "C",
+    -- A fork of another account's has copies of so many of its first events.
+    copied_seq integer,
     PRIMARY KEY (owner, number),
     UNIQUE (owner, id)
 ) WITH (fillfactor = 70);
@@ -127,6 +129,7 @@ CREATE TABLE segue.grants (
     granter name NOT NULL,
     grantee oid NOT NULL,
     grantee_name name NOT NULL,
+    at_repository bytea NOT NULL,           -- as the sessions have it; empty for a session
     PRIMARY KEY (owner, session, repository, grantee_name)
 );
 CREATE INDEX grants_by_grantee ON segue.grants (grantee);

@@ -25,10 +25,18 @@ _MAX_CANDIDATES = 256
 _MAX_BYTES = 2 * 1024 * 1024
 """One call returns no more, so that the next one may not be needed."""
 
-_SEARCH = """
-SELECT * FROM segue_1.search($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16,
-    $17, $18)
+_OWN = """
+SELECT *, NULL::text, (SELECT segue_1.any_shared($1)) FROM segue_1.search($1, $2, $3, $4, $5, $6,
+    $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)
 """
+
+_SHARED = """
+SELECT *, false FROM segue_1.search_shared($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13,
+    $14, $15, $16, $17, $18)
+"""
+
+_SHARED_MARK = "~"
+"""What a cursor begins with behind the last of one's own."""
 
 
 @attrs.frozen(kw_only=True)
@@ -47,27 +55,36 @@ class Search:
 
 
 async def search(client: PostgresClient, here: Machine, what: Search, timer: Timer) -> SearchPage:
-    """Return a page of what is found. Raises SessionNotFound."""
-    position = Position() if what.cursor is None else Position.read(what.cursor)
+    """Return a page of what is found: first of one's own, then of what others share.
+
+    Raises SessionNotFound.
+    """
+    mark = _SHARED_MARK if (what.cursor or "").startswith(_SHARED_MARK) else ""
+    position = Position() if what.cursor is None else Position.read(what.cursor.removeprefix(mark))
     hits: list[SearchHit] = []
     while True:
-        found = await _look(client, what, position, timer.left_s)
-        (kind, updated_at, number, seq, *_), candidates = found[-1], found[:-1]
-        if kind == "absent":
+        found = await _look(client, what, position, timer.left_s, shared=bool(mark))
+        (kind, updated_at, number, seq, *_, others_share), candidates = found[-1], found[:-1]
+        if kind == "absent" and not others_share:
             raise SessionNotFound(what.session_id or "")
         for hit, at in _matches(candidates, here, what.query):
             hits.append(hit)
             position = at
             if len(hits) == what.limit:
-                return SearchPage(hits=hits, next_cursor=at.as_cursor(), complete=True)
-        if kind == "end":
-            return SearchPage(hits=hits, next_cursor=None, complete=True)
-        position = Position(updated_at, number, seq)
+                return SearchPage(hits=hits, next_cursor=mark + at.as_cursor(), complete=True)
+        if kind in ("end", "absent"):
+            if not others_share:
+                return SearchPage(hits=hits, next_cursor=None, complete=True)
+            mark, position = _SHARED_MARK, Position()
+        else:
+            position = Position(updated_at, number, seq)
         if timer.left_s <= 0:
-            return SearchPage(hits=hits, next_cursor=position.as_cursor(), complete=False)
+            return SearchPage(hits=hits, next_cursor=mark + position.as_cursor(), complete=False)
 
 
-async def _look(client: PostgresClient, what: Search, at: Position, left_s: float) -> Rows:
+async def _look(
+    client: PostgresClient, what: Search, at: Position, left_s: float, *, shared: bool
+) -> Rows:
     words = sorted({word for term in what.query.terms for word in term.split()})
     is_ascii = all(word.isascii() for word in words)
     # What JSON writes otherwise is not looked for: the caller compares all of the text.
@@ -76,7 +93,7 @@ async def _look(client: PostgresClient, what: Search, at: Position, left_s: floa
 
     async def look(connection: Connection) -> Rows:
         return await connection.call(
-            _SEARCH,
+            _SHARED if shared else _OWN,
             codec.int8(client.account),
             codec.stored_texts([_pattern(word) for word in plain]),
             codec.stored_texts([_pattern(word) for word in titled]),
@@ -111,9 +128,9 @@ def _matches(
     found: list[tuple[SearchHit, Position]] = []
     session: Session | None = None
     title = ""
-    for kind, updated_at, number, seq, id, created_at, type, data, values in candidates:
+    for kind, updated_at, number, seq, id, created_at, type, data, values, by, _ in candidates:
         if kind == "session":
-            session = rows.session_of(values, here)
+            session = rows.session_of(values, here, by)
             title = session.title or ""
             continue
         assert session is not None  # noqa: S101  the rows of a session follow its own
