@@ -267,7 +267,7 @@ async def share_some(service: PostgresSessionService, private: str) -> None:
     fork = await service.fork_session(origin, NewFork(id=new_id()))
     head = (await service.get_session(origin)).head
     later = [user_message(MARK)]
-    await service.append_events(origin, later, parent_id=head, invocation_id=MARK)
+    await service.append_events(origin, later, parent_id=head, invocation_id=INVOCATION)
     await service.set_title(origin, MARK)
     await service.update_server_session_id(origin, MARK)
     await sharing.share(fork.id, None, GROUP, revoked=False)
@@ -518,7 +518,9 @@ def learn(server: PostgresServer, role: str) -> Victim:
                     integers[value] = None
     for session in (id for id in ids if id[0] == 0 and len(id) == 17):
         integers[codec.hold_key(number, codec.unpack(session))] = None
-    return Victim(role, number, list(ids), sorted(marked - shared), list(integers))
+    # An id that has the mark would be found where the intruder itself has stored it.
+    known = [id for id in ids if MARK.encode() not in id]
+    return Victim(role, number, known, sorted(marked - shared), list(integers))
 
 
 def run(report: Report, rng: random.Random) -> None:
