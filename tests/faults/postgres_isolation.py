@@ -265,9 +265,9 @@ async def share_some(service: PostgresSessionService, private: str) -> None:
     await sharing.share(None, f"{SHARED}/all", GROUP, revoked=False)
     origin = await store_shared(service, None)
     fork = await service.fork_session(origin, NewFork(id=new_id()))
-    head = (await service.get_session(origin)).head
     later = [user_message(MARK)]
-    await service.append_events(origin, later, parent_id=head, invocation_id=INVOCATION)
+    last = f"{origin}-2"
+    await service.append_events(origin, later, parent_id=last, invocation_id=INVOCATION)
     await service.set_title(origin, MARK)
     await service.update_server_session_id(origin, MARK)
     await sharing.share(fork.id, None, GROUP, revoked=False)
@@ -282,7 +282,7 @@ async def store_shared(service: PostgresSessionService, repository: str | None) 
     """Store a session that has the mark of what is shared, and metadata that are not."""
     place = f"/home/{SHARED}"
     new = NewSession(id=new_id(), directory=place, repository=repository, metadata={"key": MARK})
-    events = [user_message(f"{SHARED} {part}") for part in range(3)]
+    events = [user_message(f"{SHARED} {part}", id=f"{new.id}-{part}") for part in range(3)]
     await service.create_session(new, events, invocation_id=SHARED)
     return new.id
 
