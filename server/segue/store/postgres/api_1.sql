@@ -830,19 +830,23 @@ END $$;
 CREATE FUNCTION segue_1.fork_facts(a_owner bigint, a_session bytea, a_fork bytea, a_at bytea)
 RETURNS TABLE (session segue.sessions, fork segue.sessions, seq integer, forks bigint)
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-DECLARE s segue.sessions; f segue.sessions;
+DECLARE s segue.sessions; f segue.sessions; at_seq integer;
 BEGIN
     PERFORM segue.check_owner(a_owner);
     SELECT u.* INTO s FROM segue.sessions u WHERE u.owner = a_owner AND u.id = a_session;
     IF NOT FOUND THEN SELECT (g.session).* INTO s FROM segue.find_shared(a_session) g; END IF;
     SELECT u.* INTO f FROM segue.sessions u WHERE u.owner = a_owner AND u.id = a_fork;
+    -- By statements of its own, because Citus nests no query in another one.
+    IF a_at IS NULL THEN
+        at_seq := s.event_count;
+    ELSIF s.owner <> a_owner THEN
+        SELECT e.seq INTO at_seq FROM segue.shared_events(a_session) e WHERE e.id = a_at;
+    ELSE
+        SELECT e.seq INTO at_seq
+        FROM segue.find_events(a_owner, s.number, s.fork_seq, ARRAY[a_at]) e LIMIT 1;
+    END IF;
     RETURN QUERY SELECT CASE WHEN s.number IS NOT NULL THEN s END,
-        CASE WHEN f.number IS NOT NULL THEN f END, CASE WHEN a_at IS NULL THEN s.event_count
-        WHEN s.owner <> a_owner THEN (
-            SELECT e.seq FROM segue.shared_events(a_session) e WHERE e.id = a_at
-        ) ELSE (
-        SELECT e.seq FROM segue.find_events(a_owner, s.number, s.fork_seq, ARRAY[a_at]) e LIMIT 1
-    ) END, (
+        CASE WHEN f.number IS NOT NULL THEN f END, at_seq, (
         SELECT count(*) FROM (
             SELECT 1 FROM segue.sessions u
             WHERE u.owner = a_owner AND u.forked_from = a_session LIMIT 99
@@ -1023,10 +1027,11 @@ END $$;
 
 CREATE FUNCTION segue_1.delete(a_owner bigint, a_session bytea) RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE n bigint;
 BEGIN
     PERFORM segue.begin_write(a_owner);
-    PERFORM segue.delete_session(a_owner, s.number) FROM segue.sessions s
-        WHERE s.owner = a_owner AND s.id = a_session;
+    SELECT s.number INTO n FROM segue.sessions s WHERE s.owner = a_owner AND s.id = a_session;
+    IF FOUND THEN PERFORM segue.delete_session(a_owner, n); END IF;
 END $$;
 
 -- Importing, in one transaction -------------------------------------------------------------------
