@@ -77,9 +77,9 @@ ORDER = {
     ],
     "store.postgres": [
         "address", "codec", "errors", "wire", "client", "machine", "rows", "prefixes", "metadata",
-        "new_session", "append", "forks", "relocation", "importing", "pruning", "search",
-        "search_index", "replicas", "sharing", "changes", "service", "setup", "sizes", "admin",
-        "inspection", "vacuuming", "database",
+        "new_session", "sharing", "append", "forks", "relocation", "importing", "pruning", "search",
+        "search_index", "replicas", "changes", "service", "setup", "sizes", "admin", "inspection",
+        "vacuuming", "database",
     ],
     "protocol": ["messages", "methods", "schema"],
     "exporting": ["blocks", "jsonl", "markdown", "html"],

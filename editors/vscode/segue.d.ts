@@ -170,6 +170,8 @@ export interface Session {
   repository: string | null;
   /** The machine that it was had on, and where its folders are; null if it is this one. */
   machine: string | null;
+  /** The user who shares it to be read: who appends to it goes on in a fork; null if it is one's own. */
+  sharedBy: string | null;
 }
 
 /** A stored event. `corrupt`: the stored data is not valid JSON, and `data` is that text. */

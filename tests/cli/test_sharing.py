@@ -1,8 +1,9 @@
-"""`segue postgres share`, `shared` and `take`, between users of a real server."""
+"""`segue postgres share`, and what others see of it, between users of a real server."""
 
 import contextlib
 import json
 import subprocess
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -25,9 +26,10 @@ def at(team: Bed, who: str, *arguments: str) -> subprocess.CompletedProcess[str]
 
 def shared(team: Bed, who: str) -> dict[str, str]:
     """Return the ids that are shared with a user, and whose they are."""
-    done = at(team, who, "postgres", "shared", "--json")
+    done = at(team, who, "list", "--all", "--json")
     assert (done.returncode, done.stderr) == (0, "")
-    return {each["session"]["sessionId"]: each["owner"] for each in json.loads(done.stdout)}
+    listed = json.loads(done.stdout)["sessions"]
+    return {each["sessionId"]: each["sharedBy"] for each in listed if each["sharedBy"] is not None}
 
 
 def share(team: Bed, who: str, *arguments: str) -> None:
@@ -35,53 +37,69 @@ def share(team: Bed, who: str, *arguments: str) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
-async def test_what_is_shared_is_listed_with_its_owner_and_taken(team: Bed) -> None:
+async def test_what_is_shared_is_listed_found_shown_and_exported_and_says_by_whom(
+    team: Bed,
+) -> None:
     session_id = await team.say("alice", f"{SECRET} one", "two")
     await team.say("alice", "private")
     assert shared(team, "bob") == {}
     share(team, "alice", session_id[:23], "--with", team.role("bob"))
     assert shared(team, "bob") == {session_id: team.role("alice")}
-    assert "OWNER" in at(team, "bob", "postgres", "shared").stdout
-    done = at(team, "bob", "postgres", "take", session_id)
+    by = f"shared by {team.role('alice')}"
+    for command in (
+        ("list", "--all"),
+        ("search", "--all", SECRET),
+        ("show", session_id),
+    ):
+        done = at(team, "bob", *command)
+        assert (done.returncode, done.stderr) == (0, ""), command
+        assert by in done.stdout, command
+        assert f"{SECRET} one" in done.stdout, command
+        assert by not in at(team, "alice", *command).stdout, command
+    exported = at(team, "bob", "export", session_id, "--format", "jsonl").stdout
+    assert '"two"' in exported
+
+
+async def test_who_goes_on_does_so_in_a_fork_here(
+    team: Bed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    session_id = await team.say("alice", "one", "two")
+    share(team, "alice", session_id, "--with", team.role("bob"))
+    done = at(team, "bob", "fork", session_id, "--json")
     assert (done.returncode, done.stderr) == (0, "")
-    new, _, title = done.stdout.strip().partition(" ")
-    assert title == f"{SECRET} one ({team.role('alice')})"
-    shown = at(team, "bob", "show", new).stdout
-    assert f"{SECRET} one" in shown
-    assert "two" in shown
-    assert at(team, "bob", "search", "--all", SECRET).returncode == 0
-    assert at(team, "bob", "show", session_id).returncode == 1
-    service = await team.open("bob")
-    page = await service.load_events(new)
-    assert [(event.seq, event.data["content"]) for event in page.events] == [
-        (1, f"{SECRET} one"),
-        (2, "two"),
-    ]
-    await service.close()
+    (fork,) = json.loads(done.stdout)["sessions"]
+    assert (fork["forkedFrom"], fork["forkedAt"], fork["sharedBy"]) == (session_id, 2, None)
+    assert (fork["title"], fork["directory"]) == ("copy of one", str(tmp_path.resolve()))
+    assert "two" in at(team, "bob", "show", fork["sessionId"]).stdout
 
 
-async def test_a_fork_is_shared_whole(team: Bed) -> None:
-    from segue.model.records import NewFork
-
-    session_id = await team.say("alice", "one", "two", "three")
-    service = await team.open("alice")
-    await service.fork_session(session_id, NewFork(id="the-fork"))
-    await service.close()
-    share(team, "alice", "the-fork", "--with", team.role("bob"))
-    assert shared(team, "bob") == {"the-fork": team.role("alice")}
-    new = json.loads(at(team, "bob", "postgres", "take", "the-fork", "--json").stdout)
-    assert new["session"]["eventCount"] == 3
-    assert "three" in at(team, "bob", "show", new["session"]["sessionId"]).stdout
-
-
-async def test_what_is_revoked_is_gone_at_once_and_copies_stay(team: Bed) -> None:
+async def test_it_is_not_changed_by_who_reads_it(team: Bed) -> None:
     session_id = await team.say("alice", "one")
     share(team, "alice", session_id, "--with", team.role("bob"))
-    taken = at(team, "bob", "postgres", "take", session_id).stdout.split()[0]
+    for command in (
+        ("rename", session_id, "mine"),
+        ("archive", session_id),
+        ("delete", session_id, "--yes"),
+        ("postgres", "share", session_id, "--with", team.role("bob")),
+    ):
+        done = at(team, "bob", *command)
+        assert done.returncode == 1, command
+        if command[0] != "postgres":
+            assert f"is {team.role('alice')}'s, who shares it with you to read" in done.stderr
+    listed = json.loads(at(team, "alice", "list", "--all", "--json").stdout)["sessions"]
+    assert [(each["title"], each["archivedAt"]) for each in listed] == [("one", None)]
+
+
+async def test_what_is_revoked_is_gone_at_once_and_forks_stay(team: Bed) -> None:
+    session_id = await team.say("alice", "one")
+    share(team, "alice", session_id, "--with", team.role("bob"))
+    fork = at(team, "bob", "fork", session_id).stdout.split()[0]
     share(team, "alice", session_id, "--with", team.role("bob"), "--revoke")
     assert shared(team, "bob") == {}
-    assert at(team, "bob", "postgres", "take", session_id).returncode == 1
-    assert at(team, "bob", "show", taken).returncode == 0
+    assert at(team, "bob", "show", session_id).returncode == 1
+    assert at(team, "bob", "fork", session_id).returncode == 1
+    assert at(team, "bob", "show", fork).returncode == 0
     again = at(
         team, "alice", "postgres", "share", session_id, "--with", team.role("bob"), "--revoke"
     )
@@ -138,7 +156,7 @@ def test_wrong_commands_say_what_is_wrong(team: Bed) -> None:
     done = at(team, "alice", "postgres", "share", "--repository", "r", "--with", "nobody_there")
     assert done.returncode == 1
     assert "The server has no user and no group nobody_there." in done.stderr
-    done = run("postgres", "shared")
+    done = run("postgres", "share", "--list")
     assert done.returncode == 1
     assert "in a PostgreSQL database only" in done.stderr
 
@@ -155,16 +173,19 @@ async def test_sharing_shows_nothing_that_was_not_granted(team: Bed) -> None:
         for session_id in (granted, private):
             id = codec.pack(session_id)
             for query, values in (
-                ("SELECT * FROM segue_1.take(%s, %s, %s, '\\x01aa')", (mine, alice, id)),
-                ("SELECT * FROM segue_1.take(%s, %s, %s, '\\x01ab')", (alice, alice, id)),
-                ("SELECT * FROM segue_1.take(%s, %s, %s, '\\x01ac')", (mine, mine, id)),
-                ("SELECT * FROM segue_1.shared(%s, 100)", (alice,)),
+                ("SELECT * FROM segue_1.session(%s, %s)", (alice, id)),
+                ("SELECT * FROM segue_1.session(%s, %s)", (mine, id)),
+                ("SELECT * FROM segue_1.fork_facts(%s, %s, '\\x01aa', NULL)", (mine, id)),
                 ("SELECT * FROM segue_1.grants(%s)", (alice,)),
-                ("SELECT segue_1.share(%s, %s, NULL, %s, false)", (alice, id, team.role(who))),
-                ("SELECT segue_1.share(%s, %s, NULL, %s, false)", (mine, id, team.role(who))),
-                ("SELECT * FROM segue.shared(%s, %s)", (alice, id)),
-                ("SELECT * FROM segue.shared_events(%s, %s)", (alice, id)),
-                ("SELECT * FROM segue.shared_invocations(%s, %s)", (alice, id)),
+                (
+                    "SELECT segue_1.share(%s, %s, NULL, NULL, %s, false)",
+                    (alice, id, team.role(who)),
+                ),
+                ("SELECT segue_1.share(%s, %s, NULL, NULL, %s, false)", (mine, id, team.role(who))),
+                ("SELECT * FROM segue.shared()", ()),
+                ("SELECT * FROM segue.find_shared(%s)", (id,)),
+                ("SELECT * FROM segue.shared_events(%s)", (id,)),
+                ("SELECT * FROM segue.shared_invocations(%s)", (id,)),
                 ("SELECT * FROM segue.grants", ()),
                 ("SELECT * FROM segue_1.page(%s, %s, 0, NULL, 9, 9999)", (alice, id)),
                 ("SELECT * FROM segue_1.page(%s, %s, 0, NULL, 9, 9999)", (mine, id)),
@@ -180,7 +201,7 @@ async def test_sharing_shows_nothing_that_was_not_granted(team: Bed) -> None:
                         found = cursor.fetchall() if cursor.description else []
                         seen += [row for row in found if SECRET in str(row)]
                     connection.rollback()
-        assert len(seen) == visible, seen
+        assert len(seen) == 4 * visible, seen
     assert team.rows("SELECT count(*) FROM segue.sessions") == [(2,)]
     assert team.rows("SELECT count(*) FROM segue.grants") == [(1,)]
 

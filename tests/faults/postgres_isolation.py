@@ -3,6 +3,8 @@
 The intruder has a login of the store, a connection, and any SET. The attempts of a table are made
 first. Then all functions of the API are called at random, with numbers, ids and keys of the other
 account. What the victim has stored is marked: no answer may have a mark, and nothing may change.
+The victim shares some of it with the intruder, which has another mark and must be seen, and some
+with somebody else.
 """
 
 import asyncio
@@ -19,6 +21,7 @@ from psycopg import sql
 from segue.model.events import Event, new_id
 from segue.model.records import ImportedEvent, NewFork, NewSession, Origin, Timestamp
 from segue.store.postgres import codec
+from segue.store.postgres.service import PostgresSessionService
 from tests.factories import INVOCATION, user_message
 from tests.faults import postgres_store
 from tests.faults.runner import Report, Size, main
@@ -33,11 +36,16 @@ ALLOWED = "an attempt is not refused"
 NOT_TESTED = "the attempt was not made"
 UNSAFE_SETTING = "a setting of the intruder changes whose data a function sees"
 
+UNSEEN = "what is shared is not seen"
+
 MARK = f"canary{secrets.token_hex(4)}"
+SHARED = f"shared{secrets.token_hex(4)}"
 PLACE = f"/home/{MARK}/project"
+PRIVATE = "private/all"
+INTRUDER, GROUP, OTHER = "intruder", "group_of_intruder", "somebody_else"
 TABLES = (
-    "sessions", "events", "invocations", "spans", "metadata", "tombstones", "search_shards",
-    "search_runs", "search_trigrams",
+    "sessions", "events", "invocations", "spans", "metadata", "tombstones", "grants",
+    "search_shards", "search_runs", "search_trigrams",
 )  # fmt: skip
 
 ATTEMPTS = (
@@ -163,6 +171,27 @@ _READS = {
     "all_sessions": {},
     "neighbours": {"a_above": "'{\"\\\\x00\"}'", "a_below": "'{\"\\\\x02\"}'"},
     "fork_facts": {"a_session": "{id}", "a_fork": "{id}"},
+    "list_all": {
+        "a_by_prompt": "false",
+        "a_archived": "true",
+        "a_time": _LAST,
+        "a_number": _LAST,
+        "a_limit": "100",
+        "a_looked_at": "100",
+    },
+    "shared_by": {"a_session": "{id}"},
+    "search_shared": {
+        "a_patterns": "'{%}'",
+        "a_title_patterns": "'{%}'",
+        "a_folds": "false",
+        "a_archived": "true",
+        "a_updated_at": _LAST,
+        "a_number": _LAST,
+        "a_seq": _LAST,
+        "a_limit": "99",
+        "a_bytes": "99999",
+        "a_milliseconds": "99",
+    },
     "search": {
         "a_patterns": "'{%}'",
         "a_title_patterns": "'{%}'",
@@ -198,6 +227,8 @@ class Victim:
     role: str
     number: int
     ids: list[bytes]
+    private: list[bytes]
+    """Those ids and keys that nothing has which is shared."""
     integers: list[int]
 
 
@@ -212,6 +243,7 @@ async def store(server: PostgresServer, role: str) -> None:
             directory=PLACE,
             git_root=PLACE,
             git_common_dir=f"{PLACE}/.git",
+            repository=PRIVATE,
             server_session_id=MARK,
             metadata={"key": MARK},
         )
@@ -231,7 +263,38 @@ async def store(server: PostgresServer, role: str) -> None:
     await service.set_title(ids[1], MARK)
     await service.archive(ids[2])
     await service.find_resumable(PLACE, PLACE, timedelta(days=1))
+    await share_some(service, ids[3])
     await service.close()
+
+
+async def share_some(service: PostgresSessionService, private: str) -> None:
+    """Share a session, a fork of a private one, and a repository; and others with others only."""
+    sharing = service.sharing
+    shared = [await store_shared(service, repository) for repository in (None, f"{SHARED}/all")]
+    await sharing.share(shared[0], None, INTRUDER, revoked=False)
+    await sharing.share(None, f"{SHARED}/all", GROUP, revoked=False)
+    origin = await store_shared(service, None)
+    fork = await service.fork_session(origin, NewFork(id=new_id()))
+    later = [user_message(MARK)]
+    last = f"{origin}-2"
+    await service.append_events(origin, later, parent_id=last, invocation_id=INVOCATION)
+    await service.set_title(origin, MARK)
+    await service.update_server_session_id(origin, MARK)
+    await sharing.share(fork.id, None, GROUP, revoked=False)
+    for revoked in (False, True):
+        await sharing.share(private, None, INTRUDER, revoked=revoked)
+        await sharing.share(None, PRIVATE, GROUP, revoked=revoked)
+    await sharing.share(private, None, OTHER, revoked=False)
+    await sharing.share(None, PRIVATE, OTHER, revoked=False)
+
+
+async def store_shared(service: PostgresSessionService, repository: str | None) -> str:
+    """Store a session that has the mark of what is shared, and metadata that are not."""
+    place = f"/home/{SHARED}"
+    new = NewSession(id=new_id(), directory=place, repository=repository, metadata={"key": MARK})
+    events = [user_message(f"{SHARED} {part}", id=f"{new.id}-{part}") for part in range(3)]
+    await service.create_session(new, events, invocation_id=SHARED)
+    return new.id
 
 
 class Intruder:
@@ -243,7 +306,7 @@ class Intruder:
         self._report = report
         self._victim = victim
         self._rng = rng
-        self._url = server.url(postgres_store.add_role(server, "intruder"))
+        self._url = server.url(INTRUDER)
         self._admin = psycopg.connect(server.url(), autocommit=True)
         self._connection = psycopg.connect(self._url, autocommit=True)
         self._functions = self._admin.execute(_FUNCTIONS).fetchall()
@@ -252,7 +315,7 @@ class Intruder:
         self._before = self._stored()
         self._marks = [MARK.encode(), MARK.encode().hex().encode()]
         # Only until the intruder has stored such ids.
-        self._id_marks = [*victim.ids, *(id.hex().encode() for id in victim.ids)]
+        self._id_marks = [*victim.private, *(id.hex().encode() for id in victim.private)]
         self._own_number = self._ask("SELECT account FROM segue_1.hello('{}')")[0][0]
 
     def attempt_all(self) -> None:
@@ -281,14 +344,16 @@ class Intruder:
         calls = []
         for name, types, names in self._functions:
             if name in _READS:
-                given = {"a_owner": "{victim}", **_READS[name]}
-                arguments = (
-                    f"{given.pop(each, 'NULL')}::{type}"
-                    for type, each in zip(types, names, strict=False)
-                )
-                calls.append(self._filled(f"SELECT * FROM segue_1.{name}({', '.join(arguments)})"))
-                self._report.expect(not given, NOT_TESTED, f"{name} has no {given}")
-        self._report.expect(len(calls) == len(_READS), NOT_TESTED, f"{len(calls)} calls")
+                for owner in ("{victim}", str(self._own_number)):
+                    given = {"a_owner": owner, **_READS[name]}
+                    arguments = (
+                        f"{given.pop(each, 'NULL')}::{type}"
+                        for type, each in zip(types, names, strict=False)
+                    )
+                    call = f"SELECT * FROM segue_1.{name}({', '.join(arguments)})"
+                    calls.append(self._filled(call))
+                    self._report.expect(not given, NOT_TESTED, f"{name} has no {given}")
+        self._report.expect(len(calls) == 2 * len(_READS), NOT_TESTED, f"{len(calls)} calls")
         return calls
 
     def call_for_another(self) -> None:
@@ -368,7 +433,8 @@ class Intruder:
             "double precision": [lambda: rng.choice((0.0, 1.0, 50.0))],
             "bit varying": [lambda: rng.choice(("", "1", "0" * 16_384, "1" * 16_384))],
             "text": [
-                lambda: rng.choice(("%", "key", "", "user_message", "acp.agents", "\\u", "x"))
+                lambda: rng.choice(("%", "key", "", "user_message", "acp.agents", "\\u", "x")),
+                lambda: rng.choice((PRIVATE, f"{SHARED}/all", INTRUDER, GROUP, OTHER, victim.role)),
             ],
             "bytea": [
                 lambda: rng.choice(victim.ids),
@@ -408,6 +474,8 @@ class Intruder:
         """Report marks among the values that were *found*, but for what the call itself gave."""
         for row in found:
             said = b" ".join(_flat(row))
+            if SHARED.encode() in said or SHARED.encode().hex().encode() in said:
+                self._report.count("rows of what is shared")
             for mark in (*self._marks, *self._id_marks):
                 self._report.expect(mark not in said or mark in ignored, LEAK, where[:200])
 
@@ -443,6 +511,8 @@ def learn(server: PostgresServer, role: str) -> Victim:
     with psycopg.connect(server.url(role), autocommit=True) as own:
         ((number,),) = own.execute("SELECT account FROM segue_1.hello('{}')").fetchall()
     ids: dict[bytes, None] = {}
+    marked: set[bytes] = set()
+    shared: set[bytes] = set()
     integers: dict[int, None] = {number: None}
     with psycopg.connect(server.url()) as admin:
         for table in TABLES:
@@ -450,20 +520,32 @@ def learn(server: PostgresServer, role: str) -> Victim:
                 f"SELECT * FROM segue.{table} WHERE owner = %s".encode(),
                 (number,),
             ).fetchall()
-            for value in (value for row in rows for value in row):
+            for row, value in [(each, value) for each in rows for value in each]:
                 if isinstance(value, bytes) and len(value) > 8:
                     ids[value] = None
+                    said = b" ".join(_flat(row))
+                    if SHARED.encode() in said:
+                        shared.add(value)
+                    elif MARK.encode() in said:
+                        marked.add(value)
                 elif isinstance(value, int) and not isinstance(value, bool):
                     integers[value] = None
     for session in (id for id in ids if id[0] == 0 and len(id) == 17):
         integers[codec.hold_key(number, codec.unpack(session))] = None
-    return Victim(role, number, list(ids), list(integers))
+    # An id that has the mark would be found where the intruder itself has stored it.
+    known = [id for id in ids if MARK.encode() not in id]
+    return Victim(role, number, known, sorted(marked - shared), list(integers))
 
 
 def run(report: Report, rng: random.Random) -> None:
     """Store, attack, and compare."""
     server = postgres_store.start(report)
     role = postgres_store.add_role(server, "victim")
+    for name in (INTRUDER, OTHER):
+        postgres_store.add_role(server, name)
+    with psycopg.connect(server.url(), autocommit=True) as admin:
+        admin.execute(f"CREATE ROLE {GROUP} NOLOGIN".encode())
+        admin.execute(f"GRANT {GROUP} TO {INTRUDER}".encode())
     asyncio.run(store(server, role))
     with psycopg.connect(server.url(), autocommit=True) as admin:
         admin.execute("ANALYZE")
@@ -473,6 +555,7 @@ def run(report: Report, rng: random.Random) -> None:
         intruder.attempt_all()
         intruder.call_for_another()
         intruder.call_at_random()
+        report.expect(report.counts["rows of what is shared"] > 0, UNSEEN, "in no answer")
 
 
 if __name__ == "__main__":

@@ -60,8 +60,9 @@ WHAT_IS_LEFT = Guard(
 # The first wall is what each function does; the second is row-level security, also for their owner.
 OWN_ROWS = Guard(
     file=API,
-    code="SELECT s.* FROM segue.sessions s WHERE s.owner = a_owner AND s.id = a_session;",
-    replacement="SELECT s.* FROM segue.sessions s;",
+    code="""SELECT NULL::text, s FROM segue.sessions s
+        WHERE s.owner = a_owner AND s.id = a_session;""",
+    replacement="SELECT NULL::text, s FROM segue.sessions s;",
 )
 OWN_NUMBER = Guard(
     file="store/postgres/schema.sql",
@@ -72,6 +73,25 @@ SECOND_WALL = Guard(
     file="store/postgres/schema.sql",
     code="EXECUTE format('ALTER TABLE segue.%I FORCE ROW LEVEL SECURITY', name);",
     replacement="",
+)
+
+# No policy binds the functions that read what is shared: they must compare themselves with whom.
+SHARING = "store/postgres/sharing_1.sql"
+TO_WHOM = Guard(
+    file=SHARING,
+    code="JOIN segue.grants g ON g.grantee = roles.number",
+    replacement="JOIN segue.grants g ON true",
+)
+HAS_THE_ROLE = Guard(
+    file=SHARING,
+    code="WHERE pg_has_role(session_user, r.oid, 'USAGE') AND g.owner",
+    replacement="WHERE g.owner",
+)
+WHAT_IS_SHARED = Guard(
+    file=SHARING,
+    code="""AND s.id = a_id
+        AND (s.number = g.session OR g.session = 0 AND s.at_repository = g.at_repository)""",
+    replacement="AND s.id = a_id",
 )
 
 STORAGE_FULL = Guard(
@@ -176,6 +196,7 @@ def test_nobody_sees_or_changes_what_another_one_has_stored() -> None:
     assert report.counts["attempts"] > len(ATTEMPTS) + len(LOOKS) + 30
     assert report.counts["random calls"] == postgres_isolation.CALLS["short"]
     assert report.counts["refused"] > 300
+    assert report.counts["rows of what is shared"] > 10
 
 
 @pytest.mark.parametrize(
@@ -202,6 +223,23 @@ def test_control_isolation_without_both_walls(guard: Guard, promise: str, tmp_pa
     package = without_all([guard, SECOND_WALL], tmp_path)
 
     assert promise in run_programme("postgres_isolation", package=package).violations
+
+
+@pytest.mark.parametrize(
+    "guards",
+    [
+        pytest.param([TO_WHOM, HAS_THE_ROLE], id="shared with others"),
+        pytest.param([WHAT_IS_SHARED], id="not shared"),
+    ],
+)
+def test_control_isolation_without_the_check_of_what_is_shared(
+    guards: list[Guard], tmp_path: Path
+) -> None:
+    package = without_all(guards, tmp_path)
+
+    assert (
+        postgres_isolation.LEAK in run_programme("postgres_isolation", package=package).violations
+    )
 
 
 def test_whatever_is_wrong_is_one_error_that_says_what_to_do() -> None:

@@ -24,6 +24,7 @@ import psycopg
 
 from segue.model.records import Machine
 from segue.store.postgres import setup
+from tests.store import citus
 
 DATABASE = "segue"
 MACHINE = Machine("01890000-0000-7000-8000-000000000001", "laptop")
@@ -186,6 +187,7 @@ def start_with_real_clock(name: str, **settings: str) -> PostgresServer:
         "autovacuum": "off",  # it writes, too; and without statistics is the worst case
         "max_connections": 100,
         "shared_buffers": "32MB",
+        **({"shared_preload_libraries": "citus"} if citus.is_in(programs) else {}),
         **settings,
     }
     arguments = " ".join(f"-c {option}='{value}'" for option, value in options.items())
@@ -194,6 +196,8 @@ def start_with_real_clock(name: str, **settings: str) -> PostgresServer:
     with psycopg.connect(started.url(database="postgres"), autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {DATABASE}")
     setup.create_store(started.url())
+    if citus.is_in(programs):
+        citus.distribute(started.admin, folder)
     return started
 
 

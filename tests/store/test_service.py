@@ -149,6 +149,7 @@ async def test_a_session_is_created_with_its_first_events(
         "branch": "main",
         "repository": "github.com/org/repo",
         "machine": None,
+        "shared_by": None,
     }
     assert await service.get_metadata(new.id, "theme") == {"dark": True}
     assert await service.get_metadata(new.id, "later") == [1]
@@ -1465,6 +1466,7 @@ async def test_a_fork_says_what_it_is_a_fork_of(service: SessionService, clock: 
         "branch": "topic",
         "repository": None,
         "machine": None,
+        "shared_by": None,
     }
     assert await service.get_metadata(fork, "key") is None
 

@@ -54,6 +54,12 @@ export interface UnsentChange {
   trouble: Error | undefined;
 }
 
+/** A conversation that goes on in a fork here: another window wrote first, or it is the user's who shares it. */
+export interface Parted {
+  fork: Session;
+  sharedBy: string | null;
+}
+
 /** A conversation that was deleted elsewhere while events of it waited to be stored. */
 export interface DeletedElsewhere {
   title: string | null;
@@ -72,7 +78,7 @@ export class Conversations implements SegueApi, vscode.Disposable {
   private readonly listChanged = new vscode.EventEmitter<void>();
   private readonly unsentChanged = new vscode.EventEmitter<UnsentChange>();
   private readonly deletedElsewhere = new vscode.EventEmitter<DeletedElsewhere>();
-  private readonly parted = new vscode.EventEmitter<Session>();
+  private readonly parted = new vscode.EventEmitter<Parted>();
   private readonly foundMoved = new vscode.EventEmitter<MovedCheckout>();
   /** Asked about in this window: the old and the new roots. */
   private readonly asked = new Set<string>();
@@ -340,8 +346,9 @@ export class Conversations implements SegueApi, vscode.Disposable {
   }
 
   private handleForked(sessionId: string, opened: Opened): void {
+    const sharedBy = this.findCurrent(sessionId)?.session.sharedBy ?? null;
     this.handleReplaced(sessionId, { ...opened, resumed: false });
-    this.parted.fire(opened.session);
+    this.parted.fire({ fork: opened.session, sharedBy });
     this.listChanged.fire();
   }
 

@@ -52,10 +52,16 @@ export function nameProgram(source: string): string {
   return formatName((Object.hasOwn(SOURCE_TITLES, source) && SOURCE_TITLES[source]) || words.join(" "));
 }
 
-/** Who speaks in a conversation: the program that it was imported from, and the model or agent that answered last. */
-export function nameSpeakers({ source, model, agent }: Pick<Session, "source" | "model" | "agent">): string[] {
-  return [...new Set([...(source === null ? [] : [nameProgram(source)]), ...nameAll(model ?? agent)])];
+/**
+ * Who speaks in a conversation: the program that it was imported from, and the model or agent that answered last; and
+ * who shares it, if it is another user's.
+ */
+export function nameSpeakers({ source, model, agent, sharedBy }: Speakers): string[] {
+  const shared = nameAll(sharedBy ?? null).map((name) => `shared by ${name}`);
+  return [...new Set([...(source === null ? [] : [nameProgram(source)]), ...nameAll(model ?? agent), ...shared])];
 }
+
+type Speakers = Pick<Session, "source" | "model" | "agent"> & Partial<Pick<Session, "sharedBy">>;
 
 /** Those names of agents, models and clients that a client has told. */
 export function nameAll(...names: (string | null)[]): string[] {

@@ -1,9 +1,9 @@
 // Tells the user, once for each, that events are not stored yet or were dropped, or that a conversation has parted.
 
 import * as vscode from "vscode";
-import type { Conversations, DeletedElsewhere, UnsentChange } from "./conversations";
+import type { Conversations, DeletedElsewhere, Parted, UnsentChange } from "./conversations";
 import { escapeMessage, formatCount, formatTitle, singleLine } from "./format";
-import type { MovedCheckout, Session } from "./protocol";
+import type { MovedCheckout } from "./protocol";
 import { RefusedError } from "./requests";
 
 /** Shows messages about what becomes of events, and writes the reasons to the log. */
@@ -20,7 +20,7 @@ export class Notices implements vscode.Disposable {
     this.disposables = [
       conversations.onDidChangeUnsent((change) => void this.handleUnsent(change)),
       conversations.onDidFindDeleted((deleted) => this.handleDeleted(deleted)),
-      conversations.onDidPart((fork) => this.handleParted(fork)),
+      conversations.onDidPart((parted) => this.handleParted(parted)),
       conversations.onDidFindMoved((moved) => void this.askAboutMoved(moved)),
     ];
   }
@@ -86,8 +86,9 @@ export class Notices implements vscode.Disposable {
     }
   }
 
-  private handleParted(fork: Session): void {
-    const message = `Another window wrote first; this one goes on in “${formatTitle(fork)}”.`;
+  private handleParted({ fork, sharedBy }: Parted): void {
+    const why = sharedBy === null ? "Another window wrote first" : `The conversation is ${singleLine(sharedBy)}’s to change`;
+    const message = `${why}; this one goes on in “${formatTitle(fork)}”.`;
     this.log.info(message);
     void vscode.window.showInformationMessage(escapeMessage(`Segue: ${message}`));
   }

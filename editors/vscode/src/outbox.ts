@@ -32,7 +32,7 @@ interface OpenSession {
   isDeleted: boolean;
   /** Whether the current server process has it open. */
   isOpenInServer: boolean;
-  /** The id of the fork that will take its place, because another window appended; undefined while none did. */
+  /** The id of the fork that will take its place, because this one cannot be appended to here; undefined while it can. */
   forkId: string | undefined;
   batches: Batch[];
 }
@@ -54,7 +54,7 @@ export interface OutboxOptions {
   onAppended: (appended: Appended, events: readonly EventWithId[]) => void;
   /** Called when a session without stored events was lost with its server and a new one replaces it. */
   onReplaced: (sessionId: string, opened: OpenResult) => void;
-  /** Called when another window appended to a session first: its queue goes to the fork that was opened. */
+  /** Called when another window appended to a session first, or it is another user's: its queue goes to the opened fork. */
   onForked: (sessionId: string, opened: OpenResult) => void;
   /** Called once when a session turns out to be deleted elsewhere: *dropped* events of it are not stored. */
   onDeleted?: (sessionId: string, dropped: number) => void;
@@ -68,7 +68,7 @@ export interface OutboxOptions {
 /**
  * Appends events to sessions. Each event is stored exactly once and in the order of the calls, even if the server
  * is killed and restarted in between. What can never be stored is refused to its caller, and nothing waits for it.
- * If another window appends to a session first, this one goes on in a fork.
+ * If another window appends to a session first, or it is another user's, this one goes on in a fork.
  */
 export class Outbox {
   /** By every id that a session has had: one that was replaced or forked is found by its old and its new id. */
@@ -264,7 +264,7 @@ export class Outbox {
         } else if (isKind(error, "SessionNotOpen") && wasOpen) {
           // The server was restarted before the request was sent, or the session was reset: reopen it there.
           session.isOpenInServer = false;
-        } else if (isKind(error, "HeadMoved")) {
+        } else if (isKind(error, "HeadMoved") || isKind(error, "SessionReadOnly")) {
           session.forkId = createId();
         } else {
           throw error;

@@ -3,6 +3,7 @@
 It is kept in the metadata of the session, by families of agents, and written once for each opening.
 """
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,6 +12,7 @@ import attrs
 from segue import agents
 from segue.acp.conversation import Conversation
 from segue.agents.families import family_of, sessions_of
+from segue.model.errors import SessionReadOnly
 from segue.model.records import AGENTS, MAX_PAGE, EventPage, Session, StoredEvent
 from segue.sessions.pages import event_pages
 from segue.sessions.window import Window
@@ -48,6 +50,8 @@ class Holding:
 async def holding_of(window: Window, session: Session, family: str) -> Holding | None:
     """Return what the agents of *family* have of *session*, None if they never had it."""
     importer = None
+    if session.shared_by is not None:
+        return None
     if session.source is not None and family_of(session.source) == family:
         source = agents.find(session.source)
         importer = None if source is None else source.TITLE
@@ -78,7 +82,8 @@ async def remember(window: Window, conversation: Conversation, held: Holding | N
         value["former"] = former
     # The agent that answers now stands last.
     mine = {conversation.family: value}
-    await window.set_metadata(conversation.session_id, AGENTS, others | mine)
+    with contextlib.suppress(SessionReadOnly):  # it is remembered of the fork, once there is one
+        await window.set_metadata(conversation.session_id, AGENTS, others | mine)
 
 
 def _former(before: Any, id: str) -> list[Any]:

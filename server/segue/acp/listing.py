@@ -135,6 +135,7 @@ def _entry(session: Session) -> dict[str, Any]:
         "agent": session.agent or session.source,
         "model": session.model,
         "branch": session.branch,
+        "sharedBy": session.shared_by,
         "lastPromptAt": None if prompted_at is None else iso(prompted_at),
     }
     entry: dict[str, Any] = {

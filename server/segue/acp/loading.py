@@ -186,7 +186,8 @@ class _Loading:
         conversation.origin = self._is.origin(messages.model_in(answer.result))
         await _open(self._is, conversation, session)
         self._is.add(conversation)
-        if session.source is None:  # else it is the source's own, which goes on with it
+        # An imported one is the source's own, which goes on with it.
+        if session.source is None and session.shared_by is None:
             await self._is.window.set_server_session_id(session.id, agent_id)
         return conversation
 

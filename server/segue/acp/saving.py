@@ -12,13 +12,14 @@ from collections.abc import Callable
 import attrs
 
 from segue.acp.conversation import Conversation
-from segue.acp.holding import holding_of, remember
+from segue.acp.holding import Holding, holding_of, remember
 from segue.model.errors import (
     EventConflict,
     HeadMoved,
     SegueError,
     SessionNotFound,
     SessionNotOpen,
+    SessionReadOnly,
 )
 from segue.model.events import Event, new_id
 from segue.model.records import MAX_BATCH
@@ -142,11 +143,19 @@ class Saver:
     async def _append(self, conversation: Conversation, batch: list[Event]) -> None:
         try:
             await self._window.append(conversation.session_id, batch, origin=conversation.origin)
-        except HeadMoved:
-            # Another window or agent went on with it: what is said from now on is a fork.
+        except (HeadMoved, SessionReadOnly):
+            # Another window or agent went on with it, or it is another user's: what is said from
+            # now on is a fork.
             original = await self._window.get(conversation.session_id)
             held = await holding_of(self._window, original, conversation.family)
             fork = await self._window.fork_as_seen(original.id)
+            if original.shared_by is not None:
+                # What it begins with was given to the agent as text.
+                held = Holding(id=conversation.agent_id, since=fork.session.event_count)
+                self._say(
+                    f"The conversation is {original.shared_by}'s, who shares it to be read: "
+                    "it goes on in a copy of your own."
+                )
             conversation.mark_open(fork.session.id, fork.invocation_id)
             await remember(self._window, conversation, held)
             await self._window.append(conversation.session_id, batch, origin=conversation.origin)

@@ -53,6 +53,6 @@ async def _run(connection: Connection, conversation: Conversation, words: list[s
 
 
 def _line(number: int, session: Session) -> str:
-    by = session.agent or session.source or session.client
+    by = session.shared_by or session.agent or session.source or session.client
     when = ago(session.updated_at)
     return f"{number}. {session.title or 'untitled'} ({by}, {when}, {session.event_count} events)"

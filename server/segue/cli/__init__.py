@@ -902,8 +902,8 @@ def postgres_share_command(
 ) -> int:
     """Let another user of the same database, or a group of them, read a conversation.
 
-    Theirs is what it holds whenever they look; they cannot write to it. `segue postgres take` makes
-    a copy of it in their own account, which stays theirs.
+    They find it among their own, marked with your name, and with what it holds whenever they look.
+    They cannot change it: who goes on with it does so in a fork, which is theirs and stays.
     """
     from segue.cli import sharing
     from segue.cli.sessions import run_with_service
@@ -920,37 +920,6 @@ def postgres_share_command(
         lambda service: sharing.share(
             service, given, repository, grantee, revoked=revoke, minutes=store.continue_minutes
         ),
-    )
-
-
-@postgres_group.command("shared")
-@_JSON
-@click.pass_obj
-def postgres_shared_command(application: Application, as_json: bool) -> int:
-    """List the conversations that others share with you, newest first, and whose they are."""
-    from segue.cli import sharing
-    from segue.cli.sessions import run_with_service
-
-    return run_with_service(
-        application.store(), lambda service: sharing.print_shared(service, as_json)
-    )
-
-
-@postgres_group.command("take")
-@click.argument("given", metavar="ID")
-@_JSON
-@click.pass_obj
-def postgres_take_command(application: Application, given: str, as_json: bool) -> int:
-    """Copy a conversation that is shared with you into your account, to read it and go on.
-
-    Prints the id and the title of the copy, which names whose it was. It stays when the
-    conversation is shared no longer.
-    """
-    from segue.cli import sharing
-    from segue.cli.sessions import run_with_service
-
-    return run_with_service(
-        application.store(), lambda service: sharing.take(service, given, as_json)
     )
 
 

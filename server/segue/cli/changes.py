@@ -32,7 +32,12 @@ async def fork(
     if at is not None and at.isascii() and at.isdigit():
         at = await _event_id(window, session_id, int(at))
     result = await window.fork(
-        session_id, at=at, title=title, archive_original=archive_original, tail=0
+        session_id,
+        at=at,
+        title=title,
+        archive_original=archive_original,
+        tail=0,
+        default_workspace=lambda: resolve_workspace(current_directory()),
     )
     _print([result.session], as_json=as_json)
 

@@ -170,7 +170,8 @@ def _time_of(session: Session, order: Order) -> int:
 
 def _state(session: Session, page: SessionPage) -> str:
     is_open, is_archived = session.id in page.open, session.archived_at is not None
-    return ", ".join(["archived"] * is_archived + ["open"] * is_open)
+    by = [] if session.shared_by is None else [f"shared by {session.shared_by}"]
+    return ", ".join(["archived"] * is_archived + ["open"] * is_open + by)
 
 
 def _partner(session: Session) -> str:

@@ -51,7 +51,8 @@ def _print(page: SearchPage) -> None:
                 print_line()
             shown = session.id
             archived = " (archived)" if session.archived_at is not None else ""
-            print_line((session.title or "(no title)") + archived, bold=True)
+            by = "" if session.shared_by is None else f" (shared by {session.shared_by})"
+            print_line((session.title or "(no title)") + archived + by, bold=True)
             print_line(session.id, "·", local_time(session.updated_at), "·", session.place)
         if event is not None:
             print_line(str(event.seq), event.type, "·", local_time(event.created_at), color="cyan")

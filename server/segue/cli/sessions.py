@@ -142,6 +142,8 @@ def _print_header(session: Session) -> None:
     if session.fork_seq is not None:
         original = session.forked_from or "a conversation that was deleted"
         print_line(f"fork of {original}, the first {session.fork_seq} events are common")
+    if session.shared_by is not None:
+        print_line("shared by", session.shared_by, "to be read")
     if session.source is not None:
         print_line("imported from", session.source)
     if speakers := _speakers(session):

@@ -1,14 +1,11 @@
-"""`segue postgres share`, `shared` and `take`: conversations that others may read."""
+"""`segue postgres share`: conversations that others may read."""
 
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 from segue.cli.application import CommandError
 from segue.cli.ids import find_id
-from segue.cli.printing import Column, age, print_json, print_line, print_table
-from segue.model.database_reports import Grant, SharedSession
-from segue.model.events import new_id
-from segue.model.records import Session
-from segue.protocol import messages
+from segue.cli.printing import Column, print_json, print_line, print_table
+from segue.model.database_reports import Grant
 from segue.store.service import SessionService
 
 
@@ -22,12 +19,6 @@ class SharingCalls(Protocol):
 
     async def grants(self) -> list[Grant]:
         """Return what this account lets others read."""
-
-    async def shared(self) -> list[SharedSession]:
-        """Return what others let this account read."""
-
-    async def take(self, shared: SharedSession, new_id: str) -> Session | None:
-        """Copy what is shared into this account."""
 
 
 @runtime_checkable
@@ -60,9 +51,9 @@ async def share(
         raise CommandError(f"No session has the id {session_id}.")
     what = session_id or f"All conversations of {repository}"
     if revoked:
-        print_line(f"{what}: no longer shared with {grantee}. Copies that were taken stay.")
+        print_line(f"{what}: no longer shared with {grantee}. Forks of it stay.")
     else:
-        print_line(f"{what}: shared with {grantee}, who sees it by `segue postgres shared`.")
+        print_line(f"{what}: shared with {grantee}, to be read.")
     return 0
 
 
@@ -102,56 +93,6 @@ async def print_grants(service: SessionService, as_json: bool) -> int:
     return 0
 
 
-async def print_shared(service: SessionService, as_json: bool) -> int:
-    """Print what others share with this account, and return 0."""
-    found = await _calls(service).shared()
-    if as_json:
-        print_json([_as_json(each) for each in found])
-        return 0
-    columns = (
-        Column("OWNER"),
-        Column("AGE"),
-        Column("EVENTS", is_number=True),
-        Column("SESSION"),
-        Column("TITLE", is_flexible=True),
-    )
-    rows = [
-        (
-            each.granter,
-            age(each.session.updated_at),
-            str(each.session.event_count),
-            each.session.id,
-            each.session.title or "",
-        )
-        for each in found
-    ]
-    if rows:
-        print_table(columns, rows)
-    else:
-        print_line("Nobody shares a conversation with you.")
-    return 0
-
-
-async def take(service: SessionService, given: str, as_json: bool) -> int:
-    """Copy a shared session, print the copy's id and title, and return 0.
-
-    Raises CommandError if nothing, or more than one, that is shared has an id that begins so.
-    """
-    calls = _calls(service)
-    found = [each for each in await calls.shared() if each.session.id.startswith(given)]
-    if len(found) != 1:
-        what = "Several shared conversations have" if found else "No shared conversation has"
-        raise CommandError(f"{what} an id that begins with {given}: see `segue postgres shared`.")
-    taken = await calls.take(found[0], new_id())
-    if taken is None:
-        raise CommandError(f"{given} is no longer shared with you.")
-    if as_json:
-        print_json({"session": messages.wire.unstructure(taken), "owner": found[0].granter})
-    else:
-        print_line(taken.id, taken.title or "")
-    return 0
-
-
 def _calls(service: SessionService) -> SharingCalls:
     if not isinstance(service, SharingService):
         raise CommandError(
@@ -159,7 +100,3 @@ def _calls(service: SessionService) -> SharingCalls:
             "`database`."
         )
     return service.sharing
-
-
-def _as_json(shared: SharedSession) -> dict[str, Any]:
-    return {"session": messages.wire.unstructure(shared.session), "owner": shared.granter}

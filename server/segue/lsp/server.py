@@ -199,6 +199,7 @@ async def session_fork(ls: SessionServer, params: ForkParams) -> OpenResult:
             workspace=workspace,
             new_session_id=params.new_session_id,
             tail=params.tail,
+            default_workspace=lambda: _workspace(ls, None),
         )
 
 

@@ -61,6 +61,7 @@ def line_of(session: Session, cleaner: Cleaner) -> str:
         f"{session.event_count:,} events",
         session.agent or session.source or session.client,
         session.place,
+        None if session.shared_by is None else f"shared by {session.shared_by}",
     )
     title = cleaner.line(session.title or "") or "(no title)"
     return f"{title}{archived}\n" + " · ".join(cleaner.line(each) for each in facts if each)

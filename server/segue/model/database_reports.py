@@ -6,7 +6,6 @@ from typing import Literal
 import attrs
 
 from segue.model.errors import SegueError
-from segue.model.records import Session
 from segue.model.store_reports import Finding
 
 
@@ -96,12 +95,3 @@ class Grant:
     session_id: str | None
     title: str | None
     repository: str | None
-
-
-@attrs.frozen(kw_only=True)
-class SharedSession:
-    """A session of another user, who lets this one read it; `account` is the other's number."""
-
-    granter: str
-    account: int
-    session: Session

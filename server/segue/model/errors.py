@@ -38,6 +38,22 @@ class SessionNotOpen(SessionError):
     message = "Session {} is not open in this window. Open it first."
 
 
+class SessionReadOnly(SegueError):
+    """The session is another user's, who lets this one read it; `shared_by` is that user."""
+
+    def __init__(self, session_id: str, shared_by: str) -> None:
+        super().__init__(
+            f"Session {session_id} is {shared_by}'s, who shares it with you to read. "
+            "Fork it, and go on in the fork."
+        )
+        self.session_id = session_id
+        self.shared_by = shared_by
+
+    def details(self) -> dict[str, Any]:
+        """Return whose session it is."""
+        return {"shared_by": self.shared_by}
+
+
 class NothingToResume(SegueError):
     """No session fits this workspace and age."""
 

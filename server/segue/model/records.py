@@ -135,6 +135,8 @@ class Session:
     """The name of the repository, alike on all machines: `github.com/org/repo`."""
     machine: str | None = None
     """The name of the machine that it was had on, if that is another one: its places are there."""
+    shared_by: str | None = None
+    """The user whose session it is, if that is another one, who lets this one read it."""
 
     @property
     def place(self) -> str:

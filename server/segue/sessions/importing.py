@@ -269,7 +269,7 @@ class _Recordings:
                 directory=where.directory, git_root=where.git_root, archived=True, cursor=cursor
             )
             for session in page.sessions:
-                if session.source is None:
+                if session.source is None and session.shared_by is None:
                     first = await self._service.load_events(session.id, after=0)
                     said = (each.data for each in first.events if each.type == "user_message")
                     if isinstance(data := next(said, None), dict):

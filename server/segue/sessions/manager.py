@@ -44,6 +44,9 @@ class SessionManager:
     boundary: Event | None
     """The note that an earlier invocation ends here; stored before the first append."""
 
+    shared_by: str | None
+    """The user whose session it is, if that is another one: only forks of it take events."""
+
     _head: str | None
     _opened_at: Timestamp
     _deferred: NewSession | None
@@ -227,16 +230,18 @@ class SessionManager:
     async def archive_and_reset(self) -> None:
         """Archive what was stored and begin a new session, with new ids and a deferred row.
 
-        If archiving fails, nothing is reset.
+        If archiving fails, nothing is reset. Another user's session stays as it is.
         """
         async with self._lock:
-            await self._archive()
+            if self.shared_by is None:
+                await self._archive()
             self._begin()
 
     def _begin(self, session_id: str | None = None) -> None:
         self.session_id, self.invocation_id = session_id or new_id(), new_id()
         self.resumed = False
         self.boundary = None
+        self.shared_by = None
         self._just_read = None
         self._head = None
         self._event_count = 0
@@ -254,6 +259,7 @@ class SessionManager:
         self.session_id, self.invocation_id = stored.id, new_id()
         self.resumed = True
         self.boundary = boundary
+        self.shared_by = stored.shared_by
         self._head, self._event_count = stored.head, stored.event_count
         self._deferred = None
 

@@ -15,15 +15,15 @@ _SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
 async def resume_command(service: SessionService, session_id: str) -> ResumeCommand:
     """Return the command for a session; without one if it goes on only in an editor.
 
-    So does one of another machine. Of one that `segue acp` has recorded, that is the command of the
-    agent that answered last. Raises SessionNotFound.
+    So does one of another machine or user. Of one that `segue acp` has recorded, that is the
+    command of the agent that answered last. Raises SessionNotFound.
     """
     session = await service.get_session(session_id)
     if session.source is None:
         source, own_id = await _agent_of(service, session)
     else:
         source, own_id = agents.find(session.source), await own_id_of(service, session)
-    is_here = session.machine is None
+    is_here = session.machine is None and session.shared_by is None
     is_safe = _SAFE.fullmatch(own_id or "") is not None  # it stood in a file of somebody's
     command = None
     if source is not None and source.RESUME is not None and is_safe and is_here:

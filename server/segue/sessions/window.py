@@ -219,10 +219,13 @@ class Window:
         workspace: Located | None = None,
         new_session_id: str | None = None,
         tail: int = PAGE,
+        default_workspace: Callable[[], Located] | None = None,
     ) -> OpenResult:
         """Fork a session, open here or not, as `SessionService.fork_session` does; open the fork.
 
-        A fork of a session that is open here has no boundary: nothing ended. Raises
+        A fork of a session that is open here has no boundary: nothing ended. One of another user's
+        session happens, without *workspace*, where that was opened, or else in *default_workspace*,
+        if that is found in time. Raises
         InvalidInputError for a session that is still empty.
         """
         given = None if title is None else self._masked(title, encode("$.title", title))
@@ -231,17 +234,10 @@ class Window:
         )
         if workspace is None:
             async with self._requests:
-                return await self._fork(session_id, fork, None, tail)
+                place = await self._place_of_fork(session_id, default_workspace)
+                return await self._fork(session_id, fork, place, tail)
         async with self._in_workspace(workspace) as here:
-            place = attrs.evolve(
-                fork,
-                directory=here.directory,
-                git_root=here.git_root,
-                git_common_dir=here.git_common_dir,
-                repository=here.repository,
-                worktree=here.worktree,
-            )
-            return await self._fork(session_id, place, here, tail)
+            return await self._fork(session_id, fork, here, tail)
 
     async def fork_as_seen(self, session_id: str) -> OpenResult:
         """Fork a session that is open here at the last event that this window has seen; open that.
@@ -606,6 +602,28 @@ class Window:
                 self._moving[session_id] = workspace
         return await self._result(manager, reason, tail)
 
+    async def _place_of_fork(
+        self, session_id: str, default: Callable[[], Located] | None
+    ) -> Workspace | None:
+        """Return where a fork happens if the session is another user's; None: where that did."""
+        ends = _turn_ends()
+        manager = self._managers.get(session_id)
+        if manager is not None:
+            if manager.shared_by is None:
+                return None
+            place: Located = self._moving.get(session_id, manager.workspace)
+        else:
+            if default is None:
+                return None
+            session = await (await self._connected()).get_session(session_id)
+            if session.shared_by is None:
+                return None
+            place = default()
+        if isinstance(place, Workspace):
+            return place
+        await _wait_until(ends, place)
+        return place.result() if place.done() and place.exception() is None else None
+
     async def _fork(
         self, session_id: str, fork: NewFork, workspace: Workspace | None, tail: int
     ) -> OpenResult:
@@ -614,10 +632,20 @@ class Window:
         original = self._managers.get(session_id)
         if fork.id not in self._managers:
             service = await self._connected()
+            if workspace is not None:
+                fork = attrs.evolve(
+                    fork,
+                    directory=workspace.directory,
+                    git_root=workspace.git_root,
+                    git_common_dir=workspace.git_common_dir,
+                    repository=workspace.repository,
+                    worktree=workspace.worktree,
+                )
             await service.fork_session(session_id, fork)
             manager = await SessionManager.resume(service, fork.id, workspace, tail=tail)
             if original is not None:
-                manager.boundary = None
+                # Of another user's session the boundary was told, but could not be stored.
+                manager.boundary = None if original.shared_by is None else original.boundary
             self._managers[fork.id] = manager
             if workspace is not None:
                 await self._read_branch(fork.id, workspace)

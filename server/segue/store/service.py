@@ -50,6 +50,11 @@ class SessionService(Protocol):
 
     Calls take effect in the order in which they are made; a caller need not wait for one before it
     makes the next. A call that raises does not affect the others.
+
+    In a store of several users, others may let one read sessions of theirs, which are marked with
+    `Session.shared_by`. They are read, listed and found as one's own are, and are never resumable.
+    A call that would change one raises SessionReadOnly; a fork of it is one's own. What is not
+    shared any more is not found from then on. Of two sessions with one id, one's own is meant.
     """
 
     async def create_session(
@@ -277,9 +282,9 @@ class SessionService(Protocol):
         """Return a page of the events and titles that have every word and phrase of *query*.
 
         `model.search_text` has the rules. What was stored by a call that returned before is found.
-        The newest sessions come first, in each its title and then its events from the last one
-        back. An event that several sessions have is found once: in the one that wrote it if that
-        is searched, else in the newest that is.
+        The newest sessions come first, and those that others share last; in each its title and then
+        its events from the last one back. An event that several sessions have is found once: in the
+        one that wrote it if that is searched, else in the newest that is.
 
         The sessions are those of `list_sessions`; with *types* only events of these types are
         found, with *sources* only in sessions that were imported from these programs, and with

@@ -211,4 +211,23 @@ function M.origins(t)
   return { agent = current.agent, model = current.model }
 end
 
+-- Go on with what another user shares.
+function M.shared(t)
+  local rows
+  ---@diagnostic disable-next-line: duplicate-set-field -- replaced, to see the rows
+  vim.ui.select = function(items, opts)
+    rows = vim.tbl_map(opts.format_item, items)
+  end
+  vim.cmd.Segue("resume")
+  t.wait("the list", function()
+    return rows
+  end)
+  local opened = t.call_ok("open", { session_id = t.args.shared })
+  local report = { rows = rows, shared_by = opened.shared_by }
+  segue.append(t.user_message("and I"))
+  t.wait_until_stored()
+  report.fork = segue.current().id
+  return report
+end
+
 return M

@@ -20,6 +20,7 @@ local LONGEST_PAUSE_MS = 30000
 local MAX_TITLE_CHARACTERS = 80
 
 local CONFLICT = "another window continued it too; you go on in a copy"
+local SHARED = "it is %s's, who shares it to be read; you go on in a copy"
 
 -- Errors after which the same events are sent again. Any other refuses them.
 local NOT_NOW = {
@@ -403,7 +404,7 @@ end
 function Conversation:on_append_response(batch, err, result)
   if not err then
     self:on_stored(batch, assert(result))
-  elseif err.kind == "HeadMoved" then
+  elseif err.kind == "HeadMoved" or err.kind == "SessionReadOnly" then
     self:fork_after_conflict()
   elseif err.kind == "SessionNotOpen" or err.kind == "SessionNotFound" then
     self.generation = nil
@@ -458,15 +459,15 @@ function Conversation:unarchive()
   end))
 end
 
--- Another window appended to this session. This window goes on in a fork, which begins with every
--- event that it knows, so both conversations stay complete.
+-- Another window appended to this session, or it is another user's. This window goes on in a fork,
+-- which begins with every event that it knows, so both conversations stay complete.
 ---@private
 function Conversation:fork_after_conflict()
-  local old_id = self.record.id
+  local old_id, shared_by = self.record.id, self.record.shared_by
   local on_forked = self:on_success(function(result)
     self.fork_id = nil
     self.left[old_id] = true
-    config.notify(CONFLICT, vim.log.levels.WARN)
+    config.notify(shared_by and SHARED:format(shared_by) or CONFLICT, vim.log.levels.WARN)
     self:adopt(result)
     self:finish_request()
   end)

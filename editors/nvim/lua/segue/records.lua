@@ -24,6 +24,7 @@ local M = {}
 ---@field server_session_id? string What a remote service, or an agent, calls the conversation
 ---@field repository? string The repository's name, alike on all machines: "github.com/org/repo"
 ---@field machine? string The machine that it was had on, and where its folders are, if that is another one
+---@field shared_by? string The user who shares it to be read, if it is another one's: it goes on in a fork
 ---@field alternatives segue.SessionInfo[]
 
 ---@class segue.SessionInfo
@@ -45,6 +46,7 @@ local M = {}
 ---@field model? string Its model
 ---@field repository? string The repository's name, alike on all machines: "github.com/org/repo"
 ---@field machine? string The machine that it was had on, and where its folders are, if that is another one
+---@field shared_by? string The user who shares it to be read, if it is another one's: it goes on in a fork
 
 ---@class segue.Event
 ---@field id string
@@ -152,6 +154,7 @@ function M.update(record, session, result)
   record.id, record.title = session.id, session.title
   record.directory, record.git_root = session.directory, session.git_root
   record.repository, record.machine = session.repository, session.machine
+  record.shared_by = session.shared_by
   record.event_count, record.created_at = session.event_count, session.created_at
   record.forked_from = session.forked_from
   record.server_session_id = session.server_session_id

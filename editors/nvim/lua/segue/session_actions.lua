@@ -68,6 +68,7 @@ function M.describe(session)
   }
   table.insert(parts, format.origin(session))
   table.insert(parts, session.archived_at and "archived")
+  table.insert(parts, session.shared_by and "shared by " .. text.one_line(session.shared_by))
   return table.concat(parts, " · ")
 end
 

@@ -57,6 +57,7 @@ local function details(session, with_folder)
   local parts = { format.origin(session) or session.client }
   table.insert(parts, with_folder and folder(session) or nil)
   table.insert(parts, session.archived_at and "archived" or nil)
+  table.insert(parts, session.shared_by and "shared by " .. session.shared_by or nil)
   return text.one_line(table.concat(parts, " · "))
 end
 

@@ -276,11 +276,15 @@ END $$;
 
 -- Reading -----------------------------------------------------------------------------------------
 
-CREATE FUNCTION segue_1.session(a_owner bigint, a_session bytea) RETURNS SETOF segue.sessions
+-- One's own, or one that another account shares, with whose it is: sharing_1.sql has these.
+CREATE FUNCTION segue_1.session(a_owner bigint, a_session bytea)
+RETURNS TABLE (shared_by text, session segue.sessions)
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     PERFORM segue.check_owner(a_owner);
-    RETURN QUERY SELECT s.* FROM segue.sessions s WHERE s.owner = a_owner AND s.id = a_session;
+    RETURN QUERY SELECT NULL::text, s FROM segue.sessions s
+        WHERE s.owner = a_owner AND s.id = a_session;
+    IF NOT FOUND THEN RETURN QUERY SELECT * FROM segue.find_shared(a_session); END IF;
 END $$;
 
 -- The strands of a session in the order of their events: each has those above `after` up to `last`.
@@ -296,7 +300,8 @@ BEGIN
 END $$;
 
 -- A page in the order of reading: first the session, then the event before the page, if there is
--- one, which has no type; the events; and the invocations of them, which have no seq.
+-- one, which has no type; the events; and the invocations of them, which have no seq. A session that
+-- another account shares says whose it is in place of a client.
 CREATE TYPE segue_1.line AS (
     seq integer, id bytea, invocation bytea, created_at bigint, type text, data text,
     client_name text, client_version text, session segue.sessions
@@ -307,19 +312,33 @@ CREATE FUNCTION segue_1.page(
     a_bytes bigint
 ) RETURNS SETOF segue_1.line
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE s segue.sessions;
+BEGIN
+    PERFORM segue.check_owner(a_owner);
+    SELECT u.* INTO s FROM segue.sessions u WHERE u.owner = a_owner AND u.id = a_session;
+    IF FOUND THEN
+        RETURN QUERY SELECT * FROM segue.page(s, NULL, a_after, a_before, a_limit, a_bytes);
+    ELSE
+        RETURN QUERY SELECT * FROM segue.shared_page(
+            a_session, a_after, a_before, a_limit, a_bytes
+        );
+    END IF;
+END $$;
+
+CREATE FUNCTION segue.page(
+    s segue.sessions, a_shared_by text, a_after bigint, a_before bigint, a_limit integer,
+    a_bytes bigint
+) RETURNS SETOF segue_1.line LANGUAGE plpgsql STABLE AS $$
 DECLARE
-    s segue.sessions;
+    a_owner CONSTANT bigint := s.owner;
     low integer; high integer;
     p record; e record;
     total bigint := 0;
     begins integer; ends integer;
     writers bytea[];
 BEGIN
-    PERFORM segue.check_owner(a_owner);
-    SELECT u.* INTO s FROM segue.sessions u WHERE u.owner = a_owner AND u.id = a_session;
-    IF NOT FOUND THEN RETURN; END IF;
     RETURN QUERY SELECT 0, NULL::bytea, NULL::bytea, NULL::bigint, NULL::text, NULL::text,
-        NULL::text, NULL::text, s;
+        a_shared_by, NULL::text, s;
     IF a_after IS NOT NULL THEN
         low := least(greatest(a_after, 0), s.event_count);
         high := least(low::bigint + a_limit, s.event_count);
@@ -400,16 +419,22 @@ BEGIN
 END $$;
 
 CREATE FUNCTION segue_1.find_sessions(a_owner bigint, a_low bytea, a_high bytea, a_limit integer)
-RETURNS SETOF segue.sessions
+RETURNS TABLE (shared_by text, session segue.sessions)
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     PERFORM segue.check_owner(a_owner);
-    RETURN QUERY SELECT s.* FROM segue.sessions s
+    RETURN QUERY SELECT NULL::text, s FROM segue.sessions s
     WHERE s.owner = a_owner AND s.id >= a_low AND s.id < a_high AND NOT s.is_stub
     ORDER BY s.id LIMIT a_limit;
+    IF segue.any_granted() THEN
+        RETURN QUERY SELECT g.* FROM segue.shared() g
+        WHERE (g.session).id >= a_low AND (g.session).id < a_high
+        ORDER BY (g.session).id LIMIT a_limit;
+    END IF;
 END $$;
 
--- Of each pair of bounds, the next id above the one and the next below the other.
+-- Of each pair of bounds, the next id above the one and the next below the other: once among one's
+-- own and, if others share any, once among those.
 CREATE FUNCTION segue_1.neighbours(a_owner bigint, a_above bytea[], a_below bytea[])
 RETURNS TABLE (place bigint, next_above bytea, next_below bytea)
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -422,6 +447,9 @@ BEGIN
         SELECT s.id FROM segue.sessions s
         WHERE s.owner = a_owner AND s.id < g.below AND NOT s.is_stub ORDER BY s.id DESC LIMIT 1
     ) FROM unnest(a_above, a_below) WITH ORDINALITY AS g (above, below, place);
+    IF segue.any_granted() THEN
+        RETURN QUERY SELECT * FROM segue.shared_neighbours(a_above, a_below);
+    END IF;
 END $$;
 
 -- Finding -----------------------------------------------------------------------------------------
@@ -436,7 +464,8 @@ BEGIN
         machine := (
             SELECT s.machine FROM segue.sessions s
             WHERE s.owner = a_owner AND s.at_repository = a_repository
-                AND s.at_repository IS NOT NULL AND s.machine > other_machines.machine
+                AND s.at_repository IS NOT NULL AND NOT s.is_stub
+                AND s.machine > other_machines.machine
             ORDER BY s.machine LIMIT 1
         );
         EXIT WHEN machine IS NULL;
@@ -828,15 +857,23 @@ END $$;
 CREATE FUNCTION segue_1.fork_facts(a_owner bigint, a_session bytea, a_fork bytea, a_at bytea)
 RETURNS TABLE (session segue.sessions, fork segue.sessions, seq integer, forks bigint)
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-DECLARE s segue.sessions; f segue.sessions;
+DECLARE s segue.sessions; f segue.sessions; at_seq integer;
 BEGIN
     PERFORM segue.check_owner(a_owner);
     SELECT u.* INTO s FROM segue.sessions u WHERE u.owner = a_owner AND u.id = a_session;
+    IF NOT FOUND THEN SELECT (g.session).* INTO s FROM segue.find_shared(a_session) g; END IF;
     SELECT u.* INTO f FROM segue.sessions u WHERE u.owner = a_owner AND u.id = a_fork;
+    -- By statements of its own, because Citus nests no query in another one.
+    IF a_at IS NULL THEN
+        at_seq := s.event_count;
+    ELSIF s.owner <> a_owner THEN
+        SELECT e.seq INTO at_seq FROM segue.shared_events(a_session) e WHERE e.id = a_at;
+    ELSE
+        SELECT e.seq INTO at_seq
+        FROM segue.find_events(a_owner, s.number, s.fork_seq, ARRAY[a_at]) e LIMIT 1;
+    END IF;
     RETURN QUERY SELECT CASE WHEN s.number IS NOT NULL THEN s END,
-        CASE WHEN f.number IS NOT NULL THEN f END, CASE WHEN a_at IS NULL THEN s.event_count ELSE (
-        SELECT e.seq FROM segue.find_events(a_owner, s.number, s.fork_seq, ARRAY[a_at]) e LIMIT 1
-    ) END, (
+        CASE WHEN f.number IS NOT NULL THEN f END, at_seq, (
         SELECT count(*) FROM (
             SELECT 1 FROM segue.sessions u
             WHERE u.owner = a_owner AND u.forked_from = a_session LIMIT 99
@@ -844,7 +881,8 @@ BEGIN
     );
 END $$;
 
--- Store the fork, unless it exists, and return it; nothing if the original does not exist.
+-- Store the fork, unless it exists, and return it; nothing if the original does not exist. Of what
+-- another account shares, the events are copied: a fork needs nobody else.
 CREATE FUNCTION segue_1.fork(
     a_owner bigint, a_session bytea, a_fork bytea, a_seq integer, a_title text, a_given_title text,
     a_archive boolean, a_updated_at bigint,
@@ -857,22 +895,30 @@ DECLARE
     at bigint;
     s segue.sessions;
     is_here CONSTANT boolean := a_directory IS NULL;
+    is_shared boolean := false;
     new_number bigint;
     last_strand bigint;
     revision CONSTANT text := segue.revision();
+    copied integer;
 BEGIN
     PERFORM segue.begin_write(a_owner);
     at := segue.clock();
     SELECT u.* INTO s FROM segue.sessions u WHERE u.owner = a_owner AND u.id = a_session
         FOR NO KEY UPDATE;
-    IF NOT FOUND THEN RETURN; END IF;
-    SELECT p.strand INTO last_strand
-        FROM segue.strands(a_owner, s.number, s.fork_seq, s.event_count) p
-        WHERE p.after < a_seq ORDER BY p.last DESC LIMIT 1;
+    IF FOUND THEN
+        SELECT p.strand INTO last_strand
+            FROM segue.strands(a_owner, s.number, s.fork_seq, s.event_count) p
+            WHERE p.after < a_seq ORDER BY p.last DESC LIMIT 1;
+    ELSE
+        SELECT (g.session).* INTO s FROM segue.find_shared(a_session) g;
+        IF NOT FOUND THEN RETURN; END IF;
+        is_shared := true;
+        s.source := NULL;   -- the program that it was had in is not here
+    END IF;
     INSERT INTO segue.sessions (
         owner, id, directory, git_root, git_common_dir, repository, worktree, machine_name,
         machine, at_directory, at_git_root, at_git_common_dir, at_repository, title, given_title,
-        forked_from, fork_seq, title_seq, visible_seq, model_visible, source, client, agent, model, branch, event_count,
+        forked_from, fork_seq, forked_at, title_seq, visible_seq, model_visible, source, client, agent, model, branch, event_count,
         head, created_at, updated_at, recent, prompted
     ) SELECT
         a_owner, a_fork, coalesce(a_directory, s.directory),
@@ -886,7 +932,8 @@ BEGIN
         CASE WHEN is_here THEN s.at_git_root ELSE a_at_git_root END,
         CASE WHEN is_here THEN s.at_git_common_dir ELSE a_at_git_common_dir END,
         CASE WHEN is_here THEN s.at_repository ELSE a_at_repository END,
-        a_title, a_given_title, a_session, a_seq,
+        a_title, a_given_title, a_session, CASE WHEN is_shared THEN 0 ELSE a_seq END,
+        CASE WHEN is_shared THEN a_seq END,
         CASE WHEN s.title_seq <= a_seq THEN s.title_seq END,
         CASE WHEN s.visible_seq <= a_seq THEN s.visible_seq END,
         s.model_visible AND coalesce(s.visible_seq <= a_seq, false),
@@ -897,7 +944,27 @@ BEGIN
         at, coalesce(a_updated_at, at), segue.minutes(coalesce(a_updated_at, at)),
         segue.minutes(at)
     ON CONFLICT (owner, id) DO NOTHING RETURNING number INTO new_number;
-    IF new_number IS NOT NULL THEN
+    IF new_number IS NOT NULL AND is_shared THEN
+        WITH written AS (
+            INSERT INTO segue.events (created_at, session, owner, seq, id, invocation, type, data)
+            SELECT e.created_at, new_number, a_owner, e.seq, e.id, e.invocation, e.type, e.data
+            FROM segue.shared_events(a_session) e WHERE e.seq <= a_seq
+            RETURNING 1
+        ) SELECT count(*) INTO copied FROM written;
+        IF copied <> a_seq THEN
+            RAISE serialization_failure USING MESSAGE = 'it was deleted or revoked meanwhile';
+        END IF;
+        UPDATE segue.sessions u SET head = (
+            SELECT e.id FROM segue.events e
+            WHERE e.owner = a_owner AND e.session = new_number AND e.seq = a_seq
+        ) WHERE u.owner = a_owner AND u.number = new_number;
+        INSERT INTO segue.invocations (owner, session, id, client_name, client_version)
+        SELECT a_owner, new_number, i.id, i.client_name, i.client_version
+        FROM segue.shared_invocations(a_session) i WHERE EXISTS (
+            SELECT 1 FROM segue.events e
+            WHERE e.owner = a_owner AND e.session = new_number AND e.invocation = i.id
+        );
+    ELSIF new_number IS NOT NULL THEN
         INSERT INTO segue.spans (owner, session, last, strand)
         SELECT a_owner, new_number, least(p.last, a_seq), p.strand
         FROM segue.strands(a_owner, s.number, s.fork_seq, s.event_count) p WHERE p.after < a_seq;
@@ -1005,10 +1072,11 @@ END $$;
 
 CREATE FUNCTION segue_1.delete(a_owner bigint, a_session bytea) RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE n bigint;
 BEGIN
     PERFORM segue.begin_write(a_owner);
-    PERFORM segue.delete_session(a_owner, s.number) FROM segue.sessions s
-        WHERE s.owner = a_owner AND s.id = a_session;
+    SELECT s.number INTO n FROM segue.sessions s WHERE s.owner = a_owner AND s.id = a_session;
+    IF FOUND THEN PERFORM segue.delete_session(a_owner, n); END IF;
 END $$;
 
 -- Importing, in one transaction -------------------------------------------------------------------

@@ -11,6 +11,7 @@ from segue.model.json_text import same_json
 from segue.model.records import AppendResult, EventPosition, Origin
 from segue.store.postgres import codec
 from segue.store.postgres.codec import Parameter
+from segue.store.postgres.sharing import refusal
 from segue.store.postgres.wire import Connection
 
 _APPEND = """
@@ -101,6 +102,8 @@ async def append(
     rest = (codec.boolean(batch.boundary), *highlights(batch.events), *who(origin))
     while True:
         rows = await connection.call(_APPEND, *parameters, *batch.contents(), *rest)
+        if rows[0][0] == "absent":
+            raise await refusal(connection, account, session_id)
         if (result := outcome(rows, session_id, events, batch)) is not None:
             return result
 

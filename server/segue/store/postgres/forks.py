@@ -9,6 +9,7 @@ from segue.model.titles import copy_title
 from segue.store.postgres import codec, rows
 from segue.store.postgres.machine import places, repository
 from segue.store.postgres.rows import SessionRow
+from segue.store.postgres.sharing import refusal
 from segue.store.postgres.wire import Connection
 
 _FACTS = "SELECT * FROM segue_1.fork_facts($1, $2, $3, $4)"
@@ -30,7 +31,8 @@ async def fork(
 ) -> SessionRow:
     """Store the fork *new*, unless it exists, and return its row.
 
-    It is updated at *updated_at*, None: now. Raises SessionNotFound and EventNotFound.
+    It is updated at *updated_at*, None: now. Raises SessionNotFound and EventNotFound, and
+    SessionReadOnly if another account's session should be archived.
     """
     ids = (codec.int8(account), codec.id(session_id), codec.id(new.id))
     ((original, existing, seq, forks),) = await connection.call(_FACTS, *ids, codec.id(new.at))
@@ -41,6 +43,8 @@ async def fork(
     if seq is None:
         raise EventNotFound(new.at or "")
     row = rows.session_row(original)
+    if new.archive_original and row["owner"] != account:
+        raise await refusal(connection, account, session_id)
     given = new.title
     if given is None and new.archive_original:
         given = rows.text(row["given_title"])

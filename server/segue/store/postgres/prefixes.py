@@ -2,7 +2,8 @@
 
 import itertools
 import string
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from segue.model.records import MIN_SHORT_ID
 from segue.store.postgres import codec
@@ -46,12 +47,19 @@ def bounds(ids: Sequence[str]) -> tuple[list[bytes], list[bytes]]:
     return above, below
 
 
-def short_ids(ids: Sequence[str], found: Sequence[Sequence[bytes | None]]) -> Mapping[str, str]:
-    """Return the shortest prefixes, from the neighbours that were found for the `bounds` of ids."""
+def short_ids(ids: Sequence[str], found: Iterable[Sequence[Any]]) -> Mapping[str, str]:
+    """Return the shortest prefixes of *ids*.
+
+    *found* are the places of `bounds` of them, from 1 on, each with neighbours that were found.
+    """
+    neighbours: dict[int, list[str]] = {}
+    for place, *pair in found:
+        others = neighbours.setdefault((place - 1) // 2, [])
+        others += [codec.unpack(other) for other in pair if other]
     shortened = {}
     for index, each in enumerate(ids):
-        pairs = found[2 * index : 2 * index + 2]
-        others = [codec.unpack(other) for pair in pairs for other in pair if other]
+        # Where ids that are no UUIDs begin, the one before may be this one itself.
+        others = [other for other in neighbours.get(index, []) if other != each]
         common = max((_common_length(each, other) for other in others), default=0)
         shortened[each] = each[: max(MIN_SHORT_ID, common + 1)]
     return shortened

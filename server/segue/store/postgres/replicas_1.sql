@@ -461,8 +461,9 @@ BEGIN
     SELECT a_owner, rest.number, m.key, m.value, m.names FROM segue.metadata m
     WHERE m.owner = a_owner AND m.session = s.number AND NOT m.key = ANY (a_local);
     -- Whoever was granted the one may read both.
-    INSERT INTO segue.grants (owner, session, repository, granter, grantee, grantee_name)
-    SELECT a_owner, rest.number, g.repository, g.granter, g.grantee, g.grantee_name
+    INSERT INTO segue.grants
+        (owner, session, repository, granter, grantee, grantee_name, at_repository)
+    SELECT a_owner, rest.number, g.repository, g.granter, g.grantee, g.grantee_name, g.at_repository
     FROM segue.grants g WHERE g.owner = a_owner AND g.session = s.number;
 END $$;
 

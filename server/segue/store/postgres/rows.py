@@ -26,7 +26,7 @@ SESSION_COLUMNS = (
 """Those of the table, in its order; a later version may have others behind them."""
 
 _UNUSED = {
-    "owner", "recent", "prompted", "visible_seq", "is_stub", "head_invocation",
+    "recent", "prompted", "visible_seq", "is_stub", "head_invocation",
     "at_directory", "at_git_root", "at_git_common_dir", "at_repository",
 }  # fmt: skip
 _WANTED = [name not in _UNUSED for name in SESSION_COLUMNS]
@@ -41,7 +41,7 @@ def session_row(values: Sequence[Any] | bytes) -> SessionRow:
     return dict(zip(SESSION_COLUMNS, values, strict=False))
 
 
-def session(row: SessionRow, here: Machine) -> Session:
+def session(row: SessionRow, here: Machine, shared_by: str | None = None) -> Session:
     """Return the session of a row, as the machine *here* sees it."""
     given = row["given_title"]
     is_here = row["machine"] == pack(here.id)
@@ -66,6 +66,7 @@ def session(row: SessionRow, here: Machine) -> Session:
         branch=text(row["branch"]),
         repository=text(row["repository"]),
         machine=None if is_here else text(row["machine_name"]),
+        shared_by=shared_by,
     )
 
 
@@ -75,9 +76,11 @@ def forked_at(row: SessionRow) -> int | None:
     return (row["fork_seq"] if stored is None else stored) or None
 
 
-def session_of(values: Sequence[Any] | bytes, here: Machine) -> Session:
-    """Return the session whose columns these are."""
-    return session(session_row(values), here)
+def session_of(
+    values: Sequence[Any] | bytes, here: Machine, shared_by: str | None = None
+) -> Session:
+    """Return the session whose columns these are, and which another account may share."""
+    return session(session_row(values), here, shared_by)
 
 
 def page(
@@ -93,7 +96,8 @@ def page(
     """
     if not lines:
         return None
-    found = session_of(lines[0][-1], here)
+    *_, shared_by, _, values = lines[0]
+    found = session_of(values, here, shared_by)
     parent: str | None = None
     events: list[StoredEvent] = []
     clients: dict[bytes, Invocation] = {}

@@ -48,8 +48,9 @@ CREATE TABLE segue.sessions (
     agent text COLLATE "C",
     model text COLLATE "C",
     branch text COLLATE "C",
-    -- How many events a fork has in common with its original, where that is not fork_seq: the copy
-    -- of a fork may have all its events itself, and what is no fork may share its first ones.
+    -- How many events a fork has in common with its original, where that is not fork_seq: a copy of a
+    -- fork, or a fork of another account's session, may have all its events itself, and what is no
+    -- fork may share its first ones.
     forked_at integer,
     revisions jsonb,                        -- when fields got their values: `segue.revised`
     PRIMARY KEY (owner, number),
@@ -167,6 +168,7 @@ CREATE TABLE segue.grants (
     granter name NOT NULL,
     grantee oid NOT NULL,
     grantee_name name NOT NULL,
+    at_repository bytea NOT NULL,           -- as the sessions have it; empty for a session
     PRIMARY KEY (owner, session, repository, grantee_name)
 );
 CREATE INDEX grants_by_grantee ON segue.grants (grantee);

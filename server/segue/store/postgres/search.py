@@ -32,10 +32,18 @@ _MAX_BYTES = 2 * 1024 * 1024
 BUCKETS = 4096
 """The rows of each shard of the index: trigrams with the same digest share one."""
 
-_SEARCH = """
-SELECT * FROM segue_1.search($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16,
-    $17, $18, $19)
+_OWN = """
+SELECT *, NULL::text, (SELECT segue_1.any_shared($1)) FROM segue_1.search($1, $2, $3, $4, $5, $6,
+    $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)
 """
+
+_SHARED = """
+SELECT *, false FROM segue_1.search_shared($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13,
+    $14, $15, $16, $17, $18)
+"""
+
+_SHARED_MARK = "~"
+"""What a cursor begins with behind the last of one's own."""
 
 
 @attrs.frozen(kw_only=True)
@@ -54,27 +62,37 @@ class Search:
 
 
 async def search(client: PostgresClient, here: Machine, what: Search, timer: Timer) -> SearchPage:
-    """Return a page of what is found. Raises SessionNotFound."""
-    position = Position() if what.cursor is None else Position.read(what.cursor)
+    """Return a page of what is found: first of one's own, then of what others share.
+
+    What others share is looked through: no index has it but that of its owner, which is not read
+    for others. Raises SessionNotFound.
+    """
+    mark = _SHARED_MARK if (what.cursor or "").startswith(_SHARED_MARK) else ""
+    position = Position() if what.cursor is None else Position.read(what.cursor.removeprefix(mark))
     wanted = buckets(trigrams(what.query))
     hits: list[SearchHit] = []
     for is_first in itertools.chain((True,), itertools.repeat(False)):
         limit_s = min(timer.left_s, _FIRST_SLICE_S if is_first else _SLICE_S)
-        found = await _look(client, what, position, limit_s, None if is_first else wanted)
-        (kind, updated_at, number, seq, *_), candidates = found[-1], found[:-1]
-        if kind == "absent":
+        found = await _look(
+            client, what, position, limit_s, None if is_first else wanted, shared=bool(mark)
+        )
+        (kind, updated_at, number, seq, *_, others_share), candidates = found[-1], found[:-1]
+        if kind == "absent" and not others_share:
             raise SessionNotFound(what.session_id or "")
         for hit, at in _matches(candidates, here, what.query):
             hits.append(hit)
             position = at
             if len(hits) == what.limit:
-                return SearchPage(hits=hits, next_cursor=at.as_cursor(), complete=True)
-        if kind == "end":
-            return SearchPage(hits=hits, next_cursor=None, complete=True)
-        position = Position(updated_at, number, seq)
+                return SearchPage(hits=hits, next_cursor=mark + at.as_cursor(), complete=True)
+        if kind in ("end", "absent"):
+            if not others_share:
+                return SearchPage(hits=hits, next_cursor=None, complete=True)
+            mark, position = _SHARED_MARK, Position()
+        else:
+            position = Position(updated_at, number, seq)
         if timer.left_s <= 0:
             break
-    return SearchPage(hits=hits, next_cursor=position.as_cursor(), complete=False)
+    return SearchPage(hits=hits, next_cursor=mark + position.as_cursor(), complete=False)
 
 
 async def _look(
@@ -83,6 +101,8 @@ async def _look(
     at: Position,
     limit_s: float,
     trigrams: Collection[int] | None,
+    *,
+    shared: bool,
 ) -> Rows:
     words = sorted({word for term in what.query.terms for word in term.split()})
     is_ascii = all(word.isascii() for word in words)
@@ -90,9 +110,11 @@ async def _look(
     plain = [word for word in words if is_ascii and json.dumps(word) == f'"{word}"']
     titled = [codec.escape(word) for word in words if is_ascii]
 
+    indexed = () if shared else (codec.optional_int4s(sorted(trigrams) if trigrams else None),)
+
     async def look(connection: Connection) -> Rows:
         return await connection.call(
-            _SEARCH,
+            _SHARED if shared else _OWN,
             codec.int8(client.account),
             codec.stored_texts([_pattern(word) for word in plain]),
             codec.stored_texts([_pattern(word) for word in titled]),
@@ -108,7 +130,7 @@ async def _look(
             codec.int4(_MAX_CANDIDATES),
             codec.int8(_MAX_BYTES),
             codec.float8(1_000 * limit_s),
-            codec.optional_int4s(sorted(trigrams) if trigrams else None),
+            *indexed,
         )
 
     return await client.run(look)
@@ -138,9 +160,9 @@ def _matches(
     found: list[tuple[SearchHit, Position]] = []
     session: Session | None = None
     title = ""
-    for kind, updated_at, number, seq, id, created_at, type, data, values in candidates:
+    for kind, updated_at, number, seq, id, created_at, type, data, values, by, _ in candidates:
         if kind == "session":
-            session = rows.session_of(values, here)
+            session = rows.session_of(values, here, by)
             title = session.title or ""
             continue
         assert session is not None  # noqa: S101  the rows of a session follow its own

@@ -13,7 +13,7 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from segue.model import json_text
-from segue.model.errors import SessionNotFound
+from segue.model.errors import SegueError, SessionNotFound, SessionReadOnly
 from segue.model.events import Event
 from segue.model.records import (
     HITS,
@@ -46,7 +46,7 @@ from segue.store.postgres.codec import Parameter
 from segue.store.postgres.machine import repository as repository_key
 from segue.store.postgres.metadata import conversation_ids, encoded
 from segue.store.postgres.new_session import new_session
-from segue.store.postgres.sharing import Sharing
+from segue.store.postgres.sharing import Sharing, refusal
 from segue.store.postgres.wire import Connection, Rows
 
 if TYPE_CHECKING:
@@ -115,8 +115,8 @@ class PostgresSessionService:
 
     @property
     def sharing(self) -> Sharing:
-        """What this account lets others read, and others let it read."""
-        return Sharing(self._client, self._machine)
+        """What this account lets others read."""
+        return Sharing(self._client)
 
     async def close(self) -> None:
         """Finish the calls that were made before, and end the connection."""
@@ -224,18 +224,22 @@ class PostgresSessionService:
 
     async def get_session(self, session_id: str) -> Session:
         """Read the session's row."""
-        sql = "SELECT * FROM segue_1.session($1, $2)"
-        return self._only(await self._call(sql, codec.id(session_id)), session_id)
+        sql = "SELECT session, shared_by FROM segue_1.session($1, $2)"
+        found = await self._call(sql, codec.id(session_id))
+        if not found:
+            raise SessionNotFound(session_id)
+        return self._session(*found[0])
 
     async def find_sessions(self, prefix: str, *, limit: int = PAGE) -> Sequence[Session]:
         """Read the ranges of the index that have the ids."""
-        sql = "SELECT * FROM segue_1.find_sessions($1, $2, $3, $4)"
+        sql = "SELECT session, shared_by FROM segue_1.find_sessions($1, $2, $3, $4)"
 
         async def find(connection: Connection) -> list[Session]:
             found: list[Session] = []
             for low, high in prefixes.ranges(prefix):
                 bounds = (codec.binary(low), codec.binary(high), codec.int4(limit))
-                found += map(self._session, await connection.call(sql, self._account, *bounds))
+                rows = await connection.call(sql, self._account, *bounds)
+                found += (self._session(*row) for row in rows)
             return sorted(found, key=lambda session: session.id)[:limit]
 
         return await self._client.run(find)
@@ -246,7 +250,7 @@ class PostgresSessionService:
         ids = list(session_ids)
         above, below = prefixes.bounds(ids)
         found = await self._call(sql, codec.binaries(above), codec.binaries(below))
-        return prefixes.short_ids(ids, [pair for _, *pair in sorted(found)])
+        return prefixes.short_ids(ids, found)
 
     # -- finding -----------------------------------------------------------------------------------
 
@@ -309,7 +313,7 @@ class PostgresSessionService:
         limit: int = PAGE,
     ) -> SessionPage:
         """Read a page by the index of the times, or of each place and sort."""
-        sql = "SELECT * FROM segue_1.list($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)"
+        sql = "SELECT * FROM segue_1.list_all($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)"
         time, number = _NEWEST if cursor is None else _read_cursor(cursor, order)
         found = await self._call(
             sql,
@@ -322,17 +326,17 @@ class PostgresSessionService:
             codec.int4(limit + 1),
             codec.int4(_LOOKED_AT if sources is not None else limit + 1),
         )
-        looked_at = next((row for is_held, row in found if is_held is None), None)
-        listed = [(is_held, row) for is_held, row in found if is_held is not None]
+        looked_at = next((row for is_held, _, row in found if is_held is None), None)
+        listed = [row for row in found if row[0] is not None]
         last = None
         if len(listed) > limit:
             listed = listed[:limit]
-            last = listed[-1][1] if listed else None
+            last = listed[-1][-1] if listed else None
         elif looked_at is not None:
             last = looked_at
-        sessions = [self._session(row) for _, row in listed]
+        sessions = [self._session(row, shared_by) for _, shared_by, row in listed]
         held = {session.id for session in sessions if session.id in self._client.held}
-        held |= {self._session(row).id for is_held, row in listed if is_held}
+        held |= {each.id for each, row in zip(sessions, listed, strict=True) if row[0]}
         return SessionPage(
             sessions=sessions,
             next_cursor=None if last is None else _write_cursor(rows.session_row(last), order),
@@ -411,7 +415,9 @@ class PostgresSessionService:
         """Update the session's row."""
         sql = "SELECT * FROM segue_1.set_title($1, $2, $3)"
         found = await self._call(sql, codec.id(session_id), codec.text(title))
-        return self._only(found, session_id)
+        if not found:
+            raise await self._refusal(session_id)
+        return self._session(found[0])
 
     async def update_server_session_id(self, session_id: str, server_session_id: str) -> None:
         """Update the session's row."""
@@ -428,14 +434,20 @@ class PostgresSessionService:
 
     async def delete(self, session_id: str) -> None:
         """Delete the session and all its rows; what the files keep of them, VACUUM removes."""
-        await self._call("SELECT segue_1.delete($1, $2)", codec.id(session_id))
+        sql = "SELECT segue_1.delete($1, $2), segue_1.shared_by($1, $2)"
+        ((_, shared_by),) = await self._call(sql, codec.id(session_id))
+        if shared_by is not None:
+            raise SessionReadOnly(session_id, shared_by)
 
     async def get_metadata(self, session_id: str, key: str) -> Any:
         """Read one row of metadata."""
         sql = "SELECT * FROM segue_1.get_metadata($1, $2, $3)"
         found = await self._call(sql, codec.id(session_id), codec.text(key))
         if not found:
-            raise SessionNotFound(session_id)
+            refusal = await self._refusal(session_id)
+            if isinstance(refusal, SessionReadOnly):  # what others share is said, and no metadata
+                return None
+            raise refusal
         ((value,),) = found
         return None if value is None else json_text.decode(value)[0]
 
@@ -476,7 +488,7 @@ class PostgresSessionService:
     # -- forks and imports -------------------------------------------------------------------------
 
     async def fork_session(self, session_id: str, fork: NewFork) -> Session:
-        """Insert the fork's row and its spans; no event is copied."""
+        """Insert the fork's row and its spans; only what another account shares is copied."""
         from segue.store.postgres import forks
 
         async def make(connection: Connection) -> Session:
@@ -633,18 +645,21 @@ class PostgresSessionService:
         """Return the result of *work*, which is told the account."""
         return await self._client.run(lambda connection: work(connection, self._client.account))
 
-    def _session(self, values: Sequence[Any] | bytes) -> Session:
-        return rows.session_of(values, self._machine)
-
-    def _only(self, found: Rows, session_id: str) -> Session:
-        if not found:
-            raise SessionNotFound(session_id)
-        return self._session(found[0])
+    def _session(self, values: Sequence[Any] | bytes, shared_by: str | None = None) -> Session:
+        return rows.session_of(values, self._machine, shared_by)
 
     async def _update(self, session_id: str, sql: str, *values: Parameter) -> None:
         ((is_known,),) = await self._call(sql, codec.id(session_id), *values)
         if not is_known:
-            raise SessionNotFound(session_id)
+            raise await self._refusal(session_id)
+
+    async def _refusal(self, session_id: str) -> SegueError:
+        """Return why a session that is none of this account's cannot be changed."""
+
+        async def ask(connection: Connection) -> SegueError:
+            return await refusal(connection, self._client.account, session_id)
+
+        return await self._client.run(ask)
 
     def _hold(self, session_id: str, *, wanted: bool) -> Parameter:
         """Return the key of the lock that is to be taken with a call; null if none is."""

@@ -1,23 +1,22 @@
-"""What an account lets others read, and what others let it read."""
+"""What an account lets others read, and how they are kept from changing it."""
 
 from typing import Literal
 
-from segue.model.database_reports import Grant, SharedSession
-from segue.model.records import Machine, Session
+from segue.model.database_reports import Grant
+from segue.model.errors import SessionNotFound, SessionReadOnly
 from segue.store.postgres import codec, rows
 from segue.store.postgres.client import PostgresClient
-
-MAX_SHARED = 1_000
+from segue.store.postgres.machine import repository as repository_key
+from segue.store.postgres.wire import Connection
 
 Outcome = Literal["done", "absent", "none", "no role"]
 
 
 class Sharing:
-    """The calls that grant, and that read what was granted. All raise StorageError."""
+    """The calls that grant. All raise StorageError."""
 
-    def __init__(self, client: PostgresClient, machine: Machine) -> None:
+    def __init__(self, client: PostgresClient) -> None:
         self._client = client
-        self._machine = machine
 
     async def share(
         self, session_id: str | None, repository: str | None, grantee: str, *, revoked: bool
@@ -27,8 +26,13 @@ class Sharing:
         If *revoked*, they no longer may. `absent`: there is no such session; `none`: nothing was
         granted; `no role`: there is no such role.
         """
-        what = (codec.id(session_id), codec.text(repository), codec.stored_text(grantee))
-        sql = "SELECT segue_1.share($1, $2, $3, $4, $5)"
+        what = (
+            codec.id(session_id),
+            codec.text(repository),
+            repository_key(repository),
+            codec.stored_text(grantee),
+        )
+        sql = "SELECT segue_1.share($1, $2, $3, $4, $5, $6)"
         ((outcome,),) = await self._client.run(
             lambda connection: connection.call(
                 sql, codec.int8(self._client.account), *what, codec.boolean(revoked)
@@ -52,27 +56,13 @@ class Sharing:
             for grantee, id, title, repository in found
         ]
 
-    async def shared(self) -> list[SharedSession]:
-        """Return what others let this account read, newest first, at most `MAX_SHARED`."""
-        sql = """
-        SELECT g.granter, (g.session).owner, g.session FROM segue_1.shared($1, $2) g
-        """
-        limit = codec.int4(MAX_SHARED)
-        found = await self._client.run(
-            lambda connection: connection.call(sql, codec.int8(self._client.account), limit)
-        )
-        return [
-            SharedSession(
-                granter=granter, account=account, session=rows.session_of(session, self._machine)
-            )
-            for granter, account, session in found
-        ]
 
-    async def take(self, shared: SharedSession, new_id: str) -> Session | None:
-        """Copy what is shared into this account under a new id; None if it no longer is."""
-        sql = "SELECT * FROM segue_1.take($1, $2, $3, $4)"
-        what = (codec.int8(shared.account), codec.id(shared.session.id), codec.id(new_id))
-        found = await self._client.run(
-            lambda connection: connection.call(sql, codec.int8(self._client.account), *what)
-        )
-        return rows.session_of(found[0], self._machine) if found else None
+async def refusal(
+    connection: Connection, account: int, session_id: str
+) -> SessionNotFound | SessionReadOnly:
+    """Return why a session that is none of an account's cannot be changed by it."""
+    sql = "SELECT segue_1.shared_by($1, $2)"
+    ((shared_by,),) = await connection.call(sql, codec.int8(account), codec.id(session_id))
+    if shared_by is None:
+        return SessionNotFound(session_id)
+    return SessionReadOnly(session_id, shared_by)

@@ -45,7 +45,11 @@ _COLUMN_OF = {"fork_seq": "forked_at"}
 
 _RECORD = (
     "number",
-    *(_COLUMN_OF.get(field.name, field.name) for field in attrs.fields(Session)),
+    *(
+        _COLUMN_OF.get(field.name, field.name)
+        for field in attrs.fields(Session)
+        if field.name != "shared_by"  # a file has one user
+    ),
 )
 
 SESSION_COLUMNS = ", ".join(_RECORD)

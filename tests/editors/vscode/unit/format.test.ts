@@ -44,6 +44,8 @@ test("the program of an import and the model are named, each once", () => {
   assert.deepEqual(name("claude-code", null, "Claude Code"), ["Claude Code"]);
   assert.deepEqual(name(null, null, "@segue"), ["@segue"]);
   assert.deepEqual(name(null, null, null), []);
+  const shared = { source: null, model: "gpt-5", agent: null, sharedBy: "an\nna" };
+  assert.deepEqual(nameSpeakers(shared), ["gpt-5", "shared by an na"]);
 });
 
 test("control characters and line breaks become spaces, and bidirectional controls are removed", () => {
