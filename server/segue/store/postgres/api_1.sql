@@ -670,7 +670,7 @@ BEGIN
         SELECT s.* FROM segue.sessions s
         WHERE s.owner = a_owner AND s.at_repository = a_repository AND s.at_repository IS NOT NULL
             AND s.machine = g.machine AND s.recent <= minute
-            AND (s.updated_at, s.number) < (a_time, a_number)
+            AND (s.updated_at, s.number) < (a_time, a_number) AND NOT s.is_stub
             AND (a_archived OR s.archived_at IS NULL)
             AND (a_sources IS NULL OR coalesce(s.source, 'segue') = ANY (a_sources))
         ORDER BY s.recent DESC, s.updated_at DESC, s.number DESC LIMIT a_limit
