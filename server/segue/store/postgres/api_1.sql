@@ -1661,12 +1661,13 @@ BEGIN
 END $$;
 
 -- A shard is stored by several calls in one transaction. Two at once would have the same number:
--- one of them fails.
+-- one of them fails. Who follows the account is not told: nothing is listed otherwise; and a shard
+-- that a server loses is made again.
 CREATE FUNCTION segue_1.begin_shard(a_owner bigint) RETURNS integer
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE new_number integer;
 BEGIN
-    PERFORM segue.begin_write(a_owner);
+    PERFORM segue.check_owner(a_owner);
     INSERT INTO segue.search_shards (owner, number)
     SELECT a_owner, coalesce(max(h.number), 0) + 1 FROM segue.search_shards h
         WHERE h.owner = a_owner
@@ -1679,7 +1680,7 @@ CREATE FUNCTION segue_1.add_trigrams(
 ) RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    PERFORM segue.begin_write(a_owner);
+    PERFORM segue.check_owner(a_owner);
     INSERT INTO segue.search_trigrams (owner, shard, trigram, documents)
     SELECT a_owner, a_shard, g.trigram, g.documents
     FROM unnest(a_trigrams, a_documents) AS g (trigram, documents);
@@ -1693,7 +1694,7 @@ CREATE FUNCTION segue_1.finish_shard(
 ) RETURNS boolean
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    PERFORM segue.begin_write(a_owner);
+    PERFORM segue.check_owner(a_owner);
     -- Who deletes one of them waits for this shard, or this waits for the deletion.
     PERFORM 1 FROM segue.sessions s WHERE s.owner = a_owner AND s.number = ANY (a_sessions)
         ORDER BY s.number DESC FOR KEY SHARE;
@@ -1725,7 +1726,7 @@ END $$;
 CREATE FUNCTION segue_1.drop_index(a_owner bigint) RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    PERFORM segue.begin_write(a_owner);
+    PERFORM segue.check_owner(a_owner);
     PERFORM 1 FROM segue.search_shards h WHERE h.owner = a_owner ORDER BY h.number FOR UPDATE;
     DELETE FROM segue.search_trigrams t WHERE t.owner = a_owner;
     DELETE FROM segue.search_runs r WHERE r.owner = a_owner;
