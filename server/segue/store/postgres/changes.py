@@ -14,7 +14,8 @@ LINGER_S = 5.0
 follows waits again as soon as it has looked."""
 
 LOOK_EVERY_S = 1.0
-"""How often the server is asked, in seconds, where it cannot tell: through a pool, or on Citus."""
+"""How often the server is asked, in seconds, where it cannot tell: through a pool, on Citus, and of
+what other accounts share."""
 
 REST_S = 0.1
 """How long changes count as one, in seconds."""
@@ -22,13 +23,15 @@ REST_S = 0.1
 _FOLLOW = "SELECT segue_1.follow($1)"
 _UNFOLLOW = "SELECT segue_1.unfollow($1)"
 _MARK = "SELECT segue_1.change_mark()"
+_SHARED_MARK = "SELECT segue_1.shared_mark($1)"
 
 
 class Changes:
     """What is waited for, on the connection of a client, which makes its calls as before.
 
     The server tells of each commit of the account while this listens. What was written before it
-    listened, or while the connection was lost, counts as a change.
+    listened, or while the connection was lost, counts as a change. It does not tell of what others
+    write: who is shared something with asks for that.
     """
 
     def __init__(self, client: PostgresClient) -> None:
@@ -37,6 +40,8 @@ class Changes:
         """The one that listens."""
         self._begun = 0
         self._told = 0
+        self._shared: str | None = None
+        """The last mark of what others share; None: nothing."""
         self._changed = asyncio.Event()
         self._rests_until = 0.0
         self._waiting = 0
@@ -49,11 +54,15 @@ class Changes:
         self._keep()
         try:
             while await self._listens():
+                await self._look_at_shared()
                 changed = self._changed
                 if (self._begun, self._told) != seen:
                     await self._rest()
                     return self._begun, self._told
-                await changed.wait()
+                look_after_s = None if self._shared is None else LOOK_EVERY_S
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(look_after_s):
+                        await changed.wait()
             while True:
                 if (found := await self._client.run(_read_mark)) != seen:
                     return found
@@ -94,6 +103,16 @@ class Changes:
         self._connection = connection
         self._begun += 1
         return True
+
+    async def _look_at_shared(self) -> None:
+        async def read(connection: Connection) -> Any:
+            ((mark,),) = await connection.call(_SHARED_MARK, codec.int8(self._client.account))
+            return mark
+
+        mark = await self._client.run(read)
+        if mark != self._shared:
+            self._shared = mark
+            self._hear()
 
     def _hear(self) -> None:
         self._told += 1

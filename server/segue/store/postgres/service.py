@@ -471,7 +471,7 @@ class PostgresSessionService:
         )
 
     async def wait_for_change(self, seen: Any = None) -> Any:
-        """Let the server tell of every commit of the account."""
+        """Let the server tell of every commit of the account; ask it for what others share."""
         if self._changes is None:
             from segue.store.postgres.changes import Changes  # a command waits for nothing
 

@@ -357,6 +357,19 @@ BEGIN
     RETURN segue.any_granted();
 END $$;
 
+-- What differs after something was said in what others share; null if they share nothing.
+CREATE FUNCTION segue_1.shared_mark(a_owner bigint) RETURNS text
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE newest CONSTANT bigint := 9223372036854775807;
+BEGIN
+    PERFORM segue.check_owner(a_owner);
+    IF NOT segue.any_granted() THEN RETURN NULL; END IF;
+    RETURN coalesce((
+        SELECT concat_ws(' ', (n.session).number, (n.session).updated_at, (n.session).event_count)
+        FROM segue.newest_shared(NULL, NULL, NULL, NULL, true, NULL, newest, newest, 1) n
+    ), '');
+END $$;
+
 -- Who shares a session; null if nobody does, or it is the caller's own.
 CREATE FUNCTION segue_1.shared_by(a_owner bigint, a_session bytea) RETURNS text
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
