@@ -159,6 +159,31 @@ async def test_calls_cost_the_same_in_a_long_session_that_was_never_analyzed(
     assert {name: ratio for name, ratio in slower.items() if ratio > 3} == {}
 
 
+async def test_what_can_be_resumed_is_found_among_sessions_that_were_never_analyzed(
+    service: PostgresSessionService, server: PostgresServer
+) -> None:
+    """All are newer, and somewhere else."""
+    id = await store_session(service, user_message("first"))
+
+    async def find() -> None:
+        found = await service.find_resumable(HERE, None, HOUR)
+        assert [each.id for each in found.sessions] == [id]
+
+    few = await least_s(find)
+    more = b"""
+    INSERT INTO segue.sessions SELECT r.* FROM segue.sessions s
+    CROSS JOIN generate_series(1, 10000) AS n
+    CROSS JOIN jsonb_populate_record(s, jsonb_build_object(
+        'number', nextval(pg_get_serial_sequence('segue.sessions', 'number')),
+        'id', convert_to(n::text, 'UTF8'), 'at_directory', convert_to('/' || n, 'UTF8'),
+        'at_git_root', convert_to('/' || n, 'UTF8'), 'at_repository', NULL,
+        'updated_at', s.updated_at + n, 'recent', s.recent + 1
+    )) r WHERE s.owner = %s
+    """
+    server.admin.execute(more, (service._client.account,))
+    assert await least_s(find) / few < 3
+
+
 async def least_s(call: Callable[[], Awaitable[None]]) -> float:
     """Return how long a call takes at least: the rest is what else the machine does."""
     times = []

@@ -1428,7 +1428,7 @@ BEGIN
         IF a_places IS NULL THEN
             SELECT u.* INTO s FROM segue.sessions u
                 WHERE u.owner = a_owner AND u.recent <= segue.minutes(a_updated_at)
-                    AND (u.updated_at, u.number) <= (a_updated_at, a_number)
+                    AND (u.updated_at, u.number) <= (a_updated_at, a_number) AND NOT u.is_stub
                 ORDER BY u.recent DESC, u.updated_at DESC, u.number DESC LIMIT 1 OFFSET 4096;
             IF FOUND THEN
                 has_stop := true;
@@ -1448,7 +1448,7 @@ BEGIN
     IF a_places IS NULL THEN
         OPEN walk FOR SELECT u.* FROM segue.sessions u
             WHERE u.owner = a_owner AND u.recent <= segue.minutes(a_updated_at)
-                AND (u.updated_at, u.number) <= (a_updated_at, a_number)
+                AND (u.updated_at, u.number) <= (a_updated_at, a_number) AND NOT u.is_stub
                 AND u.recent >= segue.minutes(stop_at)
                 AND (u.updated_at, u.number) > (stop_at, stop_number)
                 AND segue.is_admitted(

@@ -64,8 +64,10 @@ CREATE INDEX resumable_by_git_root ON segue.sessions (owner, at_git_root, recent
     WHERE archived_at IS NULL AND model_visible AND at_git_root IS NOT NULL;
 CREATE INDEX resumable_by_repository ON segue.sessions (owner, at_repository, machine, recent DESC)
     WHERE archived_at IS NULL AND model_visible AND at_repository IS NOT NULL;
-CREATE INDEX sessions_by_update ON segue.sessions (owner, recent DESC);
-CREATE INDEX sessions_by_prompt ON segue.sessions (owner, prompted DESC);
+-- Partial, so that they do not fit find_resumable: without statistics they cost as little there, and
+-- all sessions were walked.
+CREATE INDEX sessions_by_update ON segue.sessions (owner, recent DESC) WHERE NOT is_stub;
+CREATE INDEX sessions_by_prompt ON segue.sessions (owner, prompted DESC) WHERE NOT is_stub;
 CREATE INDEX sessions_by_directory ON segue.sessions (owner, at_directory, recent DESC)
     WHERE NOT is_stub;
 CREATE INDEX sessions_by_git_common_dir ON segue.sessions (owner, at_git_common_dir, recent DESC)
