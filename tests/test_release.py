@@ -36,9 +36,8 @@ pytestmark = [
 ]
 
 
-def make_release(folder: Path, *options: str) -> Path:
-    """Make a release of the working tree, by way of a commit in a clone."""
-    clone = folder / "clone"
+def commit_working_tree(clone: Path) -> None:
+    """Make a clone of this repository with one more commit: the working tree."""
     git = ["git", "-C", str(clone), "-c", "user.name=Tests", "-c", "user.email=tests@localhost"]
     subprocess.run(["git", "clone", "--quiet", "--shared", ROOT, clone], check=True)
     listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
@@ -49,30 +48,29 @@ def make_release(folder: Path, *options: str) -> Path:
             (clone / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, clone / name)
     subprocess.run([*git, "add", "--all"], check=True)
-    date = {"GIT_COMMITTER_DATE": "2026-01-02T03:04:05Z"}
     commit = [*git, "commit", "--quiet", "--allow-empty", "--no-verify", "--message", "tests"]
-    subprocess.run(commit, check=True, env=os.environ | date)
-    (clone / ".git" / "info" / "exclude").write_text(".venv\n")
-    (clone / ".venv").symlink_to(ROOT / ".venv")
+    subprocess.run(commit, check=True)
+
+
+def make_release(source: Path, checkout: Path, folder: Path, *options: str) -> None:
+    """Make a release in *folder* from a fresh *checkout* of the repository *source*."""
+    subprocess.run(["git", "clone", "--quiet", "--shared", source, checkout], check=True)
+    (checkout / ".git" / "info" / "exclude").write_text(".venv\n")
+    (checkout / ".venv").symlink_to(ROOT / ".venv")
     cache = {"SEGUE_WHEELS_CACHE": str(vscode_host.EXTENSION / ".build" / "wheels")}
+    python = checkout / ".venv" / "bin" / "python"
     result = subprocess.run(
-        [
-            clone / ".venv" / "bin" / "python",
-            clone / ".ci" / "release.py",
-            folder / "out",
-            *options,
-        ],
+        [python, checkout / ".ci" / "release.py", folder, *options],
         env=os.environ | cache,
         capture_output=True,
         text=True,
     )
     assert result.returncode == 0, result.stderr
-    shutil.rmtree(clone)
-    return folder / "out"
 
 
 def make_cached(folder: Path) -> None:
-    make_release(folder)
+    commit_working_tree(folder / "clone")
+    make_release(folder / "clone", folder / "checkout", folder / "out")
 
 
 @pytest.fixture(scope="module")
@@ -135,7 +133,8 @@ def test_an_extension_for_one_platform_says_so_and_has_no_wheels_of_others(relea
 
 
 def test_a_commit_always_gives_the_same_bytes(release: Path, tmp_path: Path) -> None:
-    again = make_release(tmp_path, "--target", "linux-x64")
+    again = tmp_path / "out"
+    make_release(release.parent / "clone", tmp_path / "elsewhere", again, "--target", "linux-x64")
     names = [each.name for each in again.iterdir() if not each.name.startswith("SHA256")]
     assert "segue-linux-x64-0.1.0.vsix" in names
     for name in names:
