@@ -15,8 +15,9 @@ import pytest
 from packaging.tags import compatible_tags, cpython_tags, mac_platforms
 from packaging.utils import parse_wheel_filename
 
-from tests.builds import ROOT, build_once, digest
+from tests.builds import ROOT
 from tests.editors import vscode_host
+from tests.releases import CLONE, latest_release, make_release
 
 MAX_BYTES = 16_000_000
 MAX_TARGET_BYTES = 8_000_000
@@ -36,50 +37,10 @@ pytestmark = [
 ]
 
 
-def commit_working_tree(clone: Path) -> None:
-    """Make a clone of this repository with one more commit: the working tree."""
-    git = ["git", "-C", str(clone), "-c", "user.name=Tests", "-c", "user.email=tests@localhost"]
-    subprocess.run(["git", "clone", "--quiet", "--shared", ROOT, clone], check=True)
-    listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-    names = subprocess.run(listed, cwd=ROOT, check=True, capture_output=True).stdout.decode()
-    for name in filter(None, names.split("\0")):
-        (clone / name).unlink(missing_ok=True)
-        if (ROOT / name).exists():
-            (clone / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, clone / name)
-    subprocess.run([*git, "add", "--all"], check=True)
-    commit = [*git, "commit", "--quiet", "--allow-empty", "--no-verify", "--message", "tests"]
-    subprocess.run(commit, check=True)
-
-
-def make_release(source: Path, checkout: Path, folder: Path, *options: str) -> None:
-    """Make a release in *folder* from a fresh *checkout* of the repository *source*."""
-    subprocess.run(["git", "clone", "--quiet", "--shared", source, checkout], check=True)
-    (checkout / ".git" / "info" / "exclude").write_text(".venv\n")
-    (checkout / ".venv").symlink_to(ROOT / ".venv")
-    cache = {"SEGUE_WHEELS_CACHE": str(vscode_host.EXTENSION / ".build" / "wheels")}
-    python = checkout / ".venv" / "bin" / "python"
-    result = subprocess.run(
-        [python, checkout / ".ci" / "release.py", folder, *options],
-        env=os.environ | cache,
-        capture_output=True,
-        text=True,
-    )
-    assert result.returncode == 0, result.stderr
-
-
-def make_cached(folder: Path) -> None:
-    commit_working_tree(folder / "clone")
-    make_release(folder / "clone", folder / "checkout", folder / "out")
-
-
 @pytest.fixture(scope="module")
 def release() -> Path:
-    """Return the folder of a release of the working tree, made anew if a source has changed."""
-    sources = [*vscode_host.find_sources(), *(ROOT / ".ci").glob("*.py"), Path(__file__)]
-    folder = vscode_host.CACHE / "release"
-    build_once(folder, digest(sorted(sources)), make_cached)
-    return folder / "out"
+    """Return the folder of a release of the working tree."""
+    return latest_release()
 
 
 def test_everything_is_there_and_has_the_listed_hash(release: Path) -> None:
@@ -134,7 +95,7 @@ def test_an_extension_for_one_platform_says_so_and_has_no_wheels_of_others(relea
 
 def test_a_commit_always_gives_the_same_bytes(release: Path, tmp_path: Path) -> None:
     again = tmp_path / "out"
-    make_release(release.parent / "clone", tmp_path / "elsewhere", again, "--target", "linux-x64")
+    make_release(CLONE, tmp_path / "elsewhere", again, "--target", "linux-x64")
     names = [each.name for each in again.iterdir() if not each.name.startswith("SHA256")]
     assert "segue-linux-x64-0.1.0.vsix" in names
     for name in names:

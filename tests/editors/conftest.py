@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-from tests.editors import vscode_host
 from tests.editors.neovim import (
     SERVER,
     NeovimProcess,
@@ -15,16 +14,6 @@ from tests.editors.neovim import (
     StartNeovim,
     wait_for_processes_to_exit,
 )
-
-
-@pytest.fixture(scope="session")
-def vscode_tools() -> None:
-    """Skip, or fail if VS Code is required, when this machine lacks a program that it needs."""
-    if missing := vscode_host.missing_requirements():
-        reason = "needs " + ", ".join(missing)
-        if vscode_host.is_required():
-            pytest.fail(reason)
-        pytest.skip(reason)
 
 
 @pytest.fixture
