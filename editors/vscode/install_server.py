@@ -17,7 +17,7 @@ INSTALLER = "packaging"
 sys.path.insert(0, str(next(HERE.glob(f"{INSTALLER}-*.whl"))))
 
 from packaging.tags import sys_tags  # noqa: E402  from the wheel
-from packaging.utils import parse_wheel_filename  # noqa: E402
+from packaging.utils import parse_wheel_filename  # noqa: E402  from the wheel
 
 
 def main() -> None:
