@@ -64,6 +64,8 @@ def make(checkout: Path, folder: Path, targets: Sequence[str], epoch: int) -> No
     """Make a release of the sources in *checkout*."""
     version: str = tomllib.loads((checkout / "pyproject.toml").read_text())["project"]["version"]
     run([VENV / "python", "-m", "hatchling", "build", "--directory", folder], checkout)
+    (wheel,) = folder.glob("segue-*.whl")
+    os.environ["SEGUE_WHEEL"] = str(wheel)  # the extension contains the one that is published
     archive_plugin(checkout, folder / f"segue-nvim-{version}.tar.gz", epoch)
     package_extension(checkout / EXTENSION, folder, targets, version)
     # Not at the top: only here the packages of the tests are installed for certain.

@@ -19,7 +19,7 @@ PLUGIN = ".local/share/nvim/site/pack/segue"
 PROGRAMS = ("git", "mkdir", "tar", "gzip", "rm", "ln", "sha256sum", "readlink", "env", "sh")
 
 pytestmark = [
-    pytest.mark.timeout(900),  # the first test may have to make a release
+    pytest.mark.timeout(1800),  # the first test may have to make a release
     pytest.mark.usefixtures("vscode_tools"),
 ]
 

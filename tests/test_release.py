@@ -32,7 +32,7 @@ WITHOUT_SQLITE = ("darwin-x64", "linux-arm64")
 PYTHONS = [(3, 11), (3, 12), (3, 13), (3, 14)]
 
 pytestmark = [
-    pytest.mark.timeout(900),  # a release packages the extension six times
+    pytest.mark.timeout(1800),  # a release packages the extension six times
     pytest.mark.usefixtures("vscode_tools"),
 ]
 
@@ -84,6 +84,13 @@ def test_a_wheel_of_every_package_fits_each_platform(
         }
         assert found >= {"segue", "pygls", "packaging", "watchdog"}
         assert ("pysqlite3" in found) == (target not in WITHOUT_SQLITE)
+
+
+def test_the_extensions_contain_the_published_server(release: Path) -> None:
+    server = "segue-0.1.0-py3-none-any.whl"
+    for package in release.glob("*.vsix"):
+        with zipfile.ZipFile(package) as archive:
+            assert archive.read(f"extension/server/{server}") == (release / server).read_bytes()
 
 
 def test_an_extension_for_one_platform_says_so_and_has_no_wheels_of_others(release: Path) -> None:

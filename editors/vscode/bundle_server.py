@@ -3,7 +3,7 @@
 The extension installs its private environment from them without a network. Pure Python wheels fit
 every machine; the others need one wheel for each platform, some for each version of Python. The
 variable SEGUE_TARGET, such as `linux-x64`, selects those of one platform, for
-`vsce package --target`.
+`vsce package --target`. SEGUE_WHEEL names a wheel of the server that was built already.
 """
 
 import hashlib
@@ -59,7 +59,7 @@ def main() -> None:
     BUNDLE.mkdir()
     with tempfile.TemporaryDirectory() as folder:
         offline = ("--no-index", "--find-links", str(DOWNLOADS))
-        pip("wheel", *offline, "--wheel-dir", folder, str(ROOT))
+        pip("wheel", *offline, "--wheel-dir", folder, os.environ.get("SEGUE_WHEEL") or str(ROOT))
         portable = [each for each in Path(folder).glob("*.whl") if name_of(each) not in PLATFORMS]
         for wheel in (*portable, *DOWNLOADS.glob(f"{INSTALLER_PACKAGE}-*.whl")):
             shutil.copyfile(wheel, BUNDLE / wheel.name)
