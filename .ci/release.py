@@ -72,7 +72,8 @@ def make(checkout: Path, folder: Path, targets: Sequence[str], epoch: int) -> No
     from sbom import write_sbom
 
     bundle = checkout / EXTENSION
-    write_sbom(folder / f"segue-{version}.cdx.json", version, bundle, WHEELS, epoch)
+    downloads = Path(output("python3", str(bundle / "bundle_server.py"), "--downloads"))
+    write_sbom(folder / f"segue-{version}.cdx.json", version, bundle, downloads, epoch)
     sums = [
         f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n"
         for path in sorted(folder.iterdir())

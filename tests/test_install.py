@@ -59,7 +59,7 @@ class Machine:
         (programs / "code").chmod(0o755)
         wheels = folder / "wheels"
         wheels.mkdir()
-        for path in (vscode_host.EXTENSION / ".build" / "wheels").glob("*.whl"):
+        for path in vscode_host.find_downloads().glob("*.whl"):
             (wheels / path.name).symlink_to(path)
         (folder / "uv.toml").write_text(f'no-index = true\nfind-links = ["{wheels}"]\n')
         self.environment = {

@@ -4,8 +4,10 @@ The extension installs its private environment from them without a network. Pure
 every machine; the others need one wheel for each platform, some for each version of Python. The
 variable SEGUE_TARGET, such as `linux-x64`, selects those of one platform, for
 `vsce package --target`. SEGUE_WHEEL names a wheel of the server that was built already.
+`--downloads` prints the folder of the wheels as they are in the registry, and bundles nothing.
 """
 
+import contextlib
 import hashlib
 import itertools
 import os
@@ -54,19 +56,19 @@ def main() -> None:
     target = os.environ.get("SEGUE_TARGET")
     if target and target not in TARGETS:
         sys.exit(f"SEGUE_TARGET is {target}; known are {', '.join(TARGETS)}")
-    download()
+    downloads = download()
     shutil.rmtree(BUNDLE, ignore_errors=True)
     BUNDLE.mkdir()
     with tempfile.TemporaryDirectory() as folder:
-        offline = ("--no-index", "--find-links", str(DOWNLOADS))
+        offline = ("--no-index", "--find-links", str(downloads))
         pip("wheel", *offline, "--wheel-dir", folder, os.environ.get("SEGUE_WHEEL") or str(ROOT))
         portable = [each for each in Path(folder).glob("*.whl") if name_of(each) not in PLATFORMS]
-        for wheel in (*portable, *DOWNLOADS.glob(f"{INSTALLER_PACKAGE}-*.whl")):
+        for wheel in (*portable, *downloads.glob(f"{INSTALLER_PACKAGE}-*.whl")):
             shutil.copyfile(wheel, BUNDLE / wheel.name)
     for name, tags in itertools.product(
         PLATFORMS, [TARGETS[target]] if target else TARGETS.values()
     ):
-        wheels = sorted(DOWNLOADS.glob(f"{name}-*-{tags}.whl"))
+        wheels = sorted(downloads.glob(f"{name}-*-{tags}.whl"))
         if name in MERGED and len(wheels) > 1:
             merge_wheels(wheels, BUNDLE)
         else:
@@ -78,30 +80,37 @@ def main() -> None:
     (BUNDLE / "SHA256SUMS").write_text("".join(sums), encoding="utf-8", newline="\n")
 
 
-def download() -> None:
-    """Download what is not here yet; exit if a wheel is missing or is not a locked one."""
-    stamp = DOWNLOADS / "made-from"
-    wanted = hashlib.sha256(LOCK.read_bytes() + Path(__file__).read_bytes()).hexdigest()
-    if not stamp.exists() or stamp.read_text(encoding="utf-8") != wanted:
-        shutil.rmtree(DOWNLOADS, ignore_errors=True)
-        DOWNLOADS.mkdir(parents=True)
-        fetch_all()
-        stamp.write_text(wanted, encoding="utf-8")
-    for wheel in DOWNLOADS.glob("*.whl"):
+def download() -> Path:
+    """Return the folder with all wheels, which are downloaded unless they are there.
+
+    Its name says what is wanted, and it appears when it is complete: processes that want other
+    wheels, or the same, may run at once. Exits if a wheel is missing or is not a locked one.
+    """
+    wanted = f"{LOCK.read_text(encoding='utf-8')}{PLATFORMS}{PYTHONS}"
+    folder = DOWNLOADS / hashlib.sha256(wanted.encode()).hexdigest()[:16]
+    if not folder.exists():
+        DOWNLOADS.mkdir(parents=True, exist_ok=True)
+        draft = Path(tempfile.mkdtemp(prefix="making-", dir=DOWNLOADS))
+        fetch_all(draft)
+        with contextlib.suppress(OSError):  # another process was first
+            draft.rename(folder)
+        shutil.rmtree(draft, ignore_errors=True)
+    for wheel in folder.glob("*.whl"):
         if f"sha256:{compute_hash(wheel)}" not in find_locked(name_of(wheel)):
             sys.exit(f"{LOCK} has no such hash of {wheel}")
     for name, expected in WHEEL_COUNTS.items():
-        tags = {tag for each in TARGETS.values() for tag in DOWNLOADS.glob(f"{name}-*-{each}.whl")}
-        if len(tags) != expected:
-            sys.exit(f"expected {expected} wheels of {name}, got {len(tags)}")
+        found = {each for tags in TARGETS.values() for each in folder.glob(f"{name}-*-{tags}.whl")}
+        if len(found) != expected:
+            sys.exit(f"expected {expected} wheels of {name} in {folder}, got {len(found)}")
+    return folder
 
 
-def fetch_all() -> None:
+def fetch_all(downloads: Path) -> None:
     """Download all locked wheels, of the packages in PLATFORMS those of all platforms."""
-    require_hashes = ("download", "--require-hashes", "--dest", str(DOWNLOADS), "-r")
+    require_hashes = ("download", "--require-hashes", "--dest", str(downloads), "-r")
     pip(*require_hashes, str(LOCK))
     for name in PLATFORMS:
-        for wheel in DOWNLOADS.glob(f"{name}-*"):
+        for wheel in downloads.glob(f"{name}-*"):
             wheel.unlink()  # it may be for this machine only
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(max_workers=4) as pool:
         started = []
@@ -142,4 +151,7 @@ def pip(*arguments: str) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    if sys.argv[1:] == ["--downloads"]:
+        print(download())  # noqa: T201  for the release
+    else:
+        main()

@@ -17,7 +17,6 @@ from segue.cli.client import Client
 from tests.editors import vscode_host
 
 MAX_BYTES = 16_000_000
-DOWNLOADS = vscode_host.EXTENSION / ".build" / "wheels"
 
 IMPORT_ALL = """
 import importlib, pkgutil, segue
@@ -129,10 +128,11 @@ def test_the_installed_server_records_and_resumes(
 
 
 def test_a_stripped_library_is_loaded_as_it_was(bundle: Path) -> None:
+    downloads = vscode_host.find_downloads()
     slim = sorted(bundle.glob("pysqlite3-*manylinux*.whl"))
     assert len(slim) == 4
     for wheel in slim:
-        old, new = read_library(DOWNLOADS / wheel.name), read_library(wheel)
+        old, new = read_library(downloads / wheel.name), read_library(wheel)
         assert b".debug_info" in old
         assert len(new) < len(old) / 4
         assert loaded(new) == loaded(old)
