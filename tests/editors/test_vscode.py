@@ -21,17 +21,7 @@ pytestmark = pytest.mark.timeout(300)  # the first test may have to install VS C
 
 
 @pytest.fixture(scope="session")
-def tools() -> None:
-    """Skip, or fail if the tests are required, when this machine lacks a needed program."""
-    if missing := vscode_host.missing_requirements():
-        reason = "needs " + ", ".join(missing)
-        if vscode_host.is_required():
-            pytest.fail(reason)
-        pytest.skip(reason)
-
-
-@pytest.fixture(scope="session")
-def host(tools: None) -> None:
+def host(vscode_tools: None) -> None:
     """Install VS Code and package the extension, unless both are up to date."""
     vscode_host.install()
     vscode_host.package()
@@ -67,7 +57,7 @@ def run_tests(command: list[str], directory: Path, folder: Path) -> tuple[int, s
 
 
 @pytest.mark.parametrize("script", ["typecheck", "test:unit"])
-def test_npm_script(tools: None, folder: Path, script: str) -> None:
+def test_npm_script(vscode_tools: None, folder: Path, script: str) -> None:
     vscode_host.install_extension_packages()
     code, output = run_tests(["npm", "run", "--silent", script], vscode_host.EXTENSION, folder)
     assert code == 0, output
