@@ -33,8 +33,8 @@ const STYLE = `
 :root{--string:#0a6640;--keyword:#a626a4;--comment:#6a737d;--number:#986801;--title:#005cc5;--type:#8a4600}
 .vscode-dark,.vscode-high-contrast:not(.vscode-high-contrast-light){--string:#ce9178;--keyword:#569cd6;--comment:#7ca668;--number:#b5cea8;--title:#dcdcaa;--type:#4ec9b0}
 *{box-sizing:border-box}
-body{margin:0;padding:0 20px;color:var(--vscode-editor-foreground);background:var(--vscode-editor-background);font:var(--vscode-font-size,13px)/1.55 var(--vscode-font-family,sans-serif);overflow-wrap:anywhere}
-main,header,footer{max-width:54rem;margin:0 auto}
+body{display:flex;flex-direction:column;min-height:100vh;margin:0;padding:0 20px;color:var(--vscode-editor-foreground);background:var(--vscode-editor-background);font:var(--vscode-font-size,13px)/1.55 var(--vscode-font-family,sans-serif);overflow-wrap:anywhere}
+main,header{width:100%;max-width:54rem;margin:0 auto}
 header{padding:18px 0 10px}
 h1{font-size:1.5em;line-height:1.25;margin:0 0 6px}
 h1,h2,h3,h4,h5,h6{font-weight:600}
@@ -70,7 +70,7 @@ button.link,.actions button{padding:0;border:0;background:none;color:var(--vscod
 .actions{display:flex;flex-wrap:wrap;gap:2px 16px;margin:6px 0 12px;font-size:.92em}
 .more{display:block;margin:10px auto}[hidden]{display:none!important}
 .mark{display:flex;align-items:center;gap:10px}.mark::before,.mark::after{content:"";flex:1;border-top:1px dashed currentColor}
-footer{position:sticky;bottom:0;max-width:none;margin:18px -20px 0;padding:8px 20px;background:var(--vscode-editorWidget-background,var(--vscode-editor-background));border-top:1px solid var(--vscode-widget-border,var(--vscode-editorWidget-border,#8884))}
+main{padding-bottom:18px}footer{position:sticky;bottom:0;margin:auto -20px 0;padding:8px 20px;background:var(--vscode-editorWidget-background,var(--vscode-editor-background));border-top:1px solid var(--vscode-widget-border,var(--vscode-editorWidget-border,#8884))}
 footer div{display:flex;flex-wrap:wrap;align-items:center;gap:6px 12px;max-width:54rem;margin:0 auto}
 #note{flex:1 1 12rem;color:var(--vscode-descriptionForeground)}
 .hljs-comment,.hljs-quote{color:var(--comment)}

@@ -278,6 +278,67 @@ test("the question is stored before the model request, and the answer when it is
   });
 });
 
+const toolEvents = ({ events }) => events.filter(({ type }) => type.startsWith("tool_")).map(({ data }) => data);
+
+test("@segue lets the model use tools, asks the user where a tool wants that, and records calls and results", async () => {
+  await withWorkbench(sandbox, { extensions: ["echo-model", "look-up-tool"] }, async (vscode) => {
+    await vscode.askInChat("@segue use look_up with lexer");
+    await vscode.chatResponse("The tool said: Entry for lexer").waitFor();
+    await vscode.chatResponse("Looked up lexer").waitFor();
+    await vscode.screenshot("tool");
+    await waitUntil("the answer is stored", async () => (await sandbox.listSessions())[0].eventCount === 5);
+    const [{ sessionId, agent, model }] = await sandbox.listSessions();
+    const { events } = await sandbox.loadSession(sessionId);
+    assert.deepEqual([agent, model], ["@segue", "Echo"]);
+    assert.deepEqual(events.map(({ type }) => type), ["user_message", "text", "tool_call", "tool_result", "text"]);
+    assert.deepEqual(toolEvents({ events }), [
+      { id: "call-1", name: "look_up", input: { word: "lexer" } },
+      { tool_use_id: "call-1", content: "Entry for lexer", is_error: false },
+    ]);
+
+    // A tool that changes something runs only if the user allows it.
+    await vscode.askInChat("@segue use write_entry with parser");
+    await vscode.answerConfirmation("Write an entry for parser?", "Skip");
+    await vscode.chatResponse("The tool said: The user chose to skip the tool call").waitFor();
+    await vscode.askInChat("@segue use write_entry with scanner");
+    await vscode.answerConfirmation("Write an entry for scanner?", "Allow");
+    await vscode.chatResponse("The tool said: Wrote scanner").waitFor();
+    await vscode.askInChat("@segue use no_such_tool with x");
+    await vscode.chatResponse("The tool said: There is no tool no_such_tool.").waitFor();
+    await waitUntil("all is stored", async () => contents(await sandbox.loadSession(sessionId)).length === 20);
+    const errors = toolEvents(await sandbox.loadSession(sessionId)).filter((each) => "is_error" in each).map((each) => each.is_error);
+    assert.deepEqual(errors, [false, false, false, true]);
+    await vscode.runCommand("Segue: Show Transcript");
+    await vscode.transcriptPage().locator("summary", { hasText: "write_entry scanner" }).waitFor();
+  });
+  const [offered] = sandbox.loadOfferedTools();
+  assert.ok(offered.includes("look_up") && offered.includes("write_entry"));
+  assert.equal(existsSync(join(sandbox.root, "parser")), false);
+  assert.equal(existsSync(join(sandbox.root, "scanner")), true);
+  const earlier = sandbox.loadModelRequests().at(-1).map(({ content }) => content).join("\n");
+  assert.match(earlier, /look_up.*"word":"lexer"/);
+  assert.match(earlier, /Entry for lexer/);
+});
+
+test("the rounds of tools have an end, the user can stop one, and the setting limits the tools", async () => {
+  const machine = { "segue.server.command": [PYTHON, "-I", "-m", "segue", "lsp"], "segue.tools": "mentioned" };
+  await withWorkbench(sandbox, { extensions: ["echo-model", "look-up-tool"], machine }, async (vscode) => {
+    await vscode.askInChat("@segue use look_up with lexer");
+    await vscode.chatResponse("You asked: use look_up with lexer").waitFor();
+    await vscode.askInChat("@segue #lookUp use look_up with lexer again and again");
+    await vscode.chatResponse("Stopped after 25 rounds of tools.").waitFor();
+    await waitUntil("all is stored", async () => (await sandbox.listSessions())[0].eventCount === 2 + 1 + 26 + 2 * 25 + 1);
+    await vscode.askInChat("@segue #lookUp use look_up with slow");
+    await vscode.chatResponse("Looking up slow").waitFor();
+    await vscode.page.locator(".interactive-input-part .codicon-stop-circle:visible").click();
+    const [{ sessionId }] = await sandbox.listSessions();
+    await waitUntil("the result is stored", async () => toolEvents(await sandbox.loadSession(sessionId)).at(-1).content === "The user stopped the tool.");
+  });
+  const offered = sandbox.loadOfferedTools();
+  assert.deepEqual([offered[0], offered.at(-1)], [[], ["look_up"]]);
+  assert.equal(offered.length, 1 + 26 + 1);
+});
+
 test("after a restart of the window the model receives the earlier messages", async () => {
   await withWorkbench(sandbox, { extensions: ["echo-model"] }, async (vscode) => {
     await vscode.askInChat(`@segue ${PARSER}`);

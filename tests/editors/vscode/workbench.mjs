@@ -127,6 +127,15 @@ export class Sandbox {
 
   /** The messages of every request to the echo model, oldest first. */
   loadModelRequests() {
+    return this.loadModelLog().map(({ messages }) => messages);
+  }
+
+  /** The names of the tools that the echo model could use in each request, oldest first. */
+  loadOfferedTools() {
+    return this.loadModelLog().map(({ tools }) => tools);
+  }
+
+  loadModelLog() {
     return existsSync(this.modelLog)
       ? readFileSync(this.modelLog, "utf8").trim().split("\n").map((line) => JSON.parse(line))
       : [];
@@ -470,6 +479,12 @@ export class Workbench {
 
   chatResponse(text) {
     return this.page.locator(".interactive-response").filter({ hasText: text }).last();
+  }
+
+  /** Click a button of the question that VS Code asks before a tool runs. */
+  async answerConfirmation(title, button) {
+    await this.page.getByText(title).locator("visible=true").first().waitFor();
+    await this.page.locator("a.monaco-button:visible").filter({ hasText: new RegExp(`^${button}`) }).first().click();
   }
 
   /** Widen the chat view by half of its width. */
