@@ -12,7 +12,7 @@ import type { Hit } from "./search";
 import type { SearchBox } from "./searchBox";
 import { showSearch } from "./searchPicker";
 import type { Server } from "./server";
-import type { TranscriptDocuments } from "./transcriptDocuments";
+import type { TranscriptPanels } from "./transcriptPanels";
 
 /** Characters of a title. */
 const MAX_TITLE_LENGTH = 200;
@@ -23,7 +23,7 @@ export interface Components {
   log: vscode.LogOutputChannel;
   searchBox: SearchBox;
   server: Server;
-  transcripts: TranscriptDocuments;
+  transcripts: TranscriptPanels;
   view: ConversationsView;
 }
 
@@ -39,7 +39,7 @@ const COMMANDS: { [id: string]: Command } = {
   "segue.clearSearch": ({ searchBox }) => searchBox.clear(),
   "segue.openHit": ({ transcripts }, hit) => openHit(transcripts, hit as Hit, true),
   "segue.showTranscript": showTranscript,
-  "segue.previewTranscript": ({ transcripts }, node) => (isSessionNode(node) ? transcripts.show(node, true) : undefined),
+  "segue.previewTranscript": ({ transcripts }, node) => (isSessionNode(node) ? transcripts.preview(node) : undefined),
   "segue.export": async (components, argument) => {
     const exportable = await getExportable(components, argument);
     if (exportable !== undefined) {
@@ -47,9 +47,10 @@ const COMMANDS: { [id: string]: Command } = {
     }
   },
   "segue.fork": async (components, node) => fork(components, await pickPoint(components, node, "Fork", pickForkPoint)),
-  "segue.forkFromHere": (components, point) => fork(components, getPoint(components, point)),
+  "segue.forkFromHere": (components, point) => (isForkPoint(point) ? fork(components, point) : undefined),
+  "segue.goOnHere": goOnHere,
   "segue.goBack": async (components, node) => goBack(components, await pickPoint(components, node, "Go back in", pickGoBackPoint)),
-  "segue.goBackToHere": (components, point) => goBack(components, getPoint(components, point)),
+  "segue.goBackToHere": (components, point) => (isForkPoint(point) ? goBack(components, point) : undefined),
   "segue.undoGoBack": ({ conversations }, goneBack) => conversations.undoGoBack(isGoneBack(goneBack) ? goneBack : undefined),
   "segue.rename": renameConversation,
   "segue.archive": archiveConversation,
@@ -106,6 +107,24 @@ async function resumeConversation({ conversations, server, transcripts }: Compon
   }
 }
 
+/**
+ * Go on with a conversation that a transcript shows: in a fork if another window has it open, and each goes its own way.
+ */
+async function goOnHere(components: Components, node: unknown): Promise<void> {
+  const { conversations } = components;
+  if (!isSessionNode(node)) {
+    return;
+  }
+  const { folder, session: { sessionId } } = node;
+  if (conversations.getCurrent(folder)?.session.sessionId === sessionId) {
+    await openChat();
+  } else if (await conversations.isOpenElsewhere(node)) {
+    await fork(components, { kind: "point", folder, sessionId, at: null, question: "" });
+  } else {
+    await resumeConversation(components, node);
+  }
+}
+
 /** Open the chat view with `@segue` typed in, if any language model is available there. */
 async function openChat(): Promise<void> {
   const models = await vscode.lm.selectChatModels();
@@ -120,9 +139,10 @@ function searchConversations({ server, transcripts }: Components, argument?: unk
   showSearch(server.request, (hit) => openHit(transcripts, hit, false), text);
 }
 
-function openHit(transcripts: TranscriptDocuments, hit: Hit, preserveFocus: boolean): Promise<void> {
+function openHit(transcripts: TranscriptPanels, hit: Hit, preserveFocus: boolean): Promise<void> {
   const folder = hit.folder ?? getActiveFolder();
-  return transcripts.show({ kind: "session", folder, session: hit.session }, preserveFocus, hit);
+  const node: SessionNode = { kind: "session", folder, session: hit.session };
+  return preserveFocus ? transcripts.preview(node, hit) : transcripts.show(node, false, hit);
 }
 
 async function showTranscript({ conversations, transcripts }: Components, argument?: unknown): Promise<void> {
@@ -139,12 +159,7 @@ async function getExportable(
 ): Promise<Exportable | undefined> {
   return isSessionNode(argument)
     ? argument
-    : (transcripts.findConversation(argument) ?? getCurrentOrPick(conversations, "Export"));
-}
-
-/** The place that a command was given, else that of the cursor in a transcript. */
-function getPoint({ transcripts }: Components, argument: unknown): ForkPoint | undefined {
-  return isForkPoint(argument) ? argument : transcripts.getPointAtCursor();
+    : (transcripts.findConversation() ?? getCurrentOrPick(conversations, "Export"));
 }
 
 /** Let the user pick a turn of the conversation that a command was given, else of the current or a picked one. */

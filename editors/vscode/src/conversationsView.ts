@@ -215,7 +215,7 @@ export class ConversationsView implements vscode.TreeDataProvider<Node>, Searcha
   async resolveTreeItem(item: vscode.TreeItem, node: Node): Promise<vscode.TreeItem> {
     if (node.kind === "session") {
       const isCurrent = this.isCurrent(node);
-      item.tooltip = buildTooltip(node.session, isCurrent, await this.findOriginal(node));
+      item.tooltip = buildTooltip(node.session, isCurrent, await this.conversations.findOriginal(node));
     }
     return item;
   }
@@ -276,15 +276,6 @@ export class ConversationsView implements vscode.TreeDataProvider<Node>, Searcha
 
   private isCurrent({ folder, session }: SessionNode): boolean {
     return this.conversations.getCurrent(folder)?.session.sessionId === session.sessionId;
-  }
-
-  /** The session that *session* is a fork of, if it is among the newest of the folder, or archived ones of it. */
-  private async findOriginal({ folder, session }: SessionNode): Promise<Session | undefined> {
-    if (session.forkedFrom === null) {
-      return undefined;
-    }
-    const { sessions } = await this.conversations.list({ workspace: folder, archived: true, limit: 1_000 });
-    return sessions.find(({ sessionId }) => sessionId === session.forkedFrom);
   }
 
   private getLimit(folder: string): number {

@@ -12,7 +12,7 @@ import { Notices } from "./notices";
 import { SearchBox } from "./searchBox";
 import { Server } from "./server";
 import { StatusBar } from "./statusBar";
-import { TranscriptDocuments } from "./transcriptDocuments";
+import { TranscriptPanels } from "./transcriptPanels";
 
 /** VS Code allows five seconds for deactivation, of which stopping the server takes at most two. */
 const DRAIN_TIMEOUT_MS = 2_500;
@@ -24,7 +24,7 @@ export function activate(context: vscode.ExtensionContext): SegueApi {
   const log = vscode.window.createOutputChannel("Segue", { log: true });
   const server = new Server(context, log);
   const conversations = new Conversations(server);
-  const transcripts = new TranscriptDocuments(conversations);
+  const transcripts = new TranscriptPanels(context.extensionUri, conversations);
   const view = new ConversationsView(conversations, server.request);
   const searchBox = new SearchBox(view);
   const following = new Following(server, () => ({ lists: view.isVisible, sessions: transcripts.knownSeqs }));

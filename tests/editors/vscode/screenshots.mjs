@@ -73,7 +73,7 @@ async function withConversations(newest, options, work) {
 await withConversations([...FIRST_TURN, ...SECOND_TURN], { theme: "Default Dark Modern" }, async (vscode) => {
   await vscode.showConversations();
   await vscode.row("Why is the last").click();
-  await vscode.editor("tokens[:-1]").waitFor();
+  await vscode.transcript("tokens[:-1]").waitFor();
   await vscode.clickRowAction("Why is the last", "Resume Conversation…");
   await vscode.statusItem().filter({ hasText: "12 min ago" }).waitFor();
   await vscode.searchBox().waitFor();

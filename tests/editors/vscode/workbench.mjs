@@ -127,6 +127,15 @@ export class Sandbox {
 
   /** The messages of every request to the echo model, oldest first. */
   loadModelRequests() {
+    return this.loadModelLog().map(({ messages }) => messages);
+  }
+
+  /** The names of the tools that the echo model could use in each request, oldest first. */
+  loadOfferedTools() {
+    return this.loadModelLog().map(({ tools }) => tools);
+  }
+
+  loadModelLog() {
     return existsSync(this.modelLog)
       ? readFileSync(this.modelLog, "utf8").trim().split("\n").map((line) => JSON.parse(line))
       : [];
@@ -318,7 +327,7 @@ export class Workbench {
   }
 
   searchPage() {
-    return this.page.frameLocator("iframe.webview").frameLocator("iframe");
+    return this.page.frameLocator('iframe.webview[src*="purpose=webviewView"]').frameLocator("iframe");
   }
 
   /** The row of the view that contains this text. */
@@ -357,9 +366,27 @@ export class Workbench {
     return this.page.locator(".monaco-dialog-box").first();
   }
 
-  /** The links that the active editor shows at the end of each turn of a transcript. */
+  /** The page of the visible transcript. */
+  transcriptPage() {
+    return this.page.frameLocator('iframe.webview.ready:not([src*="purpose=webviewView"]):visible').frameLocator("iframe");
+  }
+
+  /** The block of the visible transcript that contains this text. */
+  transcript(text) {
+    return this.transcriptPage().locator("#blocks > section").filter({ hasText: text }).first();
+  }
+
+  /** How many pixels the visible transcript is scrolled down, and whether that is to its end. */
+  transcriptScroll() {
+    return this.transcriptPage().locator("html").evaluate(({ scrollTop, scrollHeight, clientHeight }) => ({
+      top: Math.round(scrollTop),
+      isAtEnd: scrollHeight - scrollTop - clientHeight < 2,
+    }));
+  }
+
+  /** The links that the visible transcript shows at the end of each turn. */
   turnAction(title) {
-    return this.page.locator(".editor-instance .codelens-decoration a").filter({ hasText: title });
+    return this.transcriptPage().getByRole("button", { name: title });
   }
 
   /** The rows of an open quick pick. */
@@ -377,14 +404,14 @@ export class Workbench {
     return this.page.locator(".quick-input-list .monaco-list-row.focused").filter({ hasText: text });
   }
 
-  /** Wait until this many characters of the active editor are selected, in a line that can be seen and has this text. */
-  async waitForSelection(length, text) {
-    const item = this.page.locator('.statusbar-item[id="status.editor.selection"]');
-    await item.filter({ hasText: length === 0 ? /^Ln \d+, Col \d+$/ : `(${length} selected)` }).waitFor();
-    const [line] = /\d+/.exec(await item.innerText());
-    await this.page.locator(".editor-instance .line-numbers.active-line-number").filter({ hasText: new RegExp(`^${line}$`) }).waitFor();
-    await this.editor(text).waitFor();
-    return Number(line);
+  /** Wait until this text is selected in the visible transcript, in a block with that text, and can be seen. */
+  async waitForSelection(selected, text) {
+    const block = this.transcript(text);
+    await waitUntil(`${selected} is selected`, () => block.evaluate((section, expected) => {
+      const selection = getSelection();
+      const { top, bottom } = selection.rangeCount === 0 ? {} : selection.getRangeAt(0).getBoundingClientRect();
+      return selection.toString() === expected && section.contains(selection.anchorNode) && top >= 0 && bottom <= innerHeight;
+    }, selected));
   }
 
   /** Let F2 open the input box with this title for a row. The view takes the key as soon as the row is selected. */
@@ -452,6 +479,12 @@ export class Workbench {
 
   chatResponse(text) {
     return this.page.locator(".interactive-response").filter({ hasText: text }).last();
+  }
+
+  /** Click a button of the question that VS Code asks before a tool runs. */
+  async answerConfirmation(title, button) {
+    await this.page.getByText(title).locator("visible=true").first().waitFor();
+    await this.page.locator("a.monaco-button:visible").filter({ hasText: new RegExp(`^${button}`) }).first().click();
   }
 
   /** Widen the chat view by half of its width. */
