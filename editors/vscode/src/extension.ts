@@ -6,6 +6,7 @@ import { ChatParticipant } from "./chatParticipant";
 import { registerCommands } from "./commands";
 import { Conversations } from "./conversations";
 import { ConversationsView } from "./conversationsView";
+import { CurrentSessions } from "./currentSessions";
 import { Following } from "./following";
 import { ImportWatcher } from "./importWatcher";
 import { Notices } from "./notices";
@@ -25,7 +26,8 @@ export function activate(context: vscode.ExtensionContext): SegueApi {
   const server = new Server(context, log);
   const conversations = new Conversations(server);
   const transcripts = new TranscriptDocuments(conversations);
-  const view = new ConversationsView(conversations, server.request);
+  const currentSessions = new CurrentSessions(conversations, server);
+  const view = new ConversationsView(conversations, currentSessions, server.request);
   const searchBox = new SearchBox(view);
   const following = new Following(server, () => ({ lists: view.isVisible, sessions: transcripts.knownSeqs }));
 
@@ -38,23 +40,25 @@ export function activate(context: vscode.ExtensionContext): SegueApi {
     server,
     conversations,
     transcripts,
+    currentSessions,
     view,
     searchBox,
     following,
-    new StatusBar(conversations),
+    new StatusBar(conversations, currentSessions),
     new Notices(conversations, log),
     new ImportWatcher(context, server, log),
     new ChatParticipant(context.extensionUri, conversations, log),
     view.onDidChangeVisibility(() => following.update()),
     transcripts.onDidChangeOpen(() => following.update()),
     server.onDidChangeList(() => view.scheduleRefresh()),
+    server.onDidStart(() => view.scheduleRefresh()),
     server.onDidAppend((appended) => transcripts.handleAppended(appended)),
     vscode.workspace.onDidChangeConfiguration((event) => {
       if (event.affectsConfiguration("segue.server") || event.affectsConfiguration("segue.database")) {
-        void server.restart();
+        server.restart().catch(() => server.showFailure());
       }
     }),
-    ...registerCommands({ conversations, log, searchBox, server, transcripts, view }),
+    ...registerCommands({ conversations, currentSessions, log, searchBox, server, transcripts, view }),
   );
   return conversations;
 }

@@ -17,6 +17,9 @@ export class ImportWatcher implements vscode.Disposable {
   private readonly process: WatchProcess;
   private readonly disposables: vscode.Disposable[];
   private isAsked = false;
+  private isStarted = false;
+  /** A window that has just been opened asks nothing: whoever works in it may not be here for conversations. */
+  private isUsed = false;
 
   constructor(
     private readonly context: vscode.ExtensionContext,
@@ -37,8 +40,13 @@ export class ImportWatcher implements vscode.Disposable {
       }),
       // Not sooner: the first start of the server may have to install it.
       server.onDidStart(() => {
+        this.isStarted = true;
         this.update();
-        void this.ask();
+        void this.askIfUsed();
+      }),
+      server.onDidUse(() => {
+        this.isUsed = true;
+        void this.askIfUsed();
       }),
     ];
   }
@@ -56,6 +64,12 @@ export class ImportWatcher implements vscode.Disposable {
       this.process.start();
     } else {
       this.process.stop();
+    }
+  }
+
+  private async askIfUsed(): Promise<void> {
+    if (this.isStarted && this.isUsed) {
+      await this.ask();
     }
   }
 

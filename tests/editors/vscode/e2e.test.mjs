@@ -5,6 +5,7 @@ import { execFileSync } from "node:child_process";
 import { appendFileSync, existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, symlinkSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { afterEach, beforeEach, test } from "node:test";
+import { answer, conversation, userMessage } from "./conversations.mjs";
 import { PYTHON, Sandbox, waitUntil, withWorkbench } from "./workbench.mjs";
 
 const PARSER = "Why does the parser drop the last token?";
@@ -17,9 +18,6 @@ beforeEach(() => {
 
 afterEach(() => sandbox.remove());
 
-const userMessage = (content) => ({ type: "user_message", data: { content } });
-const answer = (content) => ({ type: "text", data: { content } });
-const conversation = (question, options = {}) => ({ events: [userMessage(question), answer(`About this: ${question}`)], ...options });
 const contents = ({ events }) => events.filter(({ type }) => type !== "system_context").map(({ data }) => data.content);
 
 test("conversations of another editor are listed, appear without a refresh, and can be resumed", async () => {

@@ -3,6 +3,7 @@
 import { writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { answer, userMessage } from "./conversations.mjs";
 import { Sandbox, withWorkbench } from "./workbench.mjs";
 
 process.env.SEGUE_SCREENSHOTS = join(dirname(fileURLToPath(import.meta.url)), "..", "..", "..", "editors", "vscode", "images");
@@ -23,8 +24,6 @@ const ANSWERS = {
   [FOLLOW_UP]: "Parse one token and compare:\n\n```python\ndef test_one_token():\n    assert parse(iter([NAME])) == [NAME]\n```",
 };
 
-const userMessage = (content) => ({ type: "user_message", data: { content } });
-const answer = (content) => ({ type: "text", data: { content } });
 const CONVERSATIONS = [
   ["Write the changelog", 9_300, 7],
   ["A test for empty input", 4_400, 11],

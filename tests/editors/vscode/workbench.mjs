@@ -326,6 +326,31 @@ export class Workbench {
     return this.page.locator(".sidebar .monaco-list-row").filter({ hasText: text }).first();
   }
 
+  /** The row of the view whose name for a screen reader matches a pattern. */
+  rowNamed(pattern) {
+    return this.page.locator(".sidebar").getByRole("treeitem", { name: pattern });
+  }
+
+  /** The labels of the rows of the view that can be seen, from top to bottom. */
+  async rows() {
+    const rows = await this.page.locator(".sidebar .monaco-list-row").all();
+    const placed = await Promise.all(rows.map(async (row) => [Number(await row.getAttribute("data-index")), await row.locator(".label-name").first().innerText()]));
+    return placed.sort(([one], [other]) => one - other).map(([, label]) => label);
+  }
+
+  /** Give the keyboard to a row of the view, without opening what it stands for. */
+  async focusRow(text) {
+    await this.row(text).waitFor();
+    await this.runCommand("Segue: Focus on Conversations View");
+    await this.page.locator(".sidebar .monaco-list:focus-within").waitFor();
+    await this.page.keyboard.press("Home");
+    await waitUntil(`${text} has the keyboard`, async () => {
+      const isThere = await this.focusedRow(text).waitFor({ timeout: 1_000 }).then(() => true, () => false);
+      await (isThere || this.page.keyboard.press("ArrowDown"));
+      return isThere;
+    });
+  }
+
   /** The row of the view that has the keyboard, if it contains this text. */
   focusedRow(text) {
     return this.page.locator(".sidebar .monaco-list:focus-within .monaco-list-row.focused").filter({ hasText: text });
@@ -347,6 +372,19 @@ export class Workbench {
 
   statusItem() {
     return this.page.locator('.statusbar-item[id="segue.segue.segue.session"], .statusbar-item[id*="segue.session"]').first();
+  }
+
+  /** How many notifications are shown, or wait to be. */
+  async countNotifications() {
+    await this.runCommand("Notifications: Show Notifications");
+    await this.page.locator(".notifications-center").waitFor();
+    return this.page.locator(".notifications-center .monaco-list-row").count();
+  }
+
+  /** What the view says and offers while it has no rows, as lines. */
+  async welcome() {
+    const lines = await this.page.locator(".sidebar .welcome-view-content:visible > *").allInnerTexts();
+    return lines.map((line) => line.trim());
   }
 
   notification(text) {
