@@ -12,6 +12,13 @@ import { buildInstallCommand, NoServerError, otherCommand, resolveServerCommand,
 /** The error codes of vscode-jsonrpc for a connection that closed before the response arrived. */
 const CONNECTION_ERRORS = { first: -32099, last: -32096 };
 
+/** Writes its errors to the log only: the library would show each as a message, beside ours. */
+class QuietClient extends LanguageClient {
+  override error(message: string, data?: unknown): void {
+    super.error(message, data, false);
+  }
+}
+
 /** Why the server could not be started. */
 interface StartFailure {
   message: string;
@@ -188,7 +195,7 @@ export class Server implements vscode.Disposable {
           () => this.resolveCommand(),
         );
     this.log.info(`Starting ${[command.command, ...command.args].join(" ")}`);
-    const client = this.createClient(command);
+    const { client, endedEarly } = this.createClient(command);
     client.onDidChangeState(({ newState }) => {
       if (newState === State.Running) {
         this.generation += 1;
@@ -203,7 +210,7 @@ export class Server implements vscode.Disposable {
       client.onNotification(name, handle);
     on("session/didChangeList", () => this.listChanged.fire());
     on("session/didAppend", (appended) => this.appended.fire(appended));
-    await client.start();
+    await Promise.race([client.start(), endedEarly]); // the library may wait for a process that has ended
     return client;
   }
 
@@ -226,8 +233,14 @@ export class Server implements vscode.Disposable {
     return { command, args: [...args, ...(database === "" ? [] : ["--database", database])] };
   }
 
-  private createClient({ command, args }: ServerCommand): LanguageClient {
-    const client: LanguageClient = new LanguageClient(
+  /** The client, and a promise that rejects if its first process ends before it answers. */
+  private createClient({ command, args }: ServerCommand): { client: LanguageClient; endedEarly: Promise<never> } {
+    let isStarted = false;
+    let rejectEarly: (error: Error) => void;
+    const endedEarly = new Promise<never>((_, reject) => (rejectEarly = reject));
+    endedEarly.catch(() => undefined);
+    const ended = new Error("It ended as soon as it was started; the log has what it said.");
+    const client: LanguageClient = new QuietClient(
       "segue",
       "Segue",
       // Never in the workspace: its modules must not be imported, nor its programs run.
@@ -235,8 +248,15 @@ export class Server implements vscode.Disposable {
       {
         outputChannel: this.log,
         errorHandler: {
-          error: (error, message, count) => defaults.error(error, message, count),
+          error: (error, message, count) => {
+            rejectEarly(ended); // without effect later
+            return defaults.error(error, message, count);
+          },
           closed: async () => {
+            if (!isStarted) {
+              rejectEarly(ended);
+              return { action: CloseAction.DoNotRestart, handled: true };
+            }
             const decision = await defaults.closed();
             if (decision.action === CloseAction.DoNotRestart) {
               this.client = undefined;
@@ -250,7 +270,8 @@ export class Server implements vscode.Disposable {
       },
     );
     const defaults = client.createDefaultErrorHandler();
-    return client;
+    client.onDidChangeState(({ newState }) => (isStarted ||= newState === State.Running));
+    return { client, endedEarly };
   }
 
   private handleFailure(error: unknown): void {

@@ -151,6 +151,8 @@ const NO_CONVERSATION = [
 ];
 const FAILED = ["The Segue server cannot be started. The log says why.", "Try Again", "Show Log"];
 
+const FAILURE = "The Segue server cannot be started. It ended as soon as it was started; the log has what it said.";
+
 /** A command of a server that starts when the file `go` exists, and fails when that has something in it. */
 function serverThatWaitsFor(go) {
   return ["/bin/sh", "-c", 'while [ ! -e "$0" ]; do sleep 0.1; done; [ -s "$0" ] && exit 3; exec "$@"', go, PYTHON, "-I", "-m", "segue", "lsp"];
@@ -165,7 +167,7 @@ test("the view says that it loads, that there is no conversation, and nothing of
     writeFileSync(go, "");
     await waitForWelcome(vscode, NO_CONVERSATION);
     await vscode.screenshot("empty");
-    assert.equal(await vscode.countNotifications(), 0);
+    assert.deepEqual(await vscode.listNotifications(), []);
     await sandbox.record(conversation(PARSER));
     await vscode.row("Why does the parser").waitFor();
     await waitForWelcome(vscode, []);
@@ -178,16 +180,16 @@ test("a server that cannot be started is told once, and by the view until it can
   await sandbox.record(conversation(PARSER));
   await withWorkbench(sandbox, { machine: { "segue.server.command": serverThatWaitsFor(go) } }, async (vscode) => {
     await vscode.page.waitForTimeout(3_000); // nobody has asked for anything yet
-    assert.equal(await vscode.countNotifications(), 0);
+    assert.deepEqual(await vscode.listNotifications(), []);
     await vscode.showConversations();
     await waitForWelcome(vscode, FAILED);
     await vscode.notification("The Segue server cannot be started").waitFor();
-    assert.equal(await vscode.countNotifications(), 1);
+    assert.deepEqual(await vscode.listNotifications(), [FAILURE]);
     await vscode.screenshot("failed");
     await vscode.runCommand("Notifications: Clear All Notifications");
     await vscode.runCommand("Segue: New Conversation"); // who asks gets an answer
     await vscode.notification("The Segue server cannot be started").waitFor();
-    assert.equal(await vscode.countNotifications(), 1);
+    assert.deepEqual(await vscode.listNotifications(), [FAILURE]);
     writeFileSync(go, "");
     await vscode.page.locator(".sidebar .welcome-view-content .monaco-button").filter({ hasText: "Try Again" }).click();
     await vscode.row("Why does the parser").waitFor();

@@ -374,11 +374,15 @@ export class Workbench {
     return this.page.locator('.statusbar-item[id="segue.segue.segue.session"], .statusbar-item[id*="segue.session"]').first();
   }
 
-  /** How many notifications are shown, or wait to be. */
-  async countNotifications() {
+  /** The texts of all notifications that nobody has cleared. */
+  async listNotifications() {
     await this.runCommand("Notifications: Show Notifications");
-    await this.page.locator(".notifications-center").waitFor();
-    return this.page.locator(".notifications-center .monaco-list-row").count();
+    const center = this.page.locator(".notifications-center");
+    await center.waitFor();
+    const texts = await center.locator(".monaco-list-row .notification-list-item-message").allInnerTexts();
+    await this.runCommand("Notifications: Hide Notifications"); // the center keeps new ones from being shown
+    await center.waitFor({ state: "hidden" });
+    return texts;
   }
 
   /** What the view says and offers while it has no rows, as lines. */
