@@ -8,6 +8,7 @@ import type { ConversationsView, SessionNode } from "./conversationsView";
 import { type Exportable, exportConversation } from "./exports";
 import { describeGoBack, type ForkPoint, isForkPoint, pickForkPoint, pickGoBackPoint } from "./forks";
 import { escapeLabel, escapeMessage, formatAge, formatCount, formatTitle, nameSpeakers } from "./format";
+import type { ImportWatcher } from "./importWatcher";
 import { pickWay, startInTerminal, toOwnProgram } from "./ownProgram";
 import type { Session } from "./protocol";
 import { isStartFailure } from "./requests";
@@ -24,6 +25,7 @@ const MAX_TITLE_LENGTH = 200;
 export interface Components {
   conversations: Conversations;
   currentSessions: CurrentSessions;
+  importWatcher: ImportWatcher;
   log: vscode.LogOutputChannel;
   searchBox: SearchBox;
   server: Server;
@@ -44,6 +46,7 @@ const COMMANDS: { [id: string]: Command } = {
   "segue.openHit": ({ transcripts }, hit) => openHit(transcripts, hit as Hit, true),
   "segue.showTranscript": showTranscript,
   "segue.previewTranscript": ({ transcripts }, node) => (isSessionNode(node) ? transcripts.show(node, true) : undefined),
+  "segue.import": ({ importWatcher }) => importWatcher.offer(),
   "segue.export": async (components, argument) => {
     const exportable = await getExportable(components, argument);
     if (exportable !== undefined) {

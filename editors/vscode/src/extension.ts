@@ -30,6 +30,7 @@ export function activate(context: vscode.ExtensionContext): SegueApi {
   const view = new ConversationsView(conversations, currentSessions, server.request);
   const searchBox = new SearchBox(view);
   const following = new Following(server, () => ({ lists: view.isVisible, sessions: transcripts.knownSeqs }));
+  const importWatcher = new ImportWatcher(context, server, log);
 
   shutDown = async () => {
     await Promise.race([conversations.drain(), new Promise((resolve) => setTimeout(resolve, DRAIN_TIMEOUT_MS))]);
@@ -46,7 +47,7 @@ export function activate(context: vscode.ExtensionContext): SegueApi {
     following,
     new StatusBar(conversations, currentSessions),
     new Notices(conversations, log),
-    new ImportWatcher(context, server, log),
+    importWatcher,
     new ChatParticipant(context.extensionUri, conversations, log),
     view.onDidChangeVisibility(() => following.update()),
     transcripts.onDidChangeOpen(() => following.update()),
@@ -58,7 +59,7 @@ export function activate(context: vscode.ExtensionContext): SegueApi {
         server.restart().catch(() => server.showFailure());
       }
     }),
-    ...registerCommands({ conversations, currentSessions, log, searchBox, server, transcripts, view }),
+    ...registerCommands({ conversations, currentSessions, importWatcher, log, searchBox, server, transcripts, view }),
   );
   return conversations;
 }

@@ -59,7 +59,8 @@ test("the picker filters by typing, lists archived conversations, and escapes ic
     await vscode.row("Name the lexer").waitFor({ state: "detached" });
     await vscode.runCommand("Segue: Resume Conversation…");
     const rows = vscode.page.locator(".quick-input-list .monaco-list-row");
-    await rows.filter({ hasText: "Draw $(trash) here" }).waitFor();
+    await rows.filter({ hasText: "Draw $\u200b(trash) here" }).waitFor();
+    assert.match(await rows.filter({ hasText: "trash" }).getAttribute("aria-label"), /^Draw \$.\(trash\) here, /);
     await rows.filter({ hasText: LEXER }).waitFor();
     await vscode.screenshot("picker");
     await vscode.page.keyboard.type("parser");
@@ -617,7 +618,13 @@ test("without Python, a message names what is missing and offers help", async ()
     for (const button of ["Open Log", "Copy Install Command", "Try Again"]) {
       await message.getByRole("button", { name: button }).waitFor();
     }
+    assert.match((await vscode.welcome())[0], /^Segue needs Python 3.11 or later/);
+    for (const button of ["Try Again", "Copy Install Command", "Show Log"]) {
+      await vscode.page.locator(".sidebar .welcome-view-content .monaco-button").filter({ hasText: button }).waitFor();
+    }
     await vscode.screenshot("no-python");
+    await vscode.runCommand("Segue: New Conversation");
+    assert.equal((await vscode.listNotifications()).length, 1);
   });
 });
 

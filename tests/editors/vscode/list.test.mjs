@@ -148,6 +148,8 @@ const NO_CONVERSATION = [
   "No conversation of this workspace is recorded yet.",
   "New Conversation",
   "Ask @segue in the chat view, or use Segue in another editor. Recorded conversations appear here automatically.",
+  "Import Conversations…",
+  "The conversations of other programs on this machine, such as Claude Code, Codex and Copilot Chat, can be imported. More about Segue",
 ];
 const FAILED = ["The Segue server cannot be started. The log says why.", "Try Again", "Show Log"];
 
@@ -193,5 +195,34 @@ test("a server that cannot be started is told once, and by the view until it can
     writeFileSync(go, "");
     await vscode.page.locator(".sidebar .welcome-view-content .monaco-button").filter({ hasText: "Try Again" }).click();
     await vscode.row("Why does the parser").waitFor();
+  });
+});
+
+test("the view offers the walkthrough, whose steps are done by what they are about, and the import", async () => {
+  await withWorkbench(sandbox, {}, async (vscode) => {
+    const step = (title) => vscode.page.locator(".getting-started-step").filter({ hasText: title });
+    await vscode.page.setViewportSize({ width: 1_800, height: 800 }); // the pictures have no place in a narrow window
+    await vscode.showConversations();
+    await vscode.page.locator(".sidebar .welcome-view-content a").filter({ hasText: "More about Segue" }).click();
+    await step("Have a conversation that is kept").waitFor();
+    const picture = vscode.page.frameLocator(".getting-started-media iframe.webview").frameLocator("iframe").locator("svg");
+    for (const [title, text] of [["Import what is there already", "Codex"], ["Go on where you stopped", "later"], ["Find what was said", "parser"]]) {
+      await step(title).click();
+      await picture.filter({ hasText: text }).waitFor();
+    }
+    await vscode.screenshot("walkthrough");
+    assert.equal(await step("Find what was said").locator(".complete").count(), 0);
+    await step("Find what was said").getByRole("button", { name: "Search Conversations" }).click();
+    await vscode.page.locator(".quick-input-widget input:visible").waitFor();
+    await vscode.page.keyboard.press("Escape");
+    await step("Find what was said").locator(".complete").first().waitFor();
+    await step("Have a conversation").locator(".complete").first().waitFor({ state: "detached" });
+
+    await sandbox.record(conversation(PARSER));
+    await vscode.row("Why does the parser").waitFor();
+    await step("Have a conversation").locator(".complete").first().waitFor();
+
+    await vscode.runCommand("Segue: Import Conversations…");
+    await vscode.notification("Segue has found no conversations of other programs on this machine").waitFor();
   });
 });
