@@ -74,7 +74,7 @@ await withConversations([...FIRST_TURN, ...SECOND_TURN], { theme: "Default Dark 
   await vscode.row("Why is the last").click();
   await vscode.editor("tokens[:-1]").waitFor();
   await vscode.clickRowAction("Why is the last", "Resume Conversation…");
-  await vscode.statusItem().filter({ hasText: "12 min ago" }).waitFor();
+  await vscode.statusItem().filter({ hasText: "resumed, last active" }).waitFor();
   await vscode.searchBox().waitFor();
   await vscode.hideTransientUi();
   await vscode.screenshot("conversations-dark");
@@ -90,7 +90,7 @@ await withConversations(
     await vscode.chatResponse("test_one_token").waitFor();
     await vscode.widenChat();
     await vscode.showConversations();
-    await vscode.row("Why is the last").filter({ hasText: "now · 5" }).waitFor();
+    await vscode.row("Why is the last").filter({ hasText: "5 events" }).waitFor();
     await vscode.searchBox().waitFor();
     await vscode.hideTransientUi();
     await vscode.screenshot("chat-light");
