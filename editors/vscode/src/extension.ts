@@ -20,7 +20,10 @@ const DRAIN_TIMEOUT_MS = 2_500;
 
 let shutDown: (() => Promise<void>) | undefined;
 
-/** Called by VS Code once per window. Returns the API for other extensions. The first request starts the server. */
+/**
+ * Called by VS Code once per window, soon after it was opened. Returns the API for other extensions. The first request
+ * starts the server: that which asks what each folder goes on with.
+ */
 export function activate(context: vscode.ExtensionContext): SegueApi {
   const log = vscode.window.createOutputChannel("Segue", { log: true });
   const server = new Server(context, log);
