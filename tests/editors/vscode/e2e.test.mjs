@@ -266,7 +266,7 @@ test("after going back to a turn, the original is archived, until that is undone
     await vscode.row("Why does the parser").click();
     await vscode.turnAction("Go Back to Here").click();
     const message = vscode.notification("Went back to “Why does the parser drop the last token?”");
-    await message.waitFor();
+    await message.hover(); // it stays while the mouse is over it
     await vscode.row("Why does the parser").filter({ hasText: /(now|min) · 2 events/ }).waitFor();
     await vscode.screenshot("gone-back");
     const { original, fork } = await load();
