@@ -38,6 +38,7 @@ export class Server implements vscode.Disposable {
   private failure: StartFailure | undefined;
   /** Whether the user was told that, and it has not been started since. */
   private isFailureShown = false;
+  private isMessageOpen = false;
   /** An attempt that nobody asked for does not make the private environment again: that takes a while, and fails again. */
   private mayCreateEnvironment = true;
   /** Whether anything but the start of this window has needed the server. */
@@ -90,12 +91,21 @@ export class Server implements vscode.Disposable {
     return generation < this.generation ? Promise.resolve() : nextEvent(this.onDidStart);
   }
 
-  /** Tell the user, by one message at a time, why the server cannot be started, and offer help. */
+  /**
+   * Tell the user why the server cannot be started, and offer help. There is one message at a time: if there is one
+   * already, which may be hidden by now, the view is shown, which says the same.
+   */
   async showFailure(): Promise<void> {
+    if (this.isMessageOpen) {
+      await vscode.commands.executeCommand("segue.conversations.focus");
+      return;
+    }
     this.isFailureShown = true;
+    this.isMessageOpen = true;
     const reason = this.failure?.message ?? "The log says why.";
     const message = escapeMessage(`The Segue server cannot be started. ${reason}`);
     const choice = await vscode.window.showErrorMessage(message, "Open Log", "Copy Install Command", "Try Again");
+    this.isMessageOpen = false;
     if (choice === "Open Log") {
       this.log.show();
     } else if (choice === "Copy Install Command") {
@@ -261,7 +271,9 @@ export class Server implements vscode.Disposable {
             if (decision.action === CloseAction.DoNotRestart) {
               this.client = undefined;
               this.handleFailure(new Error(decision.message));
-              void this.showFailure();
+              if (!this.isFailureShown) {
+                void this.showFailure();
+              }
             }
             return { ...decision, handled: true };
           },
