@@ -2,12 +2,16 @@
 
 import * as vscode from "vscode";
 import { type Conversations, getActiveFolder, type GoneBack } from "./conversations";
+import type { Node } from "./conversationsTree";
+import type { CurrentSessions } from "./currentSessions";
 import type { ConversationsView, SessionNode } from "./conversationsView";
 import { type Exportable, exportConversation } from "./exports";
 import { describeGoBack, type ForkPoint, isForkPoint, pickForkPoint, pickGoBackPoint } from "./forks";
 import { escapeLabel, escapeMessage, formatAge, formatCount, formatTitle, nameSpeakers } from "./format";
+import type { ImportWatcher } from "./importWatcher";
 import { pickWay, startInTerminal, toOwnProgram } from "./ownProgram";
 import type { Session } from "./protocol";
+import { isStartFailure } from "./requests";
 import type { Hit } from "./search";
 import type { SearchBox } from "./searchBox";
 import { showSearch } from "./searchPicker";
@@ -20,6 +24,8 @@ const MAX_TITLE_LENGTH = 200;
 /** What the commands work on. */
 export interface Components {
   conversations: Conversations;
+  currentSessions: CurrentSessions;
+  importWatcher: ImportWatcher;
   log: vscode.LogOutputChannel;
   searchBox: SearchBox;
   server: Server;
@@ -40,6 +46,7 @@ const COMMANDS: { [id: string]: Command } = {
   "segue.openHit": ({ transcripts }, hit) => openHit(transcripts, hit as Hit, true),
   "segue.showTranscript": showTranscript,
   "segue.previewTranscript": ({ transcripts }, node) => (isSessionNode(node) ? transcripts.preview(node) : undefined),
+  "segue.import": ({ importWatcher }) => importWatcher.offer(),
   "segue.export": async (components, argument) => {
     const exportable = await getExportable(components, argument);
     if (exportable !== undefined) {
@@ -66,12 +73,14 @@ const COMMANDS: { [id: string]: Command } = {
     }
   },
   "segue.refresh": ({ view }) => view.refresh(),
+  "segue.openRow": openRow,
   "segue.loadMore": ({ view }, folder) => view.loadMore(typeof folder === "string" ? folder : undefined),
   "segue.showArchived": ({ view }) => view.showArchived(true),
   "segue.hideArchived": ({ view }) => view.showArchived(false),
   "segue.showLog": ({ log }) => log.show(),
   "segue.showData": showDatabaseLocation,
   "segue.restart": ({ server }) => server.restart(),
+  "segue.copyInstallCommand": ({ server }) => server.copyInstallCommand(),
   "segue.sendUnsent": ({ conversations }) => conversations.retryNow(),
 };
 
@@ -82,6 +91,10 @@ export function registerCommands(components: Components): vscode.Disposable[] {
       try {
         await command(components, argument);
       } catch (error) {
+        if (isStartFailure(error)) {
+          void components.server.showFailure();
+          return;
+        }
         void vscode.window.showErrorMessage(escapeMessage(`Segue: ${(error as Error).message}`));
       }
     }),
@@ -145,32 +158,47 @@ function openHit(transcripts: TranscriptPanels, hit: Hit, preserveFocus: boolean
   return preserveFocus ? transcripts.preview(node, hit) : transcripts.show(node, false, hit);
 }
 
-async function showTranscript({ conversations, transcripts }: Components, argument?: unknown): Promise<void> {
-  const node = isSessionNode(argument) ? argument : await getCurrentOrPick(conversations, "Show the transcript of");
+async function showTranscript(components: Components, argument?: unknown): Promise<void> {
+  const node = isSessionNode(argument) ? argument : await getCurrentOrPick(components, "Show the transcript of");
   if (node !== undefined) {
-    await transcripts.show(node);
+    await components.transcripts.show(node);
+  }
+}
+
+/** What Enter does in the view: open what its row stands for, and go there. */
+async function openRow({ transcripts, view }: Components, argument?: unknown): Promise<void> {
+  const node = getRow(argument) as Node | undefined;
+  switch (node?.kind) {
+    case "session":
+      await vscode.commands.executeCommand("segue.showTranscript", node);
+      break;
+    case "hit":
+      await openHit(transcripts, node.hit, false);
+      break;
+    case "more":
+      await view.loadMore(node.folder);
+      break;
+    default:
+      await vscode.commands.executeCommand("list.select"); // expands or collapses it
   }
 }
 
 /** The transcript or conversation that a command was given, else the open transcript, or the current or a picked one. */
-async function getExportable(
-  { conversations, transcripts }: Components,
-  argument: unknown,
-): Promise<Exportable | undefined> {
+async function getExportable(components: Components, argument: unknown): Promise<Exportable | undefined> {
   return isSessionNode(argument)
     ? argument
-    : (transcripts.findConversation() ?? getCurrentOrPick(conversations, "Export"));
+    : (components.transcripts.findConversation() ?? getCurrentOrPick(components, "Export"));
 }
 
 /** Let the user pick a turn of the conversation that a command was given, else of the current or a picked one. */
 async function pickPoint(
-  { conversations }: Components,
+  components: Components,
   argument: unknown,
   verb: string,
   pick: typeof pickForkPoint,
 ): Promise<ForkPoint | undefined> {
-  const node = isSessionNode(argument) ? argument : await getCurrentOrPick(conversations, verb);
-  return node === undefined ? undefined : pick(conversations, node.folder, node.session);
+  const node = isSessionNode(argument) ? argument : await getCurrentOrPick(components, verb);
+  return node === undefined ? undefined : pick(components.conversations, node.folder, node.session);
 }
 
 async function fork({ conversations, transcripts }: Components, point: ForkPoint | undefined): Promise<void> {
@@ -198,46 +226,67 @@ async function offerUndo(point: ForkPoint, goneBack: GoneBack): Promise<void> {
   }
 }
 
-/** Ask for a title. *argument* is a conversation of the view, or `selected` for the one that is selected there. */
-async function renameConversation({ conversations, view }: Components, argument?: unknown): Promise<void> {
-  const given = argument === "selected" ? view.selected : argument;
-  const node = isSessionNode(given) ? given : await getCurrentOrPick(conversations, "Rename");
-  if (node === undefined) {
-    return;
+/**
+ * Do something to the conversation of the row that a command was given, and go on in the view; without a row, to the
+ * current or a picked conversation. *work* resolves with whether that takes the row away.
+ */
+async function workOn(
+  components: Components,
+  argument: unknown,
+  verb: string,
+  work: (node: SessionNode) => Promise<boolean>,
+): Promise<void> {
+  const row = Array.isArray(argument) ? (getRow(argument) ?? components.view.selected) : argument;
+  if (isSessionNode(row)) {
+    await components.view.workOnRow(row, () => work(row));
+  } else if (!Array.isArray(argument)) {
+    const node = await getCurrentOrPick(components, verb);
+    await (node && work(node));
   }
-  const title = node.session.title ?? "";
-  const typed = await vscode.window.showInputBox({
-    title: "Rename Conversation",
-    prompt: "Leave it empty for the automatic title.",
-    value: title,
-    validateInput: (value) => ([...value.trim()].length > MAX_TITLE_LENGTH ? `At most ${MAX_TITLE_LENGTH} characters.` : undefined),
+}
+
+/** The row that has the keyboard: a key gives it in a list. */
+function getRow(argument: unknown): unknown {
+  const row: unknown = Array.isArray(argument) ? argument[0] : argument;
+  return (row as Partial<Node> | null | undefined)?.kind === undefined ? undefined : row;
+}
+
+function renameConversation(components: Components, argument?: unknown): Promise<void> {
+  return workOn(components, argument, "Rename", async ({ session }) => {
+    const title = session.title ?? "";
+    const typed = await vscode.window.showInputBox({
+      title: "Rename Conversation",
+      prompt: "Leave it empty for the automatic title.",
+      value: title,
+      validateInput: (value) => ([...value.trim()].length > MAX_TITLE_LENGTH ? `At most ${MAX_TITLE_LENGTH} characters.` : undefined),
+    });
+    if (typed !== undefined && typed.trim() !== title) {
+      await components.conversations.setTitle(session.sessionId, typed.trim() || null);
+    }
+    return false;
   });
-  if (typed !== undefined && typed.trim() !== title) {
-    await conversations.setTitle(node.session.sessionId, typed.trim() || null);
-  }
 }
 
-async function archiveConversation({ conversations }: Components, argument?: unknown): Promise<void> {
-  const node = isSessionNode(argument) ? argument : await getCurrentOrPick(conversations, "Archive");
-  if (node !== undefined) {
-    await conversations.archive(node.session.sessionId);
-  }
+function archiveConversation(components: Components, argument?: unknown): Promise<void> {
+  return workOn(components, argument, "Archive", async ({ session }) => {
+    await components.conversations.archive(session.sessionId);
+    return !components.view.showsArchived;
+  });
 }
 
-async function deleteConversation({ conversations }: Components, argument?: unknown): Promise<void> {
-  const node = isSessionNode(argument) ? argument : await getCurrentOrPick(conversations, "Delete");
-  if (node === undefined) {
-    return;
-  }
-  const { session } = node;
-  const answer = await vscode.window.showWarningMessage(
-    "Delete this conversation?",
-    { modal: true, detail: `“${escapeMessage(formatTitle(session))}”\n${formatCount(session.eventCount, "event")} will be deleted permanently.` },
-    "Delete",
-  );
-  if (answer === "Delete") {
-    await conversations.delete(session.sessionId);
-  }
+function deleteConversation(components: Components, argument?: unknown): Promise<void> {
+  return workOn(components, argument, "Delete", async ({ session }) => {
+    const answer = await vscode.window.showWarningMessage(
+      "Delete this conversation?",
+      { modal: true, detail: `“${escapeMessage(formatTitle(session))}”\n${formatCount(session.eventCount, "event")} will be deleted permanently.` },
+      "Delete",
+    );
+    if (answer !== "Delete") {
+      return false;
+    }
+    await components.conversations.delete(session.sessionId);
+    return true;
+  });
 }
 
 async function showDatabaseLocation({ server }: Components): Promise<void> {
@@ -259,10 +308,13 @@ async function showDatabaseLocation({ server }: Components): Promise<void> {
   }
 }
 
-/** The current conversation if it has events, else one that the user picks; undefined if the user cancels. */
-async function getCurrentOrPick(conversations: Conversations, placeHolder: string): Promise<SessionNode | undefined> {
+/** The conversation that the folder goes on with if it has events, else one that the user picks; undefined if none. */
+async function getCurrentOrPick(
+  { conversations, currentSessions }: Components,
+  placeHolder: string,
+): Promise<SessionNode | undefined> {
   const folder = getActiveFolder();
-  const session = conversations.getCurrent(folder)?.session;
+  const session = currentSessions.get(folder)?.session;
   return session !== undefined && session.eventCount > 0
     ? { kind: "session", folder, session }
     : pickConversation(conversations, placeHolder);

@@ -39,6 +39,9 @@ export interface EnvironmentOptions {
 /** The environment cannot be used or made. The message says why. */
 export class EnvironmentError extends Error {}
 
+/** There is no Python to make it with. */
+export class NoPythonError extends EnvironmentError {}
+
 /** Whether this extension contains a server. */
 export function hasBundledServer(wheels: string): boolean {
   return existsSync(join(wheels, SUMS));
@@ -225,7 +228,7 @@ async function findPython(cwd: string): Promise<string> {
       return output.trim();
     }
   }
-  throw new EnvironmentError("Segue needs Python 3.11 or later, and there is none on the PATH.");
+  throw new NoPythonError("Segue needs Python 3.11 or later, and there is none on the PATH.");
 }
 
 function pythonPath(folder: string): string {

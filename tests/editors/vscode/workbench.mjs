@@ -335,6 +335,31 @@ export class Workbench {
     return this.page.locator(".sidebar .monaco-list-row").filter({ hasText: text }).first();
   }
 
+  /** The row of the view whose name for a screen reader matches a pattern. */
+  rowNamed(pattern) {
+    return this.page.locator(".sidebar").getByRole("treeitem", { name: pattern });
+  }
+
+  /** The labels of the rows of the view that can be seen, from top to bottom. */
+  async rows() {
+    const rows = await this.page.locator(".sidebar .monaco-list-row").all();
+    const placed = await Promise.all(rows.map(async (row) => [Number(await row.getAttribute("data-index")), await row.locator(".label-name").first().innerText()]));
+    return placed.sort(([one], [other]) => one - other).map(([, label]) => label);
+  }
+
+  /** Give the keyboard to a row of the view, without opening what it stands for. */
+  async focusRow(text) {
+    await this.row(text).waitFor();
+    await this.runCommand("Segue: Focus on Conversations View");
+    await this.page.locator(".sidebar .monaco-list:focus-within").waitFor();
+    await this.page.keyboard.press("Home");
+    await waitUntil(`${text} has the keyboard`, async () => {
+      const isThere = await this.focusedRow(text).waitFor({ timeout: 1_000 }).then(() => true, () => false);
+      await (isThere || this.page.keyboard.press("ArrowDown"));
+      return isThere;
+    });
+  }
+
   /** The row of the view that has the keyboard, if it contains this text. */
   focusedRow(text) {
     return this.page.locator(".sidebar .monaco-list:focus-within .monaco-list-row.focused").filter({ hasText: text });
@@ -356,6 +381,23 @@ export class Workbench {
 
   statusItem() {
     return this.page.locator('.statusbar-item[id="segue.segue.segue.session"], .statusbar-item[id*="segue.session"]').first();
+  }
+
+  /** The texts of all notifications that nobody has cleared. */
+  async listNotifications() {
+    await this.runCommand("Notifications: Show Notifications");
+    const center = this.page.locator(".notifications-center");
+    await center.waitFor();
+    const texts = await center.locator(".monaco-list-row .notification-list-item-message").allInnerTexts();
+    await this.runCommand("Notifications: Hide Notifications"); // the center keeps new ones from being shown
+    await center.waitFor({ state: "hidden" });
+    return texts;
+  }
+
+  /** What the view says and offers while it has no rows, as lines. */
+  async welcome() {
+    const lines = await this.page.locator(".sidebar .welcome-view-content:visible > *").allInnerTexts();
+    return lines.map((line) => line.trim());
   }
 
   notification(text) {
@@ -459,12 +501,13 @@ export class Workbench {
     await input.filter({ hasText: "Echo" }).waitFor();
     const lines = input.locator(".view-lines").first();
     const holdsText = async () => (await lines.innerText()).replace(/\s/g, "") === text.replace(/\s/g, "");
-    // The view takes the focus away while it loads, and a list of completions takes Enter: both only under load.
+    // All at once, as from the clipboard: while one types, a list of completions opens sooner or later, and replaces words.
+    // The view takes the focus away while it loads.
     await waitUntil(`the chat holds ${text}`, async () => {
       await lines.click();
       await this.page.keyboard.press("Control+A"); // replace the last participant, which is filled in
-      await this.page.keyboard.type(text, { delay: 5 });
-      return holdsText();
+      await this.page.keyboard.insertText(text);
+      return waitUntil("it is there", holdsText, ATTEMPT_MS).catch(() => false);
     });
     await waitUntil(`the chat sends ${text}`, async () => {
       await this.page.keyboard.press("Enter");
