@@ -236,7 +236,7 @@ async function workOn(
   verb: string,
   work: (node: SessionNode) => Promise<boolean>,
 ): Promise<void> {
-  const row = Array.isArray(argument) ? (getRow(argument) ?? components.view.selected) : argument;
+  const row = Array.isArray(argument) ? getRow(argument) : argument;
   if (isSessionNode(row)) {
     await components.view.workOnRow(row, () => work(row));
   } else if (!Array.isArray(argument)) {

@@ -89,12 +89,6 @@ export class ConversationsView implements vscode.TreeDataProvider<Node>, Searcha
     return this.areArchivedShown;
   }
 
-  /** The conversation that is selected in the tree. */
-  get selected(): SessionNode | undefined {
-    const [node] = this.view.selection;
-    return node?.kind === "session" ? node : undefined;
-  }
-
   /** Fires when the view is shown or hidden. */
   get onDidChangeVisibility(): vscode.Event<unknown> {
     return this.view.onDidChangeVisibility;

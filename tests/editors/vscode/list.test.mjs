@@ -93,6 +93,7 @@ test("the keyboard walks the list without opening anything, and opens, renames a
     await press("Space"); // shows it, and stays
     await vscode.transcript("About this: Question three").waitFor();
     await vscode.focusedRow("Question three").waitFor();
+    assert.equal(await vscode.transcriptHasFocus(), false);
     await press("ArrowUp");
     await vscode.focusedRow("Question two").waitFor();
 
@@ -105,22 +106,21 @@ test("the keyboard walks the list without opening anything, and opens, renames a
     await vscode.fillInputBox("Rename Conversation", "The second");
     await vscode.focusedRow("The second").waitFor();
 
-    await press("Delete");
-    await vscode.dialog().filter({ hasText: "The second" }).waitFor();
+    await vscode.pressDelete("The second");
     await press("Escape");
     await vscode.dialog().waitFor({ state: "detached" });
     await vscode.focusedRow("The second").waitFor();
-    await press("Delete");
+    await vscode.pressDelete("The second");
     await vscode.dialog().getByRole("button", { name: "Delete" }).click();
     await vscode.focusedRow("Question three").waitFor();
     await press("ArrowDown");
     await vscode.focusedRow("Question four").waitFor();
-    await press("Delete");
+    await vscode.pressDelete("Question four");
     await vscode.dialog().getByRole("button", { name: "Delete" }).click();
     await vscode.focusedRow("Question three").waitFor(); // that was the last row
 
     await press("Enter"); // opens it, and goes there
-    await vscode.page.locator('iframe.webview.ready:not([src*="purpose=webviewView"]):focus').waitFor();
+    await waitUntil("the transcript has the keyboard", () => vscode.transcriptHasFocus());
     assert.equal(await tabs(), 1);
     await vscode.focusRow("Today");
     await press("Delete");

@@ -327,7 +327,7 @@ export class Workbench {
   }
 
   searchPage() {
-    return this.page.frameLocator('iframe.webview[src*="purpose=webviewView"]').frameLocator("iframe");
+    return this.page.frameLocator("iframe.webview:left-of(.part.editor)").frameLocator("iframe");
   }
 
   /** The row of the view that contains this text. */
@@ -410,7 +410,7 @@ export class Workbench {
 
   /** The page of the visible transcript. */
   transcriptPage() {
-    return this.page.frameLocator('iframe.webview.ready:not([src*="purpose=webviewView"]):visible').frameLocator("iframe");
+    return this.page.frameLocator("iframe.webview.ready:visible:right-of(.part.sidebar)").frameLocator("iframe");
   }
 
   /** The block of the visible transcript that contains this text. */
@@ -424,6 +424,11 @@ export class Workbench {
       top: Math.round(scrollTop),
       isAtEnd: scrollHeight - scrollTop - clientHeight < 2,
     }));
+  }
+
+  /** Whether the visible transcript has the keyboard. */
+  transcriptHasFocus() {
+    return this.transcriptPage().locator("html").evaluate(() => document.hasFocus());
   }
 
   /** The links that the visible transcript shows at the end of each turn. */
@@ -463,6 +468,14 @@ export class Workbench {
       await this.page.keyboard.press("F2");
       // A box that opens later than this is closed by the next click.
       return this.inputBox(title).waitFor({ timeout: 2 * ATTEMPT_MS }).then(() => true, () => false);
+    });
+  }
+
+  /** Let Delete ask for the row with the keyboard. VS Code forgets what the row stands for while the list is read anew. */
+  async pressDelete(text) {
+    await waitUntil(`Delete asks for ${text}`, async () => {
+      await this.page.keyboard.press("Delete");
+      return this.dialog().filter({ hasText: text }).waitFor({ timeout: ATTEMPT_MS }).then(() => true, () => false);
     });
   }
 
