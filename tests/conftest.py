@@ -10,6 +10,7 @@ import pytest
 
 from segue.cli.client import Client
 from segue.store.sqlite.service import LocalSessionService
+from tests.editors import vscode_host
 
 StartClient = Callable[..., Client]
 
@@ -27,6 +28,16 @@ def private_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("SEGUE_CONTINUE_MINUTES", "SEGUE_LOG", "SEGUE_REDACT"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("SEGUE_DATABASE", str(tmp_path / "data" / "sessions.db"))
+
+
+@pytest.fixture(scope="session")
+def vscode_tools() -> None:
+    """Skip, or fail if VS Code is required, when this machine lacks a program that it needs."""
+    if missing := vscode_host.missing_requirements():
+        reason = "needs " + ", ".join(missing)
+        if vscode_host.is_required():
+            pytest.fail(reason)
+        pytest.skip(reason)
 
 
 @pytest.fixture

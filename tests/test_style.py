@@ -10,10 +10,14 @@ SUPPRESSION = re.compile(
     r"#\s*(?:type: ignore(?:\[[\w,\s-]+\])?|noqa(?::\s*[A-Z]+\d+(?:,\s*[A-Z]+\d+)*)?)"
 )
 SOURCES = [
-    path
-    for folder in ("server/segue", "tests")
-    for path in sorted((ROOT / folder).rglob("*.py"))
-    if not {"node_modules", ".venv"} & set(path.parts)
+    *sorted(ROOT.glob(".ci/*.py")),
+    *sorted(ROOT.glob("editors/vscode/*.py")),
+    *(
+        path
+        for folder in ("server/segue", "tests")
+        for path in sorted((ROOT / folder).rglob("*.py"))
+        if not {"node_modules", ".venv", ".vscode"} & set(path.parts)
+    ),
 ]
 
 

@@ -9,7 +9,8 @@ if (isTestBuild) {
   rmSync(".build/tests", { recursive: true, force: true }); // a renamed test must not run under its old name too
 }
 
-await build({
+const { metafile } = await build({
+  metafile: true,
   bundle: true,
   platform: "node",
   target: "node20",
@@ -39,5 +40,6 @@ await build({
 if (!isTestBuild) {
   // A packaged README may only refer to images on the web: remove the local ones.
   mkdirSync("dist", { recursive: true });
+  writeFileSync("dist/inputs.json", JSON.stringify(Object.keys(metafile.inputs).sort())); // for the bill of materials
   writeFileSync("dist/README.md", readFileSync("README.md", "utf8").replace(/^!\[.*\n\n/gm, ""));
 }

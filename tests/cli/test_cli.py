@@ -301,6 +301,7 @@ def test_the_demo_keeps_every_promise() -> None:
     done = run("demo")
     assert done.returncode == 0, done.stdout
     assert "Nothing lost, nothing twice." in done.stdout
+    assert "Next: `segue import --discover`" in done.stdout
     assert "✗" not in done.stdout
 
 

@@ -14,24 +14,18 @@ import pytest
 from tests.editors import vscode_host
 from tests.editors.neovim import wait_for_processes_to_exit
 
-E2E_TESTS = vscode_host.TEST_FILES / "e2e.test.mjs"
-NAMES = re.findall(r'^test\("([^"]+)"', E2E_TESTS.read_text(), re.MULTILINE)
+E2E_FILES = sorted(vscode_host.TEST_FILES.glob("*.test.mjs"))
+E2E_TESTS = [
+    (path, name)
+    for path in E2E_FILES
+    for name in re.findall(r'^test\("([^"]+)"', path.read_text(), re.MULTILINE)
+]
 
 pytestmark = pytest.mark.timeout(300)  # the first test may have to install VS Code
 
 
 @pytest.fixture(scope="session")
-def tools() -> None:
-    """Skip, or fail if the tests are required, when this machine lacks a needed program."""
-    if missing := vscode_host.missing_requirements():
-        reason = "needs " + ", ".join(missing)
-        if vscode_host.is_required():
-            pytest.fail(reason)
-        pytest.skip(reason)
-
-
-@pytest.fixture(scope="session")
-def host(tools: None) -> None:
+def host(vscode_tools: None) -> None:
     """Install VS Code and package the extension, unless both are up to date."""
     vscode_host.install()
     vscode_host.package()
@@ -67,20 +61,21 @@ def run_tests(command: list[str], directory: Path, folder: Path) -> tuple[int, s
 
 
 @pytest.mark.parametrize("script", ["typecheck", "test:unit"])
-def test_npm_script(tools: None, folder: Path, script: str) -> None:
+def test_npm_script(vscode_tools: None, folder: Path, script: str) -> None:
     vscode_host.install_extension_packages()
     code, output = run_tests(["npm", "run", "--silent", script], vscode_host.EXTENSION, folder)
     assert code == 0, output
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_in_vscode(host: None, folder: Path, name: str) -> None:
+@pytest.mark.parametrize(("path", "name"), E2E_TESTS, ids=[name for _, name in E2E_TESTS])
+def test_in_vscode(host: None, folder: Path, path: Path, name: str) -> None:
     only = f"--test-name-pattern=^{re.escape(name)}$"
-    node = [str(vscode_host.NODE), "--test", "--test-reporter=spec", only, str(E2E_TESTS)]
-    code, output = run_tests(node, E2E_TESTS.parent, folder)
+    node = [str(vscode_host.NODE), "--test", "--test-reporter=spec", only, str(path)]
+    code, output = run_tests(node, path.parent, folder)
     assert code == 0, output
     assert re.search(r"^\S pass 1$", output, re.MULTILINE), output
 
 
 def test_every_e2e_test_is_collected() -> None:
-    assert len(NAMES) == len(re.findall(r"\btest\(", E2E_TESTS.read_text()))
+    written = sum(len(re.findall(r"(?<!\.)\btest\(", path.read_text())) for path in E2E_FILES)
+    assert len(E2E_TESTS) == written

@@ -95,6 +95,13 @@ def package_extension(folder: Path) -> None:
         archive.extractall(folder)
 
 
+def find_downloads() -> Path:
+    """Return the folder of the wheels for the extension, as they are in the registry."""
+    command = [sys.executable, str(EXTENSION / "bundle_server.py"), "--downloads"]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    return Path(done.stdout.strip())
+
+
 def install_extension_packages() -> None:
     """Install the build dependencies of the extension, unless they are up to date."""
     lock = EXTENSION / "package-lock.json"

@@ -1,13 +1,14 @@
-// The chat participant `@segue`: asks the selected language model, with the resumed conversation as context, and
-// records question and answer.
+// The chat participant `@segue`: asks the selected language model, with the resumed conversation as context and the tools
+// of VS Code, and records question and answer.
 
 import * as vscode from "vscode";
 import type { Appended, AppendOptions } from "../segue";
 import { type Conversations, getActiveFolder, type GoneBack } from "./conversations";
 import { describeGoBack, type ForkPoint, pickForkPoint, pickGoBackPoint } from "./forks";
 import { escapeMarkdown, escapeMessage, formatAge, formatCount, formatTitle, singleLine } from "./format";
-import { buildAnswerEvent, buildMessages, type ModelMessage } from "./modelMessages";
+import { buildMessages, type ModelMessage } from "./modelMessages";
 import type { Boundary, Event, NewEvent } from "./protocol";
+import { answerWithTools, chooseTools, type ToolChoice } from "./toolRounds";
 
 /** A conservative estimate: a token is about four characters of English, and fewer of code. */
 const CHARACTERS_PER_TOKEN = 3;
@@ -146,25 +147,23 @@ export class ChatParticipant implements vscode.Disposable {
     stream: vscode.ChatResponseStream,
     token: vscode.CancellationToken,
   ): Promise<void> {
-    const { model } = request;
     const { sessionId, isKept, messages } = await this.recordQuestion(folder, request, stream);
-    let answer = "";
-    try {
-      const response = await model.sendRequest(messages, {}, token);
-      for await (const part of response.text) {
-        answer += part;
-        stream.markdown(part);
-      }
-    } finally {
-      // Record a partial answer too, if the model fails or the user cancels. It belongs to the session of the question,
-      // whatever is the current one by now.
-      if (answer !== "") {
-        const stored = await this.record(sessionId, buildAnswerEvent(answer, model), model);
-        if (stored === undefined && !isKept) {
+    let isTold = isKept;
+    await answerWithTools({
+      request,
+      stream,
+      token,
+      messages,
+      tools: chooseTools(request, vscode.workspace.getConfiguration("segue").get<ToolChoice>("tools", "all")),
+      // It belongs to the session of the question, whatever is the current one by now.
+      record: async (events) => {
+        const stored = await this.record(sessionId, events, request.model);
+        if (stored === undefined && !isTold) {
+          isTold = true;
           this.showKept(stream);
         }
-      }
-    }
+      },
+    });
   }
 
   private showKept(stream: vscode.ChatResponseStream): void {
@@ -188,7 +187,7 @@ export class ChatParticipant implements vscode.Disposable {
     const budget = request.model.maxInputTokens * CHARACTERS_PER_TOKEN - question.length;
     const events = await this.loadContext(opened, budget);
     const event = { type: "user_message", data: { content: request.prompt } };
-    const stored = await this.record(opened.session.sessionId, event, request.model);
+    const stored = await this.record(opened.session.sessionId, [event], request.model);
     if (stored === undefined) {
       this.showKept(stream);
     }
@@ -218,16 +217,16 @@ export class ChatParticipant implements vscode.Disposable {
   }
 
   /**
-   * Append an event, and wait until it is stored, or kept because it cannot be stored for now; then the result is
-   * undefined. If it can never be stored after all, the user is told.
+   * Append events, and wait until they are stored, or kept because they cannot be stored for now; then the result is
+   * undefined. If they can never be stored after all, the user is told.
    */
   private async record(
     sessionId: string,
-    event: NewEvent,
+    events: NewEvent[],
     model: vscode.LanguageModelChat,
   ): Promise<Appended | undefined> {
     let isKept = false;
-    const appending = this.conversations.append(sessionId, [event], describeSpeaker(model));
+    const appending = this.conversations.append(sessionId, events, describeSpeaker(model));
     appending.catch((error: Error) => {
       if (isKept) {
         const message = `Segue: A part of a chat cannot be stored: ${error.message}`;

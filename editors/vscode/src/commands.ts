@@ -2,17 +2,21 @@
 
 import * as vscode from "vscode";
 import { type Conversations, getActiveFolder, type GoneBack } from "./conversations";
+import type { Node } from "./conversationsTree";
+import type { CurrentSessions } from "./currentSessions";
 import type { ConversationsView, SessionNode } from "./conversationsView";
 import { type Exportable, exportConversation } from "./exports";
 import { describeGoBack, type ForkPoint, isForkPoint, pickForkPoint, pickGoBackPoint } from "./forks";
 import { escapeLabel, escapeMessage, formatAge, formatCount, formatTitle, nameSpeakers } from "./format";
+import type { ImportWatcher } from "./importWatcher";
 import { pickWay, startInTerminal, toOwnProgram } from "./ownProgram";
 import type { Session } from "./protocol";
+import { isStartFailure } from "./requests";
 import type { Hit } from "./search";
 import type { SearchBox } from "./searchBox";
 import { showSearch } from "./searchPicker";
 import type { Server } from "./server";
-import type { TranscriptDocuments } from "./transcriptDocuments";
+import type { TranscriptPanels } from "./transcriptPanels";
 
 /** Characters of a title. */
 const MAX_TITLE_LENGTH = 200;
@@ -20,10 +24,12 @@ const MAX_TITLE_LENGTH = 200;
 /** What the commands work on. */
 export interface Components {
   conversations: Conversations;
+  currentSessions: CurrentSessions;
+  importWatcher: ImportWatcher;
   log: vscode.LogOutputChannel;
   searchBox: SearchBox;
   server: Server;
-  transcripts: TranscriptDocuments;
+  transcripts: TranscriptPanels;
   view: ConversationsView;
 }
 
@@ -39,7 +45,8 @@ const COMMANDS: { [id: string]: Command } = {
   "segue.clearSearch": ({ searchBox }) => searchBox.clear(),
   "segue.openHit": ({ transcripts }, hit) => openHit(transcripts, hit as Hit, true),
   "segue.showTranscript": showTranscript,
-  "segue.previewTranscript": ({ transcripts }, node) => (isSessionNode(node) ? transcripts.show(node, true) : undefined),
+  "segue.previewTranscript": ({ transcripts }, node) => (isSessionNode(node) ? transcripts.preview(node) : undefined),
+  "segue.import": ({ importWatcher }) => importWatcher.offer(),
   "segue.export": async (components, argument) => {
     const exportable = await getExportable(components, argument);
     if (exportable !== undefined) {
@@ -47,9 +54,10 @@ const COMMANDS: { [id: string]: Command } = {
     }
   },
   "segue.fork": async (components, node) => fork(components, await pickPoint(components, node, "Fork", pickForkPoint)),
-  "segue.forkFromHere": (components, point) => fork(components, getPoint(components, point)),
+  "segue.forkFromHere": (components, point) => (isForkPoint(point) ? fork(components, point) : undefined),
+  "segue.goOnHere": goOnHere,
   "segue.goBack": async (components, node) => goBack(components, await pickPoint(components, node, "Go back in", pickGoBackPoint)),
-  "segue.goBackToHere": (components, point) => goBack(components, getPoint(components, point)),
+  "segue.goBackToHere": (components, point) => (isForkPoint(point) ? goBack(components, point) : undefined),
   "segue.undoGoBack": ({ conversations }, goneBack) => conversations.undoGoBack(isGoneBack(goneBack) ? goneBack : undefined),
   "segue.rename": renameConversation,
   "segue.archive": archiveConversation,
@@ -65,12 +73,14 @@ const COMMANDS: { [id: string]: Command } = {
     }
   },
   "segue.refresh": ({ view }) => view.refresh(),
+  "segue.openRow": openRow,
   "segue.loadMore": ({ view }, folder) => view.loadMore(typeof folder === "string" ? folder : undefined),
   "segue.showArchived": ({ view }) => view.showArchived(true),
   "segue.hideArchived": ({ view }) => view.showArchived(false),
   "segue.showLog": ({ log }) => log.show(),
   "segue.showData": showDatabaseLocation,
   "segue.restart": ({ server }) => server.restart(),
+  "segue.copyInstallCommand": ({ server }) => server.copyInstallCommand(),
   "segue.sendUnsent": ({ conversations }) => conversations.retryNow(),
 };
 
@@ -81,6 +91,10 @@ export function registerCommands(components: Components): vscode.Disposable[] {
       try {
         await command(components, argument);
       } catch (error) {
+        if (isStartFailure(error)) {
+          void components.server.showFailure();
+          return;
+        }
         void vscode.window.showErrorMessage(escapeMessage(`Segue: ${(error as Error).message}`));
       }
     }),
@@ -106,6 +120,24 @@ async function resumeConversation({ conversations, server, transcripts }: Compon
   }
 }
 
+/**
+ * Go on with a conversation that a transcript shows: in a fork if another window has it open, and each goes its own way.
+ */
+async function goOnHere(components: Components, node: unknown): Promise<void> {
+  const { conversations } = components;
+  if (!isSessionNode(node)) {
+    return;
+  }
+  const { folder, session: { sessionId } } = node;
+  if (conversations.getCurrent(folder)?.session.sessionId === sessionId) {
+    await openChat();
+  } else if (await conversations.isOpenElsewhere(node)) {
+    await fork(components, { kind: "point", folder, sessionId, at: null, question: "" });
+  } else {
+    await resumeConversation(components, node);
+  }
+}
+
 /** Open the chat view with `@segue` typed in, if any language model is available there. */
 async function openChat(): Promise<void> {
   const models = await vscode.lm.selectChatModels();
@@ -120,42 +152,53 @@ function searchConversations({ server, transcripts }: Components, argument?: unk
   showSearch(server.request, (hit) => openHit(transcripts, hit, false), text);
 }
 
-function openHit(transcripts: TranscriptDocuments, hit: Hit, preserveFocus: boolean): Promise<void> {
+function openHit(transcripts: TranscriptPanels, hit: Hit, preserveFocus: boolean): Promise<void> {
   const folder = hit.folder ?? getActiveFolder();
-  return transcripts.show({ kind: "session", folder, session: hit.session }, preserveFocus, hit);
+  const node: SessionNode = { kind: "session", folder, session: hit.session };
+  return preserveFocus ? transcripts.preview(node, hit) : transcripts.show(node, false, hit);
 }
 
-async function showTranscript({ conversations, transcripts }: Components, argument?: unknown): Promise<void> {
-  const node = isSessionNode(argument) ? argument : await getCurrentOrPick(conversations, "Show the transcript of");
+async function showTranscript(components: Components, argument?: unknown): Promise<void> {
+  const node = isSessionNode(argument) ? argument : await getCurrentOrPick(components, "Show the transcript of");
   if (node !== undefined) {
-    await transcripts.show(node);
+    await components.transcripts.show(node);
+  }
+}
+
+/** What Enter does in the view: open what its row stands for, and go there. */
+async function openRow({ transcripts, view }: Components, argument?: unknown): Promise<void> {
+  const node = getRow(argument) as Node | undefined;
+  switch (node?.kind) {
+    case "session":
+      await vscode.commands.executeCommand("segue.showTranscript", node);
+      break;
+    case "hit":
+      await openHit(transcripts, node.hit, false);
+      break;
+    case "more":
+      await view.loadMore(node.folder);
+      break;
+    default:
+      await vscode.commands.executeCommand("list.select"); // expands or collapses it
   }
 }
 
 /** The transcript or conversation that a command was given, else the open transcript, or the current or a picked one. */
-async function getExportable(
-  { conversations, transcripts }: Components,
-  argument: unknown,
-): Promise<Exportable | undefined> {
+async function getExportable(components: Components, argument: unknown): Promise<Exportable | undefined> {
   return isSessionNode(argument)
     ? argument
-    : (transcripts.findConversation(argument) ?? getCurrentOrPick(conversations, "Export"));
-}
-
-/** The place that a command was given, else that of the cursor in a transcript. */
-function getPoint({ transcripts }: Components, argument: unknown): ForkPoint | undefined {
-  return isForkPoint(argument) ? argument : transcripts.getPointAtCursor();
+    : (components.transcripts.findConversation() ?? getCurrentOrPick(components, "Export"));
 }
 
 /** Let the user pick a turn of the conversation that a command was given, else of the current or a picked one. */
 async function pickPoint(
-  { conversations }: Components,
+  components: Components,
   argument: unknown,
   verb: string,
   pick: typeof pickForkPoint,
 ): Promise<ForkPoint | undefined> {
-  const node = isSessionNode(argument) ? argument : await getCurrentOrPick(conversations, verb);
-  return node === undefined ? undefined : pick(conversations, node.folder, node.session);
+  const node = isSessionNode(argument) ? argument : await getCurrentOrPick(components, verb);
+  return node === undefined ? undefined : pick(components.conversations, node.folder, node.session);
 }
 
 async function fork({ conversations, transcripts }: Components, point: ForkPoint | undefined): Promise<void> {
@@ -183,46 +226,67 @@ async function offerUndo(point: ForkPoint, goneBack: GoneBack): Promise<void> {
   }
 }
 
-/** Ask for a title. *argument* is a conversation of the view, or `selected` for the one that is selected there. */
-async function renameConversation({ conversations, view }: Components, argument?: unknown): Promise<void> {
-  const given = argument === "selected" ? view.selected : argument;
-  const node = isSessionNode(given) ? given : await getCurrentOrPick(conversations, "Rename");
-  if (node === undefined) {
-    return;
+/**
+ * Do something to the conversation of the row that a command was given, and go on in the view; without a row, to the
+ * current or a picked conversation. *work* resolves with whether that takes the row away.
+ */
+async function workOn(
+  components: Components,
+  argument: unknown,
+  verb: string,
+  work: (node: SessionNode) => Promise<boolean>,
+): Promise<void> {
+  const row = Array.isArray(argument) ? getRow(argument) : argument;
+  if (isSessionNode(row)) {
+    await components.view.workOnRow(row, () => work(row));
+  } else if (!Array.isArray(argument)) {
+    const node = await getCurrentOrPick(components, verb);
+    await (node && work(node));
   }
-  const title = node.session.title ?? "";
-  const typed = await vscode.window.showInputBox({
-    title: "Rename Conversation",
-    prompt: "Leave it empty for the automatic title.",
-    value: title,
-    validateInput: (value) => ([...value.trim()].length > MAX_TITLE_LENGTH ? `At most ${MAX_TITLE_LENGTH} characters.` : undefined),
+}
+
+/** The row that has the keyboard: a key gives it in a list. */
+function getRow(argument: unknown): unknown {
+  const row: unknown = Array.isArray(argument) ? argument[0] : argument;
+  return (row as Partial<Node> | null | undefined)?.kind === undefined ? undefined : row;
+}
+
+function renameConversation(components: Components, argument?: unknown): Promise<void> {
+  return workOn(components, argument, "Rename", async ({ session }) => {
+    const title = session.title ?? "";
+    const typed = await vscode.window.showInputBox({
+      title: "Rename Conversation",
+      prompt: "Leave it empty for the automatic title.",
+      value: title,
+      validateInput: (value) => ([...value.trim()].length > MAX_TITLE_LENGTH ? `At most ${MAX_TITLE_LENGTH} characters.` : undefined),
+    });
+    if (typed !== undefined && typed.trim() !== title) {
+      await components.conversations.setTitle(session.sessionId, typed.trim() || null);
+    }
+    return false;
   });
-  if (typed !== undefined && typed.trim() !== title) {
-    await conversations.setTitle(node.session.sessionId, typed.trim() || null);
-  }
 }
 
-async function archiveConversation({ conversations }: Components, argument?: unknown): Promise<void> {
-  const node = isSessionNode(argument) ? argument : await getCurrentOrPick(conversations, "Archive");
-  if (node !== undefined) {
-    await conversations.archive(node.session.sessionId);
-  }
+function archiveConversation(components: Components, argument?: unknown): Promise<void> {
+  return workOn(components, argument, "Archive", async ({ session }) => {
+    await components.conversations.archive(session.sessionId);
+    return !components.view.showsArchived;
+  });
 }
 
-async function deleteConversation({ conversations }: Components, argument?: unknown): Promise<void> {
-  const node = isSessionNode(argument) ? argument : await getCurrentOrPick(conversations, "Delete");
-  if (node === undefined) {
-    return;
-  }
-  const { session } = node;
-  const answer = await vscode.window.showWarningMessage(
-    "Delete this conversation?",
-    { modal: true, detail: `“${escapeMessage(formatTitle(session))}”\n${formatCount(session.eventCount, "event")} will be deleted permanently.` },
-    "Delete",
-  );
-  if (answer === "Delete") {
-    await conversations.delete(session.sessionId);
-  }
+function deleteConversation(components: Components, argument?: unknown): Promise<void> {
+  return workOn(components, argument, "Delete", async ({ session }) => {
+    const answer = await vscode.window.showWarningMessage(
+      "Delete this conversation?",
+      { modal: true, detail: `“${escapeMessage(formatTitle(session))}”\n${formatCount(session.eventCount, "event")} will be deleted permanently.` },
+      "Delete",
+    );
+    if (answer !== "Delete") {
+      return false;
+    }
+    await components.conversations.delete(session.sessionId);
+    return true;
+  });
 }
 
 async function showDatabaseLocation({ server }: Components): Promise<void> {
@@ -244,10 +308,13 @@ async function showDatabaseLocation({ server }: Components): Promise<void> {
   }
 }
 
-/** The current conversation if it has events, else one that the user picks; undefined if the user cancels. */
-async function getCurrentOrPick(conversations: Conversations, placeHolder: string): Promise<SessionNode | undefined> {
+/** The conversation that the folder goes on with if it has events, else one that the user picks; undefined if none. */
+async function getCurrentOrPick(
+  { conversations, currentSessions }: Components,
+  placeHolder: string,
+): Promise<SessionNode | undefined> {
   const folder = getActiveFolder();
-  const session = conversations.getCurrent(folder)?.session;
+  const session = currentSessions.get(folder)?.session;
   return session !== undefined && session.eventCount > 0
     ? { kind: "session", folder, session }
     : pickConversation(conversations, placeHolder);

@@ -38,6 +38,12 @@ export interface CurrentConversation {
   lastActiveBeforeResume: string | undefined;
 }
 
+/** A session, and the folder in which it is looked at. */
+export interface InFolder {
+  folder: string;
+  session: Session;
+}
+
 /** A conversation that went back to an earlier turn. */
 export interface GoneBack {
   folder: string;
@@ -137,9 +143,9 @@ export class Conversations implements SegueApi, vscode.Disposable {
     return this.server.request("session/events", { sessionId, ...page });
   }
 
-  /** The newest events of a conversation, or those before a seq, oldest first; somewhat more than 2,000 at most. */
-  async loadNewest(sessionId: string, before?: number): Promise<Event[]> {
-    let page = await this.events(sessionId, { ...(before === undefined ? {} : { before }), limit: PAGE_SIZE });
+  /** The newest events of a conversation, oldest first; somewhat more than 2,000 at most. */
+  async loadNewest(sessionId: string): Promise<Event[]> {
+    let page = await this.events(sessionId, { limit: PAGE_SIZE });
     let events = page.events;
     while (page.hasMore && events.length < MAX_EVENTS && events[0] !== undefined) {
       page = await this.events(sessionId, { before: events[0].seq, limit: PAGE_SIZE });
@@ -148,16 +154,36 @@ export class Conversations implements SegueApi, vscode.Disposable {
     return events;
   }
 
-  /** The newest events of a conversation if the one at *seq* is among them, else those around it. */
-  loadAround({ sessionId, eventCount }: Session, seq: number): Promise<Event[]> {
-    return this.loadNewest(sessionId, eventCount - seq < MAX_EVENTS ? undefined : seq + PAGE_SIZE);
-  }
-
   list({ workspace, ...options }: ListOptions = {}): Promise<SessionPage> {
     return this.server.request("session/list", {
       ...options,
       ...(workspace === undefined ? {} : { cwd: resolveFolder(workspace) }),
     });
+  }
+
+  /** The session that *session* is a fork of, if it is among the newest of the folder, or archived ones of it. */
+  async findOriginal({ folder, session }: InFolder): Promise<Session | undefined> {
+    if (session.forkedFrom === null) {
+      return undefined;
+    }
+    const { sessions } = await this.list({ workspace: folder, archived: true, limit: 1_000 });
+    return sessions.find(({ sessionId }) => sessionId === session.forkedFrom);
+  }
+
+  /** Whether another window has a session open that this one does not have, as far as that can be known. */
+  async isOpenElsewhere({ folder, session: { sessionId } }: InFolder): Promise<boolean> {
+    if (this.outbox.has(sessionId)) {
+      return false;
+    }
+    let cursor: string | null | undefined;
+    do {
+      const page = await this.list({ workspace: folder, archived: true, limit: 1_000, ...(cursor == null ? {} : { cursor }) });
+      if (page.open.includes(sessionId)) {
+        return true;
+      }
+      cursor = page.sessions.some((each) => each.sessionId === sessionId) ? null : page.nextCursor;
+    } while (cursor !== null);
+    return false;
   }
 
   /**

@@ -1,61 +1,36 @@
-// The view "Conversations": the sessions of this workspace, newest first.
+// The view "Conversations": the sessions of this workspace, newest first, by day.
 
 import * as vscode from "vscode";
-import { type Conversations, getActiveFolder, getFolders, isFolderOpen } from "./conversations";
-import { highlightExcerpt } from "./excerpts";
 import {
-  escapeMarkdown,
-  formatAge,
-  formatCount,
-  formatPlace,
-  formatShortAge,
-  formatTitle,
-  nameAll,
-  nameProgram,
-  nameSpeakers,
-  singleLine,
-} from "./format";
-import type { Session } from "./protocol";
-import type { Request } from "./requests";
-import { type Hit, Search, type SearchScope } from "./search";
+  arrangeByDay,
+  arrangeHits,
+  findNeighbor,
+  findSession,
+  type FolderList,
+  getChildren,
+  listSessions,
+  type Node,
+  type SessionNode,
+} from "./conversationsTree";
+import { type Conversations, getActiveFolder, getFolders, isFolderOpen } from "./conversations";
+import type { CurrentSessions } from "./currentSessions";
+import { escapeMessage, formatCount, singleLine } from "./format";
+import { ConnectionLostError, type Request } from "./requests";
+import { Search, type SearchScope } from "./search";
 import type { Searchable } from "./searchBox";
+import { buildTooltip, createDaysItem, createFolderItem, createHitItem, createMoreItem, createSessionItem } from "./treeItems";
+
+export type { SessionNode } from "./conversationsTree";
 
 const PAGE_SIZE = 100;
-/** Characters of a title. Leaves space for the age and the event count in a side bar of default width. */
-const MAX_TITLE_LENGTH = 26;
 const REFRESH_DELAY_MS = 150;
 
-interface FolderNode {
-  kind: "folder";
-  folder: string;
-}
-
-/** A conversation in the tree. The commands of its context menu receive it as their argument. */
-export interface SessionNode {
-  kind: "session";
-  folder: string;
-  session: Session;
-  /** What a search has found in it. */
-  hits?: Hit[];
-}
-
-interface HitNode {
-  kind: "hit";
-  folder: string;
-  hit: Hit;
-}
-
-interface MoreNode {
-  kind: "more";
-  /** Undefined: of the search. */
-  folder: string | undefined;
-}
-
-type Node = FolderNode | SessionNode | HitNode | MoreNode;
+/** What the view shows while it has no rows, as the context `segue.listState`. */
+type ListState = "loading" | "listed" | "empty" | "refused";
 
 /**
- * Provides the tree of the view: folders if there are several, the sessions of each, and "Load more…". During a search
- * these are the sessions in which something was found, with what was found.
+ * Provides the tree of the view: folders if there are several, the sessions of each by day, and "Load more…". During a
+ * search these are the sessions in which something was found, with what was found.
  */
 export class ConversationsView implements vscode.TreeDataProvider<Node>, Searchable, vscode.Disposable {
   private readonly view: vscode.TreeView<Node>;
@@ -65,7 +40,15 @@ export class ConversationsView implements vscode.TreeDataProvider<Node>, Searcha
   private readonly limits = new Map<string, number>();
   private readonly search: Search;
   private readonly searchChanged = new vscode.EventEmitter<void>();
-  private isArchivedShown = false;
+  private areArchivedShown = false;
+  /** The top level as it was loaded last. */
+  private roots: Node[] = [];
+  /** How often the top level was loaded, and when such a load has ended. */
+  private loadCount = 0;
+  private readonly loaded = new vscode.EventEmitter<number>();
+  private listState: ListState | undefined;
+  /** Why the list could not be read, as it was told. */
+  private toldRefusal: string | undefined;
   private refreshTimer: NodeJS.Timeout | undefined;
 
   /** Fires when the whole tree must be reloaded. */
@@ -76,8 +59,10 @@ export class ConversationsView implements vscode.TreeDataProvider<Node>, Searcha
 
   constructor(
     private readonly conversations: Conversations,
+    private readonly currentSessions: CurrentSessions,
     request: Request,
   ) {
+    this.setListState("loading");
     this.search = new Search(request, this.createScope(), () => this.handleSearchChange());
     this.view = vscode.window.createTreeView("segue.conversations", { treeDataProvider: this });
     const refresh = () => this.scheduleRefresh();
@@ -86,6 +71,7 @@ export class ConversationsView implements vscode.TreeDataProvider<Node>, Searcha
       conversations.onDidChangeList(() => this.search.repeat()),
       vscode.workspace.onDidChangeWorkspaceFolders(() => this.search.setScope(this.createScope())),
       conversations.onDidChangeSession(refresh),
+      currentSessions.onDidChange(refresh),
       vscode.workspace.onDidChangeWorkspaceFolders(refresh),
       vscode.window.onDidChangeWindowState(({ focused }) => focused && this.scheduleRefresh()),
       this.view.onDidChangeVisibility(refresh),
@@ -98,10 +84,9 @@ export class ConversationsView implements vscode.TreeDataProvider<Node>, Searcha
     return this.view.visible;
   }
 
-  /** The conversation that is selected in the tree. */
-  get selected(): SessionNode | undefined {
-    const [node] = this.view.selection;
-    return node?.kind === "session" ? node : undefined;
+  /** Whether archived conversations have rows. */
+  get showsArchived(): boolean {
+    return this.areArchivedShown;
   }
 
   /** Fires when the view is shown or hidden. */
@@ -162,60 +147,75 @@ export class ConversationsView implements vscode.TreeDataProvider<Node>, Searcha
 
   /** Include archived conversations in the tree, or hide them. */
   showArchived(isShown: boolean): void {
-    this.isArchivedShown = isShown;
+    this.areArchivedShown = isShown;
     void vscode.commands.executeCommand("setContext", "segue.archivedShown", isShown);
     this.changed.fire();
     this.search.setScope(this.createScope());
   }
 
-  /** Show another page of a folder's conversations, or of what was found. */
-  loadMore(folder: string | undefined): void {
+  /** Show another page of a folder's conversations, or of what was found, and go on in its first row. */
+  async loadMore(folder: string | undefined): Promise<void> {
     if (folder === undefined) {
       void this.search.loadMore();
       return;
     }
+    const known = this.listFolder(folder).length;
     this.limits.set(folder, this.getLimit(folder) + PAGE_SIZE);
-    this.refresh();
+    await this.reload();
+    const rows = this.listFolder(folder);
+    await this.focus(rows[known] ?? rows.at(-1));
   }
 
-  /** The nodes below *node*, or the top level. Rejects if the server refuses to list the sessions. */
+  /**
+   * Do something that may take the row of a conversation away. If *work* resolves with that it does, the keyboard goes to
+   * the row below, else to the one above; otherwise VS Code gives it back to where it was.
+   */
+  async workOnRow(node: SessionNode, work: () => Promise<boolean>): Promise<void> {
+    const neighbor = findNeighbor(this.roots, node);
+    if (await work()) {
+      await this.reload();
+      await this.focus(neighbor && findSession(this.roots, neighbor));
+    }
+  }
+
+  /** The nodes below *node*, or the top level. Never rejects: VS Code would show a message of its own for that. */
   async getChildren(node?: Node): Promise<Node[]> {
-    if (this.isSearching) {
-      return this.getFound(node);
+    if (node !== undefined) {
+      return getChildren(node);
     }
-    if (node?.kind === "folder") {
-      return this.loadSessions(node.folder);
-    }
-    const folders = getFolders();
-    const [first, ...others] = folders;
-    if (first === undefined || others.length > 0) {
-      return folders.map((folder) => ({ kind: "folder", folder }));
-    }
-    return this.loadSessions(first);
+    this.loadCount += 1;
+    const load = this.loadCount;
+    const roots = this.isSearching ? this.arrangeFound() : await this.loadLists();
+    this.roots = roots;
+    this.loaded.fire(load);
+    return roots;
+  }
+
+  /** The node above *node*: VS Code asks for it to reveal a row. */
+  getParent(node: Node): Node | undefined {
+    return node.kind === "folder" ? undefined : node.parent;
   }
 
   /** How a node is displayed. */
   getTreeItem(node: Node): vscode.TreeItem {
     switch (node.kind) {
       case "folder":
-        return this.createFolderItem(node);
+        return createFolderItem(node);
+      case "days":
+        return createDaysItem(node);
       case "session":
-        return this.createSessionItem(node);
+        return createSessionItem(node, this.isCurrent(node));
       case "hit":
         return createHitItem(node);
-      case "more": {
-        const item = new vscode.TreeItem("Load more…");
-        item.command = { command: "segue.loadMore", title: "Load More", arguments: [node.folder] };
-        return item;
-      }
+      case "more":
+        return createMoreItem(node);
     }
   }
 
   /** Add the tooltip, for which the original of a fork is looked up. */
   async resolveTreeItem(item: vscode.TreeItem, node: Node): Promise<vscode.TreeItem> {
     if (node.kind === "session") {
-      const isCurrent = this.isCurrent(node);
-      item.tooltip = buildTooltip(node.session, isCurrent, await this.findOriginal(node));
+      item.tooltip = buildTooltip(node.session, this.isCurrent(node), await this.conversations.findOriginal(node));
     }
     return item;
   }
@@ -224,7 +224,7 @@ export class ConversationsView implements vscode.TreeDataProvider<Node>, Searcha
   dispose(): void {
     clearTimeout(this.refreshTimer);
     this.search.dispose();
-    for (const disposable of [...this.disposables, this.view, this.changed, this.searchChanged]) {
+    for (const disposable of [...this.disposables, this.view, this.changed, this.loaded, this.searchChanged]) {
       disposable.dispose();
     }
   }
@@ -234,7 +234,7 @@ export class ConversationsView implements vscode.TreeDataProvider<Node>, Searcha
   }
 
   private createScope(): SearchScope {
-    return { folders: isFolderOpen() ? getFolders() : [], archived: this.isArchivedShown };
+    return { folders: isFolderOpen() ? getFolders() : [], archived: this.areArchivedShown };
   }
 
   private handleSearchChange(): void {
@@ -246,124 +246,86 @@ export class ConversationsView implements vscode.TreeDataProvider<Node>, Searcha
     }
   }
 
-  /** What was found: below a node, or on the top level. */
-  private getFound(node: Node | undefined): Node[] {
-    if (node?.kind === "session") {
-      return (node.hits ?? []).map((hit) => ({ kind: "hit", folder: node.folder, hit }));
-    }
+  private arrangeFound(): Node[] {
     const { hits, hasMore } = this.search.state;
-    const sessions = groupHits(hits);
-    if (node?.kind === "folder") {
-      return sessions.filter(({ folder }) => folder === node.folder);
-    }
-    const folders = [...new Set(sessions.map(({ folder }) => folder))];
-    const top: Node[] = getFolders().length > 1 ? folders.map((folder) => ({ kind: "folder", folder })) : sessions;
-    return hasMore ? [...top, { kind: "more", folder: undefined }] : top;
+    return arrangeHits(hits, hasMore, getFolders().length > 1, getActiveFolder());
   }
 
-  private async loadSessions(folder: string): Promise<Node[]> {
+  /** The lists of all folders by day. If they cannot be read, there are none, and the view says why. */
+  private async loadLists(): Promise<Node[]> {
+    try {
+      const roots = arrangeByDay(await Promise.all(getFolders().map((folder) => this.loadList(folder))));
+      this.toldRefusal = undefined;
+      this.setListState(roots.length > 0 ? "listed" : "empty");
+      return roots;
+    } catch (error) {
+      this.tellRefusal(error as Error);
+      return [];
+    }
+  }
+
+  private async loadList(folder: string): Promise<FolderList> {
     const limit = this.getLimit(folder);
-    const options = { workspace: folder, archived: this.isArchivedShown };
+    const options = { workspace: folder, archived: this.areArchivedShown };
     let page = await this.conversations.list({ ...options, limit: Math.min(limit, 1_000) });
     const sessions = page.sessions;
     while (page.nextCursor !== null && sessions.length < limit) {
       page = await this.conversations.list({ ...options, cursor: page.nextCursor });
       sessions.push(...page.sessions);
     }
-    const nodes: Node[] = sessions.map((session) => ({ kind: "session", folder, session }));
-    return page.nextCursor === null ? nodes : [...nodes, { kind: "more", folder }];
+    return { folder, sessions, hasMore: page.nextCursor !== null };
+  }
+
+  /** If no server can be started, that is told already. */
+  private tellRefusal(error: Error): void {
+    if (error instanceof ConnectionLostError) {
+      this.setListState("loading");
+      return;
+    }
+    this.setListState("refused");
+    if (this.toldRefusal !== error.message) {
+      this.toldRefusal = error.message;
+      void vscode.window.showErrorMessage(escapeMessage(`Segue: ${error.message}`));
+    }
+  }
+
+  private setListState(state: ListState): void {
+    if (this.listState !== state) {
+      this.listState = state;
+      void vscode.commands.executeCommand("setContext", "segue.listState", state);
+    }
+  }
+
+  /** Load the tree anew, and wait for that if it is visible. */
+  private async reload(): Promise<void> {
+    const previous = this.loadCount;
+    const loaded = new Promise<void>((resolve) => {
+      const listener = this.loaded.event((load) => {
+        if (load > previous) {
+          listener.dispose();
+          resolve();
+        }
+      });
+    });
+    this.changed.fire();
+    await (this.view.visible ? loaded : undefined);
+  }
+
+  private async focus(node: SessionNode | undefined): Promise<void> {
+    if (node !== undefined && this.view.visible) {
+      await this.view.reveal(node, { focus: true, select: false });
+    }
+  }
+
+  private listFolder(folder: string): SessionNode[] {
+    return listSessions(this.roots).filter((node) => node.folder === folder);
   }
 
   private isCurrent({ folder, session }: SessionNode): boolean {
-    return this.conversations.getCurrent(folder)?.session.sessionId === session.sessionId;
-  }
-
-  /** The session that *session* is a fork of, if it is among the newest of the folder, or archived ones of it. */
-  private async findOriginal({ folder, session }: SessionNode): Promise<Session | undefined> {
-    if (session.forkedFrom === null) {
-      return undefined;
-    }
-    const { sessions } = await this.conversations.list({ workspace: folder, archived: true, limit: 1_000 });
-    return sessions.find(({ sessionId }) => sessionId === session.forkedFrom);
+    return this.currentSessions.get(folder)?.session.sessionId === session.sessionId;
   }
 
   private getLimit(folder: string): number {
     return this.limits.get(folder) ?? PAGE_SIZE;
   }
-
-  private createFolderItem({ folder }: FolderNode): vscode.TreeItem {
-    const item = new vscode.TreeItem(vscode.Uri.parse(folder), vscode.TreeItemCollapsibleState.Expanded);
-    item.id = folder;
-    item.iconPath = vscode.ThemeIcon.Folder;
-    return item;
-  }
-
-  private createSessionItem(node: SessionNode): vscode.TreeItem {
-    const { folder, session, hits } = node;
-    const item = new vscode.TreeItem(formatTitle(session, MAX_TITLE_LENGTH));
-    item.id = `${folder} ${session.sessionId}${hits === undefined ? "" : " found"}`;
-    item.collapsibleState = vscode.TreeItemCollapsibleState[hits === undefined ? "None" : "Expanded"];
-    const count = session.eventCount.toLocaleString("en");
-    const speakers = nameSpeakers(session);
-    item.description = [formatShortAge(session.updatedAt), count, ...speakers].join(" · ");
-    item.contextValue = session.archivedAt === null ? "session" : "session.archived";
-    item.iconPath = chooseIcon(session, this.isCurrent(node));
-    const isFork = session.forkedFrom === null ? "" : ", fork";
-    item.accessibilityInformation = {
-      label: `${[formatTitle(session), formatAge(session.updatedAt), formatCount(session.eventCount, "event"), ...speakers].join(", ")}${isFork}`,
-    };
-    item.command = { command: "segue.previewTranscript", title: "Show Transcript", arguments: [node] };
-    return item;
-  }
-}
-
-/** The sessions in which something was found, in the order of the search. */
-function groupHits(hits: readonly Hit[]): SessionNode[] {
-  const nodes = new Map<string, SessionNode & { hits: Hit[] }>();
-  for (const hit of hits) {
-    const { session, folder = getActiveFolder() } = hit;
-    const node = nodes.get(session.sessionId) ?? { kind: "session", folder, session, hits: [] };
-    node.hits.push(hit);
-    nodes.set(session.sessionId, node);
-  }
-  return [...nodes.values()];
-}
-
-function createHitItem({ folder, hit }: HitNode): vscode.TreeItem {
-  const { session, event, excerpt } = hit;
-  const item = new vscode.TreeItem(highlightExcerpt(excerpt));
-  item.id = `${folder} ${session.sessionId} ${event?.id ?? ""} hit`;
-  item.iconPath = new vscode.ThemeIcon(event === null ? "tag" : "dash");
-  item.tooltip = singleLine(excerpt.map(({ text }) => text).join(""));
-  item.command = { command: "segue.openHit", title: "Show Transcript", arguments: [hit] };
-  return item;
-}
-
-function chooseIcon({ archivedAt, forkedFrom, source }: Session, isCurrent: boolean): vscode.ThemeIcon {
-  if (archivedAt !== null && !isCurrent) {
-    return new vscode.ThemeIcon("archive");
-  }
-  const color = isCurrent ? new vscode.ThemeColor("charts.green") : undefined;
-  const icon = isCurrent ? "comment-discussion" : source === null ? "comment" : "terminal";
-  return new vscode.ThemeIcon(forkedFrom !== null ? "repo-forked" : icon, color);
-}
-
-function buildTooltip(session: Session, isCurrent: boolean, original: Session | undefined): vscode.MarkdownString {
-  const program = session.source === null ? [] : [nameProgram(session.source)];
-  const speakers = new Set([...program, ...nameAll(session.agent, session.model, session.client)]);
-  const lines = [
-    `**${escapeMarkdown(formatTitle(session))}**`,
-    `${formatCount(session.eventCount, "event")}, last active ${formatAge(session.updatedAt)}`,
-    ...(speakers.size === 0 ? [] : [[...speakers].map(escapeMarkdown).join(" · ")]),
-    ...(session.forkedFrom === null ? [] : [describeFork(session, original)]),
-    escapeMarkdown(formatPlace(session, session.directory)),
-    ...(isCurrent ? ["The current conversation of this folder."] : []),
-    ...(session.archivedAt === null ? [] : [`Archived ${formatAge(session.archivedAt)}.`]),
-  ];
-  return new vscode.MarkdownString(lines.join("\n\n"));
-}
-
-function describeFork({ forkedAt }: Session, original: Session | undefined): string {
-  const name = original === undefined ? "another conversation" : `“${escapeMarkdown(formatTitle(original))}”`;
-  return `A fork of ${name}: the first ${formatCount(forkedAt ?? 0, "event")} are the same.`;
 }

@@ -35,28 +35,20 @@ export function markExcerpt(excerpt: readonly Piece[]): string {
 }
 
 /**
- * The first match of an excerpt in the text of its event as it is displayed, as a range of characters. Undefined if
- * it is displayed in another way, or the excerpt has no match.
+ * Patterns that find the first match of an excerpt in the text of its event, each with the match as its only group: the
+ * first ones tell it from the same word elsewhere there, the last one takes any. None if the excerpt has no match.
  */
-export function findMatch(text: string, excerpt: readonly Piece[]): [start: number, end: number] | undefined {
+export function buildPatterns(excerpt: readonly Piece[]): string[] {
   const index = excerpt.findIndex(({ match }) => match);
   const match = excerpt[index]?.text;
   if (match === undefined) {
-    return undefined;
+    return [];
   }
   const join = (pieces: readonly Piece[]) => pieces.map((piece) => piece.text).join("");
-  const before = join(excerpt.slice(0, index)).replace(/^…/, "").slice(-CONTEXT_LENGTH);
-  const after = join(excerpt.slice(index + 1)).replace(/…$/, "").slice(0, CONTEXT_LENGTH);
-  return search(text, before, match, after) ?? search(text, before, match, "") ?? search(text, "", match, "");
-}
-
-function search(text: string, before: string, match: string, after: string): [number, number] | undefined {
-  const found = new RegExp(`(${toPattern(before)})(${toPattern(match)})${toPattern(after)}`).exec(text);
-  if (found === null) {
-    return undefined;
-  }
-  const start = found.index + (found[1]?.length ?? 0);
-  return [start, start + (found[2]?.length ?? 0)];
+  const before = toPattern(join(excerpt.slice(0, index)).replace(/^…/, "").slice(-CONTEXT_LENGTH));
+  const after = toPattern(join(excerpt.slice(index + 1)).replace(/…$/, "").slice(0, CONTEXT_LENGTH));
+  const found = `(${toPattern(match)})`;
+  return [`${before}${found}${after}`, `${before}${found}`, found];
 }
 
 /** A pattern for one line of a text, which may have other white space there. */

@@ -95,9 +95,9 @@ export function escapeMessage(value: string): string {
   return value.replace(/\](?=\()/g, "]\u200b");
 }
 
-/** A text as one line in which `$(name)` is no icon: the status bar and quick picks would show one. */
+/** A text as one line in which `$(name)` is no icon: the status bar and quick picks would show one, and read out its name. */
 export function escapeLabel(value: string): string {
-  return value.replace(CONTROLS, " ").replace(/\$\((?=[a-z0-9-]+(~[a-z]+)?\))/gi, "\\$(");
+  return value.replace(CONTROLS, " ").replace(/\$\((?=[a-z0-9-]+(~[a-z]+)?\))/gi, "$\u200b(");
 }
 
 /** A text as one line with all Markdown syntax escaped. */

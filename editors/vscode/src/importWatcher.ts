@@ -17,6 +17,9 @@ export class ImportWatcher implements vscode.Disposable {
   private readonly process: WatchProcess;
   private readonly disposables: vscode.Disposable[];
   private isAsked = false;
+  private isStarted = false;
+  /** A window that has just been opened asks nothing: whoever works in it may not be here for conversations. */
+  private isUsed = false;
 
   constructor(
     private readonly context: vscode.ExtensionContext,
@@ -37,10 +40,29 @@ export class ImportWatcher implements vscode.Disposable {
       }),
       // Not sooner: the first start of the server may have to install it.
       server.onDidStart(() => {
+        this.isStarted = true;
         this.update();
-        void this.ask();
+        void this.askIfUsed();
+      }),
+      server.onDidUse(() => {
+        this.isUsed = true;
+        void this.askIfUsed();
       }),
     ];
+  }
+
+  /** Offer the import to a user who asks for it, and say what there is. */
+  async offer(): Promise<void> {
+    if (this.isOn) {
+      void vscode.window.showInformationMessage("Segue imports the conversations of other programs while VS Code runs.");
+      return;
+    }
+    const names = await this.discover();
+    if (names.length === 0) {
+      void vscode.window.showInformationMessage("Segue has found no conversations of other programs on this machine.");
+    } else if ((await vscode.window.showInformationMessage(describeOffer(names), "Yes", "No")) === "Yes") {
+      await this.turnOn();
+    }
   }
 
   /** End the process, and stop listening. */
@@ -51,11 +73,25 @@ export class ImportWatcher implements vscode.Disposable {
     }
   }
 
+  private get isOn(): boolean {
+    return vscode.workspace.getConfiguration("segue").get<boolean>(SETTING, false);
+  }
+
+  private async turnOn(): Promise<void> {
+    await vscode.workspace.getConfiguration("segue").update(SETTING, true, vscode.ConfigurationTarget.Global);
+  }
+
   private update(): void {
-    if (vscode.workspace.getConfiguration("segue").get<boolean>(SETTING, false)) {
+    if (this.isOn) {
       this.process.start();
     } else {
       this.process.stop();
+    }
+  }
+
+  private async askIfUsed(): Promise<void> {
+    if (this.isStarted && this.isUsed) {
+      await this.ask();
     }
   }
 
@@ -71,20 +107,29 @@ export class ImportWatcher implements vscode.Disposable {
     if (names.length === 0) {
       return;
     }
-    const programs = new Intl.ListFormat("en").format(names);
-    const question = `Import conversations of ${programs} into Segue, and keep them up to date while VS Code runs?`;
-    const choice = await vscode.window.showInformationMessage(question, "Yes", "Not Now", "Never");
+    const choice = await vscode.window.showInformationMessage(describeOffer(names), "Yes", "Not Now", "Never");
     if (choice === "Yes") {
-      await vscode.workspace.getConfiguration("segue").update(SETTING, true, vscode.ConfigurationTarget.Global);
+      await this.turnOn();
     } else {
       await this.context.globalState.update(ANSWER, choice === "Never" ? "never" : Date.now());
     }
   }
 
-  /** The names of the programs that have conversations on this machine. Rejects if there are none. */
+  /** The names of the programs that have conversations on this machine. */
   private async discover(): Promise<string[]> {
     const { command, args } = await this.server.getOtherCommand("import", "--discover", "--json");
-    const found = await run(command, args, { cwd: this.server.storage, timeout: DISCOVER_TIMEOUT_MS });
+    const running = run(command, args, { cwd: this.server.storage, timeout: DISCOVER_TIMEOUT_MS });
+    const found = await running.catch((error: { stdout?: string }) => {
+      if (error.stdout?.trim() !== "[]") {
+        throw error;
+      }
+      return error.stdout; // it has found nothing, which is a failure for scripts
+    });
     return (JSON.parse(found) as { name: string }[]).map(({ name }) => name);
   }
+}
+
+function describeOffer(names: readonly string[]): string {
+  const programs = new Intl.ListFormat("en").format(names);
+  return `Import conversations of ${programs} into Segue, and keep them up to date while VS Code runs?`;
 }

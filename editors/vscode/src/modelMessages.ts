@@ -1,7 +1,7 @@
-// Converts stored events to the messages of a language model request, and a response to an event.
+// Converts stored events to the messages of a language model request.
 
 import { groupPieces, joinPieces } from "./pieces";
-import type { Event, NewEvent } from "./protocol";
+import type { Event } from "./protocol";
 import { isKnownEventType } from "./requests";
 
 /** One message of a request to a language model. */
@@ -39,11 +39,6 @@ export function buildMessages(events: readonly Event[], budget: number): ModelMe
     kept.unshift(turn);
   }
   return mergeSameRoles(markGaps([first, ...kept]).flatMap((turn) => turn.messages));
-}
-
-/** The event that records a response, with the model that gave it. */
-export function buildAnswerEvent(content: string, model: { id: string; vendor: string }): NewEvent {
-  return { type: "text", data: { content, model: `${model.vendor}/${model.id}` } };
 }
 
 function groupIntoTurns(events: readonly Event[]): Turn[] {

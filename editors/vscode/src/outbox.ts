@@ -87,6 +87,11 @@ export class Outbox {
     return { events: this.kept.events, reason: this.trouble?.message };
   }
 
+  /** Whether a session was opened here, or appended to. */
+  has(sessionId: string): boolean {
+    return this.sessions.has(sessionId);
+  }
+
   /** Take over the state of a session that the server has just opened. The next append follows its head. */
   registerOpened(opened: { sessionId: string; directory: string; head: string | null; eventCount: number }): void {
     const { sessionId, directory: workspace, head, eventCount: headSeq } = opened;

@@ -27,8 +27,8 @@ export async function pickWay(session: Session, program: OwnProgram): Promise<"h
   // An import leaves the name of its program there; whoever appends here leaves another.
   const without = session.client === program.name ? "" : ", without what was added in other programs";
   const items = [
-    { way: "here", label: "$(comment-discussion) Go on with @segue", detail: "In the chat view, with the conversation as context" },
-    { way: "program", label: `$(terminal) Go on in ${name}`, detail: `In a terminal${without}` },
+    { way: "here", iconPath: new vscode.ThemeIcon("comment-discussion"), label: "Go on with @segue", detail: "In the chat view, with the conversation as context" },
+    { way: "program", iconPath: new vscode.ThemeIcon("terminal"), label: `Go on in ${name}`, detail: `In a terminal${without}` },
   ] as const;
   const options = { title: "Resume Conversation", placeHolder: `This conversation comes from ${program.name}` };
   return (await vscode.window.showQuickPick<(typeof items)[number]>(items, options))?.way;

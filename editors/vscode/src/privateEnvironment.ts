@@ -13,10 +13,15 @@ const CHECK_TIMEOUT_MS = 10_000;
 const INSTALL_TIMEOUT_MS = 180_000;
 /** Prefixes of the folders in the storage. Each is followed by what it is for. */
 const ENVIRONMENT = "server-";
+/** The name of an environment; earlier versions left out the platform. */
+const OWN_ENVIRONMENT = new RegExp(`^${ENVIRONMENT}(\\w+-\\w+-)?[0-9a-f]{16}$`);
 const DRAFT = "making-";
 const USED_BY = "used-by-";
 /** A computer that shares this folder is trusted to use an environment for so long after it has started it. */
 const REMOTE_USE_MS = 7 * 24 * 3_600_000;
+/** What lists the files of the bundle with their hashes, and what installs them. */
+const SUMS = "SHA256SUMS";
+const INSTALLER = "install_server.py";
 /** A draft without a live owner is left alone for so long: it may be another computer's. */
 const DRAFT_AGE_MS = 3_600_000;
 
@@ -34,9 +39,12 @@ export interface EnvironmentOptions {
 /** The environment cannot be used or made. The message says why. */
 export class EnvironmentError extends Error {}
 
+/** There is no Python to make it with. */
+export class NoPythonError extends EnvironmentError {}
+
 /** Whether this extension contains a server. */
 export function hasBundledServer(wheels: string): boolean {
-  return existsSync(join(wheels, "stamp"));
+  return existsSync(join(wheels, SUMS));
 }
 
 /**
@@ -45,22 +53,22 @@ export function hasBundledServer(wheels: string): boolean {
  */
 export async function ensureEnvironment(options: EnvironmentOptions): Promise<string> {
   const { storage, wheels, log } = options;
-  const stamp = readFileSync(join(wheels, "stamp"), "utf8").trim();
+  const stamp = hash(readFileSync(join(wheels, SUMS))).slice(0, 16);
   // A folder that is synchronized or shared may hold environments of several platforms.
   const folder = join(storage, `${ENVIRONMENT}${process.platform}-${process.arch}-${stamp}`);
+  // Marked before it is tried, so that no window of another version removes it meanwhile.
+  await markUsed(folder).catch(() => undefined);
   const fault = existsSync(folder) ? await findFault(pythonPath(folder), storage) : "there is none yet";
   if (fault !== undefined) {
     log(`The private environment cannot be used: ${fault}`);
     if (!options.mayCreate) {
       throw new EnvironmentError(`The private environment cannot be used: ${fault}`);
     }
-    checkWheels(wheels, stamp);
+    checkBundle(wheels);
     await replaceEnvironment(folder, options);
+    await markUsed(folder);
   }
-  await writeFile(join(folder, `${USED_BY}${process.pid}`), hostname());
-  if (fault !== undefined) {
-    await removeOthers(folder, storage).catch((error: unknown) => log(describeError(error)));
-  }
+  void removeUnused(folder, options).catch((error: unknown) => log(describeError(error)));
   return pythonPath(folder);
 }
 
@@ -79,21 +87,30 @@ export async function findFaultOf(program: string, args: readonly string[], cwd:
   }
 }
 
-/** Throw unless the wheels are those that the extension was packaged with. */
-function checkWheels(wheels: string, stamp: string): void {
-  const digest = createHash("sha256");
-  for (const name of readdirSync(wheels).filter((each) => each.endsWith(".whl")).sort()) {
-    digest.update(name).update(createHash("sha256").update(readFileSync(join(wheels, name))).digest());
-  }
-  if (digest.digest("hex").slice(0, stamp.length) !== stamp || stamp.length < 16) {
+/** Throw unless the files are those that the extension was packaged with, and all of them. */
+function checkBundle(wheels: string): void {
+  const isHere = (name: string) => name !== SUMS && !name.startsWith("__");
+  const sums = readdirSync(wheels)
+    .filter(isHere)
+    .sort()
+    .map((name) => `${hash(readFileSync(join(wheels, name)))}  ${name}\n`);
+  if (sums.join("") !== readFileSync(join(wheels, SUMS), "utf8")) {
     throw new EnvironmentError("The server in this extension is damaged: its files have other hashes. Install the extension again.");
   }
+}
+
+function hash(content: Buffer): string {
+  return createHash("sha256").update(content).digest("hex");
+}
+
+async function markUsed(folder: string): Promise<void> {
+  await writeFile(join(folder, `${USED_BY}${process.pid}`), hostname());
 }
 
 async function replaceEnvironment(folder: string, options: EnvironmentOptions): Promise<void> {
   const draft = await mkdtemp(join(options.storage, `${DRAFT}${process.pid}-`));
   try {
-    await writeFile(join(draft, `${USED_BY}${process.pid}`), hostname());
+    await markUsed(draft);
     await createEnvironment(draft, options);
     const fault = await findFault(pythonPath(draft), options.storage);
     if (fault !== undefined) {
@@ -122,30 +139,52 @@ async function publish(draft: string, folder: string, storage: string): Promise<
   }
 }
 
-/** Remove environments of other versions and drafts of other processes, unless somebody may still use them. */
-async function removeOthers(folder: string, storage: string): Promise<void> {
+/**
+ * Remove environments of other versions and drafts of other processes, unless somebody may still use them. What cannot
+ * be removed is left for the next start; the reason is logged.
+ */
+async function removeUnused(folder: string, { storage, log }: EnvironmentOptions): Promise<void> {
   for (const name of readdirSync(storage)) {
     const other = join(storage, name);
-    const isOld = name.startsWith(ENVIRONMENT) && other !== folder;
-    const isDraft = name.startsWith(DRAFT) && Date.now() - (await stat(other)).mtimeMs > DRAFT_AGE_MS;
-    if ((isOld || isDraft) && !(await isUsed(other))) {
-      await rm(other, { recursive: true, force: true });
+    try {
+      const isEnvironment = OWN_ENVIRONMENT.test(name);
+      const isDraft = name.startsWith(DRAFT) && Date.now() - (await stat(other)).mtimeMs > DRAFT_AGE_MS;
+      if ((isEnvironment || isDraft) && !(await isUsed(other)) && other !== folder) {
+        await removeWhole(other, storage);
+        log(`Removed ${other}, which no window uses any more.`);
+      }
+    } catch (error) {
+      log(`Cannot remove ${other}: ${describeError(error)}`);
     }
   }
 }
 
+/** Remove a folder under another name: no window finds it half removed, and Windows renames none that is in use. */
+async function removeWhole(folder: string, storage: string): Promise<void> {
+  const draft = await mkdtemp(join(storage, `${DRAFT}${process.pid}-`));
+  try {
+    await rename(folder, join(draft, "old"));
+  } finally {
+    await rm(draft, { recursive: true, force: true });
+  }
+}
+
+/** Whether a window has marked *folder* and still runs; removes the marks of others. */
 async function isUsed(folder: string): Promise<boolean> {
+  let isMarked = false;
   for (const name of readdirSync(folder).filter((each) => each.startsWith(USED_BY))) {
-    const marker = join(folder, name);
-    const isHere = (await readFile(marker, "utf8")) === hostname();
+    const mark = join(folder, name);
+    const isHere = (await readFile(mark, "utf8")) === hostname();
     const isAlive = isHere
       ? isRunning(Number(name.slice(USED_BY.length)))
-      : Date.now() - (await stat(marker)).mtimeMs < REMOTE_USE_MS;
+      : Date.now() - (await stat(mark)).mtimeMs < REMOTE_USE_MS;
     if (isAlive) {
-      return true;
+      isMarked = true;
+    } else {
+      await rm(mark, { force: true });
     }
   }
-  return false;
+  return isMarked;
 }
 
 function isRunning(processId: number): boolean {
@@ -157,43 +196,27 @@ function isRunning(processId: number): boolean {
   }
 }
 
-async function createEnvironment(folder: string, options: EnvironmentOptions): Promise<void> {
-  try {
-    await createWithUv(folder, options);
-  } catch (error) {
-    options.log(`uv cannot create the environment: ${describeError(error)}`);
-    await createWithPython(folder, options);
+/** Fill *folder* with an environment of uv, if it is installed, else of a Python on the PATH. The network is not used. */
+async function createEnvironment(folder: string, { storage, wheels, log }: EnvironmentOptions): Promise<void> {
+  const start = (program: string, ...args: string[]) => run(program, args, { cwd: storage, timeout: INSTALL_TIMEOUT_MS });
+  const install = async () => {
+    const leftOut = await start(pythonPath(folder), ISOLATED, join(wheels, INSTALLER));
+    leftOut.split("\n").filter(Boolean).forEach(log);
+  };
+  const uv = findOnPath("uv");
+  if (uv === undefined) {
+    log("uv is not installed: taking Python alone.");
+  } else {
+    try {
+      const python = ["--python", ">=3.11", "--no-python-downloads"];
+      await start(uv, "venv", "--offline", "--no-config", "--allow-existing", ...python, folder);
+      return await install();
+    } catch (error) {
+      log(`uv cannot create the environment: ${describeError(error)}`);
+    }
   }
-}
-
-async function createWithUv(folder: string, { storage, wheels }: EnvironmentOptions): Promise<void> {
-  const program = findOnPath("uv");
-  if (program === undefined) {
-    throw new EnvironmentError("there is no uv on the PATH");
-  }
-  // Every package is in the extension: neither the network nor any configuration of uv is needed.
-  const uv = (...args: string[]) => run(program, [...args, "--offline", "--no-config"], { cwd: storage, timeout: INSTALL_TIMEOUT_MS });
-  await uv("venv", "--allow-existing", "--python", ">=3.11", "--no-python-downloads", folder);
-  await uv("pip", "install", "--python", pythonPath(folder), "--no-index", "--find-links", wheels, "segue");
-}
-
-async function createWithPython(folder: string, { storage, wheels, log }: EnvironmentOptions): Promise<void> {
-  const python = await findPython(storage);
-  const options = { cwd: storage, timeout: INSTALL_TIMEOUT_MS };
-  // Without pip: Debian's Python lacks ensurepip. The bundled pip is used instead.
-  await run(python, [ISOLATED, "-m", "venv", "--without-pip", "--clear", folder], options);
-  const names = readdirSync(wheels).filter((name) => name.endsWith(".whl"));
-  const pip = join(wheels, names.find((name) => name.startsWith("pip-")) ?? "pip", "pip");
-  const pipInstall = [ISOLATED, pip, "install", "--isolated", "--quiet", "--no-index", "--find-links", wheels];
-  const install = (...packages: string[]) => run(pythonPath(folder), [...pipInstall, ...packages], options);
-  try {
-    await install("segue");
-  } catch (error) {
-    // No bundled wheel of pysqlite3 fits this machine. Without it the server uses the sqlite3 module of Python.
-    log(describeError(error));
-    const portable = names.filter((name) => name.endsWith("-none-any.whl") && !name.startsWith("pip-"));
-    await install("--no-deps", ...portable.map((name) => join(wheels, name)));
-  }
+  await start(await findPython(storage), ISOLATED, "-m", "venv", "--without-pip", "--clear", folder);
+  await install();
 }
 
 async function findPython(cwd: string): Promise<string> {
@@ -205,7 +228,7 @@ async function findPython(cwd: string): Promise<string> {
       return output.trim();
     }
   }
-  throw new EnvironmentError("Segue needs Python 3.11 or later, and there is none on the PATH.");
+  throw new NoPythonError("Segue needs Python 3.11 or later, and there is none on the PATH.");
 }
 
 function pythonPath(folder: string): string {

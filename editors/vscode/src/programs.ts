@@ -2,7 +2,6 @@
 
 import { execFile } from "node:child_process";
 import { existsSync } from "node:fs";
-import { devNull } from "node:os";
 import { delimiter, isAbsolute, join } from "node:path";
 import { promisify } from "node:util";
 
@@ -11,7 +10,7 @@ export const WINDOWS = process.platform === "win32";
 export const ISOLATED = "-I";
 
 const PYTHON_VARIABLE = /^(PYTHON|__PYVENV_LAUNCHER__$)/i;
-const INSTALLER_VARIABLE = /^(PIP_|UV_(?!CACHE_DIR$|PYTHON_INSTALL_DIR$)|VIRTUAL_ENV$|CONDA_PREFIX$)/i;
+const INSTALLER_VARIABLE = /^(UV_(?!CACHE_DIR$|PYTHON_INSTALL_DIR$)|VIRTUAL_ENV$|CONDA_PREFIX$)/i;
 const execute = promisify(execFile);
 
 /** The environment of this process without the variables that can make Python import other modules than its own. */
@@ -28,11 +27,11 @@ export interface RunOptions {
 }
 
 /**
- * Run a program to its end. Settings of pip, uv and Python in the environment or in files do not influence it. Rejects
+ * Run a program to its end. Settings of uv and Python in the environment do not influence it. Rejects
  * if it cannot be started, fails, or takes longer than the timeout.
  */
 export async function run(program: string, args: readonly string[], { cwd, timeout }: RunOptions): Promise<string> {
-  const env = { ...omit(isolatePython(), INSTALLER_VARIABLE), PIP_CONFIG_FILE: devNull };
+  const env = omit(isolatePython(), INSTALLER_VARIABLE);
   const { stdout } = await execute(program, [...args], { cwd, env, timeout, killSignal: "SIGKILL", windowsHide: true });
   return stdout;
 }

@@ -39,6 +39,11 @@ export class ConnectionLostError extends Error {
   }
 }
 
+/** Whether no server could be started for a request. */
+export function isStartFailure(error: unknown): error is ConnectionLostError {
+  return error instanceof ConnectionLostError && error.generation === 0;
+}
+
 /** Whether *error* is a refusal of this *kind*. */
 export function isKind(error: unknown, kind: string): error is RefusedError {
   return error instanceof RefusedError && error.kind === kind;

@@ -28,6 +28,7 @@ input {
   border-radius: 2px;
   font: inherit;
 }
+input:placeholder-shown { text-overflow: ellipsis; }
 input::placeholder { color: var(--vscode-input-placeholderForeground); }
 input:focus { outline: 1px solid var(--vscode-focusBorder); outline-offset: -1px; }
 input::-webkit-search-cancel-button { filter: grayscale(1); }

@@ -5,12 +5,25 @@ import { CloseAction, ErrorCodes, LanguageClient, ResponseError, State, Transpor
 import { escapeMessage } from "./format";
 import { isolatePython } from "./programs";
 import { type Appended, type Method, type Methods, type Notifications, RETRIABLE_METHODS } from "./protocol";
-import { ConnectionLostError, RefusedError } from "./requests";
+import { ConnectionLostError, isStartFailure, RefusedError, type Request } from "./requests";
 import { copyParams } from "./snapshot";
 import { buildInstallCommand, NoServerError, otherCommand, resolveServerCommand, type ServerCommand } from "./serverCommand";
 
 /** The error codes of vscode-jsonrpc for a connection that closed before the response arrived. */
 const CONNECTION_ERRORS = { first: -32099, last: -32096 };
+
+/** Writes its errors to the log only: the library would show each as a message, beside ours. */
+class QuietClient extends LanguageClient {
+  override error(message: string, data?: unknown): void {
+    super.error(message, data, false);
+  }
+}
+
+/** Why the server could not be started. */
+interface StartFailure {
+  message: string;
+  isPythonMissing: boolean;
+}
 
 /**
  * Starts the server with the first request. The client library restarts it when it exits unexpectedly, and gives up
@@ -21,10 +34,16 @@ export class Server implements vscode.Disposable {
   private restarting: Promise<void> | undefined;
   /** How many server processes have been started. */
   private generation = 0;
-  /** Whether the user was told that the server cannot be started, and it has not been started since. */
+  /** Why the server could not be started, until it is. */
+  private failure: StartFailure | undefined;
+  /** Whether the user was told that, and it has not been started since. */
   private isFailureShown = false;
+  private isMessageOpen = false;
   /** An attempt that nobody asked for does not make the private environment again: that takes a while, and fails again. */
   private mayCreateEnvironment = true;
+  /** Whether anything but the start of this window has needed the server. */
+  private isUsed = false;
+  private readonly used = new vscode.EventEmitter<void>();
   private readonly started = new vscode.EventEmitter<void>();
   private readonly failed = new vscode.EventEmitter<void>();
 
@@ -33,6 +52,8 @@ export class Server implements vscode.Disposable {
 
   /** Fires when a new server process accepts requests. It has no session open, and follows nothing. */
   readonly onDidStart = this.started.event;
+  /** Fires once: with the first request that is made for somebody. */
+  readonly onDidUse = this.used.event;
   /** Fires when a list of sessions may be outdated, while `session/follow` asks for that. */
   readonly onDidChangeList = this.listChanged.event;
   /** Fires with what any window appends to a session that `session/follow` names. */
@@ -47,21 +68,56 @@ export class Server implements vscode.Disposable {
    * Send a request, and start the server if necessary. A request that may be repeated is retried once after a restart.
    * Rejects with a `RefusedError`, or with a `ConnectionLostError` if no response can arrive.
    */
-  readonly request = async <M extends Method>(method: M, params: Methods[M][0]): Promise<Methods[M][1]> => {
+  readonly request: Request = async (method, params) => {
+    if (!this.isUsed) {
+      this.isUsed = true;
+      this.used.fire();
+    }
     try {
-      return await this.send(method, params);
+      return await this.sendOrRetry(method, params, false);
     } catch (error) {
-      if (!(error instanceof ConnectionLostError) || error.generation === 0 || !RETRIABLE_METHODS.includes(method)) {
-        throw error;
+      if (isStartFailure(error) && !this.isFailureShown) {
+        void this.showFailure();
       }
-      await Promise.race([this.waitForRestart(error.generation), nextEvent(this.failed.event)]);
-      return this.send(method, params);
+      throw error;
     }
   };
+
+  /** `request`, for what nobody has asked for: that no server can be started is only logged, and shown by the view. */
+  readonly requestQuietly: Request = (method, params) => this.sendOrRetry(method, params, true);
 
   /** Resolves when a server of a later generation than this one accepts requests. */
   waitForRestart(generation: number): Promise<void> {
     return generation < this.generation ? Promise.resolve() : nextEvent(this.onDidStart);
+  }
+
+  /**
+   * Tell the user why the server cannot be started, and offer help. There is one message at a time: if there is one
+   * already, which may be hidden by now, the view is shown, which says the same.
+   */
+  async showFailure(): Promise<void> {
+    if (this.isMessageOpen) {
+      await vscode.commands.executeCommand("segue.conversations.focus");
+      return;
+    }
+    this.isFailureShown = true;
+    this.isMessageOpen = true;
+    const reason = this.failure?.message ?? "The log says why.";
+    const message = escapeMessage(`The Segue server cannot be started. ${reason}`);
+    const choice = await vscode.window.showErrorMessage(message, "Open Log", "Copy Install Command", "Try Again");
+    this.isMessageOpen = false;
+    if (choice === "Open Log") {
+      this.log.show();
+    } else if (choice === "Copy Install Command") {
+      await this.copyInstallCommand();
+    } else if (choice === "Try Again") {
+      await this.restart().catch(() => this.showFailure());
+    }
+  }
+
+  /** Copy a shell command that installs the server for all editors. */
+  async copyInstallCommand(): Promise<void> {
+    await vscode.env.clipboard.writeText(buildInstallCommand(this.wheels));
   }
 
   /** The path of the database, or undefined if the server does not report it. Starts the server if necessary. */
@@ -85,8 +141,8 @@ export class Server implements vscode.Disposable {
 
   /** Stop the server and start a new one. Concurrent calls restart it once. */
   restart(): Promise<void> {
-    this.isFailureShown = false; // a person asks: try everything again, and tell them if it fails
-    this.mayCreateEnvironment = true;
+    this.mayCreateEnvironment = true; // a person asks: try everything again
+    this.setState("starting");
     this.restarting ??= this.stop()
       .then(() => this.ensureStarted())
       .then(() => {})
@@ -103,15 +159,27 @@ export class Server implements vscode.Disposable {
 
   /** Release the event emitters. Does not stop the server: see `stop`. */
   dispose(): void {
-    for (const emitter of [this.started, this.failed, this.listChanged, this.appended]) {
+    for (const emitter of [this.started, this.failed, this.used, this.listChanged, this.appended]) {
       emitter.dispose();
     }
   }
 
-  private async send<M extends Method>(method: M, params: Methods[M][0]): Promise<Methods[M][1]> {
+  private async sendOrRetry<M extends Method>(method: M, params: Methods[M][0], isQuiet: boolean): Promise<Methods[M][1]> {
+    try {
+      return await this.send(method, params, isQuiet);
+    } catch (error) {
+      if (!(error instanceof ConnectionLostError) || error.generation === 0 || !RETRIABLE_METHODS.includes(method)) {
+        throw error;
+      }
+      await Promise.race([this.waitForRestart(error.generation), nextEvent(this.failed.event)]);
+      return this.send(method, params, isQuiet);
+    }
+  }
+
+  private async send<M extends Method>(method: M, params: Methods[M][0], isQuiet: boolean): Promise<Methods[M][1]> {
     // What cannot be encoded looks like a lost connection to the client library. The outbox has checked its events.
     const encodable = method === "session/append" ? params : copyParams(params);
-    const client = await this.ensureStarted();
+    const client = await this.ensureStarted(isQuiet);
     const generation = this.generation;
     try {
       return await client.sendRequest<Methods[M][1]>(method, encodable);
@@ -120,29 +188,31 @@ export class Server implements vscode.Disposable {
     }
   }
 
-  private ensureStarted(): Promise<LanguageClient> {
-    this.client ??= this.start().catch((error: unknown) => {
+  private ensureStarted(isQuiet = false): Promise<LanguageClient> {
+    this.client ??= this.start(isQuiet).catch((error: unknown) => {
       this.client = undefined;
-      this.failed.fire();
-      void this.showFailure(error);
-      throw new ConnectionLostError(errorMessage(error), 0);
+      this.handleFailure(error);
+      throw new ConnectionLostError(this.failure?.message ?? errorMessage(error), 0);
     });
     return this.client;
   }
 
-  private async start(): Promise<LanguageClient> {
-    const command = await vscode.window.withProgress(
-      { location: vscode.ProgressLocation.Window, title: "Segue: starting" },
-      () => this.resolveCommand(),
-    );
+  private async start(isQuiet: boolean): Promise<LanguageClient> {
+    const command = isQuiet
+      ? await this.findCommand(this.mayCreateEnvironment)
+      : await vscode.window.withProgress(
+          { location: vscode.ProgressLocation.Window, title: "Segue: starting" },
+          () => this.resolveCommand(),
+        );
     this.log.info(`Starting ${[command.command, ...command.args].join(" ")}`);
-    const client = this.createClient(command);
+    const { client, endedEarly } = this.createClient(command);
     client.onDidChangeState(({ newState }) => {
       if (newState === State.Running) {
         this.generation += 1;
         this.isFailureShown = false;
         this.mayCreateEnvironment = true;
-        this.setUnavailable(false);
+        this.failure = undefined;
+        this.setState("running");
         this.started.fire();
       }
     });
@@ -150,7 +220,7 @@ export class Server implements vscode.Disposable {
       client.onNotification(name, handle);
     on("session/didChangeList", () => this.listChanged.fire());
     on("session/didAppend", (appended) => this.appended.fire(appended));
-    await client.start();
+    await Promise.race([client.start(), endedEarly]); // the library may wait for a process that has ended
     return client;
   }
 
@@ -173,8 +243,14 @@ export class Server implements vscode.Disposable {
     return { command, args: [...args, ...(database === "" ? [] : ["--database", database])] };
   }
 
-  private createClient({ command, args }: ServerCommand): LanguageClient {
-    const client: LanguageClient = new LanguageClient(
+  /** The client, and a promise that rejects if its first process ends before it answers. */
+  private createClient({ command, args }: ServerCommand): { client: LanguageClient; endedEarly: Promise<never> } {
+    let isStarted = false;
+    let rejectEarly: (error: Error) => void;
+    const endedEarly = new Promise<never>((_, reject) => (rejectEarly = reject));
+    endedEarly.catch(() => undefined);
+    const ended = new Error("It ended as soon as it was started; the log has what it said.");
+    const client: LanguageClient = new QuietClient(
       "segue",
       "Segue",
       // Never in the workspace: its modules must not be imported, nor its programs run.
@@ -182,13 +258,22 @@ export class Server implements vscode.Disposable {
       {
         outputChannel: this.log,
         errorHandler: {
-          error: (error, message, count) => defaults.error(error, message, count),
+          error: (error, message, count) => {
+            rejectEarly(ended); // without effect later
+            return defaults.error(error, message, count);
+          },
           closed: async () => {
+            if (!isStarted) {
+              rejectEarly(ended);
+              return { action: CloseAction.DoNotRestart, handled: true };
+            }
             const decision = await defaults.closed();
             if (decision.action === CloseAction.DoNotRestart) {
               this.client = undefined;
-              this.failed.fire();
-              void this.showFailure(new Error(decision.message));
+              this.handleFailure(new Error(decision.message));
+              if (!this.isFailureShown) {
+                void this.showFailure();
+              }
             }
             return { ...decision, handled: true };
           },
@@ -197,12 +282,24 @@ export class Server implements vscode.Disposable {
       },
     );
     const defaults = client.createDefaultErrorHandler();
-    return client;
+    client.onDidChangeState(({ newState }) => (isStarted ||= newState === State.Running));
+    return { client, endedEarly };
   }
 
-  /** Select the message that the view "Conversations" shows when it is empty. */
-  private setUnavailable(isUnavailable: boolean): void {
-    void vscode.commands.executeCommand("setContext", "segue.unavailable", isUnavailable);
+  private handleFailure(error: unknown): void {
+    const message = errorMessage(error);
+    this.log.error(message);
+    // An attempt that made no environment does not know what is missing for one.
+    if (this.failure?.isPythonMissing !== true || this.mayCreateEnvironment) {
+      this.failure = { message, isPythonMissing: error instanceof NoServerError && error.isPythonMissing };
+    }
+    this.setState(this.failure.isPythonMissing ? "noPython" : "failed");
+    this.failed.fire();
+  }
+
+  /** Select the message that the view "Conversations" shows when it has no rows. */
+  private setState(state: "starting" | "running" | "noPython" | "failed"): void {
+    void vscode.commands.executeCommand("setContext", "segue.serverState", state);
   }
 
   /** The extension's own folder, in which its programs run. */
@@ -212,24 +309,6 @@ export class Server implements vscode.Disposable {
 
   private get wheels(): string {
     return vscode.Uri.joinPath(this.context.extensionUri, "server").fsPath;
-  }
-
-  private async showFailure(error: unknown): Promise<void> {
-    this.log.error(errorMessage(error));
-    this.setUnavailable(true);
-    if (this.isFailureShown) {
-      return;
-    }
-    this.isFailureShown = true;
-    const message = escapeMessage(`The Segue server cannot be started. ${errorMessage(error)}`);
-    const choice = await vscode.window.showErrorMessage(message, "Open Log", "Copy Install Command", "Try Again");
-    if (choice === "Open Log") {
-      this.log.show();
-    } else if (choice === "Copy Install Command") {
-      await vscode.env.clipboard.writeText(buildInstallCommand(this.wheels));
-    } else if (choice === "Try Again") {
-      await this.restart().catch(() => undefined);
-    }
   }
 }
 

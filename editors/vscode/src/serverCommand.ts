@@ -3,7 +3,7 @@
 import { existsSync, readdirSync } from "node:fs";
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
-import { ensureEnvironment, findFaultOf, hasBundledServer } from "./privateEnvironment";
+import { ensureEnvironment, findFaultOf, hasBundledServer, NoPythonError } from "./privateEnvironment";
 import { describeError, findOnPath, ISOLATED } from "./programs";
 
 /** A program and its arguments. */
@@ -26,7 +26,15 @@ export interface ServerCommandOptions {
 }
 
 /** No server can be started. The message names what is missing. */
-export class NoServerError extends Error {}
+export class NoServerError extends Error {
+  constructor(
+    message: string,
+    /** Whether that is a Python for the bundled server. */
+    readonly isPythonMissing = false,
+  ) {
+    super(message);
+  }
+}
 
 /**
  * Return the command that starts the server; if it is not the configured one, it was seen to run. Makes the
@@ -41,11 +49,13 @@ export async function resolveServerCommand(options: ServerCommandOptions): Promi
     return { command, args };
   }
   const reasons: string[] = [];
+  let isPythonMissing = false;
   if (hasBundledServer(wheels)) {
     try {
       const python = await ensureEnvironment({ storage, wheels, log, mayCreate });
       return { command: python, args: [ISOLATED, "-m", "segue", "lsp"] };
     } catch (error) {
+      isPythonMissing = error instanceof NoPythonError;
       reasons.push(describeError(error));
       log(describeError(error));
     }
@@ -55,7 +65,7 @@ export async function resolveServerCommand(options: ServerCommandOptions): Promi
   if (segue !== undefined && fault === undefined) {
     return { command: segue, args: ["lsp"] };
   }
-  throw new NoServerError([...reasons, `The command \`segue\` on the PATH cannot be used: ${fault}`].join(" "));
+  throw new NoServerError([...reasons, `The command \`segue\` on the PATH cannot be used: ${fault}`].join(" "), isPythonMissing);
 }
 
 /**

@@ -1,24 +1,28 @@
 // The status bar item: the current conversation of the active folder, and what is not stored yet.
 
 import * as vscode from "vscode";
-import { type Conversations, type CurrentConversation, getActiveFolder } from "./conversations";
+import { type Conversations, getActiveFolder } from "./conversations";
+import type { CurrentSession, CurrentSessions } from "./currentSessions";
 import { escapeLabel, escapeMarkdown, formatAge, formatCount, formatTitle, singleLine } from "./format";
 
 const MAX_TITLE_LENGTH = 40;
 
 /**
- * Shows the current conversation; hidden while the active folder has none. While events cannot be stored, it shows
+ * Shows the conversation that the active folder goes on with; hidden if the next question begins one. While events cannot be stored, it shows
  * how many, and why.
  */
 export class StatusBar implements vscode.Disposable {
   private readonly item = vscode.window.createStatusBarItem("segue.session", vscode.StatusBarAlignment.Left, 0);
   private readonly disposables: vscode.Disposable[];
 
-  constructor(private readonly conversations: Conversations) {
+  constructor(
+    private readonly conversations: Conversations,
+    private readonly currentSessions: CurrentSessions,
+  ) {
     this.item.name = "Segue";
     const update = () => this.update();
     this.disposables = [
-      conversations.onDidChangeSession(update),
+      currentSessions.onDidChange(update),
       conversations.onDidChangeUnsent(update),
       vscode.window.onDidChangeActiveTextEditor(update),
       vscode.workspace.onDidChangeWorkspaceFolders(update),
@@ -35,7 +39,7 @@ export class StatusBar implements vscode.Disposable {
 
   private update(): void {
     const { events, reason } = this.conversations.unsent;
-    const current = this.conversations.getCurrent(getActiveFolder());
+    const current = this.currentSessions.get(getActiveFolder());
     if (events > 0 && reason !== undefined) {
       this.showUnsent(events, reason);
     } else if (current !== undefined) {
@@ -54,15 +58,14 @@ export class StatusBar implements vscode.Disposable {
     this.item.show();
   }
 
-  private showCurrent(current: CurrentConversation): void {
-    const { session, lastActiveBeforeResume } = current;
+  private showCurrent({ session, isOpen, lastActive }: CurrentSession): void {
     const title = session.eventCount === 0 ? "new conversation" : formatTitle(session, MAX_TITLE_LENGTH);
-    const resumed =
-      lastActiveBeforeResume === undefined ? "" : ` — resumed, last active ${formatAge(lastActiveBeforeResume)}`;
-    this.item.text = `$(comment-discussion) ${escapeLabel(title)}${resumed}`;
-    this.item.accessibilityInformation = { label: `Segue: ${title}${resumed}` };
+    const age = lastActive === undefined ? "" : ` — ${isOpen ? "resumed, " : ""}last active ${formatAge(lastActive)}`;
+    this.item.text = `$(comment-discussion) ${escapeLabel(title)}${age}`;
+    this.item.accessibilityInformation = { label: `Segue: ${title}${age}` };
+    const next = isOpen ? "" : " The next question to @segue goes on with it.";
     this.item.tooltip = new vscode.MarkdownString(
-      `**${escapeMarkdown(formatTitle(session))}**\n\n${formatCount(session.eventCount, "event")}. Click to resume another conversation.`,
+      `**${escapeMarkdown(formatTitle(session))}**\n\n${formatCount(session.eventCount, "event")}.${next} Click to resume another conversation.`,
     );
     this.item.command = "segue.resume";
     this.item.backgroundColor = undefined;

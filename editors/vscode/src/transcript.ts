@@ -1,115 +1,169 @@
-// Renders a conversation as Markdown. Nothing in it can become a link that runs a command.
+// Renders a conversation as HTML, block by block.
 
-import { formatCount, formatLocalTime, formatTitle } from "./format";
-import { groupPieces, joinPieces } from "./pieces";
-import type { Event, Session } from "./protocol";
-import { isKnownEventType } from "./requests";
-import { codeLine, escapeLine, restrictLinks } from "./safeMarkdown";
+import { type Block, buildBlocks, type Fold, type Part, type Speaker } from "./blocks";
+import { formatCount, formatLocalTime, formatPlace, formatTitle, nameAll, nameProgram } from "./format";
+import { escapeHtml, escapePreformatted, makeReadable } from "./html";
+import { renderMarkdown } from "./markdownHtml";
+import type { Event, Invocation, Session } from "./protocol";
+import { findTurns } from "./turns";
 
+/** Characters of a text in a fold. */
+const MAX_BODY_LENGTH = 20_000;
 /** Characters of the name of a tool or an event type. */
 const MAX_NAME_LENGTH = 120;
+const SPEAKERS = { user: "You", assistant: "Assistant" };
 
-/** A conversation as Markdown. */
-export interface Transcript {
-  text: string;
-  /** The number of the line with the heading of each event, or of its message. */
-  starts: number[];
-  /** The number of the empty line with which each event ends, or its message; the first line is 0. */
-  ends: number[];
+/** A block as the page gets it. Blocks with the same key have the same HTML. */
+export interface RenderedBlock {
+  id: string;
+  key: string;
+  html: string;
 }
 
-/** Render a transcript from *events* of a session, oldest first; *omitted* and *newer* count those before and after. */
-export function renderTranscript(
-  session: Pick<Session, "title">,
-  events: readonly Event[],
-  omitted: number,
-  newer = 0,
-): Transcript {
-  const older = omitted > 0 ? `*${formatCount(omitted, "older event")} left out.*\n\n` : "";
-  const tail = newer > 0 ? `\n*${formatCount(newer, "newer event")} left out.*\n` : "";
-  const head = `# ${escapeLine(formatTitle(session))}\n\n${older}`;
-  const groups = groupPieces(events);
-  const parts = groups.map((pieces, index) => `${index === 0 ? "" : "\n"}${renderEvent(joinPieces(pieces))}`);
-  let line = countLineBreaks(head);
-  const ends = parts.map((part) => (line += countLineBreaks(part)));
-  const starts = [countLineBreaks(head), ...ends.map((end) => end + 1)];
-  const ofEvents = (lines: readonly number[]) => groups.flatMap((pieces, index) => pieces.map(() => lines[index] ?? line));
-  return { text: head + parts.join("") + tail, starts: ofEvents(starts), ends: ofEvents(ends) };
+/** The events of a conversation that are shown. */
+export interface Shown {
+  /** Oldest first, without gaps. */
+  events: readonly Event[];
+  /** By their ids. */
+  invocations: ReadonlyMap<string, Invocation>;
+  /** The conversation has events after these. */
+  hasNewer: boolean;
 }
 
-function countLineBreaks(text: string): number {
-  return text.split("\n").length - 1;
-}
+/** Renders a conversation again and again: a block that is still the same is not rendered anew. */
+export class TranscriptRenderer {
+  private rendered = new Map<string, RenderedBlock>();
 
-function renderEvent(event: Event): string {
-  const [heading, body] = renderParts(event);
-  return `## ${heading} · ${formatLocalTime(event.createdAt)}\n\n${body}\n`;
-}
-
-function renderParts(event: Event): [heading: string, body: string] {
-  const { type } = event;
-  if (!isKnownEventType(type)) {
-    return [inlineCode(type), codeBlock(event.data, "json")];
+  /** The blocks, each with what was said; after each turn, with the ways to go on from there. */
+  render(session: Session, { events, invocations, hasNewer }: Shown): RenderedBlock[] {
+    const turns = findTurns(events);
+    const last = turns.pop(); // it may go on after these events
+    const ends = new Map<string, boolean>(turns.map((turn) => [turn.last.id, session.archivedAt === null]));
+    if (last !== undefined && !hasNewer) {
+      ends.set(last.last.id, false);
+    }
+    const blocks: RenderedBlock[] = [];
+    /** What the headings have said so far. */
+    let speaker: Speaker;
+    let client: string | undefined;
+    let model: string | undefined;
+    const all = buildBlocks(events);
+    for (const [index, block] of all.entries()) {
+      const [first] = block.events;
+      const end = block.events.at(-1) ?? first;
+      const newClient = findNewClient(block, invocations, client);
+      const named = findModel(all, index);
+      const newModel = named === model ? undefined : named;
+      const isNewSpeaker = block.speaker !== undefined && block.speaker !== speaker;
+      const hasHeading = isNewSpeaker || newClient !== undefined || newModel !== undefined;
+      const turnEnd = block.events.find(({ id }) => ends.has(id));
+      const isFork = session.forkedFrom !== null && block.events.some(({ seq }) => seq === session.forkedAt);
+      const canGoBack = turnEnd !== undefined && ends.get(turnEnd.id) === true;
+      const key = [first.seq, end.seq, hasHeading ? named : "", hasHeading, newClient, turnEnd?.id, canGoBack, isFork].join(" ");
+      if (block.parts.length > 0 || isFork || turnEnd !== undefined) {
+        const known = this.rendered.get(first.id);
+        blocks.push(known?.key === key ? known : {
+          id: first.id,
+          key,
+          html: [
+            hasHeading ? renderHeading(block, named, newClient) : "",
+            ...block.parts.map(renderPart),
+            turnEnd === undefined ? "" : renderActions(turnEnd.id, canGoBack),
+            isFork ? '<p class="mark">The fork begins here.</p>' : "",
+          ].join(""),
+        });
+      }
+      speaker = turnEnd === undefined ? (block.speaker ?? speaker) : undefined;
+      client = newClient ?? client;
+      model = newModel ?? model;
+    }
+    this.rendered = new Map(blocks.map((block) => [block.id, block]));
+    return blocks;
   }
-  const data = toFields(event);
-  switch (type) {
-    case "user_message":
-      return ["You", restrictLinks(toText(data["content"]))];
-    case "text":
-      return ["Assistant", restrictLinks(toText(data["content"]))];
-    case "tool_call":
-      return [`Tool call: ${inlineCode(data["name"])}`, codeBlock(data["input"], "json")];
-    case "tool_result":
-      return [data["is_error"] === true ? "Tool result: error" : "Tool result", codeBlock(data["content"])];
-    case "skill_invocation":
-      return [`Skill: ${inlineCode(data["name"])}`, restrictLinks(toText(data["content"]))];
-    case "system_context":
-      return ["Context", quote(restrictLinks(toText(data["content"])))];
-    case "out_of_band_output":
-      return [`Output: ${inlineCode(data["name"])}`, codeBlock(data["content"])];
-    case "thinking":
-      return ["Thinking", quote(restrictLinks(toText(data["content"])))];
-    case "plan":
-      return ["Plan", renderPlan(data["entries"])];
-    case "permission":
-      return [`Permission: ${inlineCode(data["option"] ?? data["outcome"])}`, ""];
-    case "turn_end":
-      return [`End of turn: ${inlineCode(data["stop_reason"])}`, data["error"] ? quote(restrictLinks(toText(data["error"]))) : ""];
+}
+
+/** The model that speaks in a block: the events of its tools and thoughts before an answer do not name it. */
+function findModel(blocks: readonly Block[], index: number): string | undefined {
+  const { speaker } = blocks[index] ?? {};
+  for (let next = index; speaker === "assistant" && blocks[next]?.speaker === speaker; next += 1) {
+    const { model } = blocks[next] ?? {};
+    if (model !== undefined) {
+      return model;
+    }
+  }
+  return undefined;
+}
+
+/** The client that had this said, if it is not *known*. */
+function findNewClient({ events: [first], speaker }: Block, invocations: Shown["invocations"], known: string | undefined): string | undefined {
+  const client = invocations.get(first.invocationId)?.clientName ?? undefined;
+  return speaker === undefined || client === known ? undefined : client;
+}
+
+/** The id of the block that shows an event; undefined if none does. */
+export function findBlockId(events: readonly Event[], eventId: string): string | undefined {
+  return buildBlocks(events).find((block) => block.events.some(({ id }) => id === eventId))?.events[0].id;
+}
+
+/** The title, and where, when and with whom the conversation was had. *original*: what it is a fork of, if that is known. */
+export function renderHead(session: Session, original?: Pick<Session, "title">): string {
+  const program = session.source === null ? nameAll(session.client) : [nameProgram(session.source)];
+  const facts = [
+    ...new Set([...program, ...nameAll(session.agent, session.model)]),
+    formatPlace(session, session.gitRoot ?? session.directory),
+    ...(session.branch === null ? [] : [formatTitle({ title: session.branch }, MAX_NAME_LENGTH)]),
+    formatCount(session.eventCount, "event"),
+    `${formatLocalTime(session.createdAt)} to ${formatLocalTime(session.updatedAt)}`,
+    ...(session.archivedAt === null ? [] : ["archived"]),
+  ];
+  return [
+    `<h1>${escapeHtml(formatTitle(session, 200))}</h1>`,
+    `<p class="facts">${facts.map((fact) => `<span>${escapeHtml(makeReadable(fact))}</span>`).join(" · ")}</p>`,
+    session.forkedFrom === null ? "" : renderOrigin(session, original),
+  ].join("");
+}
+
+function renderOrigin({ forkedAt }: Session, original: Pick<Session, "title"> | undefined): string {
+  const name = original === undefined
+    ? "another conversation"
+    : `<button class="link" data-action="original">“${escapeHtml(formatTitle(original))}”</button>`;
+  return `<p class="facts">A fork of ${name}: the first ${formatCount(forkedAt ?? 0, "event")} are the same.</p>`;
+}
+
+function renderHeading({ events: [first], speaker }: Block, model: string | undefined, client: string | undefined): string {
+  const name = SPEAKERS[speaker ?? "assistant"];
+  const details = [...nameAll(model ?? null), formatLocalTime(first.createdAt), ...nameAll(client ?? null)];
+  const shown = details.map((detail) => `<span>${escapeHtml(makeReadable(detail))}</span>`).join(" · ");
+  return `<h2 class="${speaker}">${name} <small>${shown}</small></h2>`;
+}
+
+function renderActions(eventId: string, canGoBack: boolean): string {
+  const button = (action: string, title: string) =>
+    `<button data-action="${action}" data-event="${escapeHtml(eventId)}">${title}</button>`;
+  return `<div class="actions">${button("fork", "Fork Conversation from Here")}${canGoBack ? button("goBack", "Go Back to Here") : ""}</div>`;
+}
+
+function renderPart(part: Part): string {
+  switch (part.kind) {
+    case "prose":
+      return `<div class="prose">${renderMarkdown(part.text)}</div>`;
+    case "note":
+      return `<p class="note">${escapeHtml(makeReadable(part.text))}</p>`;
+    case "fold":
+      return renderFold(part);
   }
 }
 
-/** The entries of a plan as a task list. */
-function renderPlan(entries: unknown): string {
-  const items = Array.isArray(entries) ? entries : [];
-  return items.map((entry: unknown) => {
-    const fields: { content?: unknown; status?: unknown } = entry !== null && typeof entry === "object" ? entry : { content: entry };
-    return `- [${fields.status === "completed" ? "x" : " "}] ${escapeLine(toText(fields.content).replace(/\s+/g, " "))}`;
-  }).join("\n");
+function renderFold({ label, hint, bodies, hasFailed = false, isMarkdown = false }: Fold): string {
+  const name = escapeHtml(makeReadable(formatTitle({ title: label }, MAX_NAME_LENGTH)));
+  const failed = hasFailed ? ' <span class="failed">failed</span>' : "";
+  const render = (body: string) => (isMarkdown ? `<div class="prose">${renderMarkdown(body)}</div>` : renderBody(body));
+  const shown = bodies.filter((body) => body !== "").map(render).join("");
+  return `<details><summary><b>${name}</b>${failed} <span class="hint">${escapeHtml(makeReadable(hint))}</span></summary>${shown}</details>`;
 }
 
-/** The fields of an event's data; a corrupt event's string becomes the field `content`. */
-function toFields(event: Event): { [key: string]: unknown } {
-  return event.data !== null && typeof event.data === "object" ? { ...event.data } : { content: event.data };
-}
-
-function toText(value: unknown): string {
-  return (typeof value === "string" ? value : JSON.stringify(value, null, 2) ?? "").replace(/\r\n?/g, "\n");
-}
-
-/** A code block with a fence longer than any run of backticks that starts a line of its content. */
-function codeBlock(value: unknown, language = ""): string {
-  const content = toText(value);
-  const longest = Math.max(2, ...[...content.matchAll(/^\s*(`+)/gm)].map((match) => match[1]?.length ?? 0));
-  const fence = "`".repeat(longest + 1);
-  return `${fence}${language}\n${content}\n${fence}`;
-}
-
-function inlineCode(value: unknown): string {
-  return codeLine(formatTitle({ title: toText(value) }, MAX_NAME_LENGTH));
-}
-
-function quote(markdown: string): string {
-  // Behind `> ` a tab is narrower: an indented fence could begin or end there that was none before.
-  const lines = markdown.split("\n").map((line) => line.replace(/^[ \t]+/, (space) => space.replaceAll("\t", "    ")));
-  return lines.map((line) => (line === "" ? ">" : `> ${line}`)).join("\n");
+function renderBody(body: string): string {
+  const left = body.length - MAX_BODY_LENGTH;
+  const note = left > 0 ? `<p class="note">${formatCount(left, "more character")} left out. An export has all.</p>` : "";
+  return `<pre>${escapePreformatted(makeReadable(body.slice(0, MAX_BODY_LENGTH)))}</pre>${note}`;
 }

@@ -44,7 +44,7 @@ _ABANDONED_S = 24 * 60 * 60
 
 def find(places: Places) -> Iterator[Path]:
     """Yield the chats of all programs that keep them as VS Code does."""
-    for user in _user_folders(places):
+    for user in user_folders(places):
         chats = [*user.glob("workspaceStorage/*/chatSessions/*.json*")]
         chats += user.glob("globalStorage/emptyWindowChatSessions/*.json*")
         for path in chats:
@@ -60,14 +60,14 @@ def folders(places: Places) -> Iterator[Folder]:
     They are watched without what is in them: that is mostly of other extensions.
     """
     usual = places.folder("XDG_CONFIG_HOME", ".config") / "Code" / "User"
-    for user in dict.fromkeys((usual, *_user_folders(places))):
+    for user in dict.fromkeys((usual, *user_folders(places))):
         workspaces = user / "workspaceStorage"
         chats = sorted(workspaces.glob("*/chatSessions"))
         for folder in (workspaces, *chats, user / "globalStorage" / "emptyWindowChatSessions"):
             yield Folder(folder, is_deep=False)
 
 
-def _user_folders(places: Places) -> Iterator[Path]:
+def user_folders(places: Places) -> Iterator[Path]:
     """Yield the folders with the data of users: of desktops, of servers, and of their remotes."""
     home = places.home
     desktops = {

@@ -1008,6 +1008,19 @@ def doctor_command(
     return repair(store.admin) if is_repair else run(store, as_json=as_json)
 
 
+@segue.command("paths")
+@_JSON
+@click.pass_obj
+def paths_command(application: Application, as_json: bool) -> int:
+    """List what Segue has on this machine: programs, database, copies, settings, hooks.
+
+    Nothing is changed. Uninstalling the program or the extension leaves most of it.
+    """
+    from segue.cli.paths import run
+
+    return run(application.store(), as_json=as_json)
+
+
 @segue.command("backup")
 @click.argument("path", required=False, callback=_absolute)
 @click.pass_obj

@@ -90,6 +90,9 @@ class Store:
     hook_folder: str | None
     """The folder of the hooks' log, and of what `segue hook install` notes; None if none is."""
 
+    data_folder: str | None
+    """The folder of what is kept for the user, whichever the store is; None if none is."""
+
     open_existing: "Callable[[], Awaitable[SessionService]]"
     """Opens the store, or an empty one in memory if it does not exist: reading creates no store."""
 

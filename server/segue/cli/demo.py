@@ -49,6 +49,11 @@ def run(engine: StoreEngine) -> int:
         return 1
     print_line()
     print_line("Nothing lost, nothing twice.", color="green", bold=True)
+    print_line()
+    print_line(
+        "Next: `segue import --discover` lists the programs here that have conversations, and"
+    )
+    print_line("`segue hook install all` records the agents in a terminal from now on.")
     return 0
 
 

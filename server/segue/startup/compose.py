@@ -202,6 +202,7 @@ def load_store(database: str | None) -> "Store":
         make_window=lambda service: make_window(settings, lambda: _opened(service)),
         continue_minutes=settings.continue_minutes,
         hook_folder=hook_folder(settings),
+        data_folder=hook_folder(None),
     )
 
 

@@ -5,6 +5,7 @@ import { execFileSync } from "node:child_process";
 import { appendFileSync, existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, symlinkSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { afterEach, beforeEach, test } from "node:test";
+import { answer, conversation, userMessage } from "./conversations.mjs";
 import { PYTHON, Sandbox, waitUntil, withWorkbench } from "./workbench.mjs";
 import { withNeovim } from "./neovim.mjs";
 
@@ -18,23 +19,20 @@ beforeEach(() => {
 
 afterEach(() => sandbox.remove());
 
-const userMessage = (content) => ({ type: "user_message", data: { content } });
-const answer = (content) => ({ type: "text", data: { content } });
-const conversation = (question, options = {}) => ({ events: [userMessage(question), answer(`About this: ${question}`)], ...options });
 const contents = ({ events }) => events.filter(({ type }) => type !== "system_context").map(({ data }) => data.content);
 
 test("conversations of another editor are listed, appear without a refresh, and can be resumed", async () => {
   const [parser] = await sandbox.record(conversation(PARSER, { minutes: 12 }));
   await withWorkbench(sandbox, {}, async (vscode) => {
     await vscode.showConversations();
-    await vscode.row("Why does the parser").filter({ hasText: "12 min · 2" }).waitFor();
+    await vscode.row("Why does the parser").filter({ hasText: /\d+ min · 2 events/ }).waitFor();
     await sandbox.record(conversation(LEXER));
-    await vscode.row("Name the lexer").filter({ hasText: "now · 2" }).waitFor();
+    await vscode.row("Name the lexer").filter({ hasText: /(now|min) · 2 events/ }).waitFor();
     await vscode.screenshot("listed");
     await vscode.clickRowAction("Why does the parser", "Resume Conversation…");
-    await vscode.statusItem().filter({ hasText: `${PARSER} — resumed, last active 12 min ago` }).waitFor();
-    assert.equal(await vscode.statusItem().getAttribute("aria-label"), `Segue: ${PARSER} — resumed, last active 12 min ago`);
-    await vscode.editor("About this: Why does the parser").waitFor();
+    await vscode.statusItem().filter({ hasText: `${PARSER} — resumed, last active` }).waitFor();
+    assert.match(await vscode.statusItem().getAttribute("aria-label"), /^Segue: Why does .* — resumed, last active \d+ min ago$/);
+    await vscode.transcript("About this: Why does the parser").waitFor();
     await vscode.screenshot("resumed");
   });
   assert.deepEqual(contents(await sandbox.loadSession(parser)).length, 2);
@@ -45,13 +43,160 @@ test("an open transcript grows while another editor writes, also after the serve
   await withWorkbench(sandbox, {}, async (vscode) => {
     await vscode.showConversations();
     await vscode.row("Why does the parser").click();
-    await vscode.editor("About this: Why does the parser").waitFor();
+    await vscode.transcript("About this: Why does the parser").waitFor();
     await sandbox.record(conversation("And the next token?", { sessionId: parser }));
-    await vscode.editor("About this: And the next token?").waitFor();
+    await vscode.transcript("About this: And the next token?").waitFor();
     assert.equal(sandbox.killServers(), 1);
     await sandbox.record(conversation("And the one after that?", { sessionId: parser }));
-    await vscode.editor("About this: And the one after that?").waitFor();
+    await vscode.transcript("About this: And the one after that?").waitFor();
   });
+});
+
+/** Texts that would run or load something if they became HTML, or links of VS Code. */
+const HOSTILE = [
+  "<script>document.title = 'taken'</script>",
+  "<img src=x onerror=\"document.title = 'taken'\"> <svg onload=\"document.title = 'taken'\">",
+  "<iframe srcdoc=\"<script>parent.document.title = 'taken'</script>\"></iframe> <style>* { display: none }</style>",
+  "[click](javascript:document.title='taken') [quit](command:workbench.action.quit) [file](file:///etc/passwd) <command:a.b>",
+  "![remote](https://tracker.test/pixel.png) ![local](data:image/svg+xml,<svg/>) [web](https://example.org/)",
+  "```html\n</code></pre></section><script>document.title = 'taken'</script>\n```",
+].join("\n\n");
+
+test("nothing of a message runs or loads in a transcript, and its policy forbids it once more", async () => {
+  const data = [userMessage(HOSTILE), answer(HOSTILE), { type: "thinking", data: { content: HOSTILE } },
+    { type: "tool_call", data: { id: "1", name: HOSTILE, input: { [HOSTILE]: HOSTILE } } },
+    { type: "tool_result", data: { tool_use_id: "1", content: HOSTILE, is_error: false } }, { type: HOSTILE.slice(0, 100), data: { HOSTILE } }];
+  await sandbox.record({ events: [userMessage("Harmless"), ...data] });
+  await withWorkbench(sandbox, {}, async (vscode) => {
+    const requests = [];
+    vscode.page.on("request", (request) => /tracker\.test|example\.org/.test(request.url()) && requests.push(request));
+    await vscode.showConversations();
+    await vscode.row("Harmless").click();
+    await vscode.transcript("Harmless").waitFor();
+    const page = vscode.transcriptPage();
+    for (const summary of await page.locator("summary").all()) {
+      await summary.click();
+    }
+    await vscode.screenshot("hostile");
+    const found = await page.locator("body").evaluate((body) => ({
+      tags: body.querySelectorAll("main :is(script, img, svg, iframe, style, object, form, [onerror], [onload], [style], [src])").length,
+      links: [...new Set([...body.querySelectorAll("main a")].map((link) => link.href))],
+      title: document.title,
+    }));
+    assert.deepEqual([found.tags, requests.length, found.links.sort()], [0, 0, ["https://example.org/", "https://tracker.test/pixel.png"]]);
+    // Were one of them in the page nevertheless, the policy would not let it run or load.
+    const blocked = await page.locator("body").evaluate(async (body) => {
+      const violations = [];
+      document.addEventListener("securitypolicyviolation", ({ effectiveDirective }) => violations.push(effectiveDirective));
+      body.insertAdjacentHTML("beforeend", "<img src='https://tracker.test/a.png' onerror='document.title = 1'><iframe src='https://tracker.test/b'></iframe><p style='color: red'></p><a href='javascript:document.title=1'></a>");
+      const script = document.createElement("script");
+      script.textContent = "document.title = 'taken'";
+      body.append(script);
+      body.querySelector("a[href^=javascript]").click();
+      await fetch("https://tracker.test/c").catch(() => {});
+      await new Promise((resolve) => setTimeout(resolve, 500));
+      return { violations: [...new Set(violations)].sort(), title: document.title };
+    });
+    assert.deepEqual(blocked.violations, ["connect-src", "frame-src", "img-src", "script-src-attr", "script-src-elem", "style-src-attr"]);
+    assert.equal(blocked.title, found.title);
+    assert.ok(requests.every((request) => request.failure()?.errorText === "csp"));
+    assert.notEqual(found.title, "taken");
+  });
+});
+
+test("a transcript folds tools and thoughts, highlights code, and says where its conversation comes from", async () => {
+  const call = (id, name, input) => ({ type: "tool_call", data: { id, name, input } });
+  const result = (id, content, isError = false) => ({ type: "tool_result", data: { tool_use_id: id, content, is_error: isError } });
+  const [id] = await sandbox.record({ events: [
+    userMessage(PARSER), { type: "thinking", data: { content: "Let me *look*." } },
+    call("1", "grep_search", { query: "tokens" }), call("2", "run_tests", { command: "pytest" }), result("2", "1 failed", true), result("1", "parser.py:2"),
+    { type: "text", data: { content: "It is the **slice**:\n\n```python\nreturn list(tokens)\n```", model: "acme/large" } },
+  ] });
+  await withWorkbench(sandbox, {}, async (vscode) => {
+    await vscode.showConversations();
+    await vscode.row("Why does the parser").click();
+    const answered = vscode.transcript("It is the slice");
+    await answered.locator(".hljs-keyword", { hasText: "return" }).waitFor();
+    await answered.locator("strong", { hasText: "slice" }).waitFor();
+    await vscode.transcript("Thinking").locator("h2", { hasText: "acme/large" }).waitFor();
+    const tools = vscode.transcript("grep_search").locator("details");
+    assert.deepEqual(await tools.locator("summary").allInnerTexts(), ["grep_search tokens", "run_tests failed pytest"]);
+    assert.equal(await tools.locator("pre", { hasText: "parser.py:2" }).isVisible(), false);
+    await tools.locator("summary", { hasText: "grep_search" }).click();
+    await tools.locator("pre", { hasText: "parser.py:2" }).waitFor();
+    await answered.locator("figure").hover();
+    await answered.getByRole("button", { name: "Copy" }).click();
+    await answered.getByRole("button", { name: "Copied" }).waitFor();
+
+    await vscode.turnAction("Fork Conversation from Here").click();
+    await vscode.transcriptPage().getByText(`A fork of “${PARSER}”: the first 7 events are the same.`).waitFor();
+    await vscode.transcript("The fork begins here.").waitFor();
+    await vscode.screenshot("transcript-fork");
+    await vscode.transcriptPage().getByRole("button", { name: `“${PARSER}”` }).click();
+    await vscode.transcriptPage().getByRole("heading", { name: PARSER, exact: true }).waitFor();
+    assert.equal(await vscode.transcript("The fork begins here.").count(), 0);
+  });
+  assert.equal((await sandbox.loadSession(id)).events.length, 7);
+});
+
+test("a long transcript opens at its end, shows more on demand, grows live, and is there again after a reload", async () => {
+  const [id] = await sandbox.record({ ...LONG, minutes: 12 });
+  await withWorkbench(sandbox, {}, async (vscode) => {
+    await vscode.showConversations();
+    await vscode.row("Why does the parser").click();
+    await vscode.transcript("Step 2099").waitFor();
+    await waitUntil("it is at its end", async () => (await vscode.transcriptScroll()).isAtEnd);
+    const blocks = vscode.transcriptPage().locator("#blocks > section");
+    assert.equal(await blocks.count(), 100);
+    await vscode.transcriptPage().getByRole("button", { name: "Show Earlier" }).click();
+    await vscode.transcript("Step 1900").waitFor({ state: "attached" });
+    assert.equal(await blocks.count(), 200);
+
+    // Who reads elsewhere stays there while the conversation grows, and can go to its end.
+    await sandbox.record({ events: [answer("And one more.")], sessionId: id });
+    await vscode.transcript("And one more.").waitFor({ state: "attached" });
+    assert.equal((await vscode.transcriptScroll()).isAtEnd, false);
+    await vscode.transcriptPage().getByRole("button", { name: "Go to the End" }).click();
+    await waitUntil("it is at its end", async () => (await vscode.transcriptScroll()).isAtEnd);
+    await sandbox.record({ events: [answer("And the last.")], sessionId: id });
+    await vscode.transcript("And the last.").waitFor();
+    await waitUntil("it follows", async () => (await vscode.transcriptScroll()).isAtEnd);
+
+    await vscode.page.reload();
+    await vscode.waitUntilReady();
+    await vscode.transcript("And the last.").waitFor();
+  });
+});
+
+test("a transcript of a conversation that another window has open goes on in a linked fork", async () => {
+  await withWorkbench(sandbox, { extensions: ["echo-model"] }, async (vscode) => {
+    await vscode.askInChat(`@segue ${PARSER}`);
+    await vscode.chatResponse(`You asked: ${PARSER}`).waitFor();
+    await waitUntil("the answer is stored", async () => (await sandbox.listSessions())[0]?.eventCount === 2);
+    const other = await vscode.openWindow();
+    await other.showConversations();
+    await other.row("Why does the parser").click();
+    await other.transcriptPage().getByText("Open in another window, and shown here as it grows.").waitFor();
+    await vscode.askInChat("@segue two");
+    await other.transcript("You asked: two").waitFor();
+    await other.screenshot("go-on-here");
+    await other.transcriptPage().getByRole("button", { name: "Go On Here" }).click();
+    await other.transcriptPage().getByText(`A fork of “${PARSER}”: the first 4 events are the same.`).waitFor();
+    await other.chatInput("@segue").waitFor();
+    await other.askInChat("@segue three");
+    await other.transcript("You asked: three").waitFor();
+    await vscode.askInChat("@segue four");
+    await vscode.chatResponse("You asked: four").waitFor();
+    const loadAll = async () => Promise.all((await sandbox.listSessions()).map(({ sessionId }) => sandbox.loadSession(sessionId)));
+    await waitUntil("both are stored", async () => (await loadAll()).every((session) => contents(session).length === 6));
+    assert.equal(await vscode.notification("Another window wrote first").count(), 0);
+  });
+  const sessions = await sandbox.listSessions();
+  const fork = sessions.find(({ forkedFrom }) => forkedFrom !== null);
+  const original = sessions.find(({ sessionId }) => sessionId === fork.forkedFrom);
+  assert.deepEqual([sessions.length, fork.forkedAt], [2, 4]);
+  assert.deepEqual(contents(await sandbox.loadSession(fork.sessionId)).slice(-2), ["three", "You asked: three"]);
+  assert.deepEqual(contents(await sandbox.loadSession(original.sessionId)).slice(-2), ["four", "You asked: four"]);
 });
 
 test("the picker filters by typing, lists archived conversations, and escapes icon syntax", async () => {
@@ -62,7 +207,8 @@ test("the picker filters by typing, lists archived conversations, and escapes ic
     await vscode.row("Name the lexer").waitFor({ state: "detached" });
     await vscode.runCommand("Segue: Resume Conversation…");
     const rows = vscode.page.locator(".quick-input-list .monaco-list-row");
-    await rows.filter({ hasText: "Draw $(trash) here" }).waitFor();
+    await rows.filter({ hasText: "Draw $\u200b(trash) here" }).waitFor();
+    assert.match(await rows.filter({ hasText: "trash" }).getAttribute("aria-label"), /^Draw \$.\(trash\) here, /);
     await rows.filter({ hasText: LEXER }).waitFor();
     await vscode.screenshot("picker");
     await vscode.page.keyboard.type("parser");
@@ -89,7 +235,7 @@ test("a conversation can be shown, archived, unarchived, and, after a confirmati
   await withWorkbench(sandbox, {}, async (vscode) => {
     await vscode.showConversations();
     await vscode.row("Why does the parser").click();
-    await vscode.editor("About this").waitFor();
+    await vscode.transcript("About this").waitFor();
     await vscode.screenshot("transcript");
 
     await vscode.clickRowAction("Why does the parser", "Archive Conversation");
@@ -132,6 +278,67 @@ test("the question is stored before the model request, and the answer when it is
   });
 });
 
+const toolEvents = ({ events }) => events.filter(({ type }) => type.startsWith("tool_")).map(({ data }) => data);
+
+test("@segue lets the model use tools, asks the user where a tool wants that, and records calls and results", async () => {
+  await withWorkbench(sandbox, { extensions: ["echo-model", "look-up-tool"] }, async (vscode) => {
+    await vscode.askInChat("@segue use look_up with lexer");
+    await vscode.chatResponse("The tool said: Entry for lexer").waitFor();
+    await vscode.chatResponse("Looked up lexer").waitFor();
+    await vscode.screenshot("tool");
+    await waitUntil("the answer is stored", async () => (await sandbox.listSessions())[0].eventCount === 5);
+    const [{ sessionId, agent, model }] = await sandbox.listSessions();
+    const { events } = await sandbox.loadSession(sessionId);
+    assert.deepEqual([agent, model], ["@segue", "Echo"]);
+    assert.deepEqual(events.map(({ type }) => type), ["user_message", "text", "tool_call", "tool_result", "text"]);
+    assert.deepEqual(toolEvents({ events }), [
+      { id: "call-1", name: "look_up", input: { word: "lexer" } },
+      { tool_use_id: "call-1", content: "Entry for lexer", is_error: false },
+    ]);
+
+    // A tool that changes something runs only if the user allows it.
+    await vscode.askInChat("@segue use write_entry with parser");
+    await vscode.answerConfirmation("Write an entry for parser?", "Skip");
+    await vscode.chatResponse("The tool said: The user chose to skip the tool call").waitFor();
+    await vscode.askInChat("@segue use write_entry with scanner");
+    await vscode.answerConfirmation("Write an entry for scanner?", "Allow");
+    await vscode.chatResponse("The tool said: Wrote scanner").waitFor();
+    await vscode.askInChat("@segue use no_such_tool with x");
+    await vscode.chatResponse("The tool said: There is no tool no_such_tool.").waitFor();
+    await waitUntil("all is stored", async () => contents(await sandbox.loadSession(sessionId)).length === 20);
+    const errors = toolEvents(await sandbox.loadSession(sessionId)).filter((each) => "is_error" in each).map((each) => each.is_error);
+    assert.deepEqual(errors, [false, false, false, true]);
+    await vscode.runCommand("Segue: Show Transcript");
+    await vscode.transcriptPage().locator("summary", { hasText: "write_entry scanner" }).waitFor();
+  });
+  const [offered] = sandbox.loadOfferedTools();
+  assert.ok(offered.includes("look_up") && offered.includes("write_entry"));
+  assert.equal(existsSync(join(sandbox.root, "parser")), false);
+  assert.equal(existsSync(join(sandbox.root, "scanner")), true);
+  const earlier = sandbox.loadModelRequests().at(-1).map(({ content }) => content).join("\n");
+  assert.match(earlier, /look_up.*"word":"lexer"/);
+  assert.match(earlier, /Entry for lexer/);
+});
+
+test("the rounds of tools have an end, the user can stop one, and the setting limits the tools", async () => {
+  const machine = { "segue.server.command": [PYTHON, "-I", "-m", "segue", "lsp"], "segue.tools": "mentioned" };
+  await withWorkbench(sandbox, { extensions: ["echo-model", "look-up-tool"], machine }, async (vscode) => {
+    await vscode.askInChat("@segue use look_up with lexer");
+    await vscode.chatResponse("You asked: use look_up with lexer").waitFor();
+    await vscode.askInChat("@segue #lookUp use look_up with lexer again and again");
+    await vscode.chatResponse("Stopped after 25 rounds of tools.").waitFor();
+    await waitUntil("all is stored", async () => (await sandbox.listSessions())[0].eventCount === 2 + 1 + 26 + 2 * 25 + 1);
+    await vscode.askInChat("@segue #lookUp use look_up with slow");
+    await vscode.chatResponse("Looking up slow").waitFor();
+    await vscode.page.locator(".interactive-input-part .codicon-stop-circle:visible").click();
+    const [{ sessionId }] = await sandbox.listSessions();
+    await waitUntil("the result is stored", async () => toolEvents(await sandbox.loadSession(sessionId)).at(-1).content === "The user stopped the tool.");
+  });
+  const offered = sandbox.loadOfferedTools();
+  assert.deepEqual([offered[0], offered.at(-1)], [[], ["look_up"]]);
+  assert.equal(offered.length, 1 + 26 + 1);
+});
+
 test("after a restart of the window the model receives the earlier messages", async () => {
   await withWorkbench(sandbox, { extensions: ["echo-model"] }, async (vscode) => {
     await vscode.askInChat(`@segue ${PARSER}`);
@@ -160,7 +367,7 @@ test("New Conversation and Resume open the chat view, and Resume what was said",
     await vscode.chatInput("@segue").waitFor();
     await vscode.showConversations();
     await vscode.clickRowAction("Why does the parser", "Resume Conversation…");
-    await vscode.editor("About this: Why does the parser").waitFor();
+    await vscode.transcript("About this: Why does the parser").waitFor();
     await vscode.page.locator(".interactive-input-part .monaco-editor.focused").waitFor();
     await vscode.screenshot("resumed-chat");
   });
@@ -243,7 +450,7 @@ test("a fork from a turn of a transcript goes on beside the original, which its 
   await withWorkbench(sandbox, {}, async (vscode) => {
     await vscode.showConversations();
     await vscode.row("Why does the parser").click();
-    await vscode.editor("About this").waitFor();
+    await vscode.transcript("About this").waitFor();
     await vscode.turnAction("Go Back to Here").waitFor();
     assert.equal(await vscode.turnAction("Fork Conversation from Here").count(), 2);
     assert.equal(await vscode.turnAction("Go Back to Here").count(), 1);
@@ -251,7 +458,7 @@ test("a fork from a turn of a transcript goes on beside the original, which its 
     await vscode.turnAction("Fork Conversation from Here").first().click();
     await vscode.statusItem().filter({ hasText: `copy of ${PARSER}`.slice(0, 30) }).waitFor();
     assert.doesNotMatch(await vscode.statusItem().innerText(), /resumed/);
-    await vscode.row("copy of Why does").filter({ hasText: "now · 2" }).hover();
+    await vscode.row("copy of Why does").filter({ hasText: /(now|min) · 2 events/ }).hover();
     await vscode.page.locator(".workbench-hover, .monaco-hover").filter({ hasText: describeFork }).waitFor();
     await vscode.screenshot("fork");
   });
@@ -268,14 +475,14 @@ test("after going back to a turn, the original is archived, until that is undone
     await vscode.row("Why does the parser").click();
     await vscode.turnAction("Go Back to Here").click();
     const message = vscode.notification("Went back to “Why does the parser drop the last token?”");
-    await message.waitFor();
-    await vscode.row("Why does the parser").filter({ hasText: "now · 2" }).waitFor();
+    await message.hover(); // it stays while the mouse is over it
+    await vscode.row("Why does the parser").filter({ hasText: /(now|min) · 2 events/ }).waitFor();
     await vscode.screenshot("gone-back");
     const { original, fork } = await load();
     assert.notEqual(original.archivedAt, null);
     assert.deepEqual([fork.title, fork.eventCount, fork.archivedAt], [PARSER, 2, null]);
     await message.getByRole("button", { name: "Undo" }).click();
-    await vscode.row("Why does the parser").filter({ hasText: "12 min · 4" }).waitFor();
+    await vscode.row("Why does the parser").filter({ hasText: /\d+ min · 4 events/ }).waitFor();
     await waitUntil("undone", async () => (await load()).fork.archivedAt !== null);
     assert.equal((await load()).original.archivedAt, null);
 
@@ -284,9 +491,9 @@ test("after going back to a turn, the original is archived, until that is undone
     await vscode.picks(PARSER).waitFor();
     assert.equal(await vscode.picks(LEXER).count(), 0);
     await vscode.page.keyboard.press("Enter");
-    await vscode.row("Why does the parser").filter({ hasText: "now · 2" }).waitFor();
+    await vscode.row("Why does the parser").filter({ hasText: /(now|min) · 2 events/ }).waitFor();
     await vscode.runCommand("Segue: Undo Go Back");
-    await vscode.row("Why does the parser").filter({ hasText: "12 min · 4" }).waitFor();
+    await vscode.row("Why does the parser").filter({ hasText: /\d+ min · 4 events/ }).waitFor();
     await waitUntil("undone", async () => (await load()).original.archivedAt === null);
   });
 });
@@ -296,11 +503,11 @@ test("a conversation is renamed in the view, and gets its automatic title again"
   await withWorkbench(sandbox, {}, async (vscode) => {
     await vscode.showConversations();
     await vscode.row("Why does the parser").click();
-    await vscode.editor("About this").waitFor();
+    await vscode.transcript("About this").waitFor();
     await vscode.chooseRowAction("Why does the parser", "Rename Conversation…");
     await vscode.fillInputBox("Rename Conversation", "  The last token  ");
     await vscode.row("The last token").waitFor();
-    await vscode.editor("# The last token").waitFor();
+    await vscode.transcriptPage().getByRole("heading", { name: "The last token", exact: true }).waitFor();
     assert.equal((await sandbox.loadSession(id)).session.title, "The last token");
     await vscode.pressF2("The last token", "Rename Conversation");
     await vscode.fillInputBox("Rename Conversation", "");
@@ -323,7 +530,7 @@ test("a conversation is exported from the view and from its transcript, to a pri
     assert.equal(statSync(markdown).mode & 0o777, 0o600);
 
     await vscode.row("Why does the parser").click();
-    await vscode.editor("About this").waitFor();
+    await vscode.transcript("About this").waitFor();
     await vscode.page.locator('.editor-actions a[aria-label^="Export Conversation"]').click();
     await vscode.picks("HTML page").click();
     const page = join(sandbox.project, await vscode.acceptFileName("last-token.html"));
@@ -343,7 +550,7 @@ test("a search shows what is found while one types, and opens a hit at its event
     await vscode.runCommand("Segue: Search Conversations…");
     await vscode.typeInPicker("drops");
     const found = vscode.picks("Why does the parser").filter({ hasText: "The slice «drops» the end marker." });
-    await found.filter({ hasText: "12 min ago" }).waitFor();
+    await found.filter({ hasText: /\d+ min ago/ }).waitFor();
     assert.equal(await vscode.page.locator(".quick-input-list .monaco-list-row").count(), 1);
     await vscode.screenshot("search");
     await vscode.typeInPicker("lexer's");
@@ -364,16 +571,16 @@ test("a search shows what is found while one types, and opens a hit at its event
     await vscode.screenshot("search-everywhere");
     assert.match(await vscode.picks("").first().innerText(), /Why does the parser/); // the newest, not one with such a title
     await vscode.picks("Why does the parser").click();
-    await vscode.waitForSelection("marker".length, MARKER);
+    await vscode.waitForSelection("marker", MARKER);
     await vscode.screenshot("search-opened");
 
-    // The title of the same conversation leads to the top of the document, which is open already.
+    // The title of the same conversation leads to the top of the page, which is open already.
     await vscode.runCommand("Segue: Search Conversations…");
     await vscode.typeInPicker('"does the parser"');
     await vscode.activePick("Why «does the parser» drop").waitFor();
     await vscode.page.keyboard.press("Enter");
-    await vscode.editor("older events left out").waitFor();
-    assert.equal(await vscode.waitForSelection(0, `# ${PARSER.slice(0, 30)}`), 1);
+    await vscode.transcript("Step 2099").waitFor();
+    assert.deepEqual(await vscode.transcriptScroll(), { top: 0, isAtEnd: false });
   });
 });
 
@@ -413,7 +620,7 @@ test("the search box above the view shows what is found, which opens at its even
     await vscode.page.keyboard.press("ArrowDown");
     await vscode.focusedRow(MARKER).waitFor();
     await vscode.page.keyboard.press("Enter");
-    await vscode.waitForSelection("end".length, MARKER);
+    await vscode.waitForSelection("end", MARKER);
 
     await box.fill("?");
     await vscode.searchStatus("What you search for must have a word of two letters").waitFor();
@@ -471,7 +678,7 @@ test("an imported conversation is listed with its program, and goes on there in 
   const program = join(bin, "claude");
   await withWorkbench(sandbox, { path: `${bin}:/usr/bin:/bin` }, async (vscode) => {
     await vscode.showConversations();
-    await vscode.row("Why does the parser").filter({ hasText: "1 h · 2 · Claude Code · claude-sonnet-4-5" }).waitFor();
+    await vscode.row("Why does the parser").filter({ hasText: "1 h · 2 events · Claude Code · claude-sonnet-4-5" }).waitFor();
     await goOnInProgram(vscode);
     await vscode.notification("claude is not on the PATH").getByRole("button", { name: "Copy Command" }).click();
 
@@ -580,9 +787,9 @@ test("a conversation is begun in Neovim, followed here, gone on with here, and f
       await vscode.showConversations();
       await neovim.append("user_message", PARSER);
       await vscode.row("Why does the parser").click();
-      await vscode.editor(PARSER).waitFor();
+      await vscode.transcript(PARSER).waitFor();
       await neovim.append("text", "It stops one token early.");
-      await vscode.editor("It stops one token early.").waitFor();
+      await vscode.transcript("It stops one token early.").waitFor();
       await neovim.command("Segue show");
       await neovim.shows("It stops one token early.");
       await vscode.clickRowAction("Why does the parser", "Resume Conversation…");
@@ -643,7 +850,14 @@ test("without Python, a message names what is missing and offers help", async ()
     for (const button of ["Open Log", "Copy Install Command", "Try Again"]) {
       await message.getByRole("button", { name: button }).waitFor();
     }
+    assert.match((await vscode.welcome())[0], /^Segue needs Python 3.11 or later/);
+    for (const button of ["Try Again", "Copy Install Command", "Show Log"]) {
+      await vscode.page.locator(".sidebar .welcome-view-content .monaco-button").filter({ hasText: button }).waitFor();
+    }
     await vscode.screenshot("no-python");
+    await vscode.runCommand("Segue: New Conversation");
+    const told = (await vscode.listNotifications()).filter((text) => text.includes("Segue"));
+    assert.equal(told.length, 1, JSON.stringify(told)); // another one misses git
   });
 });
 
@@ -707,6 +921,6 @@ test("the API works for other extensions", async () => {
     const failed = results.filter(({ ok }) => !ok);
     console.log(`${results.length - failed.length} passed, ${failed.length} failed`);
     assert.deepEqual(failed, []);
-    assert.ok(results.length >= 14);
+    assert.ok(results.length >= 12);
   });
 });

@@ -3,6 +3,7 @@
 import { writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { answer, userMessage } from "./conversations.mjs";
 import { Sandbox, withWorkbench } from "./workbench.mjs";
 
 process.env.SEGUE_SCREENSHOTS = join(dirname(fileURLToPath(import.meta.url)), "..", "..", "..", "editors", "vscode", "images");
@@ -23,8 +24,6 @@ const ANSWERS = {
   [FOLLOW_UP]: "Parse one token and compare:\n\n```python\ndef test_one_token():\n    assert parse(iter([NAME])) == [NAME]\n```",
 };
 
-const userMessage = (content) => ({ type: "user_message", data: { content } });
-const answer = (content) => ({ type: "text", data: { content } });
 const CONVERSATIONS = [
   ["Write the changelog", 9_300, 7],
   ["A test for empty input", 4_400, 11],
@@ -73,9 +72,9 @@ async function withConversations(newest, options, work) {
 await withConversations([...FIRST_TURN, ...SECOND_TURN], { theme: "Default Dark Modern" }, async (vscode) => {
   await vscode.showConversations();
   await vscode.row("Why is the last").click();
-  await vscode.editor("tokens[:-1]").waitFor();
+  await vscode.transcript("tokens[:-1]").waitFor();
   await vscode.clickRowAction("Why is the last", "Resume Conversation…");
-  await vscode.statusItem().filter({ hasText: "12 min ago" }).waitFor();
+  await vscode.statusItem().filter({ hasText: "resumed, last active" }).waitFor();
   await vscode.searchBox().waitFor();
   await vscode.hideTransientUi();
   await vscode.screenshot("conversations-dark");
@@ -91,7 +90,7 @@ await withConversations(
     await vscode.chatResponse("test_one_token").waitFor();
     await vscode.widenChat();
     await vscode.showConversations();
-    await vscode.row("Why is the last").filter({ hasText: "now · 5" }).waitFor();
+    await vscode.row("Why is the last").filter({ hasText: "5 events" }).waitFor();
     await vscode.searchBox().waitFor();
     await vscode.hideTransientUi();
     await vscode.screenshot("chat-light");

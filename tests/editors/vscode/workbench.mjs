@@ -127,6 +127,15 @@ export class Sandbox {
 
   /** The messages of every request to the echo model, oldest first. */
   loadModelRequests() {
+    return this.loadModelLog().map(({ messages }) => messages);
+  }
+
+  /** The names of the tools that the echo model could use in each request, oldest first. */
+  loadOfferedTools() {
+    return this.loadModelLog().map(({ tools }) => tools);
+  }
+
+  loadModelLog() {
     return existsSync(this.modelLog)
       ? readFileSync(this.modelLog, "utf8").trim().split("\n").map((line) => JSON.parse(line))
       : [];
@@ -318,12 +327,37 @@ export class Workbench {
   }
 
   searchPage() {
-    return this.page.frameLocator("iframe.webview").frameLocator("iframe");
+    return this.page.frameLocator("iframe.webview:left-of(.part.editor)").frameLocator("iframe");
   }
 
   /** The row of the view that contains this text. */
   row(text) {
     return this.page.locator(".sidebar .monaco-list-row").filter({ hasText: text }).first();
+  }
+
+  /** The row of the view whose name for a screen reader matches a pattern. */
+  rowNamed(pattern) {
+    return this.page.locator(".sidebar").getByRole("treeitem", { name: pattern });
+  }
+
+  /** The labels of the rows of the view that can be seen, from top to bottom. */
+  async rows() {
+    const rows = await this.page.locator(".sidebar .monaco-list-row").all();
+    const placed = await Promise.all(rows.map(async (row) => [Number(await row.getAttribute("data-index")), await row.locator(".label-name").first().innerText()]));
+    return placed.sort(([one], [other]) => one - other).map(([, label]) => label);
+  }
+
+  /** Give the keyboard to a row of the view, without opening what it stands for. */
+  async focusRow(text) {
+    await this.row(text).waitFor();
+    await this.runCommand("Segue: Focus on Conversations View");
+    await this.page.locator(".sidebar .monaco-list:focus-within").waitFor();
+    await this.page.keyboard.press("Home");
+    await waitUntil(`${text} has the keyboard`, async () => {
+      const isThere = await this.focusedRow(text).waitFor({ timeout: 1_000 }).then(() => true, () => false);
+      await (isThere || this.page.keyboard.press("ArrowDown"));
+      return isThere;
+    });
   }
 
   /** The row of the view that has the keyboard, if it contains this text. */
@@ -349,6 +383,23 @@ export class Workbench {
     return this.page.locator('.statusbar-item[id="segue.segue.segue.session"], .statusbar-item[id*="segue.session"]').first();
   }
 
+  /** The texts of all notifications that nobody has cleared. */
+  async listNotifications() {
+    await this.runCommand("Notifications: Show Notifications");
+    const center = this.page.locator(".notifications-center");
+    await center.waitFor();
+    const texts = await center.locator(".monaco-list-row .notification-list-item-message").allInnerTexts();
+    await this.runCommand("Notifications: Hide Notifications"); // the center keeps new ones from being shown
+    await center.waitFor({ state: "hidden" });
+    return texts;
+  }
+
+  /** What the view says and offers while it has no rows, as lines. */
+  async welcome() {
+    const lines = await this.page.locator(".sidebar .welcome-view-content:visible > *").allInnerTexts();
+    return lines.map((line) => line.trim());
+  }
+
   notification(text) {
     return this.page.locator(".notification-toast").filter({ hasText: text }).first();
   }
@@ -357,9 +408,32 @@ export class Workbench {
     return this.page.locator(".monaco-dialog-box").first();
   }
 
-  /** The links that the active editor shows at the end of each turn of a transcript. */
+  /** The page of the visible transcript. */
+  transcriptPage() {
+    return this.page.frameLocator("iframe.webview.ready:visible:right-of(.part.sidebar)").frameLocator("iframe");
+  }
+
+  /** The block of the visible transcript that contains this text. */
+  transcript(text) {
+    return this.transcriptPage().locator("#blocks > section").filter({ hasText: text }).first();
+  }
+
+  /** How many pixels the visible transcript is scrolled down, and whether that is to its end. */
+  transcriptScroll() {
+    return this.transcriptPage().locator("html").evaluate(({ scrollTop, scrollHeight, clientHeight }) => ({
+      top: Math.round(scrollTop),
+      isAtEnd: scrollHeight - scrollTop - clientHeight < 2,
+    }));
+  }
+
+  /** Whether the visible transcript has the keyboard. */
+  transcriptHasFocus() {
+    return this.transcriptPage().locator("html").evaluate(() => document.hasFocus());
+  }
+
+  /** The links that the visible transcript shows at the end of each turn. */
   turnAction(title) {
-    return this.page.locator(".editor-instance .codelens-decoration a").filter({ hasText: title });
+    return this.transcriptPage().getByRole("button", { name: title });
   }
 
   /** The rows of an open quick pick. */
@@ -377,14 +451,14 @@ export class Workbench {
     return this.page.locator(".quick-input-list .monaco-list-row.focused").filter({ hasText: text });
   }
 
-  /** Wait until this many characters of the active editor are selected, in a line that can be seen and has this text. */
-  async waitForSelection(length, text) {
-    const item = this.page.locator('.statusbar-item[id="status.editor.selection"]');
-    await item.filter({ hasText: length === 0 ? /^Ln \d+, Col \d+$/ : `(${length} selected)` }).waitFor();
-    const [line] = /\d+/.exec(await item.innerText());
-    await this.page.locator(".editor-instance .line-numbers.active-line-number").filter({ hasText: new RegExp(`^${line}$`) }).waitFor();
-    await this.editor(text).waitFor();
-    return Number(line);
+  /** Wait until this text is selected in the visible transcript, in a block with that text, and can be seen. */
+  async waitForSelection(selected, text) {
+    const block = this.transcript(text);
+    await waitUntil(`${selected} is selected`, () => block.evaluate((section, expected) => {
+      const selection = getSelection();
+      const { top, bottom } = selection.rangeCount === 0 ? {} : selection.getRangeAt(0).getBoundingClientRect();
+      return selection.toString() === expected && section.contains(selection.anchorNode) && top >= 0 && bottom <= innerHeight;
+    }, selected));
   }
 
   /** Let F2 open the input box with this title for a row. The view takes the key as soon as the row is selected. */
@@ -394,6 +468,14 @@ export class Workbench {
       await this.page.keyboard.press("F2");
       // A box that opens later than this is closed by the next click.
       return this.inputBox(title).waitFor({ timeout: 2 * ATTEMPT_MS }).then(() => true, () => false);
+    });
+  }
+
+  /** Let Delete ask for the row with the keyboard. VS Code forgets what the row stands for while the list is read anew. */
+  async pressDelete(text) {
+    await waitUntil(`Delete asks for ${text}`, async () => {
+      await this.page.keyboard.press("Delete");
+      return this.dialog().filter({ hasText: text }).waitFor({ timeout: ATTEMPT_MS }).then(() => true, () => false);
     });
   }
 
@@ -432,12 +514,13 @@ export class Workbench {
     await input.filter({ hasText: "Echo" }).waitFor();
     const lines = input.locator(".view-lines").first();
     const holdsText = async () => (await lines.innerText()).replace(/\s/g, "") === text.replace(/\s/g, "");
-    // The view takes the focus away while it loads, and a list of completions takes Enter: both only under load.
+    // All at once, as from the clipboard: while one types, a list of completions opens sooner or later, and replaces words.
+    // The view takes the focus away while it loads.
     await waitUntil(`the chat holds ${text}`, async () => {
       await lines.click();
       await this.page.keyboard.press("Control+A"); // replace the last participant, which is filled in
-      await this.page.keyboard.type(text, { delay: 5 });
-      return holdsText();
+      await this.page.keyboard.insertText(text);
+      return waitUntil("it is there", holdsText, ATTEMPT_MS).catch(() => false);
     });
     await waitUntil(`the chat sends ${text}`, async () => {
       await this.page.keyboard.press("Enter");
@@ -452,6 +535,12 @@ export class Workbench {
 
   chatResponse(text) {
     return this.page.locator(".interactive-response").filter({ hasText: text }).last();
+  }
+
+  /** Click a button of the question that VS Code asks before a tool runs. */
+  async answerConfirmation(title, button) {
+    await this.page.getByText(title).locator("visible=true").first().waitFor();
+    await this.page.locator("a.monaco-button:visible").filter({ hasText: new RegExp(`^${button}`) }).first().click();
   }
 
   /** Widen the chat view by half of its width. */

@@ -5,18 +5,6 @@ const { execFileSync } = require("node:child_process");
 const fs = require("node:fs");
 const vscode = require("vscode");
 
-const SPELLINGS = require("./linkSpellings.json");
-
-const isForbidden = (target) => !/^(https?:\/\/|mailto:|#)/i.test(target);
-
-/** The targets of all tags in rendered HTML. */
-function findHrefs(html) {
-  const tags = html.match(/<[a-z](?:"[^"]*"|'[^']*'|[^>"'])*>/gi) ?? [];
-  return tags.flatMap((tag) =>
-    [...tag.matchAll(/[\s:"'](?:href|src|action|formaction)\s*=\s*(?:"([^"]*)"|'([^']*)')/gi)].map((match) => match[1] ?? match[2]),
-  );
-}
-
 const userMessage = (content) => ({ type: "user_message", data: { content } });
 
 /** Append to a conversation as another window would. */
@@ -183,51 +171,7 @@ const TESTS = {
     const messages = events.filter(({ type }) => type === "user_message");
     assert.deepEqual(messages.map(({ data }) => data.content), ["first", ...contents]);
   },
-
-  async "links in a transcript are rendered by the preview only if they are allowed"(segue) {
-    const targets = ["command:a.b", "&#99;ommand:a.b", "vscode://a.b/c"]; // the unit tests render all of them
-    const links = targets.flatMap((target) => SPELLINGS.templates.map((each) => each.replaceAll("TARGET", () => target)));
-    const contexts = SPELLINGS.contexts.map((context) => context.replace(/BODY[12>]?/g, () => "[x](command:a.b)"));
-    const texts = [...contexts, ...links];
-    const render = (markdown) => vscode.commands.executeCommand("markdown.api.render", markdown);
-    assert.ok(findHrefs(await render(links.join("\n\n"))).filter(isForbidden).length > 30, "the table makes no links");
-    const { session } = await segue.open({ mode: "new" });
-    await segue.append(session.sessionId, [
-      userMessage("<a href='command:a.b'>t</a> [t](command:a.b)"),
-      ...texts.map((content) => ({ type: "text", data: { content } })),
-      ...links.map((name) => ({ type: "tool_call", data: { id: "1", name, input: name } })),
-      ...contexts.map((content) => ({ type: "system_context", data: { content } })),
-    ]);
-    const { sessions } = await segue.list({ limit: 1 });
-    await vscode.commands.executeCommand("segue.showTranscript", { kind: "session", folder: "", session: sessions[0] });
-    const text = vscode.window.activeTextEditor.document.getText();
-    assert.deepEqual(findHrefs(await render(text)).filter(isForbidden), []);
-  },
-
-  async "a transcript is read-only Markdown without command links"(segue) {
-    const { session } = await segue.open({ mode: "new" });
-    const links = "[a](command:workbench.action.quit) <command:a> [b](&#99;ommand:b) [c](#you) https://example.org";
-    await segue.append(session.sessionId, [userMessage(links)]);
-    await vscode.commands.executeCommand("segue.showTranscript");
-    const { document } = vscode.window.activeTextEditor;
-    assert.deepEqual([document.uri.scheme, document.languageId], ["segue", "markdown"]);
-    assert.equal(vscode.workspace.fs.isWritableFileSystem("segue") ?? false, false);
-    const targets = await findLinkTargets(document, "#you");
-    assert.deepEqual(targets.filter(isForbidden).filter((target) => !target.startsWith("segue:")), []);
-    assert.ok(targets.some((target) => target.startsWith("https://example.org")));
-  },
 };
-
-/** The targets of all links of a document, once the Markdown extension has found *knownLink*. */
-async function findLinkTargets(document, knownLink) {
-  for (;;) {
-    const links = await vscode.commands.executeCommand("vscode.executeLinkProvider", document.uri, 100);
-    if (links.some(({ range }) => document.getText(range) === knownLink)) {
-      return links.map(({ target }) => String(target));
-    }
-    await new Promise((resolve) => setTimeout(resolve, 50));
-  }
-}
 
 exports.activate = async () => {
   const segue = await vscode.extensions.getExtension("segue.segue").activate();

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { findMatch, highlightExcerpt, markExcerpt } from "../../../../editors/vscode/src/excerpts.ts";
+import { buildPatterns, highlightExcerpt, markExcerpt } from "../../../../editors/vscode/src/excerpts.ts";
 
 const EXCERPT = [
   { text: "…drops the ", match: false },
@@ -9,6 +9,12 @@ const EXCERPT = [
   { text: "Token", match: true },
   { text: " of a line…", match: false },
 ];
+
+/** Where the page of a transcript finds the match in its text. */
+function findMatch(text: string, excerpt: { text: string; match: boolean }[]): [number, number] | undefined {
+  const found = buildPatterns(excerpt).map((pattern) => new RegExp(pattern, "d").exec(text)).find((each) => each !== null);
+  return (found as { indices?: [number, number][] } | undefined)?.indices?.[1];
+}
 
 test("the matches of an excerpt are visible, with the spaces around them", () => {
   assert.equal(markExcerpt(EXCERPT), "…drops the «last» «Token» of a line…");

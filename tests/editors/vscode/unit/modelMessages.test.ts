@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { buildAnswerEvent, buildMessages, type ModelMessage } from "../../../../editors/vscode/src/modelMessages.ts";
+import { buildMessages, type ModelMessage } from "../../../../editors/vscode/src/modelMessages.ts";
 import { type Event, EVENT_TYPES } from "../../../../editors/vscode/src/protocol.ts";
 
 function createEvents(...events: [type: string, data: unknown][]): Event[] {
@@ -102,11 +102,4 @@ test("every model-visible event type is sent to the model", () => {
     const messages = buildMessages(createEvents([type, { content: "content", name: "name" }]), 100);
     assert.ok(messages.length === 1 || !isModelVisible, type);
   }
-});
-
-test("an answer event names its model", () => {
-  assert.deepEqual(buildAnswerEvent("Yes.", { id: "m-1", vendor: "acme" }), {
-    type: "text",
-    data: { content: "Yes.", model: "acme/m-1" },
-  });
 });

@@ -1,30 +1,36 @@
 // Makes real environments with a real Python from a small wheel, and harms them.
 
 import assert from "node:assert/strict";
-import { execFileSync, spawnSync } from "node:child_process";
+import { execFileSync, spawn, spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
-import { chmodSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, symlinkSync, utimesSync, writeFileSync } from "node:fs";
+import { once } from "node:events";
+import { chmodSync, copyFileSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, symlinkSync, utimesSync, writeFileSync } from "node:fs";
 import { hostname, tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { after, afterEach, before, beforeEach, test } from "node:test";
+import { setTimeout } from "node:timers/promises";
 import { isolatePython } from "../../../../editors/vscode/src/programs.ts";
 import { resolveServerCommand } from "../../../../editors/vscode/src/serverCommand.ts";
 import { PYTHON } from "./testServer.ts";
 
 const BASE_PYTHON = execFileSync(PYTHON, ["-I", "-c", "import sys; print(sys._base_executable)"]).toString().trim();
-/** Writes a wheel whose module `segue` has a version, and copies the pip that Python contains. */
+/** Writes wheels: `segue`, which has a version, one that fits no machine, and the package that compares their tags. */
 const MAKE_WHEELS = `
-import ensurepip, pathlib, shutil, sys, zipfile
+import packaging, pathlib, sys, zipfile
 folder = pathlib.Path(sys.argv[1])
 info = "segue-9.9.9.dist-info/"
 with zipfile.ZipFile(folder / "segue-9.9.9-py3-none-any.whl", "w") as wheel:
     wheel.writestr("segue/__init__.py", "")
     wheel.writestr("segue/__main__.py", "print('segue 9.9.9')")
+    wheel.writestr("segue-9.9.9.data/scripts/segue", "#!/bin/sh\\necho script 9.9.9\\n")
     wheel.writestr(info + "METADATA", "Metadata-Version: 2.1\\nName: segue\\nVersion: 9.9.9\\n")
     wheel.writestr(info + "WHEEL", "Wheel-Version: 1.0\\nGenerator: tests\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n")
     wheel.writestr(info + "RECORD", "")
-for pip in (pathlib.Path(ensurepip.__file__).parent / "_bundled").glob("pip-*.whl"):
-    shutil.copy(pip, folder)
+with zipfile.ZipFile(folder / "other-1.0-cp27-cp27m-macosx_10_6_ppc.whl", "w") as wheel:
+    wheel.writestr("other.py", "")
+with zipfile.ZipFile(folder / "packaging-1.0-py3-none-any.whl", "w") as wheel:
+    for path in pathlib.Path(packaging.__file__).parent.glob("*.py"):
+        wheel.write(path, f"packaging/{path.name}")
 `;
 /** The faster way to make an environment; without it, pip does. */
 const UV = join(dirname(PYTHON), "uv");
@@ -38,8 +44,10 @@ let log: string[];
 before(() => {
   root = mkdtempSync(join(tmpdir(), "segue-"));
   wheels = makeFolder("wheels");
-  execFileSync(BASE_PYTHON, ["-I", "-c", MAKE_WHEELS, wheels]);
-  writeFileSync(join(wheels, "stamp"), `${computeStamp()}\n`);
+  execFileSync(PYTHON, ["-I", "-c", MAKE_WHEELS, wheels]);
+  copyFileSync("install_server.py", join(wheels, "install_server.py"));
+  const sums = readdirSync(wheels).sort().map((name) => `${hash(join(wheels, name))}  ${name}\n`);
+  writeFileSync(join(wheels, "SHA256SUMS"), sums.join(""));
 });
 
 after(() => rmSync(root, { recursive: true }));
@@ -74,13 +82,11 @@ function makePath(programs: { [name: string]: string }): string {
   return folder;
 }
 
-function computeStamp(): string {
-  const digest = createHash("sha256");
-  for (const name of readdirSync(wheels).filter((each) => each.endsWith(".whl")).sort()) {
-    digest.update(name).update(createHash("sha256").update(readFileSync(join(wheels, name))).digest());
-  }
-  return digest.digest("hex").slice(0, 16);
+function hash(path: string): string {
+  return createHash("sha256").update(readFileSync(path)).digest("hex");
 }
+
+const computeStamp = () => hash(join(wheels, "SHA256SUMS")).slice(0, 16);
 
 const resolve = (mayCreate = true) =>
   resolveServerCommand({ command: [], wheels, storage, mayCreate, log: (line) => log.push(line) });
@@ -142,10 +148,25 @@ test("wheels with other hashes are not installed", async () => {
   writeFileSync(wheel, Buffer.concat([original, Buffer.from(" ")]));
   try {
     await assert.rejects(resolve(), /other hashes/);
+    rmSync(wheel);
+    await assert.rejects(resolve(), /other hashes/);
+    writeFileSync(wheel, original);
+    writeFileSync(join(wheels, "another-1.0-py3-none-any.whl"), original);
+    await assert.rejects(resolve(), /other hashes/);
     assert.deepEqual(readdirSync(storage), []);
   } finally {
     writeFileSync(wheel, original);
+    rmSync(join(wheels, "another-1.0-py3-none-any.whl"), { force: true });
   }
+});
+
+test("one wheel of each package is installed that fits, and what has none is named", async () => {
+  const python = await resolveRunning();
+  assert.equal(execFileSync(join(dirname(python), "segue"), { encoding: "utf8" }), "script 9.9.9\n");
+  const find = "import sysconfig; print(sysconfig.get_path('purelib'))";
+  const packages = readdirSync(execFileSync(python, ["-I", "-c", find], { encoding: "utf8" }).trim());
+  assert.deepEqual(packages.filter((name) => !name.startsWith("_")).sort(), ["segue", "segue-9.9.9.dist-info"]);
+  assert.ok(log.includes("other: no wheel fits this machine"), log.join("\n"));
 });
 
 test("a command on the PATH that does not run is not used", async () => {
@@ -163,39 +184,87 @@ test("a relative folder of the PATH is not searched", async () => {
   }
 });
 
-test("old environments and drafts are removed, unless somebody uses them", async () => {
-  const longAgo = new Date(Date.now() - 2 * 3_600_000);
-  for (const [name, owner] of Object.entries({ "server-old": 0, "server-used": process.pid, "making-old": 0, "making-new": 0 })) {
-    mkdirSync(join(storage, name));
-    if (owner !== 0) {
-      writeFileSync(join(storage, name, `used-by-${owner}`), hostname());
-    }
-    if (name === "making-old") {
-      utimesSync(join(storage, name), longAgo, longAgo);
-    }
+/** Make a folder in the storage, with a mark of this process on this computer, or of another one. */
+function makeEnvironment(name: string, ...marks: [owner: number, host: string][]): string {
+  const folder = join(storage, name);
+  mkdirSync(folder);
+  for (const [owner, host] of marks) {
+    writeFileSync(join(folder, `used-by-${owner}`), host);
   }
+  return folder;
+}
+
+const OLD = "server-linux-x64-0123456789abcdef";
+/** No process has this id. */
+const NOBODY = 0x7fff_fffe;
+
+/** Resolves when the storage has only these folders beside the environment. */
+async function waitForFolders(python: string, ...names: string[]): Promise<void> {
+  const others = () => readdirSync(storage).filter((name) => !python.includes(name)).sort();
+  for (let wait = 0; wait < 100 && others().join() !== names.join(); wait += 1) {
+    await setTimeout(50);
+  }
+  assert.deepEqual(others(), names, log.join("\n"));
+}
+
+test("old environments and drafts are removed, unless somebody uses them, and nothing else", async () => {
+  const longAgo = new Date(Date.now() - 2 * 3_600_000);
+  makeEnvironment(OLD, [NOBODY, hostname()]);
+  makeEnvironment("server-0123456789abcdef");
+  makeEnvironment("server-linux-x64-1123456789abcdef", [NOBODY, hostname()], [process.pid, hostname()]);
+  makeEnvironment("server-linux-x64-2123456789abcdef", [NOBODY, "another computer"]);
+  const abandoned = makeEnvironment("server-linux-x64-3123456789abcdef", [NOBODY, "another computer"]);
+  const tenDaysAgo = new Date(Date.now() - 10 * 24 * 3_600_000);
+  utimesSync(join(abandoned, `used-by-${NOBODY}`), tenDaysAgo, tenDaysAgo);
+  makeEnvironment("server-notes");
+  utimesSync(makeEnvironment("making-old"), longAgo, longAgo);
+  makeEnvironment("making-new");
   const python = await resolveRunning();
-  const names = readdirSync(storage).filter((name) => !python.includes(name));
-  assert.deepEqual(names.sort(), ["making-new", "server-used"]);
+  await waitForFolders(python, "making-new", "server-linux-x64-1123456789abcdef", "server-linux-x64-2123456789abcdef", "server-notes");
+});
+
+test("an environment that another window used at the update is removed after a later start", async () => {
+  const python = await resolveRunning();
+  const other = spawn(process.execPath, ["-e", "setInterval(() => {}, 1000)"]);
+  makeEnvironment(OLD, [other.pid ?? 0, hostname()]);
+  await resolveRunning();
+  await waitForFolders(python, OLD);
+  other.kill("SIGKILL");
+  await once(other, "exit");
+  await resolveRunning();
+  await waitForFolders(python);
+});
+
+test("what cannot be removed is logged, and the server starts", async () => {
+  writeFileSync(join(storage, OLD), "a file in the place of a folder");
+  makeEnvironment("server-linux-x64-1123456789abcdef");
+  const python = await resolveRunning();
+  await waitForFolders(python, OLD);
+  assert.ok(log.some((line) => line.startsWith(`Cannot remove ${join(storage, OLD)}: `)), log.join("\n"));
+});
+
+test("the marks of windows that have ended are removed", async () => {
+  const folder = folderOf(await resolveRunning());
+  writeFileSync(join(folder, `used-by-${NOBODY}`), hostname());
+  await resolveRunning();
+  while (existsSync(join(folder, `used-by-${NOBODY}`))) {
+    await setTimeout(50);
+  }
+  assert.ok(existsSync(join(folder, `used-by-${process.pid}`)));
 });
 
 test("variables and settings of the workspace influence neither the making nor the server", async () => {
   const hostile = makeFolder("workspace");
   const marker = join(hostile, "imported");
-  for (const name of ["segue.py", "pip.py", "venv.py", "site.py", "sitecustomize.py", "encodings.py"]) {
+  for (const name of ["segue.py", "packaging.py", "venv.py", "site.py", "sitecustomize.py", "encodings.py"]) {
     writeFileSync(join(hostile, name), `open(${JSON.stringify(marker)}, "w")\n`);
   }
-  mkdirSync(join(hostile, "pip"));
-  writeFileSync(join(hostile, "pip", "pip.conf"), `[global]\ntarget = ${hostile}/target\n`);
   writeFileSync(join(hostile, "uv.toml"), "nonsense = [");
   Object.assign(process.env, {
     PYTHONPATH: hostile,
     PYTHONHOME: hostile,
     PYTHONUSERBASE: hostile,
     PYTHONSTARTUP: join(hostile, "segue.py"),
-    PIP_CONFIG_FILE: join(hostile, "pip", "pip.conf"),
-    PIP_TARGET: join(hostile, "target"),
-    PIP_REQUIRE_VIRTUALENV: "1",
     UV_CONFIG_FILE: join(hostile, "uv.toml"),
     UV_REQUIRE_HASHES: "1",
     UV_TARGET: join(hostile, "target"),
@@ -209,7 +278,7 @@ test("variables and settings of the workspace influence neither the making nor t
     const { command, args } = await resolve();
     assert.equal(spawnSync(command, args, { cwd: storage, env: isolatePython(), encoding: "utf8" }).stdout.trim(), "segue 9.9.9", log.join("\n"));
     assert.deepEqual([existsSync(marker), existsSync(join(hostile, "target"))], [false, false]);
-    assert.equal(log.some((line) => line.startsWith("uv cannot")), !("uv" in programs), log.join("\n"));
+    assert.equal(log.some((line) => line.startsWith("uv ")), !("uv" in programs), log.join("\n"));
   }
   assert.deepEqual(Object.keys(isolatePython()).filter((name) => name.startsWith("PYTHON")), []);
   assert.equal(isolatePython()["PATH"], process.env["PATH"]);
