@@ -61,4 +61,4 @@ def test_control_acp_kill_without_the_wait_for_the_disk(tmp_path: Path) -> None:
 def test_control_acp_kill_without_pieces(tmp_path: Path) -> None:
     guard = Guard(file="acp/message_pieces.py", code="PERIOD = 2.0", replacement="PERIOD = 60.0")
     # The programme must go on to expect what was promised.
-    assert acp_kill.TEXT in run_without(guard, "acp_kill", tmp_path).violations
+    assert breaks(acp_kill.TEXT, "acp_kill", guard, tmp_path)
