@@ -13,6 +13,6 @@ export function createSession(more: Partial<Session> = {}): Session {
     sessionId: "s", title: "T", directory: "/p", gitRoot: null, serverSessionId: null, head: "e3", eventCount: 3,
     createdAt: "2026-08-01T12:00:00.000Z", updatedAt: "2026-08-01T12:34:56.000Z", archivedAt: null, forkedFrom: null,
     forkedAt: null, source: null, client: null, agent: null, model: null, lastPromptAt: null, branch: null, repository: null,
-    machine: null, ...more,
+    machine: null, sharedBy: null, ...more,
   };
 }
