@@ -166,6 +166,7 @@ def test_open_returns_a_new_session(window: Client, repository: Path) -> None:
             "branch": None,
             "repository": None,
             "machine": None,
+            "sharedBy": None,
         },
         "invocationId": UUID7,
         "resumed": False,
@@ -210,6 +211,7 @@ def test_open_returns_a_resumed_session(window: Client, other: Client, repositor
         "branch": BRANCH,
         "repository": None,
         "machine": None,
+        "sharedBy": None,
     }
     first_invocation = opened["events"][0]["invocationId"]
     assert opened == {
@@ -398,6 +400,7 @@ def test_list_returns_sessions_newest_first(window: Client, repository: Path) ->
                 "branch": BRANCH,
                 "repository": None,
                 "machine": None,
+                "sharedBy": None,
             }
             for session, title, head, count in ((first, "one", "3", 2), (second, "two", "2", 1))
         ],
@@ -721,6 +724,7 @@ def test_fork_returns_the_fork_opened(window: Client, repository: Path) -> None:
             "branch": BRANCH,
             "repository": None,
             "machine": None,
+            "sharedBy": None,
         },
         "invocationId": UUID7,
         "resumed": True,
