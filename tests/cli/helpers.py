@@ -1,5 +1,6 @@
 """The `segue` command as a user runs it: in a process, with a terminal or without."""
 
+import asyncio
 import contextlib
 import fcntl
 import json
@@ -10,6 +11,9 @@ import sys
 import termios
 from pathlib import Path
 from typing import Any
+
+from segue.store.sqlite.service import LocalSessionService
+from tests.factories import append_to_head, contents, user_message
 
 
 def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -89,3 +93,27 @@ def converse(dialogue: dict[str, str], *arguments: str, columns: int = 80) -> tu
     os.close(mine)
     assert not left, shown
     return process.returncode, shown.replace("\r\n", "\n")
+
+
+def append_message(database: Path, id: str, text: str) -> None:
+    """Append a message of the person to a session, as another window would."""
+
+    async def append() -> None:
+        service = await LocalSessionService.open(database)
+        await append_to_head(service, id, user_message(text))
+        await service.close()
+
+    asyncio.run(append())
+
+
+def contents_of(database: Path, id: str) -> list[str]:
+    """Return what was said in a session."""
+
+    async def read() -> list[str]:
+        service = await LocalSessionService.open(database)
+        try:
+            return await contents(service, id)
+        finally:
+            await service.close()
+
+    return asyncio.run(read())

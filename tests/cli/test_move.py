@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from segue.store.sqlite.service import LocalSessionService
-from tests.cli.helpers import run
-from tests.factories import HERE, append_to_head, contents, store_session, user_message
+from tests.cli.helpers import append_message, contents_of, run
+from tests.factories import HERE, store_session, user_message
 from tests.store import postgres_server
 
 
@@ -34,26 +34,6 @@ def store(database: Path, *texts: str) -> list[str]:
     return asyncio.run(store())
 
 
-def append(database: Path, id: str, text: str) -> None:
-    async def append() -> None:
-        service = await LocalSessionService.open(database)
-        await append_to_head(service, id, user_message(text))
-        await service.close()
-
-    asyncio.run(append())
-
-
-def said(database: Path, id: str) -> list[str]:
-    async def read() -> list[str]:
-        service = await LocalSessionService.open(database)
-        try:
-            return await contents(service, id)
-        finally:
-            await service.close()
-
-    return asyncio.run(read())
-
-
 def moved(target: str, **environment: str) -> Any:
     done = run("move", "--to", target, "--json", **environment)
     assert (done.returncode, done.stderr) == (0, "")
@@ -75,14 +55,14 @@ def test_a_store_is_moved_and_comes_back(database: Path, target: str, tmp_path: 
     )
     listed = run("list", "--json", "--cwd", HERE, SEGUE_DATABASE=target)
     assert {each["sessionId"] for each in json.loads(listed.stdout)["sessions"]} == {*ids}
-    append(database, ids[0], "later")
+    append_message(database, ids[0], "later")
     report = moved(target)
     assert (report["from"], report["to"]) == (str(database), target)
     assert (report["copied"], report["events"], report["complete"]) == (1, 3, True)
     back = tmp_path / "back.db"
     assert moved(str(back), SEGUE_DATABASE=target)["copied"] == 2
-    assert said(back, ids[0]) == ["one", "later"]
-    assert said(database, ids[0]) == ["one", "later"]
+    assert contents_of(back, ids[0]) == ["one", "later"]
+    assert contents_of(database, ids[0]) == ["one", "later"]
 
 
 def test_what_cannot_be_moved_is_said_in_a_sentence(database: Path, tmp_path: Path) -> None:
@@ -111,9 +91,9 @@ def test_one_that_went_on_there_is_named(database: Path, target: str, tmp_path: 
     other = tmp_path / "machine" / "sessions.db"
     other.parent.mkdir()
     moved(str(other), SEGUE_DATABASE=target)
-    append(other, id, "there")
+    append_message(other, id, "there")
     moved(target, SEGUE_DATABASE=str(other))
-    append(database, id, "here")
+    append_message(database, id, "here")
     done = run("move", "--to", target)
     assert f"{id} went on in both stores: what was said here is " in done.stdout
-    assert (done.returncode, said(database, id)) == (0, ["one", "here"])
+    assert (done.returncode, contents_of(database, id)) == (0, ["one", "here"])

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from segue.store.sqlite.service import LocalSessionService
-from tests.cli.helpers import run
-from tests.factories import HERE, append_to_head, contents, store_session, user_message
+from tests.cli.helpers import append_message, contents_of, run
+from tests.factories import HERE, store_session, user_message
 from tests.store import postgres_server
 
 
@@ -56,26 +56,6 @@ def store(database: Path, *texts: str) -> str:
     return asyncio.run(store())
 
 
-def append(database: Path, id: str, text: str) -> None:
-    async def append() -> None:
-        service = await LocalSessionService.open(database)
-        await append_to_head(service, id, user_message(text))
-        await service.close()
-
-    asyncio.run(append())
-
-
-def said(database: Path, id: str) -> list[str]:
-    async def read() -> list[str]:
-        service = await LocalSessionService.open(database)
-        try:
-            return await contents(service, id)
-        finally:
-            await service.close()
-
-    return asyncio.run(read())
-
-
 def sync(
     *arguments: str, on: Path | None = None, **environment: str
 ) -> subprocess.CompletedProcess[str]:
@@ -101,20 +81,20 @@ def test_two_machines_are_brought_in_step(database: Path, desktop: Path, shared:
     assert first.stdout == f"In step with {shared}: 1 sent, of 1 conversation.\n"
     assert sync().stdout == f"1 conversation: in step with {shared}.\n"
     assert actions(synced(on=desktop)) == ["receive"]
-    append(desktop, id, "on the desktop")
-    append(database, id, "on the laptop")
+    append_message(desktop, id, "on the desktop")
+    append_message(database, id, "on the laptop")
     assert actions(synced()) == ["send"]
     assert actions(synced("status", on=desktop)) == ["fork"]
     forked = sync(on=desktop)
     assert "1 sent, 1 received, 1 forked" in forked.stdout
     assert "“one” went on here and elsewhere. Yours is the fork " in forked.stdout
-    assert said(desktop, id) == ["one", "on the laptop"]
+    assert contents_of(desktop, id) == ["one", "on the laptop"]
     run("delete", id, "--yes")
-    append(desktop, id, "late")
+    append_message(desktop, id, "late")
     assert sorted(actions(synced())) == ["delete there", "receive"]
     late = synced(on=desktop)
     assert actions(late) == ["delete here", "send"]
-    assert said(desktop, late["steps"][0]["forkId"]) == ["late"]
+    assert contents_of(desktop, late["steps"][0]["forkId"]) == ["late"]
     assert synced("--dry-run", on=desktop)["steps"] == []
 
 
@@ -134,7 +114,7 @@ def test_what_was_sent_to_a_server_is_used_there_as_well(
     other.parent.mkdir()
     copied = sync("--create", SEGUE_DATABASE=url, SEGUE_REMOTE=str(other))
     assert (copied.returncode, copied.stderr) == (0, "")
-    assert said(other, id) == ["one"]
+    assert contents_of(other, id) == ["one"]
 
 
 @pytest.mark.parametrize("version", postgres_server.find_programs())

@@ -23,6 +23,7 @@ from tests.factories import (
 )
 from tests.store import postgres_server
 from tests.store.postgres_server import PostgresServer
+from tests.store.test_search import hits
 
 ELSEWHERE = attrs.evolve(
     postgres_server.MACHINE, id="01890000-0000-7000-8000-00000000000b", name="desktop"
@@ -79,11 +80,11 @@ async def found_by(service: PostgresSessionService, id: str) -> dict[str, bool]:
     """Return by which calls that find sessions a session is found."""
     listed = await service.list_sessions()
     prompted = await service.list_sessions(order="lastPrompt")
-    hits = (await service.search("hello")).hits
+    matches = await hits(service, "hello")
     found = {
         "list": [each.id for each in listed.sessions],
         "by prompt": [each.id for each in prompted.sessions],
-        "search": [hit.session.id for hit in hits],
+        "search": [hit.session.id for hit in matches],
         "prefix": [each.id for each in await service.find_sessions(id[:30])],
     }
     assert all(len(ids) == len(set(ids)) for name, ids in found.items() if name != "search")
@@ -105,7 +106,7 @@ async def test_a_shared_session_is_found_and_read_like_ones_own(
     assert (await other.open_session(id))[0] == session
     assert (await other.list_sessions()).sessions == [session]
     assert await all_events(other, id) == await all_events(service, id)
-    (title, hit) = (await other.search("hello")).hits
+    (title, hit) = await hits(other, "hello")
     assert (title.session, title.event) == (session, None)
     assert (hit.session, hit.event and hit.event.seq) == (session, 1)
     assert await other.get_metadata(id, "key") is None
@@ -209,18 +210,15 @@ async def test_a_shared_fork_is_read_whole(
     )
     await share(service, fork.id, reader)
     assert await contents(other, fork.id) == ["hello", "hello, three"]
-    assert [hit.event and hit.event.seq for hit in (await other.search("hello")).hits] == [
-        None,
-        2,
-        1,
-    ]
+    matches = await hits(other, "hello")
+    assert [hit.event and hit.event.seq for hit in matches] == [None, 2, 1]
     copy = await other.fork_session(fork.id, NewFork(id=new_id()))
     assert await contents(other, copy.id) == ["hello", "hello, three"]
     # Of both the common event is found once, where it was said.
     await other.delete(copy.id)
     await share(service, id, reader)
-    hits = (await other.search("hello", types=["user_message", "system_context"])).hits
-    assert {(hit.session.id, hit.event and hit.event.seq) for hit in hits} == {
+    matches = await hits(other, "hello", types=["user_message", "system_context"])
+    assert {(hit.session.id, hit.event and hit.event.seq) for hit in matches} == {
         (fork.id, 2),
         (id, 1),
     }
@@ -254,13 +252,8 @@ async def test_a_repository_is_shared_with_all_that_is_said_there_later(
         here = await other.list_sessions(directory="/mine", repository=REPOSITORY)
         assert [each.id for each in here.sessions] == [*reversed(ids)]
         assert (await other.list_sessions(directory="/x")).sessions == []
-        found: list[str] = []
-        cursor = None
-        while cursor is not None or not found:
-            hits = await other.search("hello", types=["user_message"], cursor=cursor, limit=2)
-            found += [hit.session.id for hit in hits.hits]
-            cursor = hits.next_cursor
-        assert found == expected
+        matches = await hits(other, "hello", types=["user_message"], limit=2)
+        assert [hit.session.id for hit in matches] == expected
         assert other_id not in listed
         await service.archive(ids[0])
         assert ids[0] not in [each.id for each in (await other.list_sessions()).sessions]
