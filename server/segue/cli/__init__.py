@@ -758,6 +758,7 @@ def _postgres_url(context: click.Context, parameter: click.Parameter, value: str
 def _role(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
     if value is None:
         return None
+    # PostgreSQL cuts longer names without an error, and the account would be another one.
     if not value or "\0" in value or len(value.encode("utf-8", "replace")) > 63:
         raise click.BadParameter("expected a name of 1 to 63 bytes", context, parameter)
     return value

@@ -28,8 +28,6 @@ TABLES = (
 )  # fmt: skip
 
 MIN_VERSION = 14
-MAX_NAME_BYTES = 63
-"""PostgreSQL cuts longer names without an error, and the account would be another one."""
 
 _CALLS = ("api_1.sql", "replicas_1.sql", "following_1.sql", "sharing_1.sql")
 _ROLES = ("segue_owner", "segue_user", "segue_reader", "segue_admin")
