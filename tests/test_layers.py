@@ -66,7 +66,7 @@ ORDER = {
         "store_reports", "database_reports",
     ],
     "redaction": ["checks", "rule", "rules", "view", "keywords", "engine"],
-    "store.rules": ["prompts", "importing", "searching", "trigrams", "pruning"],
+    "store.rules": ["listing", "prompts", "importing", "searching", "trigrams", "pruning"],
     "store.sqlite": [
         "disk", "file_access", "lock_holders", "driver", "locks", "open_files", "high_water",
         "holds", "schema", "header", "row_values", "revisions", "spans", "queries", "relocation",

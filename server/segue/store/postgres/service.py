@@ -1,10 +1,8 @@
 """PostgresSessionService: sessions in a PostgreSQL database that several machines share."""
 
 import asyncio
-import base64
 import math
 import os
-import struct
 import time
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence, Set
 from datetime import timedelta
@@ -68,14 +66,6 @@ _BY_UPDATE = itemgetter("updated_at", "number")
 
 _LOOKED_AT = 20_000
 """How many of the newest sessions are looked at for a page of some sources."""
-
-_NEWEST = (1 << 63) - 1, (1 << 63) - 1
-
-_CURSORS: dict[Order, struct.Struct] = {
-    "updated": struct.Struct(">qq"),
-    "lastPrompt": struct.Struct(">qqx"),
-}
-"""The cursors of different orders differ in their lengths."""
 
 _NO_ONE = Origin()
 
@@ -313,8 +303,10 @@ class PostgresSessionService:
         limit: int = PAGE,
     ) -> SessionPage:
         """Read a page by the index of the times, or of each place and sort."""
+        from segue.store.rules import listing  # the start of a server lists nothing
+
         sql = "SELECT * FROM segue_1.list_all($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)"
-        time, number = _NEWEST if cursor is None else _read_cursor(cursor, order)
+        time, number = listing.read_cursor(order, cursor)
         found = await self._call(
             sql,
             codec.boolean(order == "lastPrompt"),
@@ -339,7 +331,9 @@ class PostgresSessionService:
         held |= {each.id for each, row in zip(sessions, listed, strict=True) if row[0]}
         return SessionPage(
             sessions=sessions,
-            next_cursor=None if last is None else _write_cursor(rows.session_row(last), order),
+            next_cursor=None
+            if last is None
+            else listing.write_cursor(order, rows.session_row(last)),
             open=sorted(held),
         )
 
@@ -697,20 +691,3 @@ class PostgresSessionService:
 
 async def _nothing(connection: Connection) -> None:
     """Do no more than to be connected."""
-
-
-def _write_cursor(row: rows.SessionRow, order: Order) -> str:
-    time = row["updated_at"]
-    if order == "lastPrompt":
-        prompted_at = row["last_prompt_at"]
-        time = row["created_at"] if prompted_at is None else prompted_at
-    return base64.urlsafe_b64encode(_CURSORS[order].pack(time, row["number"])).decode()
-
-
-def _read_cursor(cursor: str, order: Order) -> tuple[int, int]:
-    try:
-        time, number = _CURSORS[order].unpack(base64.urlsafe_b64decode(cursor))
-    except (ValueError, struct.error):
-        fault = Fault("$.cursor", "is not one that session/list returned in this order")
-        raise InvalidInputError(fault) from None
-    return time, number

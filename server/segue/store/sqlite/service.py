@@ -1,12 +1,10 @@
 """LocalSessionService: sessions in one SQLite file that every window of one user shares."""
 
 import asyncio
-import base64
 import contextlib
 import json
 import os
-import struct
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence, Set
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence, Set
 from datetime import timedelta
 from functools import partial
 from operator import itemgetter
@@ -65,9 +63,6 @@ _LOOK_EVERY_S = 0.1
 
 _DAY_MS = 24 * 60 * 60 * 1_000
 
-_NEWEST = ((1 << 63) - 1, (1 << 63) - 1)
-"""Where the list begins: no row is newer, even if another program wrote it."""
-
 # INDEXED BY: left to itself the planner takes an index that has the archived ones of a directory
 # too, and reads them all. LIMIT +?: it plans anew whenever the number behind a bare LIMIT is bound.
 _RESUMABLE_PROBE = """number IN (
@@ -97,32 +92,18 @@ SELECT {queries.SESSION_COLUMNS} FROM session_records WHERE number IN (
 
 @attrs.frozen
 class _Ordering:
-    """How a list is ordered: by which time, which index has that, and the cursors of its pages.
-
-    The cursors of different orders differ in their lengths.
-    """
+    """How a list is ordered: by which time, and which index has that."""
 
     time: str
     index: str
-    cursor: struct.Struct
 
-    def time_of(self, row: Mapping[str, Any]) -> int:
-        """Return the time of a row of `session_records`."""
-        if self.time == "updated_at":
-            return int(row["updated_at"])
-        prompted_at = row["last_prompt_at"]
-        return int(row["created_at"] if prompted_at is None else prompted_at)
 
-    def place_of(self, row: Mapping[str, Any]) -> tuple[int, int]:
-        """Return the time and the number of a row, by which the list is sorted."""
-        return self.time_of(row), row["number"]
-
+_PlaceOf = Callable[[Any], tuple[int, int]]
+"""Returns the time and the number of a row, by which the list is sorted."""
 
 _ORDERINGS: dict[Order, _Ordering] = {
-    "updated": _Ordering("updated_at", "sessions_by_update", struct.Struct(">qq")),
-    "lastPrompt": _Ordering(
-        "coalesce(last_prompt_at, created_at)", "sessions_by_prompt", struct.Struct(">qqx")
-    ),
+    "updated": _Ordering("updated_at", "sessions_by_update"),
+    "lastPrompt": _Ordering("coalesce(last_prompt_at, created_at)", "sessions_by_prompt"),
 }
 
 
@@ -533,7 +514,10 @@ class LocalSessionService:
         limit: int = PAGE,
     ) -> SessionPage:
         """Read a page along the index of the order's time, or those of the places."""
-        time, number = _NEWEST if cursor is None else _read_cursor(cursor, order)
+        from segue.store.rules import listing  # the start of a server lists nothing
+
+        time, number = listing.read_cursor(order, cursor)
+        place_of = partial(listing.place_of, order)
         page = {"time": time, "number": number, "limit": limit + 1}
         filters = page | {
             "git_common_dir": git_common_dir,
@@ -546,9 +530,9 @@ class LocalSessionService:
         def read(db: Connection) -> tuple[list[Any], Row | None]:
             """Return the rows, and the last one that was looked at if there may be more."""
             if directory is not None:
-                rows = _list_here(db, places, filters, order)
+                rows = _list_here(db, places, filters, order, place_of)
             elif sources is not None:
-                return _list_sources(db, filters, order)
+                return _list_sources(db, filters, order, place_of)
             else:
                 sql = (_LIST_ALL if archived else _LIST_LIVE)[order]
                 rows = db.execute(sql, page).fetchall()
@@ -562,7 +546,9 @@ class LocalSessionService:
             sessions = [queries.session(row_values.validated(row)) for row in found[:limit]]
             return SessionPage(
                 sessions=sessions,
-                next_cursor=None if last is None else _write_cursor(last, order),
+                next_cursor=None
+                if last is None
+                else listing.write_cursor(order, row_values.coerced(last)),
                 open=sorted(self._holds.held(each.id for each in sessions)),
             )
 
@@ -867,6 +853,7 @@ def _list_here(
     places: list[str],
     page: Mapping[str, Any],
     order: Order,
+    place_of: _PlaceOf,
 ) -> list[Any]:
     """Return the rows of a page of the sessions of *places*, newest first.
 
@@ -881,19 +868,19 @@ def _list_here(
         db.execute(_COUNT_HERE, {**values, "few": _FEW + 1}).fetchone()[0] for values in each_place
     )
     if len(places) <= _MAX_PLACES and any(count > _FEW for count in counts):
-        rows = _list_newest_here(db, places, page, order)
+        rows = _list_newest_here(db, places, page, order, place_of)
         if len(rows) == page["limit"]:
             return rows
     found: dict[int, Any] = {}
     for place_values in each_place:
         found |= {row["number"]: row for row in db.execute(_LIST_HERE[order], place_values)}
     # Each place has its newest: so the newest of all are among them.
-    newest = sorted(found.values(), key=_ORDERINGS[order].place_of, reverse=True)
+    newest = sorted(found.values(), key=place_of, reverse=True)
     return newest[: page["limit"]]
 
 
 def _list_sources(
-    db: Connection, page: Mapping[str, Any], order: Order
+    db: Connection, page: Mapping[str, Any], order: Order, place_of: _PlaceOf
 ) -> tuple[list[Any], Row | None]:
     """Return the rows of a page of some sources, and the last one that was looked at.
 
@@ -901,18 +888,22 @@ def _list_sources(
     """
     values: dict[str, Any] = {**page, "looked_at": _LOOKED_AT}
     oldest = db.execute(_OLDEST_LOOKED_AT[order], values).fetchone()
-    place = (0, 0) if oldest is None else _ORDERINGS[order].place_of(oldest)
+    place = (0, 0) if oldest is None else place_of(oldest)
     values["oldest"], values["oldest_number"] = place
     return db.execute(_LIST_SOURCES[order], values).fetchall(), oldest
 
 
 def _list_newest_here(
-    db: Connection, places: list[str], page: Mapping[str, Any], order: Order
+    db: Connection,
+    places: list[str],
+    page: Mapping[str, Any],
+    order: Order,
+    place_of: _PlaceOf,
 ) -> list[Any]:
     """Return the rows of *places* among the newest of the store, newest first."""
     values: dict[str, Any] = {**page, "looked_at": _LOOKED_AT}
     oldest = db.execute(_OLDEST_LOOKED_AT[order], values).fetchone()
-    values["oldest"] = 0 if oldest is None else _ORDERINGS[order].time_of(oldest)
+    values["oldest"] = 0 if oldest is None else place_of(oldest)[0]
     for number in range(_MAX_PLACES):
         place = places[number] if number < len(places) else None
         values[f"place_{number}"] = place
@@ -999,18 +990,3 @@ def _set_metadata(db: Connection, number: int, encoded: Mapping[str, str | None]
             sql = "INSERT INTO metadata (session, key, value) VALUES (?, ?, ?)"
             db.execute(sql, (number, key, value))
     return removed
-
-
-def _write_cursor(row: Row, order: Order) -> str:
-    ordering = _ORDERINGS[order]
-    place = ordering.place_of(row_values.coerced(row))
-    return base64.urlsafe_b64encode(ordering.cursor.pack(*place)).decode()
-
-
-def _read_cursor(cursor: str, order: Order) -> tuple[int, int]:
-    try:
-        time, number = _ORDERINGS[order].cursor.unpack(base64.urlsafe_b64decode(cursor))
-    except (ValueError, struct.error):
-        fault = Fault("$.cursor", "is not one that session/list returned in this order")
-        raise InvalidInputError(fault) from None
-    return time, number
