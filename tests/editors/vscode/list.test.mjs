@@ -209,7 +209,7 @@ test("the view offers the walkthrough, whose steps are done by what they are abo
     await vscode.showConversations();
     await vscode.page.locator(".sidebar .welcome-view-content a").filter({ hasText: "More about Segue" }).click();
     await step("Have a conversation that is kept").waitFor();
-    const picture = vscode.page.frameLocator(".getting-started-media iframe.webview").frameLocator("iframe").locator("svg");
+    const picture = vscode.webviewPage(".getting-started-media iframe.webview").locator("svg");
     for (const [title, text] of [["Import what is there already", "Codex"], ["Go on where you stopped", "later"], ["Find what was said", "parser"]]) {
       await step(title).click();
       await picture.filter({ hasText: text }).waitFor();
@@ -218,7 +218,6 @@ test("the view offers the walkthrough, whose steps are done by what they are abo
     assert.equal(await step("Find what was said").locator(".complete").count(), 0);
     await step("Find what was said").getByRole("button", { name: "Search Conversations" }).click();
     await vscode.page.locator(".quick-input-widget input:visible").waitFor();
-    await vscode.page.keyboard.press("Escape");
     await step("Find what was said").locator(".complete").first().waitFor();
     await step("Have a conversation").locator(".complete").first().waitFor({ state: "detached" });
 

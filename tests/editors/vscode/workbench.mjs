@@ -281,6 +281,7 @@ export class Workbench {
       await this.page.keyboard.press("F1");
       await input.fill(`>${title}`, { timeout: ATTEMPT_MS });
       await row.waitFor({ timeout: ATTEMPT_MS });
+      await input.press("Enter", { timeout: ATTEMPT_MS });
     };
     const deadline = Date.now() + TIMEOUT_MS;
     while (!(await choose().then(() => true, () => false))) {
@@ -289,7 +290,6 @@ export class Workbench {
       }
       await this.page.keyboard.press("Escape"); // an open one keeps the commands that it has found first
     }
-    await this.page.keyboard.press("Enter");
   }
 
   /** Show the view "Conversations". */
@@ -327,7 +327,7 @@ export class Workbench {
   }
 
   searchPage() {
-    return this.page.frameLocator("iframe.webview:left-of(.part.editor)").frameLocator("iframe");
+    return this.webviewPage("iframe.webview:left-of(.part.editor)");
   }
 
   /** The row of the view that contains this text. */
@@ -385,9 +385,12 @@ export class Workbench {
 
   /** The texts of all notifications that nobody has cleared. */
   async listNotifications() {
-    await this.runCommand("Notifications: Show Notifications");
     const center = this.page.locator(".notifications-center");
-    await center.waitFor();
+    const show = async () => {
+      await this.runCommand("Notifications: Show Notifications");
+      await center.waitFor({ timeout: ATTEMPT_MS });
+    };
+    await show().catch(show); // the center closes when the only notification is replaced
     const texts = await center.locator(".monaco-list-row .notification-list-item-message").allInnerTexts();
     await this.runCommand("Notifications: Hide Notifications"); // the center keeps new ones from being shown
     await center.waitFor({ state: "hidden" });
@@ -410,7 +413,12 @@ export class Workbench {
 
   /** The page of the visible transcript. */
   transcriptPage() {
-    return this.page.frameLocator("iframe.webview.ready:visible:right-of(.part.sidebar)").frameLocator("iframe");
+    return this.webviewPage("iframe.webview.ready:visible:right-of(.part.sidebar)");
+  }
+
+  /** The page that a webview shows: one that is loaded in its place stands beside it for a moment. */
+  webviewPage(selector) {
+    return this.page.frameLocator(selector).frameLocator("iframe#active-frame");
   }
 
   /** The block of the visible transcript that contains this text. */
