@@ -234,6 +234,25 @@ async def test_a_second_prompt_with_the_same_parent_is_a_fork(
     assert (await imports.service.get_session(SESSION)).archived_at is not None
 
 
+@pytest.mark.parametrize("root", [None, 50], ids=["no record", "a record without an event"])
+async def test_a_second_first_prompt_is_behind_a_note(
+    imports: Imports, tmp_path: Path, root: int | None
+) -> None:
+    """Claude Code 2.1 writes it so when a person goes back to before the first prompt."""
+    first = [] if root is None else [{"type": "attachment", "uuid": uuid(root), "attachment": {}}]
+    talk = user(1, "First", root), text(2, "One.", 1), user(3, "Second", 2)
+    path = transcript(tmp_path, lines(*first, *talk))
+    await imports.run("claude-code", path)
+    path.write_bytes(lines(*first, *talk, user(7, "Other", root), text(8, "Two.", 7)))
+    await imports.run("claude-code", path)
+
+    assert [data["content"] for _, data in (await imports.shown())[SESSION]] == [
+        "First", "One.", "Second",
+        "Other", "[Note: everything before the last prompt was taken back.]", "Two.",
+    ]  # fmt: skip
+    assert await stored(imports.service) == await once(tmp_path, "claude-code", path)
+
+
 async def test_a_fork_begins_where_it_did_however_often_the_transcript_was_read(
     imports: Imports, tmp_path: Path
 ) -> None:

@@ -175,6 +175,57 @@ def test_what_a_person_adds_while_a_real_agent_works_is_kept_once(
     assert said(stored(session["sessionId"])) == [asked, "and this"]
 
 
+@pytest.mark.parametrize("agent", ["claude-code"], indirect=True)
+@pytest.mark.parametrize(
+    ("back", "kept"),
+    [
+        (1, ["first", "You said: first", "second, or rather", "You said: second, or rather"]),
+        (2, [
+            "first", "You said: first", "second", "You said: second", "first, or rather",
+            "[Note: everything before the last prompt was taken back.]",
+            "You said: first, or rather",
+        ]),
+    ],
+    ids=["to the second prompt", "to the first prompt"],
+)  # fmt: skip
+def test_going_back_in_the_real_claude_code_is_told_apart(
+    agent: RealAgent,
+    place: Place,
+    network: offline.Offline,
+    database: Path,
+    back: int,
+    kept: list[str],
+) -> None:
+    assert run("hook", "install", agent.name).returncode == 0
+    escape, up, enter = "\x1b", "\x1b[A", "\r"
+
+    def said_last() -> str:
+        (session,) = as_json("list", "--all")["sessions"]
+        return str(stored(session["sessionId"])[-1][1].get("content"))
+
+    command = [*place.enter, agent.command, *agent.at_terminal, "first"]
+    with Terminal(command, place.directory) as terminal:
+        wait_until(lambda: "Yousaid:first" in terminal.shown, lambda: terminal.shown)
+        terminal.enter("second")
+        wait_until(lambda: "Yousaid:second" in terminal.shown, lambda: terminal.shown)
+        wait_until(lambda: said_last() == "You said: second", said_last)
+        terminal.press(escape, escape)
+        wait_until(lambda: "pointbefore" in terminal.shown, lambda: terminal.shown)
+        terminal.press(*[up] * back, enter)
+        wait_until(lambda: "thismessage" in terminal.shown, lambda: terminal.shown)
+        terminal.press(enter)
+        terminal.enter(", or rather")  # what was said is in the field again
+        wait_until(lambda: ", or rather" in json.dumps(network.requests()), lambda: terminal.shown)
+        wait_until(lambda: said_last().startswith("You said: "), said_last)
+    network.kill_all()
+
+    (session,) = as_json("list", "--all")["sessions"]  # the branch that was left is archived
+    events = as_json("show", session["sessionId"])["events"]
+    assert [each["data"]["content"] for each in events] == kept
+    (report,) = as_json("import", agent.source)
+    assert (report["events"], report["forks"]) == (0, 0)
+
+
 def test_an_agent_can_reach_nothing_but_the_model(place: Place) -> None:
     interfaces = finish(place, ["cat", "/proc/net/dev"]).splitlines()[2:]
 

@@ -1,7 +1,8 @@
 """Claude Code: one file of JSON lines for each conversation, which is only appended to.
 
 Order is that of the file: tools that ran at the same time have different parents. Only a second
-prompt with the same parent is another branch: the person went back to before the first one.
+prompt with the same parent is another branch: the person went back to before the first one. One
+that follows nothing is written below all others if that first one began the conversation.
 """
 
 import collections
@@ -33,6 +34,8 @@ RESUME = ("claude", "--resume", "{id}")
 _INTERRUPTED = "[Request interrupted by user"
 _UNANSWERED = "No response requested."
 """What Claude Code writes in the model's name when it resumes after a prompt without an answer."""
+
+_BEGUN_ANEW = "[Note: everything before the last prompt was taken back.]"
 
 _DETACHED = "HEAD"
 """What it writes as the branch where HEAD is detached, or there is no commit yet."""
@@ -84,8 +87,8 @@ class _Reader:
         self._transcript = transcript
         self._last_id: str | None = before.get("last")
         self._last_time = Timestamp(before.get("time") or 0)
-        # The event that each record with a prompt behind it ended with.
-        self._prompt_parents: dict[str, str] = dict(before.get("prompt_parents", {}))
+        # The event that each record with a prompt behind it ended with, None: there was none yet.
+        self._prompt_parents: dict[str, str | None] = dict(before.get("prompt_parents", {}))
         self._last_record: str | None = before.get("record")
         self._last_of: dict[str, str] = {}
         if self._last_record is not None and self._last_id is not None:
@@ -175,23 +178,31 @@ class _Reader:
             data = {"name": "command", "content": text}
             yield from self._event(record, len(results), "out_of_band_output", data)
         else:
-            yield from self._rewind(record)
+            went_back, before = self._went_back(record)
+            if went_back and before is not None:
+                yield Rewind(before)
             for event in self._event(record, len(results), "user_message", {"content": text}):
                 prompt_id = record.get("promptId")
                 yield attrs.evolve(
                     event, prompt_id=prompt_id if isinstance(prompt_id, str) else None
                 )
+            if went_back and before is None:
+                # Behind the prompt, which a hook may have stored already.
+                yield from self._event(record, -1, "system_context", {"content": _BEGUN_ANEW})
 
-    def _rewind(self, record: Mapping[str, Any]) -> Iterator[Item]:
-        """Yield a Rewind if another prompt has the same parent."""
-        parent = record.get("parentUuid")
-        if not isinstance(parent, str):
-            return
+    def _went_back(self, record: Mapping[str, Any]) -> tuple[bool, str | None]:
+        """Return whether a prompt has the parent of another one, and the event before both."""
+        parent = record.get("parentUuid", "")
+        if parent is None:
+            return self._last_id is not None, None
+        if not isinstance(parent, str) or not parent:
+            return False, None
         if parent in self._prompt_parents:
-            yield Rewind(self._prompt_parents[parent])
-        else:
-            # Of what an earlier import has read, no more is known than the first event's id.
-            self._prompt_parents[parent] = self._last_of.get(parent, parent)
+            return True, self._prompt_parents[parent]
+        # Of what an earlier import has read, no more is known than the first event's id.
+        before = self._last_of.get(parent, parent) if self._last_id is not None else None
+        self._prompt_parents[parent] = before
+        return False, before
 
     def _assistant(
         self, record: Mapping[str, Any], message: Mapping[str, Any], blocks: list[Any]

@@ -57,6 +57,12 @@ class Terminal:
         time.sleep(1)
         os.write(self._mine, b"\r")
 
+    def press(self, *keys: str) -> None:
+        """Send *keys*, one after the other, not so fast that two would be taken for one."""
+        for key in keys:
+            os.write(self._mine, key.encode())
+            time.sleep(0.5)
+
     def kill(self) -> None:
         """Kill the program and its process group, without a warning."""
         with contextlib.suppress(ProcessLookupError):
