@@ -242,6 +242,25 @@ def test_words_that_a_person_adds_to_a_turn_of_codex_are_stored_at_once_and_once
     assert events(samples.ONE) == said
 
 
+def test_words_that_are_added_while_a_turn_of_claude_code_ends_are_stored_once(
+    transcript: Transcript,
+) -> None:
+    """It runs the hook with the id of the turn that ends, and records them under another one."""
+    hook(transcript.call("UserPromptSubmit", prompt="one", prompt_id="p"))
+    transcript.prompt("one", "p")
+    transcript.answer("1")
+    hook(transcript.call("UserPromptSubmit", prompt="two", prompt_id="p"))
+    hook(transcript.call("Stop"))
+    now = datetime.now(UTC).isoformat()
+    content = {"role": "user", "content": "two"}
+    transcript.write("user", content, promptId="q", timestamp=now)
+    transcript.answer("2")
+    hook(transcript.call("Stop"))
+
+    assert [content for _, content in events(transcript.id)] == ["one", "1", "two", "2"]
+    assert as_json("import", "claude-code")[0]["events"] == 0
+
+
 def test_words_that_a_person_adds_to_a_turn_of_claude_code_are_stored_at_once_and_once(
     transcript: Transcript,
 ) -> None:

@@ -67,6 +67,20 @@ async def test_a_record_with_another_id_is_another_prompt(service: SessionServic
     assert await ids(service) == ["prompt/p", "u"]
 
 
+async def test_what_was_added_to_a_turn_may_begin_one_with_another_id(
+    service: SessionService,
+) -> None:
+    await store(service, event("prompt/p", "one"))
+    await store(service, event("prompt/added/x", "continue", at=1))
+
+    await store(service, event("u1", "one", prompt_id="p"), event("a1", "1", "text"))
+    turn = (event("u2", "continue", prompt_id="q", at=2), event("a2", "2", "text", at=3))
+    for _ in range(2):
+        await store(service, *turn, event("u3", "continue", prompt_id="r", at=4), after="a1")
+
+    assert await ids(service) == ["prompt/p", "prompt/added/x", "a1", "a2", "u3"]
+
+
 async def test_the_nearest_in_time_is_meant_and_nothing_older_than_an_hour(
     service: SessionService,
 ) -> None:

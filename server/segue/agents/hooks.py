@@ -14,7 +14,7 @@ from typing import Any
 import attrs
 
 from segue.agents.transcript import Places, derived_id, milliseconds, prompt_in_turn
-from segue.model.records import PROMPT, Timestamp
+from segue.model.records import ADDED_PROMPT, PROMPT, Timestamp
 
 TIMEOUT_S = 30
 """When an agent ends the command, should the command not have ended itself long before."""
@@ -112,7 +112,7 @@ def parse(text: bytes) -> HookCall:
         transcript=path if path is not None and path.is_absolute() else None,
         prompt=prompt,
         prompt_id=PROMPT + given,
-        added_id=PROMPT + prompt_in_turn(given, prompt or ""),
+        added_id=ADDED_PROMPT + prompt_in_turn(given, prompt or ""),
         time=milliseconds(value.get("timestamp")),
     )
 

@@ -223,6 +223,9 @@ MAX_IMPORT = 64
 PROMPT = "prompt/"
 """What the id of a prompt begins with that a hook stored before its program had recorded it."""
 
+ADDED_PROMPT = f"{PROMPT}added/"
+"""The same, if the program called it by the id of an earlier prompt, to whose turn it was added."""
+
 AGENTS = "acp.agents"
 """The key of a session's metadata that says what agents behind `segue acp` have of it: by their
 families, objects with the `id` that they call it, and with the `former` ones."""

@@ -11,7 +11,8 @@ same text at about the same time, and leaves it out. The store does that in the 
 import and remembers it: see `SessionService.import_session`. So nothing is stored twice by a hook
 that runs twice, by an import beside it, or by one that reads the transcript from its beginning
 again. What a person adds to a turn of Claude Code comes with the id of the prompt before it: it
-gets one of its own.
+gets one of its own, and is recognized by its text, also if the turn ended meanwhile and it begins
+the next one, which has another id then.
 
 What hooks record counts as imported: it is another program's conversation. Segue does not resume it
 by itself until it was continued here once.

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import attrs
 
 from segue.model import json_text
-from segue.model.records import PROMPT, ImportedEvent
+from segue.model.records import ADDED_PROMPT, PROMPT, ImportedEvent
 
 _MAX_DISTANCE_MS = 60 * 60 * 1_000
 """A record without an id of the prompt is not that of a prompt with the same text so long before:
@@ -60,8 +60,10 @@ class Prompts:
     def recognize(self, events: Sequence[ImportedEvent]) -> Sequence[ImportedEvent]:
         """Return *events*, those that record a prompt of the session under its id.
 
-        That is the prompt with their `prompt_id`; if they have none, of those with the same text
-        the nearest in time, within an hour. Left out is a prompt whose record was stored before it.
+        That is the prompt with their `prompt_id`; if there is none, of those with the same text
+        the nearest in time, within an hour: of all if they have no `prompt_id`, else of those that
+        were added to a turn, since what is added too late begins a turn, under an id of its own.
+        Left out is a prompt whose record was stored before it.
         """
         if self._ids:
             events = [self._recognize(each) for each in events]
@@ -86,8 +88,9 @@ class Prompts:
     def _find(self, record: ImportedEvent) -> str | None:
         free = [id for id in self._ids if id not in self._by_record.values()]
         if record.prompt_id is not None:
-            id = PROMPT + record.prompt_id
-            return id if id in free else None
+            if (id := PROMPT + record.prompt_id) in free:
+                return id
+            free = [id for id in free if id.startswith(ADDED_PROMPT)]
         text, time = _text(record.event.data), record.created_at
         near = []
         for id in free:
