@@ -175,6 +175,32 @@ def test_what_a_person_adds_while_a_real_agent_works_is_kept_once(
     assert said(stored(session["sessionId"])) == [asked, "and this"]
 
 
+def test_what_a_person_types_while_a_turn_of_a_real_agent_ends_is_kept_once(
+    agent: RealAgent, place: Place, network: offline.Offline, database: Path
+) -> None:
+    assert run("hook", "install", agent.name).returncode == 0
+    agent.trust(place)
+    texts = ["first", "second"]
+
+    def said_there() -> list[str]:
+        return said(recorded(agent, place)) if transcripts(agent, place) else []
+
+    command = [*place.enter, agent.command, *agent.at_terminal, texts[0]]
+    with Terminal(command, place.directory) as terminal:
+        wait_until(lambda: "first" in json.dumps(network.requests()), lambda: terminal.shown)
+        terminal.press("second", "\r")
+        wait_until(lambda: said_there() == texts, lambda: f"{said_there()} {terminal.shown}")
+        ended = len(log(database))
+        wait_until(lambda: len(log(database)) > ended, lambda: str(log(database)))
+    network.kill_all()
+
+    (session,) = as_json("list", "--all", "--archived")["sessions"]
+    assert said(stored(session["sessionId"])) == texts
+    (report,) = as_json("import", agent.source)
+    assert report["forks"] == 0
+    assert stored(session["sessionId"]) == recorded(agent, place)
+
+
 @pytest.mark.parametrize("agent", ["claude-code"], indirect=True)
 @pytest.mark.parametrize(
     ("back", "kept"),
