@@ -25,6 +25,7 @@ PROGRAMMES = (
     "disk_full",
     "contention",
     "service_model",
+    "replication",
     "frame_fuzzing",
     "backpressure",
     "server_exit",

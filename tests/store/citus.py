@@ -4,10 +4,11 @@
     export SEGUE_TEST_POSTGRES_BIN=FOLDER/usr/lib/postgresql/15/bin
     python -m pytest tests/store -k postgres
 
-It needs a compiler and, of Debian, postgresql-15, postgresql-server-dev-15, libssl-dev and
-libkrb5-dev. SOURCE is a checkout of a release of https://github.com/citusdata/citus for this
-version of PostgreSQL: of 13.0 for 15. Nothing is installed outside of FOLDER. Citus has the licence
-AGPL-3.0 and is no part of Segue, nor needed for its tests.
+It needs a compiler and, of Debian, postgresql-15, postgresql-server-dev-15, libssl-dev,
+libkrb5-dev, liblz4-dev and libzstd-dev. SOURCE is a checkout of a release of
+https://github.com/citusdata/citus for this version of PostgreSQL: of 13.0 for 15. Nothing is
+installed outside of FOLDER, which must not exist. Citus has the licence AGPL-3.0 and is no part of
+Segue, nor needed for its tests.
 """
 
 import os

@@ -30,6 +30,7 @@ from tests.factories import (
     user_message,
 )
 from tests.store.stores import STORES, FakeClock
+from tests.store.test_search import hits
 
 HOUR = timedelta(hours=1)
 MINUTE = 60_000
@@ -79,9 +80,8 @@ async def listed(service: SessionService, **filters: Any) -> list[str]:
 
 
 async def searched(service: SessionService, **filters: Any) -> set[str]:
-    page = await service.search("Hello", limit=200, **filters)
-    assert page.next_cursor is None
-    return {hit.session.id for hit in page.hits if hit.event is not None}
+    found = await hits(service, "Hello", **filters)
+    return {hit.session.id for hit in found if hit.event is not None}
 
 
 def place(session: Session) -> dict[str, str | None]:

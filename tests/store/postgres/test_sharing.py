@@ -11,10 +11,16 @@ import pytest
 from segue.model.errors import EventNotFound, SessionNotFound, SessionReadOnly
 from segue.model.events import new_id
 from segue.model.records import NewFork
+from segue.model.replicas import Replica
 from segue.store.postgres.service import PostgresSessionService
+from segue.store.replication import Replication
+from segue.store.service import SessionService
+from segue.store.sqlite.service import LocalSessionService
+from segue.store.transfer import Transfer
 from tests.factories import (
     INVOCATION,
     all_events,
+    append_to_head,
     contents,
     new_session,
     note,
@@ -197,6 +203,99 @@ async def test_who_goes_on_does_so_in_a_fork_that_needs_nobody_else(
         await service.get_session(fork.id)
     resumable = await other.find_resumable("/here", None, timedelta(days=1))
     assert fork.id in [each.id for each in resumable.sessions]
+
+
+@pytest.mark.parametrize("moves", [True, False], ids=["move", "sync"])
+async def test_a_fork_of_what_is_shared_gets_whole_to_other_stores_with_its_link(
+    service: PostgresSessionService,
+    other: PostgresSessionService,
+    reader: str,
+    server: PostgresServer,
+    tmp_path: Path,
+    *,
+    moves: bool,
+) -> None:
+    first, second = user_message("one"), user_message("two")
+    id = await store_session(service, first, second, note("three"))
+    await share(service, id, reader)
+    fork = await other.fork_session(id, NewFork(id=new_id(), at=second.id, directory="/here"))
+    await other.append_events(
+        fork.id, [user_message("mine")], parent_id=second.id, invocation_id="two"
+    )
+    of_fork = await other.fork_session(fork.id, NewFork(id=new_id()))
+    before = await everything_of(other)
+    assert [*before] == sorted([fork.id, of_fork.id])
+    # The link stays when the original can no longer be read, and nothing needs it.
+    await share(service, id, reader, revoked=True)
+
+    async def bring(source: SessionService, target: SessionService) -> None:
+        if moves:
+            report = await Transfer(source, target, ELSEWHERE).run()
+            assert (report.sessions, report.copied, report.is_complete) == (2, 2, True)
+        else:
+            exchange = await Replication(target, source, ELSEWHERE).exchange()
+            assert [step.action for step in exchange.steps] == ["receive", "receive"]
+            assert (await Replication(target, source, ELSEWHERE).exchange()).steps == []
+
+    local = await LocalSessionService.open(tmp_path / "local.db")
+    third = await PostgresSessionService.open(
+        server.url(server.role_of(tmp_path / "third")), machine=ELSEWHERE
+    )
+    for source, target in ((other, local), (local, third)):
+        await bring(source, target)
+        assert await everything_of(target) == before
+        arrived = await target.get_session(fork.id)
+        assert (arrived.forked_from, arrived.fork_seq, arrived.event_count) == (id, 2, 3)
+        assert (await target.get_session(of_fork.id)).forked_from == fork.id
+    await append_to_head(local, fork.id, note("on"))
+    assert await contents(local, fork.id) == ["one", "two", "mine", "on"]
+    await local.close()
+    await third.close()
+
+
+async def test_a_fork_of_what_is_shared_that_went_on_twice_or_was_deleted_loses_nothing_else(
+    service: PostgresSessionService, other: PostgresSessionService, reader: str, tmp_path: Path
+) -> None:
+    first, second = user_message("one"), user_message("two")
+    id = await store_session(service, first, second)
+    await share(service, id, reader)
+    fork = (await other.fork_session(id, NewFork(id=new_id()))).id
+    local = await LocalSessionService.open(tmp_path / "local.db")
+    exchange = Replication(local, other, ELSEWHERE).exchange
+    await exchange()
+    await append_to_head(other, fork, note("there"))
+    await append_to_head(local, fork, note("here"))
+    diverged = next(step.fork_id for step in (await exchange()).steps if step.action == "fork")
+    assert diverged is not None
+    stores: tuple[SessionService, ...] = (local, other)
+    for each in stores:
+        assert await contents(each, fork) == ["one", "two", "there"]
+        assert await contents(each, diverged) == ["one", "two", "here"]
+        links = [await each.get_session(one) for one in (fork, diverged)]
+        assert [(one.forked_from, one.fork_seq) for one in links] == [(id, 2), (fork, 2)]
+    await other.delete(fork)
+    await exchange()
+    for each in stores:
+        assert [one.id for one in (await each.list_sessions()).sessions if not one.shared_by] == [
+            diverged
+        ]
+        assert await contents(each, diverged) == ["one", "two", "here"]
+    # In a store that has the original they share its events.
+    await Transfer(local, service, ELSEWHERE).run()
+    assert await contents(service, diverged) == ["one", "two", "here"]
+    await local.close()
+
+
+async def everything_of(service: SessionService) -> dict[str, Any]:
+    """Return all that a store has, as if it were of one machine."""
+    found: dict[str, Any] = {}
+    for version in (await service.list_versions()).versions:
+        replica = await service.read_replica(version.id)
+        assert isinstance(replica, Replica)
+        page = await service.load_events(version.id, after=0)
+        by = {each.id: each for each in page.invocations}
+        found[version.id] = attrs.evolve(replica, machine=None), page.events, by
+    return found
 
 
 async def test_a_shared_fork_is_read_whole(

@@ -288,8 +288,11 @@ BEGIN
 END $$;
 
 -- The strands of a session in the order of their events: each has those above `after` up to `last`.
+-- Who reads tables by them has them in an array first, because Citus nests no query in another one.
+CREATE TYPE segue_1.strand AS (strand bigint, after integer, last integer);
+
 CREATE FUNCTION segue.strands(a_owner bigint, a_number bigint, a_fork_seq integer, a_last integer)
-RETURNS TABLE (strand bigint, after integer, last integer) LANGUAGE plpgsql STABLE AS $$
+RETURNS SETOF segue_1.strand LANGUAGE plpgsql STABLE AS $$
 BEGIN
     IF a_fork_seq > 0 THEN
         RETURN QUERY
@@ -331,6 +334,9 @@ CREATE FUNCTION segue.page(
 ) RETURNS SETOF segue_1.line LANGUAGE plpgsql STABLE AS $$
 DECLARE
     a_owner CONSTANT bigint := s.owner;
+    strands CONSTANT segue_1.strand[] := ARRAY(
+        SELECT g FROM segue.strands(a_owner, s.number, s.fork_seq, s.event_count) g
+    );
     low integer; high integer;
     p record; e record;
     total bigint := 0;
@@ -347,7 +353,7 @@ BEGIN
         low := greatest(high::bigint - a_limit, 0);
     END IF;
     IF high <= low THEN RETURN; END IF;
-    FOR p IN SELECT * FROM segue.strands(a_owner, s.number, s.fork_seq, s.event_count) LOOP
+    FOR p IN SELECT * FROM unnest(strands) LOOP
         begins := greatest(low, p.after) + 1;
         ends := least(high, p.last);
         CONTINUE WHEN begins > ends;
@@ -361,9 +367,7 @@ BEGIN
         -- Sizes first, in the direction of reading, so that no more is read than is sent.
         total := 0;
         FOR e IN
-            SELECT x.seq, x.size
-            FROM segue.strands(a_owner, s.number, s.fork_seq, s.event_count) g
-            CROSS JOIN LATERAL (
+            SELECT x.seq, x.size FROM unnest(strands) g CROSS JOIN LATERAL (
                 SELECT t.seq, octet_length(t.data) AS size FROM segue.events t
                 WHERE t.owner = a_owner AND t.session = g.strand
                     AND t.seq > greatest(low, g.after) AND t.seq <= least(high, g.last)
@@ -381,7 +385,7 @@ BEGIN
             END IF;
         END LOOP;
     END IF;
-    FOR p IN SELECT * FROM segue.strands(a_owner, s.number, s.fork_seq, s.event_count) LOOP
+    FOR p IN SELECT * FROM unnest(strands) LOOP
         -- With the one before them, which is the parent of the first.
         begins := greatest(low, p.after + 1);
         ends := least(high, p.last);
@@ -638,7 +642,11 @@ CREATE FUNCTION segue.newest_here(
     a_owner bigint, a_places bytea[], a_common_dirs bytea[], a_repository bytea, a_machine bytea,
     a_archived boolean, a_sources text[], a_time bigint, a_number bigint, a_limit integer
 ) RETURNS SETOF segue.sessions LANGUAGE plpgsql STABLE AS $$
-DECLARE minute CONSTANT integer := segue.minutes(a_time);
+DECLARE
+    minute CONSTANT integer := segue.minutes(a_time);
+    others CONSTANT bytea[] := ARRAY(
+        SELECT o.machine FROM segue.other_machines(a_owner, a_repository, a_machine) o
+    );
 BEGIN
     RETURN QUERY SELECT f.* FROM unnest(a_places) AS g (place) CROSS JOIN LATERAL (
         SELECT s.* FROM segue.sessions s
@@ -665,8 +673,7 @@ BEGIN
             AND (a_sources IS NULL OR coalesce(s.source, 'segue') = ANY (a_sources))
         ORDER BY s.recent DESC, s.updated_at DESC, s.number DESC LIMIT a_limit
     ) f;
-    RETURN QUERY SELECT f.* FROM segue.other_machines(a_owner, a_repository, a_machine) g
-    CROSS JOIN LATERAL (
+    RETURN QUERY SELECT f.* FROM unnest(others) AS g (machine) CROSS JOIN LATERAL (
         SELECT s.* FROM segue.sessions s
         WHERE s.owner = a_owner AND s.at_repository = a_repository AND s.at_repository IS NOT NULL
             AND s.machine = g.machine AND s.recent <= minute
@@ -897,6 +904,7 @@ DECLARE
     is_here CONSTANT boolean := a_directory IS NULL;
     is_shared boolean := false;
     new_number bigint;
+    strands segue_1.strand[];
     last_strand bigint;
     revision CONSTANT text := segue.revision();
     copied integer;
@@ -906,9 +914,11 @@ BEGIN
     SELECT u.* INTO s FROM segue.sessions u WHERE u.owner = a_owner AND u.id = a_session
         FOR NO KEY UPDATE;
     IF FOUND THEN
-        SELECT p.strand INTO last_strand
-            FROM segue.strands(a_owner, s.number, s.fork_seq, s.event_count) p
-            WHERE p.after < a_seq ORDER BY p.last DESC LIMIT 1;
+        strands := ARRAY(
+            SELECT p FROM segue.strands(a_owner, s.number, s.fork_seq, s.event_count) p
+            WHERE p.after < a_seq
+        );
+        last_strand := strands[cardinality(strands)].strand;
     ELSE
         SELECT (g.session).* INTO s FROM segue.find_shared(a_session) g;
         IF NOT FOUND THEN RETURN; END IF;
@@ -966,8 +976,7 @@ BEGIN
         );
     ELSIF new_number IS NOT NULL THEN
         INSERT INTO segue.spans (owner, session, last, strand)
-        SELECT a_owner, new_number, least(p.last, a_seq), p.strand
-        FROM segue.strands(a_owner, s.number, s.fork_seq, s.event_count) p WHERE p.after < a_seq;
+        SELECT a_owner, new_number, least(p.last, a_seq), p.strand FROM unnest(strands) p;
         IF a_archive THEN
             UPDATE segue.sessions u SET
                 archived_at = coalesce(u.archived_at, at),
@@ -1126,11 +1135,16 @@ BEGIN
     f.kind := 'session';
     f.session := s;
     RETURN NEXT f;
+    -- Apart from the others, because Citus nests no query in another one.
     FOR f IN
         SELECT 'stored', a_ids[e.place], e.seq, NULL::bigint, NULL::text, NULL::text,
             NULL::segue.sessions
         FROM segue.find_events(a_owner, s.number, s.fork_seq, a_ids) e
-        UNION ALL
+    LOOP
+        lowest := least(lowest, f.seq);
+        RETURN NEXT f;
+    END LOOP;
+    FOR f IN
         (SELECT 'prompt', e.id, e.seq, e.created_at, e.type, e.data, NULL::segue.sessions
         FROM segue.events e WHERE e.owner = a_owner AND e.session = s.number
             AND e.id >= first_prompt AND e.id < last_prompt
@@ -1213,6 +1227,9 @@ BEGIN
         WHERE g.type = 'user_message' ORDER BY g.place DESC LIMIT 1;
     prompted_at := coalesce(prompted_at, s.last_prompt_at);
     newest := greatest(s.updated_at, newest);
+    IF a_title IS NOT NULL AND a_title IS DISTINCT FROM s.title AND s.event_count > 0 THEN
+        s.revisions := segue.revised(s.revisions, 'automatic', revision);
+    END IF;
     UPDATE segue.sessions u SET
         event_count = u.event_count + n,
         head = CASE WHEN n > 0 THEN a_ids[n] ELSE u.head END,
@@ -1225,9 +1242,7 @@ BEGIN
         visible_seq = coalesce(u.visible_seq, u.event_count + a_visible_place),
         client = coalesce(a_client, u.client), agent = coalesce(a_agent, u.agent),
         model = coalesce(a_model, u.model), branch = coalesce(a_branch, u.branch),
-        revisions = CASE
-            WHEN a_title IS NULL OR a_title = s.title OR s.event_count = 0 THEN u.revisions
-            ELSE segue.revised(u.revisions, 'automatic', revision) END
+        revisions = s.revisions
     WHERE u.owner = a_owner AND u.number = s.number;
 END $$;
 
@@ -1356,7 +1371,8 @@ END $$;
 
 -- Searching ---------------------------------------------------------------------------------------
 
--- Whether a search looks into a session.
+-- Whether a search looks into a session. It is given the row of a subquery, because that of a table
+-- has the type of a shard on Citus.
 CREATE FUNCTION segue.is_admitted(
     s segue.sessions, a_session bytea, a_archived boolean, a_sources text[],
     a_places bytea[], a_common_dirs bytea[], a_repository bytea, a_machine bytea
@@ -1446,13 +1462,13 @@ BEGIN
     END IF;
     -- Of a place all sessions are sorted; else they are walked along an index.
     IF a_places IS NULL THEN
-        OPEN walk FOR SELECT u.* FROM segue.sessions u
+        OPEN walk FOR SELECT u.* FROM (SELECT * FROM segue.sessions) u
             WHERE u.owner = a_owner AND u.recent <= segue.minutes(a_updated_at)
                 AND (u.updated_at, u.number) <= (a_updated_at, a_number) AND NOT u.is_stub
                 AND u.recent >= segue.minutes(stop_at)
                 AND (u.updated_at, u.number) > (stop_at, stop_number)
                 AND segue.is_admitted(
-                    u, a_session, a_archived, a_sources, NULL, NULL, NULL, a_machine
+                    u::segue.sessions, a_session, a_archived, a_sources, NULL, NULL, NULL, a_machine
                 )
             ORDER BY u.recent DESC, u.updated_at DESC, u.number DESC;
     ELSE
@@ -1499,11 +1515,11 @@ BEGIN
         LOOP
             -- What is shared with a session that is searched is found there.
             CONTINUE WHEN p.strand <> s.number AND EXISTS (
-                SELECT 1 FROM segue.sessions u
+                SELECT 1 FROM (SELECT * FROM segue.sessions) u
                 WHERE u.owner = a_owner AND u.number = p.strand
                     AND segue.is_admitted(
-                        u, a_session, a_archived, a_sources, a_places, a_common_dirs,
-                        a_repository, a_machine
+                        u::segue.sessions, a_session, a_archived, a_sources, a_places,
+                        a_common_dirs, a_repository, a_machine
                     )
             );
             top := least(p.last, below - 1);
@@ -1550,7 +1566,8 @@ BEGIN
                 LOOP
                     CONTINUE WHEN p.strand <> s.number AND s.number IS DISTINCT FROM (
                         SELECT u.number FROM segue.spans q
-                        JOIN segue.sessions u ON u.owner = a_owner AND u.number = q.session
+                        JOIN (SELECT * FROM segue.sessions) u
+                            ON u.owner = a_owner AND u.number = q.session
                         WHERE q.owner = a_owner AND q.strand = p.strand AND q.last >= e.seq
                             AND NOT EXISTS (
                                 SELECT 1 FROM segue.spans b WHERE b.owner = a_owner
@@ -1558,9 +1575,9 @@ BEGIN
                                     AND b.last >= e.seq
                             )
                             AND segue.is_admitted(
-                        u, a_session, a_archived, a_sources, a_places, a_common_dirs,
-                        a_repository, a_machine
-                    )
+                                u::segue.sessions, a_session, a_archived, a_sources, a_places,
+                                a_common_dirs, a_repository, a_machine
+                            )
                         ORDER BY u.updated_at DESC, u.number DESC LIMIT 1
                     );
                     IF NOT is_named THEN

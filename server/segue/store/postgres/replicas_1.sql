@@ -38,13 +38,16 @@ CREATE FUNCTION segue.bury(a_owner bigint, a_number bigint) RETURNS void
 LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
     s segue.sessions;
+    strands segue_1.strand[];
     found bytea;
 BEGIN
     SELECT u.* INTO s FROM segue.sessions u WHERE u.owner = a_owner AND u.number = a_number;
+    strands := ARRAY(
+        SELECT p FROM segue.strands(a_owner, s.number, s.fork_seq, s.event_count) p
+    );
     SELECT string_agg(d.digest, ''::bytea ORDER BY d.digest) INTO found FROM (
         SELECT DISTINCT segue.digest(e.id) AS digest
-        FROM segue.strands(a_owner, s.number, s.fork_seq, s.event_count) p
-        CROSS JOIN LATERAL (
+        FROM unnest(strands) p CROSS JOIN LATERAL (
             SELECT x.id FROM segue.events x
             WHERE x.owner = a_owner AND x.session = p.strand AND x.seq <= p.last
                 AND x.seq > greatest(p.after, coalesce(s.forked_at, s.fork_seq))
@@ -64,24 +67,18 @@ END $$;
 
 -- Reading -----------------------------------------------------------------------------------------
 
--- The generation of a session that lives.
-CREATE FUNCTION segue.generation(a_owner bigint, a_session bytea) RETURNS integer
-LANGUAGE plpgsql STABLE AS $$
-BEGIN
-    RETURN coalesce((
-        SELECT t.generation + t.generation % 2 FROM segue.tombstones t
-        WHERE t.owner = a_owner AND t.id = a_session
-    ), 0);
-END $$;
-
--- The versions of sessions, and of those that were deleted, in the order of the ids.
+-- The versions of sessions, and of those that were deleted, in the order of the ids. A session that
+-- lives although its generation is odd was created again: it has the next one.
 CREATE FUNCTION segue_1.versions(a_owner bigint, a_after bytea, a_limit integer)
 RETURNS TABLE (id bytea, generation integer, event_count integer, head bytea, revisions jsonb)
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     PERFORM segue.check_owner(a_owner);
     RETURN QUERY SELECT v.* FROM (
-        (SELECT s.id, segue.generation(a_owner, s.id), s.event_count, s.head, s.revisions
+        (SELECT s.id, coalesce((
+            SELECT t.generation + t.generation % 2 FROM segue.tombstones t
+            WHERE t.owner = a_owner AND t.id = s.id
+        ), 0), s.event_count, s.head, s.revisions
         FROM segue.sessions s
         WHERE s.owner = a_owner AND s.id > a_after AND NOT s.is_stub ORDER BY s.id LIMIT a_limit)
         UNION ALL
@@ -101,7 +98,10 @@ RETURNS TABLE (
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     PERFORM segue.check_owner(a_owner);
-    RETURN QUERY SELECT segue.generation(a_owner, a_session), NULL::bytea, NULL::boolean,
+    RETURN QUERY SELECT coalesce((
+            SELECT t.generation + t.generation % 2 FROM segue.tombstones t
+            WHERE t.owner = a_owner AND t.id = a_session
+        ), 0), NULL::bytea, NULL::boolean,
         (SELECT array_agg(m.key ORDER BY m.key) FROM segue.metadata m
             WHERE m.owner = a_owner AND m.session = s.number),
         (SELECT array_agg(m.value ORDER BY m.key) FROM segue.metadata m
@@ -158,6 +158,7 @@ DECLARE
     added integer := 0;
     revised text[];          -- the fields of which the copy has a later value
     follows boolean;
+    origin_id bytea;         -- the original, unless it was deleted
     new_title_seq integer; new_visible_seq integer;
 BEGIN
     PERFORM segue.begin_write(a_owner);
@@ -246,6 +247,7 @@ BEGIN
     END IF;
 
     follows := is_new OR added > 0;
+    origin_id := segue.origin_unless_deleted(a_owner, a_copy.forked_from);
     UPDATE segue.sessions u SET
         event_count = s.event_count + added, head = s.head, head_invocation = s.head_invocation,
         title_seq = coalesce(u.title_seq, new_title_seq),
@@ -269,8 +271,7 @@ BEGIN
             ELSE u.archived_at END,
         server_session_id = CASE WHEN 'server' = ANY (revised) THEN a_copy.server_session_id
             ELSE u.server_session_id END,
-        forked_from = CASE WHEN 'origin' = ANY (revised)
-            THEN segue.origin_unless_deleted(a_owner, a_copy.forked_from) ELSE u.forked_from END,
+        forked_from = CASE WHEN 'origin' = ANY (revised) THEN origin_id ELSE u.forked_from END,
         forked_at = CASE WHEN 'origin' = ANY (revised) THEN a_copy.forked_at
             ELSE u.forked_at END,
         revisions = CASE WHEN is_new THEN a_copy.revisions ELSE nullif(
@@ -291,6 +292,11 @@ CREATE FUNCTION segue.insert_replica(
 DECLARE
     s segue.sessions;
     shared CONSTANT integer := CASE WHEN a_origin.number IS NULL THEN 0 ELSE a_copy.forked_at END;
+    strands CONSTANT segue_1.strand[] := ARRAY(
+        SELECT p FROM segue.strands(
+            a_owner, a_origin.number, a_origin.fork_seq, a_origin.event_count
+        ) p WHERE p.after < shared
+    );
 BEGIN
     INSERT INTO segue.sessions AS u (
         owner, id, machine, machine_name, directory, git_root, git_common_dir, repository, worktree,
@@ -303,11 +309,9 @@ BEGIN
         CASE WHEN a_origin.title_seq <= shared THEN a_origin.title_seq END,
         CASE WHEN a_origin.visible_seq <= shared THEN a_origin.visible_seq END,
         CASE WHEN shared > 0 THEN (
-            SELECT e.id FROM segue.strands(
-                a_owner, a_origin.number, a_origin.fork_seq, a_origin.event_count
-            ) p
-            JOIN segue.events e ON e.owner = a_owner AND e.session = p.strand AND e.seq = shared
-            WHERE p.after < shared AND p.last >= shared
+            SELECT e.id FROM segue.events e
+            WHERE e.owner = a_owner AND e.session = strands[cardinality(strands)].strand
+                AND e.seq = shared
         ) END
     ON CONFLICT (owner, id) DO NOTHING RETURNING u.* INTO s;
     IF s.number IS NULL THEN
@@ -315,9 +319,7 @@ BEGIN
     END IF;
     IF shared > 0 THEN
         INSERT INTO segue.spans (owner, session, last, strand)
-        SELECT a_owner, s.number, least(p.last, shared), p.strand
-        FROM segue.strands(a_owner, a_origin.number, a_origin.fork_seq, a_origin.event_count) p
-        WHERE p.after < shared;
+        SELECT a_owner, s.number, least(p.last, shared), p.strand FROM unnest(strands) p;
     END IF;
     INSERT INTO segue.metadata (owner, session, key, value, names)
     SELECT a_owner, s.number, g.key, g.value, CASE WHEN g.key = 'acp.agents' THEN a_copy.names END
@@ -404,6 +406,7 @@ DECLARE
     s segue.sessions;
     rest segue.sessions;
     o segue_1.replica_outcome;
+    strands segue_1.strand[];
     shared integer := 0;    -- so many events are left
     revision CONSTANT text := segue.revision();
 BEGIN
@@ -453,10 +456,12 @@ BEGIN
     rest.title_seq := CASE WHEN s.title_seq <= shared THEN s.title_seq END;
     rest.visible_seq := CASE WHEN s.visible_seq <= shared THEN s.visible_seq END;
     INSERT INTO segue.sessions SELECT (rest).*;
+    strands := ARRAY(
+        SELECT p FROM segue.strands(a_owner, s.number, s.fork_seq, s.event_count) p
+        WHERE p.after < shared
+    );
     INSERT INTO segue.spans (owner, session, last, strand)
-    SELECT a_owner, rest.number, least(p.last, shared), p.strand
-    FROM segue.strands(a_owner, s.number, s.fork_seq, s.event_count) p
-    WHERE p.after < shared;
+    SELECT a_owner, rest.number, least(p.last, shared), p.strand FROM unnest(strands) p;
     INSERT INTO segue.metadata (owner, session, key, value, names)
     SELECT a_owner, rest.number, m.key, m.value, m.names FROM segue.metadata m
     WHERE m.owner = a_owner AND m.session = s.number AND NOT m.key = ANY (a_local);
