@@ -86,6 +86,7 @@ def test_transcript_has_its_title_folds_and_syntax(run_neovim: RunNeovim) -> Non
     assert re.fullmatch(r"▸ Tool call: `read` · 20\S+ \d\d:\d\d · 3 lines ·*", call)
     assert re.fullmatch(r"▸ Tool result · 20\S+ \d\d:\d\d · 5 lines ·*", result)
     assert report["syntax"] == {"def f": "pythonStatement", "local x": "luaStatement"}
+    assert report["wraps_at_words"] == [True, False], "in its window, and not elsewhere"
     assert len(report["buffers"]) == 1, "none with the old name"
     assert report["windows"] == 2
     assert notices(report) == []

@@ -309,6 +309,7 @@ function M.transcript(t)
     local line = vim.fn.search(code, "w")
     report.syntax[code] = vim.fn.synIDattr(vim.fn.synID(line, 1, 1), "name")
   end
+  report.wraps_at_words = { vim.wo.linebreak }
   vim.cmd.Segue("rename The parser")
   t.wait("its new title", function()
     return name() == "The parser"
@@ -322,6 +323,7 @@ function M.transcript(t)
   end)
   vim.cmd.only()
   vim.cmd.enew()
+  table.insert(report.wraps_at_words, vim.wo.linebreak)
   vim.cmd.Segue("show " .. id)
   t.wait("it is shown again", function()
     return name() == "The parser"
