@@ -1,8 +1,8 @@
 """Draws the picture in the README: a real Neovim that resumes a conversation of another client.
 
-    SEGUE_CODECOMPANION=… SEGUE_PLENARY=… .venv/bin/python -m tests.editors.pictures_terminal
+    .venv/bin/python -m tests.editors.pictures_terminal
 
-The two variables name checkouts of codecompanion.nvim and plenary.nvim. A conversation is recorded
+Needs the plugins of `python -m tests.editors.plugins`. A conversation is recorded
 through the real server; then Neovim opens a chat in the same repository and resumes it. The picture
 shows Neovim's screen before and after, cell by cell.
 """
@@ -26,6 +26,7 @@ from typing import Any
 from rich.cells import cell_len
 
 from tests.editors.neovim import HERE, NEOVIM, PLUGIN, SERVER, by_command
+from tests.editors.plugins import checkout
 
 PICTURE = PLUGIN / "images" / "resumed.svg"
 COLUMNS, ROWS = 60, 20
@@ -63,8 +64,8 @@ def captured(folder: Path) -> list[Frame]:
     (repository / ".git").mkdir(parents=True)
     environment = os.environ | {
         "SEGUE_DATABASE": str(folder / "sessions.db"),
-        "SEGUE_PICTURE_CODECOMPANION": os.environ["SEGUE_CODECOMPANION"],
-        "SEGUE_PICTURE_PLENARY": os.environ["SEGUE_PLENARY"],
+        "SEGUE_PICTURE_CODECOMPANION": checkout("codecompanion.nvim"),
+        "SEGUE_PICTURE_PLENARY": checkout("plenary.nvim"),
         "SEGUE_PICTURE_FRAMES": str(folder / "frames.json"),
         "OPENAI_API_KEY": "unused",
         "TERM": "xterm-256color",

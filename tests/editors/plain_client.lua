@@ -13,6 +13,7 @@ local function run()
     name = "segue",
     cmd = vim.json.decode(vim.env.SEGUE_COMMAND),
     root_dir = root,
+    exit_timeout = 5000, -- Neovim 0.12 terminates the server at once otherwise
   }, { attach = false }))
   local client = assert(vim.lsp.get_client_by_id(id))
   assert(

@@ -17,7 +17,7 @@ from tests.editors.neovim import (
     session_ids,
     stored_sessions,
 )
-from tests.editors.test_neovim_codecompanion import PLENARY, REAL, real
+from tests.editors.test_neovim_codecompanion import REAL, real
 
 pytestmark = needs_neovim
 
@@ -38,9 +38,7 @@ TALK = [
 @pytest.fixture(params=["fake", pytest.param("real", marks=real)])
 def run_chat(request: pytest.FixtureRequest, run_neovim: RunNeovim) -> RunChat:
     """Run a function of `acp.lua` in a Neovim with CodeCompanion; returns its report."""
-    plugins: dict[str, Any] = {}
-    if request.param == "real":
-        plugins = {"codecompanion": REAL, "plenary": PLENARY}
+    plugins = REAL if request.param == "real" else {}
 
     def run(spec: str, **arguments: Any) -> Report:
         return run_neovim(f"acp.{spec}", **plugins, **arguments)
@@ -181,8 +179,7 @@ def test_a_chat_that_is_cleared_goes_on_in_its_session(
 def test_a_chat_that_changes_to_a_model_is_recorded_in_the_same_session(
     run_neovim: RunNeovim, database: Path
 ) -> None:
-    plugins = {"codecompanion": REAL, "plenary": PLENARY}
-    report = run_neovim("acp.change_adapter", **plugins, agents=BEHIND)
+    report = run_neovim("acp.change_adapter", **REAL, agents=BEHIND)
     (session,) = session_ids(database)
     assert session == report["id"]
     assert message_contents(database, session) == [*TALK[:2], "which word?", "plum"]

@@ -1,6 +1,5 @@
 """Chats of agentic.nvim: with a fake of it, and with the real plugin if it is available."""
 
-import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -19,15 +18,12 @@ from tests.editors.neovim import (
     stored_events,
     stored_sessions,
 )
+from tests.editors.plugins import checkout, needs_plugins
 
 pytestmark = needs_neovim
 
-REAL = os.environ.get("SEGUE_AGENTIC")
-
-real = pytest.mark.skipif(
-    not REAL,
-    reason="needs SEGUE_AGENTIC, a checkout of agentic.nvim that has the hook on_session_update",
-)
+REAL = checkout("agentic.nvim")
+real = needs_plugins("agentic.nvim")
 
 RunChat = Callable[..., Report]
 

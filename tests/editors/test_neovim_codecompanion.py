@@ -1,7 +1,6 @@
 """Chats of codecompanion.nvim: with a fake of it, and with the real plugin if it is available."""
 
 import json
-import os
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
@@ -22,16 +21,15 @@ from tests.editors.neovim import (
     stored_sessions,
     wait_for_flag,
 )
+from tests.editors.plugins import checkout, needs_plugins
 
 pytestmark = needs_neovim
 
-REAL = os.environ.get("SEGUE_CODECOMPANION")
-PLENARY = os.environ.get("SEGUE_PLENARY")
-
-real = pytest.mark.skipif(
-    not (REAL and PLENARY),
-    reason="needs SEGUE_CODECOMPANION and SEGUE_PLENARY, checkouts of these two plugins",
-)
+REAL = {
+    "codecompanion": checkout("codecompanion.nvim"),
+    "plenary": checkout("plenary.nvim"),
+}
+real = needs_plugins("codecompanion.nvim", "plenary.nvim")
 
 RunChat = Callable[..., Report]
 
@@ -49,9 +47,7 @@ TALK = [
 @pytest.fixture(params=["fake", pytest.param("real", marks=real)])
 def run_chat(request: pytest.FixtureRequest, run_neovim: RunNeovim) -> RunChat:
     """Run a function of `codecompanion.lua` in a Neovim with CodeCompanion; returns its report."""
-    arguments: dict[str, Any] = {}
-    if request.param == "real":
-        arguments = {"codecompanion": REAL, "plenary": PLENARY}
+    arguments = REAL if request.param == "real" else {}
 
     def run_with_codecompanion(spec: str, **more: Any) -> Report:
         return run_neovim(f"codecompanion.{spec}", **arguments, **more)
@@ -188,7 +184,7 @@ def test_pieces_of_an_answer_are_the_answer(run_chat: RunChat, database: Path) -
 def test_streamed_part_of_an_answer_is_kept_when_neovim_is_killed(
     start_neovim: StartNeovim, database: Path, tmp_path: Path, plugin: str
 ) -> None:
-    real_plugin = {"codecompanion": REAL, "plenary": PLENARY} if plugin == "real" else {}
+    real_plugin = REAL if plugin == "real" else {}
     chunks = ["I begin\n", "and go on\nfor", " a while"]
     neovim = start_neovim(
         "codecompanion.streamed_answer", chunks=chunks, pause_ms=10, hangs=True, **real_plugin

@@ -1,7 +1,6 @@
 """The chat of CopilotChat.nvim: of a fake of it, and of the real plugin if it is available."""
 
 import json
-import os
 import shutil
 import threading
 import time
@@ -21,16 +20,18 @@ from tests.editors.neovim import (
     notices,
     session_ids,
 )
+from tests.editors.plugins import checkout, needs_plugins
 
 pytestmark = needs_neovim
 
-REAL = os.environ.get("SEGUE_COPILOT_CHAT")
-PLENARY = os.environ.get("SEGUE_PLENARY")
-
-real = pytest.mark.skipif(
-    not (REAL and PLENARY and shutil.which("curl")),
-    reason="needs SEGUE_COPILOT_CHAT and SEGUE_PLENARY, checkouts of these two plugins, and curl",
-)
+REAL = {
+    "copilot_chat": checkout("CopilotChat.nvim"),
+    "plenary": checkout("plenary.nvim"),
+}
+real = [
+    needs_plugins("CopilotChat.nvim", "plenary.nvim"),
+    pytest.mark.skipif(not shutil.which("curl"), reason="CopilotChat.nvim needs curl"),
+]
 
 RunChat = Callable[..., Report]
 
@@ -72,7 +73,7 @@ def run_chat(request: pytest.FixtureRequest, run_neovim: RunNeovim, url: str) ->
 
     def run_with_copilot_chat(spec: str, **arguments: Any) -> Report:
         if request.param == "real":
-            arguments |= {"copilot_chat": REAL, "plenary": PLENARY}
+            arguments |= REAL
         return run_neovim(f"copilotchat.{spec}", url=url, **arguments)
 
     return run_with_copilot_chat

@@ -2,6 +2,8 @@
 
 import re
 
+import pytest
+
 from tests.editors.neovim import RunNeovim, needs_neovim, notices
 
 pytestmark = needs_neovim
@@ -78,17 +80,23 @@ def test_what_an_agent_thought_and_planned_is_folded(run_neovim: RunNeovim) -> N
     assert report["folding_elsewhere"] == "manual"
 
 
-def test_transcript_has_its_title_folds_and_syntax(run_neovim: RunNeovim) -> None:
-    report = run_neovim("display.transcript")
+@pytest.mark.parametrize("treesitter", [False, True])
+def test_transcript_has_its_title_folds_and_syntax(run_neovim: RunNeovim, treesitter: bool) -> None:
+    report = run_neovim("display.transcript", treesitter=treesitter)
 
     assert report["name"] == f"segue://{report['id']}/Fix src\u2215parser"
     call, result = report["folds"]
     assert re.fullmatch(r"▸ Tool call: `read` · 20\S+ \d\d:\d\d · 3 lines ·*", call)
     assert re.fullmatch(r"▸ Tool result · 20\S+ \d\d:\d\d · 5 lines ·*", result)
     assert report["syntax"] == {"def f": "pythonStatement", "local x": "luaStatement"}
+    assert report["wraps_at_words"] == [True, False], "in its window, and not elsewhere"
     assert len(report["buffers"]) == 1, "none with the old name"
     assert report["windows"] == 2
     assert notices(report) == []
+
+
+def test_treesitter_highlights_code_as_long_as_it_has_the_parsers(run_neovim: RunNeovim) -> None:
+    assert run_neovim("display.treesitter")["is_used"] == [True, False]
 
 
 def test_a_message_in_pieces_is_shown_as_one_whatever_page_they_are_on(

@@ -4,6 +4,8 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from segue.cli.client import Client
 from tests.editors.neovim import (
     RunNeovim,
@@ -64,11 +66,22 @@ def test_three_hundred_conversations_are_listed_by_day(
     assert report["said"] in ([], {})
 
 
-def test_an_empty_list_says_what_to_do(run_neovim: RunNeovim) -> None:
-    report = run_neovim("list.screens", columns=60, expected="no conversation in this workspace")
+@pytest.mark.parametrize(
+    ("before", "chats"),
+    [
+        ("", "Chats of codecompanion.nvim and others are recorded."),
+        (
+            "command CodeCompanionChat echo",
+            ":CodeCompanionChat opens a chat, which is recorded.",
+        ),
+    ],
+)
+def test_an_empty_list_says_what_to_do(run_neovim: RunNeovim, before: str, chats: str) -> None:
+    expected = "no conversation in this workspace"
+    report = run_neovim("list.screens", columns=60, expected=expected, before=before)
 
     for line in (
-        ":CodeCompanionChat opens a chat, which is recorded.",
+        chats,
         ":Segue! lists those of all workspaces.",
         "`segue import` stores those of Claude Code, Codex …",
     ):
@@ -130,6 +143,9 @@ def test_what_another_editor_stores_is_listed_at_once(
     converse(client, "", "from elsewhere")
     wait_for_flag(tmp_path / "flags" / "killed", neovim)
     converse(client, "", "after the kill")
+    wait_for_flag(tmp_path / "flags" / "failed", neovim)
+    converse(client, "", "after the crashes")
+    (tmp_path / "flags" / "stored while it has failed").touch()
     report = neovim.wait()
 
     assert "question 2" in report["line"], "the cursor stays on its conversation"

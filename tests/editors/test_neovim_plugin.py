@@ -309,12 +309,14 @@ def test_server_that_keeps_crashing_is_not_restarted(run_neovim: RunNeovim, data
     assert message_contents(database, session) == ["before", "kept", "and after"]
 
 
-def test_missing_server_is_one_notice_with_the_install_command(
+def test_missing_server_is_one_notice_and_one_for_each_command_with_the_install_command(
     run_neovim: RunNeovim, database: Path
 ) -> None:
     report = run_neovim("server.not_installed", cmd=["segue-is-not-here", "lsp"])
 
-    (notice,) = notices(report)
+    assert report["notices_before_command"] == 1
+    notice, *others = notices(report)
+    assert others == [notice] * 2
     assert "not installed (segue-is-not-here was not found)" in notice
     assert re.search(rf"(uv tool|pipx) install '{re.escape(str(PLUGIN.parents[1]))}'$", notice)
     assert report["unsent"] == 2

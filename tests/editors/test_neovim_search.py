@@ -1,24 +1,18 @@
 """`:Segue search`, in a Neovim with a screen: what is shown while someone types, and what opens."""
 
-import os
+import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.agents import claude
 from tests.cli.helpers import run
 from tests.editors.neovim import Report, RunNeovim, needs_neovim, notices
+from tests.editors.plugins import checkout, needs_plugins
 
 pytestmark = needs_neovim
-
-PICKERS = os.environ.get("SEGUE_PICKERS")
-
-real_pickers = pytest.mark.skipif(
-    PICKERS is None,
-    reason="needs SEGUE_PICKERS, a folder with checkouts of snacks.nvim, telescope.nvim, "
-    "plenary.nvim and fzf-lua",
-)
 
 
 def without_border(screen: str) -> str:
@@ -147,20 +141,28 @@ def test_what_is_not_installed_is_said(run_neovim: RunNeovim) -> None:
     assert notice.endswith("telescope is not installed; see search_picker")
 
 
-@real_pickers
+def picker(used: str, plugins: list[str], steps_to_last: int, *marks: Any) -> Any:
+    """Return the parameters of a test of one picker, which is skipped where it is not there."""
+    return pytest.param(
+        used, plugins, steps_to_last, id=used, marks=[needs_plugins(*plugins), *marks]
+    )
+
+
+needs_fzf = pytest.mark.skipif(not shutil.which("fzf"), reason="fzf-lua needs fzf")
+
+
 @pytest.mark.parametrize(
     ("used", "plugins", "steps_to_last"),
     [
-        ("snacks", ["snacks.nvim"], 50),
-        ("telescope", ["telescope.nvim", "plenary.nvim"], 1),
-        ("fzf_lua", ["fzf-lua"], 50),
+        picker("snacks", ["snacks.nvim"], 50),
+        picker("telescope", ["telescope.nvim", "plenary.nvim"], 1),
+        picker("fzf_lua", ["fzf-lua"], 50, needs_fzf),
     ],
 )
 def test_the_picker_of_another_plugin(
     run_neovim: RunNeovim, used: str, plugins: list[str], steps_to_last: int
 ) -> None:
-    assert PICKERS is not None
-    folders = [str(Path(PICKERS) / name) for name in plugins]
+    folders = [checkout(name) for name in plugins]
     report = run_neovim("search.picker", plugins=folders, steps_to_last=steps_to_last)
 
     assert report["used"] == used

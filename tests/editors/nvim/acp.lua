@@ -67,14 +67,19 @@ local function messages_of(command)
   return vim.api.nvim_exec2(command, { output = true }).output
 end
 
+-- A chat with the first agent, which is behind the proxy, after so many turns.
+local function talk(t, codecompanion, turns)
+  local chat = open_chat(t, codecompanion, "first")
+  for turn = 1, turns do
+    say(chat, ({ "the word is plum", "a second turn" })[turn])
+    wait_for_events(t, 3 * turn)
+  end
+  return chat
+end
+
 -- Talk with an agent that is behind the proxy by the user's own settings.
 function M.talk(t)
-  local codecompanion = chats.load_plugin(t)
-  local chat = open_chat(t, codecompanion, "first")
-  say(chat, "the word is plum")
-  wait_for_events(t, 3)
-  say(chat, "a second turn")
-  wait_for_events(t, 6)
+  local chat = talk(t, chats.load_plugin(t), 2)
   return {
     id = segue.current().id,
     agent_id = chat.acp_connection.session_id,
@@ -94,13 +99,10 @@ function M.wrap(t)
   local codecompanion = chats.load_plugin(t)
   local told = messages_of("Segue wrap")
   vim.cmd("silent Segue wrap")
-  local chat = open_chat(t, codecompanion, "first")
-  local command = chat.adapter.commands.selected or chat.adapter.commands.default
-  say(chat, "the word is plum")
-  wait_for_events(t, 3)
+  local chat = talk(t, codecompanion, 1)
   return {
     told = told,
-    command = command,
+    command = chat.adapter.commands.selected or chat.adapter.commands.default,
     before = require("codecompanion.adapters").resolve("second").commands.default,
     status = segue.status(),
     appended = appended,
@@ -111,9 +113,7 @@ end
 function M.wrap_by_setting(t)
   local codecompanion = chats.load_plugin(t)
   segue.setup({ integrations = { codecompanion = { acp = true } } })
-  local chat = open_chat(t, codecompanion, "first")
-  say(chat, "the word is plum")
-  wait_for_events(t, 3)
+  talk(t, codecompanion, 1)
   return { status = segue.status(), appended = appended }
 end
 
@@ -182,11 +182,7 @@ end
 -- `:Segue fork` at the first turn, and `:Segue rename`, in a chat that the proxy records.
 function M.fork(t)
   local codecompanion = chats.load_plugin(t)
-  local chat = open_chat(t, codecompanion, "first")
-  say(chat, "the word is plum")
-  wait_for_events(t, 3)
-  say(chat, "a second turn")
-  wait_for_events(t, 6)
+  local chat = talk(t, codecompanion, 2)
   local id = segue.current().id
   vim.api.nvim_set_current_win(vim.fn.bufwinid(chat.bufnr))
   vim.cmd.Segue("rename about plums")
@@ -227,9 +223,7 @@ end
 -- A chat that is cleared: its agent goes on with what was said.
 function M.clear(t)
   local codecompanion = chats.load_plugin(t)
-  local chat = open_chat(t, codecompanion, "first")
-  say(chat, "the word is plum")
-  wait_for_events(t, 3)
+  local chat = talk(t, codecompanion, 1)
   local id = segue.current().id
   if t.args.restored then
     local closed = chat
@@ -245,10 +239,7 @@ end
 
 -- A chat that changes from an agent behind the proxy to a model.
 function M.change_adapter(t)
-  local codecompanion = chats.load_plugin(t)
-  local chat = open_chat(t, codecompanion, "first")
-  say(chat, "the word is plum")
-  wait_for_events(t, 3)
+  local chat = talk(t, chats.load_plugin(t), 1)
   chat:change_adapter("fake")
   chats.submit(chat, "which word?", { text = "plum" })
   t.wait_until_stored()

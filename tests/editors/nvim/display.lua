@@ -283,7 +283,43 @@ function M.agent(t)
 end
 
 -- The name of a transcript, its folds, and the syntax of the code in it.
+-- As the user, or Neovim from version 0.12 on, starts it.
+local function start_treesitter()
+  vim.api.nvim_create_autocmd("FileType", {
+    pattern = "markdown",
+    callback = function()
+      vim.treesitter.start()
+    end,
+  })
+end
+
+-- Whether treesitter highlights a transcript in which code of a language without a parser follows.
+function M.treesitter(t)
+  start_treesitter()
+  local function append(language)
+    local content = ("```%s\n%s\n```"):format(language, language)
+    t.call_ok("append", { { type = "text", data = { content = content } } }, nil)
+  end
+  t.call_ok("open", { mode = "new" })
+  append("lua")
+  vim.cmd.Segue("show")
+  local report = {}
+  for _, language in ipairs({ "lua", "python" }) do
+    local line
+    t.wait(language, function()
+      line = vim.fn.search("^" .. language .. "$", "nw")
+      return line > 0
+    end)
+    table.insert(report, vim.treesitter.highlighter.active[vim.api.nvim_get_current_buf()] ~= nil)
+    append("python")
+  end
+  return { is_used = report }
+end
+
 function M.transcript(t)
+  if t.args.treesitter then
+    start_treesitter()
+  end
   t.call_ok("open", { mode = "new" })
   t.call_ok("append", {
     t.user_message("Fix src/parser"),
@@ -309,6 +345,7 @@ function M.transcript(t)
     local line = vim.fn.search(code, "w")
     report.syntax[code] = vim.fn.synIDattr(vim.fn.synID(line, 1, 1), "name")
   end
+  report.wraps_at_words = { vim.wo.linebreak }
   vim.cmd.Segue("rename The parser")
   t.wait("its new title", function()
     return name() == "The parser"
@@ -322,6 +359,7 @@ function M.transcript(t)
   end)
   vim.cmd.only()
   vim.cmd.enew()
+  table.insert(report.wraps_at_words, vim.wo.linebreak)
   vim.cmd.Segue("show " .. id)
   t.wait("it is shown again", function()
     return name() == "The parser"

@@ -41,6 +41,7 @@ end
 -- What a list of any length shows, and the pages that scrolling brings.
 function M.screens(t)
   local child = start(t, t.args.columns, t.args.lines)
+  child.request("nvim_command", t.args.before or "")
   child.run("vim.cmd('Segue" .. (t.args.bang and "!" or "") .. "')")
   local report = { screen = child.wait_for(t.args.expected) }
   local lines = child.rows()
@@ -123,7 +124,8 @@ function M.keys(t)
   return finish(child, report)
 end
 
--- What another editor stores appears; the cursor stays on its session; also after a server's crash.
+-- What another editor stores appears; the cursor stays on its session; also after a server's crash,
+-- and after so many that it is not restarted until `R`.
 function M.live(t)
   local child = start(t, 80, 20)
   child.run("vim.cmd.Segue()")
@@ -132,13 +134,23 @@ function M.live(t)
   t.set_flag("shown")
   child.wait_until("vim.fn.search('from elsewhere', 'nw') > 0")
   local report = { line = child.lua("return vim.fn.getline('.')") }
-  child.lua([[
-    local server = require("segue.server")
-    vim.uv.kill(server.info().pid, "sigkill")
-  ]])
+  local function kill()
+    child.wait_until("require('segue.server').info().state == 'ready'")
+    child.lua("vim.uv.kill(require('segue.server').info().pid, 'sigkill')")
+    child.wait_until("require('segue.server').info().state ~= 'ready'")
+  end
+  kill()
   t.set_flag("killed")
   child.wait_until("vim.fn.search('after the kill', 'nw') > 0")
   report.line_at_end = child.lua("return vim.fn.getline('.')")
+  for _ = 1, 3 do
+    kill()
+  end
+  child.wait_until("require('segue.server').info().state == 'failed'")
+  t.set_flag("failed")
+  t.wait_for_flag("stored while it has failed")
+  child.type("R")
+  child.wait_until("vim.fn.search('after the crashes', 'nw') > 0")
   return finish(child, report)
 end
 

@@ -50,13 +50,15 @@ function M.not_installed(t)
   segue.append(t.user_message("one"))
   segue.append(t.user_message("two"))
   t.call("open", nil)
+  local notices_before_command = #t.notices
   vim.cmd.Segue("resume")
+  vim.cmd.Segue("info")
   vim.wait(100)
   local unsent = require("segue.registry").unsent()
   vim.g.segue = { cmd = t.args.cmd }
   segue.append(t.user_message("three"))
   t.wait_until_stored()
-  return { unsent = unsent }
+  return { unsent = unsent, notices_before_command = notices_before_command }
 end
 
 function M.exit_with_appends_in_flight(t)

@@ -1,5 +1,5 @@
 --- The syntax of the code in Markdown buffers, in every language that Neovim has a syntax file for.
---- Where treesitter highlights the buffer, it is left to do so.
+--- Where treesitter highlights the buffer and has a parser of each language, it is left to do so.
 
 local M = {}
 
@@ -31,17 +31,42 @@ local function include(filetype, name)
   vim.cmd(command:format(group, start, group))
 end
 
+---@param line string
+---@return string? name of the language, if the line begins a block of code
+local function language_of(line)
+  return line:match("^%s*```+%s*([%w_]+)")
+end
+
+local lacks_parser = {} ---@type table<string, boolean> by the name of a language
+
+-- Treesitter would leave such code without colors.
+---@param line string
+---@return boolean
+local function needs_syntax(line)
+  local name = language_of(line)
+  if name and lacks_parser[name] == nil then
+    local filetype = find_filetype(name)
+    local language = filetype and vim.treesitter.language.get_lang(filetype) or filetype
+    lacks_parser[name] = language ~= nil and not vim.treesitter.language.add(language)
+  end
+  return name ~= nil and lacks_parser[name]
+end
+
 --- Highlight the code in lines that were added to a buffer.
 ---@param buffer integer
 ---@param lines string[]
 function M.add(buffer, lines)
   if vim.treesitter.highlighter.active[buffer] then
-    return
+    if not vim.iter(lines):any(needs_syntax) then
+      return
+    end
+    vim.treesitter.stop(buffer)
+    lines = vim.api.nvim_buf_get_lines(buffer, 0, -1, false)
   end
   local known = vim.b[buffer].segue_languages or {}
   local count = vim.tbl_count(known)
   for _, line in ipairs(lines) do
-    local name = line:match("^%s*```+%s*([%w_]+)")
+    local name = language_of(line)
     if name and known[name] == nil and count < MAX_LANGUAGES then
       local filetype = find_filetype(name)
       known[name] = filetype or false

@@ -395,8 +395,10 @@ function M.request(method, params, callback)
   end
 end
 
---- Forget why the server was not started any more, so that the next request starts it.
+--- Forget why the server was not started any more, so that the next request starts it; and that the
+--- user was notified of a server that is not installed, so that each command is answered.
 function M.reset_failure()
+  not_found_notified = false
   crash_times = failure == "crashes" and {} or crash_times
   failure = nil
 end

@@ -64,7 +64,8 @@ local function empty_lines(state)
   local lines = {
     state.cwd and "There is no conversation in this workspace yet." or "There is no conversation yet.",
     "",
-    ":CodeCompanionChat opens a chat, which is recorded.",
+    vim.fn.exists(":CodeCompanionChat") == 2 and ":CodeCompanionChat opens a chat, which is recorded."
+      or "Chats of codecompanion.nvim and others are recorded.",
   }
   if state.cwd then
     table.insert(lines, ":Segue! lists those of all workspaces.")
@@ -369,7 +370,14 @@ KEYS = {
       load(buffer)
     end,
   },
-  { lhs = "R", description = "reload the list", of_list = load },
+  {
+    lhs = "R",
+    description = "reload the list",
+    of_list = function(buffer)
+      require("segue.server").reset_failure()
+      load(buffer)
+    end,
+  },
   {
     lhs = "g?",
     description = "show or hide these keys",

@@ -378,13 +378,14 @@ end
 
 -- In a window that shows something else later, its own folding comes back: they are local options.
 ---@param buffer integer
-local function fold_in_windows(buffer)
+local function set_window_options(buffer)
   for _, window in ipairs(vim.fn.win_findbuf(buffer)) do
     local options = vim.wo[window][0]
     options.foldmethod = "expr"
     options.foldexpr = "v:lua.require'segue.transcript'.fold()"
     options.foldtext = "v:lua.require'segue.transcript'.fold_text()"
     options.foldlevel = 0
+    options.wrap, options.linebreak = true, true
   end
 end
 
@@ -420,7 +421,7 @@ function M.read(buffer)
   vim.bo[buffer].filetype = "markdown"
   code_highlighting.reset(buffer)
   set_lines(buffer, 0, -1, { "*Loading …*" })
-  fold_in_windows(buffer)
+  set_window_options(buffer)
 
   local group = vim.api.nvim_create_augroup("segue_transcript_" .. buffer, { clear = true })
   vim.api.nvim_create_autocmd({ "CursorMoved", "WinScrolled" }, {
@@ -436,7 +437,7 @@ function M.read(buffer)
     group = group,
     buffer = buffer,
     callback = function()
-      fold_in_windows(buffer)
+      set_window_options(buffer)
       if buffers[buffer].last_seq then
         follow(buffer)
       end
