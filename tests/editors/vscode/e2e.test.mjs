@@ -316,8 +316,7 @@ test("@segue lets the model use tools, asks the user where a tool wants that, an
   assert.equal(existsSync(join(sandbox.root, "parser")), false);
   assert.equal(existsSync(join(sandbox.root, "scanner")), true);
   const earlier = sandbox.loadModelRequests().at(-1).map(({ content }) => content).join("\n");
-  assert.match(earlier, /look_up.*"word":"lexer"/);
-  assert.match(earlier, /Entry for lexer/);
+  assert.match(earlier, /^I use look_up\. <call look_up \{"word":"lexer"\}>\n<result Entry for lexer>$/m);
 });
 
 test("the rounds of tools have an end, the user can stop one, and the setting limits the tools", async () => {
