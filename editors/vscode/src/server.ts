@@ -86,6 +86,11 @@ export class Server implements vscode.Disposable {
   /** `request`, for what nobody has asked for: that no server can be started is only logged, and shown by the view. */
   readonly requestQuietly: Request = (method, params) => this.sendOrRetry(method, params, true);
 
+  /** Whether a server process has been started in this window. */
+  get hasStarted(): boolean {
+    return this.generation > 0;
+  }
+
   /** Resolves when a server of a later generation than this one accepts requests. */
   waitForRestart(generation: number): Promise<void> {
     return generation < this.generation ? Promise.resolve() : nextEvent(this.onDidStart);

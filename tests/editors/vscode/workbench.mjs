@@ -143,7 +143,7 @@ export class Sandbox {
 
   /** Kill all servers of this sandbox with SIGKILL; returns their number. */
   killServers() {
-    const servers = readdirSync("/proc").filter((entry) => /^\d+$/.test(entry) && this.isServer(entry));
+    const servers = this.findServers();
     for (const processId of servers) {
       process.kill(Number(processId), "SIGKILL");
     }
@@ -157,6 +157,11 @@ export class Sandbox {
     } catch {
       return false; // it has exited, or belongs to another user
     }
+  /** The ids of the processes of all servers of this sandbox. */
+  findServers() {
+    return readdirSync("/proc").filter((entry) => /^\d+$/.test(entry) && this.isServer(entry));
+  }
+
   }
 
   remove() {
