@@ -5,11 +5,10 @@ import { execFileSync } from "node:child_process";
 import { appendFileSync, existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, symlinkSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { afterEach, beforeEach, test } from "node:test";
-import { answer, conversation, userMessage } from "./conversations.mjs";
-import { PYTHON, Sandbox, waitUntil, withWorkbench } from "./workbench.mjs";
+import { answer, conversation, PARSER, RICH, userMessage } from "./conversations.mjs";
+import { followColorScheme, PYTHON, Sandbox, waitUntil, withWorkbench } from "./workbench.mjs";
 import { withNeovim } from "./neovim.mjs";
 
-const PARSER = "Why does the parser drop the last token?";
 const LEXER = "Name the lexer's states";
 let sandbox;
 
@@ -137,6 +136,49 @@ test("a transcript folds tools and thoughts, highlights code, and says where its
     assert.equal(await vscode.transcript("The fork begins here.").count(), 0);
   });
   assert.equal((await sandbox.loadSession(id)).events.length, 7);
+});
+
+/** The texts of a page whose contrast is too low, as `text (contrast)`. */
+function findFaintTexts(body) {
+  const parse = (color) => (color.match(/[\d.]+/g) ?? []).map(Number);
+  const blend = ([r, g, b, alpha = 1], under) => [r, g, b].map((value, index) => value * alpha + under[index] * (1 - alpha));
+  const backgroundOf = (element) => (element === null ? [255, 255, 255] : blend(parse(getComputedStyle(element).backgroundColor), backgroundOf(element.parentElement)));
+  const luminance = (color) => color
+    .map((value) => (value / 255 <= 0.03928 ? value / 255 / 12.92 : ((value / 255 + 0.055) / 1.055) ** 2.4))
+    .reduce((sum, value, index) => sum + value * [0.2126, 0.7152, 0.0722][index], 0);
+  const faint = [];
+  const walker = document.createTreeWalker(body, NodeFilter.SHOW_TEXT);
+  while (walker.nextNode()) {
+    const element = walker.currentNode.parentElement;
+    if (walker.currentNode.data.trim() !== "" && element.checkVisibility({ contentVisibilityAuto: true }) && !element.matches("script, style")) {
+      const background = backgroundOf(element);
+      const [dark, light] = [background, blend(parse(getComputedStyle(element).color), background)].map(luminance).sort((a, b) => a - b);
+      const contrast = (light + 0.05) / (dark + 0.05);
+      if (contrast < (element.matches(".failed") ? 3 : 4.5)) { // that is the color of errors of the theme
+        faint.push(`${walker.currentNode.data.trim().slice(0, 40)} (${contrast.toFixed(1)})`);
+      }
+    }
+  }
+  return faint;
+}
+
+test("every text of a transcript can be read: dark, light, and in high contrast", async () => {
+  await sandbox.record({ events: RICH });
+  for (const [isHighContrast, kinds] of [[false, { dark: "vscode-dark", light: "vscode-light" }], [true, { dark: "vscode-high-contrast", light: "vscode-high-contrast-light" }]]) {
+    await withWorkbench(sandbox, { settings: followColorScheme(isHighContrast) }, async (vscode) => {
+      await vscode.showConversations();
+      await vscode.row("Why does the parser").click();
+      await vscode.transcript("That one.").waitFor();
+      for (const summary of await vscode.transcriptPage().locator("summary").all()) {
+        await summary.click();
+      }
+      for (const [colorScheme, kind] of Object.entries(kinds)) {
+        await vscode.page.emulateMedia({ colorScheme });
+        await vscode.transcriptPage().locator(`body[data-vscode-theme-kind="${kind}"]`).waitFor();
+        assert.deepEqual([kind, await vscode.transcriptPage().locator("body").evaluate(findFaintTexts)], [kind, []]);
+      }
+    });
+  }
 });
 
 test("a long transcript opens at its end, shows more on demand, grows live, and is there again after a reload", async () => {

@@ -39,6 +39,13 @@ const BASE_SETTINGS = {
   "telemetry.telemetryLevel": "off",
 };
 
+/** Settings with which the color theme follows the color scheme of the browser. */
+export const followColorScheme = (isHighContrast) => ({
+  "window.autoDetectColorScheme": true,
+  "workbench.preferredDarkColorTheme": isHighContrast ? "Default High Contrast" : "Dark Modern",
+  "workbench.preferredLightColorTheme": isHighContrast ? "Default High Contrast Light" : "Light Modern",
+});
+
 /** A temporary folder for one test, with a repository, a home and a database of its own. `remove` it at the end. */
 export class Sandbox {
   constructor(project = "project") {
