@@ -109,9 +109,9 @@ export class Server implements vscode.Disposable {
     this.isMessageOpen = true;
     const reason = this.failure?.message ?? "The log says why.";
     const message = escapeMessage(`The Segue server cannot be started. ${reason}`);
-    const choice = await vscode.window.showErrorMessage(message, "Open Log", "Copy Install Command", "Try Again");
+    const choice = await vscode.window.showErrorMessage(message, "Show Log", "Copy Install Command", "Try Again");
     this.isMessageOpen = false;
-    if (choice === "Open Log") {
+    if (choice === "Show Log") {
       this.log.show();
     } else if (choice === "Copy Install Command") {
       await this.copyInstallCommand();

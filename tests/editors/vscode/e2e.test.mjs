@@ -282,10 +282,12 @@ test("a conversation can be shown, archived, unarchived, and, after a confirmati
 
     await vscode.clickRowAction("Why does the parser", "Archive Conversation");
     await vscode.row("Why does the parser").waitFor({ state: "detached" });
+    await vscode.transcriptNote("Archived; last active").waitFor();
     assert.notEqual((await sandbox.loadSession(id)).session.archivedAt, null);
     await vscode.chooseViewAction("Show Archived");
     await vscode.clickRowAction("Why does the parser", "Unarchive Conversation");
     await waitUntil("unarchived", async () => (await sandbox.loadSession(id)).session.archivedAt === null);
+    await vscode.transcriptNote(/^Last active/).waitFor();
 
     await openDeleteDialog(vscode, "Why does the parser");
     await vscode.dialog().filter({ hasText: "2 events will be deleted permanently" }).waitFor();
@@ -888,7 +890,7 @@ test("without Python, a message names what is missing and offers help", async ()
     await vscode.showConversations();
     const message = vscode.notification("Segue needs Python 3.11 or later");
     await message.waitFor();
-    for (const button of ["Open Log", "Copy Install Command", "Try Again"]) {
+    for (const button of ["Show Log", "Copy Install Command", "Try Again"]) {
       await message.getByRole("button", { name: button }).waitFor();
     }
     assert.match((await vscode.welcome())[0], /^Segue needs Python 3.11 or later/);

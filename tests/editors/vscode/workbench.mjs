@@ -438,6 +438,11 @@ export class Workbench {
     return this.transcriptPage().locator("#blocks > section").filter({ hasText: text }).first();
   }
 
+  /** The line at the end of the visible transcript that says what can be done with its conversation. */
+  transcriptNote(text) {
+    return this.transcriptPage().getByRole("status").filter({ hasText: text });
+  }
+
   /** How many pixels the visible transcript is scrolled down, and whether that is to its end. */
   transcriptScroll() {
     return this.transcriptPage().locator("html").evaluate(({ scrollTop, scrollHeight, clientHeight }) => ({
