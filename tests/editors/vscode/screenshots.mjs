@@ -69,7 +69,7 @@ async function withConversations(newest, options, work) {
   }
 }
 
-await withConversations([...FIRST_TURN, ...SECOND_TURN], { theme: "Default Dark Modern" }, async (vscode) => {
+await withConversations([...FIRST_TURN, ...SECOND_TURN], { theme: "Dark Modern" }, async (vscode) => {
   await vscode.showConversations();
   await vscode.row("Why is the last").click();
   await vscode.transcript("tokens[:-1]").waitFor();
@@ -82,7 +82,7 @@ await withConversations([...FIRST_TURN, ...SECOND_TURN], { theme: "Default Dark 
 
 await withConversations(
   FIRST_TURN,
-  { theme: "Default Light Modern", extensions: ["echo-model"], env: { SEGUE_TESTS_ANSWERS: JSON.stringify(ANSWERS) } },
+  { theme: "Light Modern", extensions: ["echo-model"], env: { SEGUE_TESTS_ANSWERS: JSON.stringify(ANSWERS) } },
   async (vscode) => {
     await vscode.page.getByRole("treeitem", { name: "parser.py" }).dblclick();
     await vscode.editor("def parse").waitFor();

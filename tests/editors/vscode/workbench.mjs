@@ -157,6 +157,11 @@ export class Sandbox {
     return servers.length;
   }
 
+  /** The ids of the processes of all servers of this sandbox. */
+  findServers() {
+    return readdirSync("/proc").filter((entry) => /^\d+$/.test(entry) && this.isServer(entry));
+  }
+
   isServer(processId) {
     const read = (name) => readFileSync(`/proc/${processId}/${name}`, "utf8");
     try {
@@ -164,11 +169,6 @@ export class Sandbox {
     } catch {
       return false; // it has exited, or belongs to another user
     }
-  /** The ids of the processes of all servers of this sandbox. */
-  findServers() {
-    return readdirSync("/proc").filter((entry) => /^\d+$/.test(entry) && this.isServer(entry));
-  }
-
   }
 
   remove() {
@@ -189,7 +189,7 @@ export class Workbench {
     const workbench = new Workbench(sandbox);
     try {
       await workbench.installExtensions(extensions, isInstalled);
-      workbench.writeSettings("User", { ...BASE_SETTINGS, "workbench.colorTheme": theme ?? "Default Dark Modern", ...settings });
+      workbench.writeSettings("User", { ...BASE_SETTINGS, "workbench.colorTheme": theme ?? "Dark Modern", ...settings });
       workbench.writeSettings("Machine", machine ?? { "segue.server.command": [PYTHON, "-I", "-m", "segue", "lsp"] });
       await workbench.startCodeServer(path, isTrusted, env);
       await workbench.openBrowser();
