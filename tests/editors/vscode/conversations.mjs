@@ -2,6 +2,10 @@
 
 export const PARSER = "Why does the parser drop the last token?";
 
+const hours = Math.min(14, 15 - new Date().getUTCHours());
+/** A time zone in which it is afternoon: what was said some hours ago was said today. */
+export const AFTERNOON = `Etc/GMT${hours > 0 ? "-" : "+"}${Math.abs(hours)}`;
+
 /** What a person asks. */
 export const userMessage = (content) => ({ type: "user_message", data: { content } });
 

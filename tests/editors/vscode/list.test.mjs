@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { existsSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, beforeEach, test } from "node:test";
-import { conversation } from "./conversations.mjs";
+import { AFTERNOON, conversation } from "./conversations.mjs";
 import { PYTHON, Sandbox, waitUntil, withWorkbench } from "./workbench.mjs";
 
 const PARSER = "Why does the parser drop the last token?";
@@ -79,7 +79,7 @@ test("the status bar and the list show what the next question goes on with, befo
 test("the keyboard walks the list without opening anything, and opens, renames and deletes its row", async () => {
   const titles = ["one", "two", "three", "four"];
   await sandbox.record(...titles.map((title, index) => conversation(`Question ${title}`, { minutes: index })));
-  await withWorkbench(sandbox, {}, async (vscode) => {
+  await withWorkbench(sandbox, { env: { TZ: AFTERNOON } }, async (vscode) => {
     const press = (key) => vscode.page.keyboard.press(key);
     const tabs = () => vscode.page.locator(".tabs-container .tab").count();
     await vscode.showConversations();

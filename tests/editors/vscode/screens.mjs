@@ -4,7 +4,7 @@
 import { chmodSync, mkdirSync, symlinkSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { conversation, PARSER, RICH } from "./conversations.mjs";
+import { AFTERNOON, conversation, PARSER, RICH } from "./conversations.mjs";
 import { followColorScheme, PYTHON, Sandbox, withWorkbench } from "./workbench.mjs";
 
 process.env.SEGUE_SCREENSHOTS ??= join(dirname(fileURLToPath(import.meta.url)), "..", ".vscode", "screens");
@@ -14,7 +14,7 @@ const KINDS = isContrast ? { dark: "hc-black", light: "hc-light" } : { dark: "vs
 const DAY = 24 * 60;
 const LONG = "Compare the recursive descent parser with a table-driven one for the grammar of the query language, in memory and in time";
 /** Open a window whose color theme follows the color scheme of the browser. */
-const withScreens = (sandbox, options, work) => withWorkbench(sandbox, { ...options, settings: followColorScheme(isContrast) }, work);
+const withScreens = (sandbox, options, work) => withWorkbench(sandbox, { ...options, settings: followColorScheme(isContrast), env: { TZ: AFTERNOON } }, work);
 
 /** Save pictures of what the window shows. */
 async function shoot(vscode, name) {

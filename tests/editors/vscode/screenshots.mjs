@@ -3,7 +3,7 @@
 import { writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { answer, userMessage } from "./conversations.mjs";
+import { AFTERNOON, answer, userMessage } from "./conversations.mjs";
 import { Sandbox, withWorkbench } from "./workbench.mjs";
 
 process.env.SEGUE_SCREENSHOTS = join(dirname(fileURLToPath(import.meta.url)), "..", "..", "..", "editors", "vscode", "images");
@@ -63,7 +63,7 @@ async function withConversations(newest, options, work) {
       writeFileSync(join(sandbox.project, name), content);
     }
     await sandbox.record(...CONVERSATIONS, { minutes: 12, events: newest });
-    await withWorkbench(sandbox, options, work);
+    await withWorkbench(sandbox, { ...options, env: { ...options.env, TZ: AFTERNOON } }, work);
   } finally {
     sandbox.remove();
   }
