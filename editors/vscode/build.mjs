@@ -25,6 +25,7 @@ const { metafile } = await build({
         format: "esm",
         // The tests are outside this folder, but the packages that they import are in it.
         nodePaths: ["node_modules"],
+        alias: { vscode: `${TESTS}vscode.ts` },
         banner: { js: 'import { createRequire } from "node:module"; const require = createRequire(import.meta.url);' },
       }
     : {

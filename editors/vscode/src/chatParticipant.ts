@@ -6,7 +6,7 @@ import type { Appended, AppendOptions } from "../segue";
 import { type Conversations, getActiveFolder, type GoneBack } from "./conversations";
 import { describeGoBack, type ForkPoint, pickForkPoint, pickGoBackPoint } from "./forks";
 import { escapeMarkdown, escapeMessage, formatAge, formatCount, formatTitle, singleLine } from "./format";
-import { buildMessages, type ModelMessage } from "./modelMessages";
+import { buildMessages, countCharacters, type MessagePart, type ModelMessage } from "./modelMessages";
 import type { Boundary, Event, NewEvent } from "./protocol";
 import { answerWithTools, chooseTools, type ToolChoice } from "./toolRounds";
 
@@ -147,14 +147,15 @@ export class ChatParticipant implements vscode.Disposable {
     stream: vscode.ChatResponseStream,
     token: vscode.CancellationToken,
   ): Promise<void> {
-    const { sessionId, isKept, messages } = await this.recordQuestion(folder, request, stream);
+    const tools = chooseTools(request, vscode.workspace.getConfiguration("segue").get<ToolChoice>("tools", "all"));
+    const { sessionId, isKept, messages } = await this.recordQuestion(folder, request, stream, tools);
     let isTold = isKept;
     await answerWithTools({
       request,
       stream,
       token,
       messages,
-      tools: chooseTools(request, vscode.workspace.getConfiguration("segue").get<ToolChoice>("tools", "all")),
+      tools,
       // It belongs to the session of the question, whatever is the current one by now.
       record: async (events) => {
         const stored = await this.record(sessionId, events, request.model);
@@ -179,6 +180,7 @@ export class ChatParticipant implements vscode.Disposable {
     folder: string,
     request: vscode.ChatRequest,
     stream: vscode.ChatResponseStream,
+    tools: readonly vscode.LanguageModelToolInformation[],
   ): Promise<{ sessionId: string; isKept: boolean; messages: vscode.LanguageModelChatMessage[] }> {
     const opened = await this.conversations.openCurrent(folder);
     this.showResumed(folder, stream);
@@ -191,9 +193,10 @@ export class ChatParticipant implements vscode.Disposable {
     if (stored === undefined) {
       this.showKept(stream);
     }
-    const messages = [...buildMessages(events, budget), { role: "user" as const, content: question }];
+    const earlier = buildMessages(events, budget, new Set(tools.map(({ name }) => name)));
+    const messages = [...earlier.map(toVscodeMessage), vscode.LanguageModelChatMessage.User(question)];
     const { sessionId } = stored ?? opened.session;
-    return { sessionId, isKept: stored === undefined, messages: messages.map(toVscodeMessage) };
+    return { sessionId, isKept: stored === undefined, messages };
   }
 
   /** Load the newest events, about *budget* characters of them, and the first ones; the boundary comes last. */
@@ -203,7 +206,7 @@ export class ChatParticipant implements vscode.Disposable {
   ): Promise<Event[]> {
     const { sessionId } = opened.session;
     let { events, hasMore } = opened;
-    while (hasMore && events[0] !== undefined && countCharacters(events) < budget) {
+    while (hasMore && events[0] !== undefined && countCharacters(buildMessages(events, Number.POSITIVE_INFINITY)) < budget) {
       const page = await this.conversations.events(sessionId, { before: events[0].seq, limit: PAGE_SIZE });
       events = [...page.events, ...events];
       hasMore = page.hasMore;
@@ -272,12 +275,18 @@ function describeSpeaker({ name, id }: vscode.LanguageModelChat): AppendOptions 
   return { agent: AGENT, model: model || null };
 }
 
-function countCharacters(events: readonly Event[]): number {
-  return buildMessages(events, Number.POSITIVE_INFINITY).reduce((sum, { content }) => sum + content.length, 0);
+function toVscodeMessage({ role, parts }: ModelMessage): vscode.LanguageModelChatMessage {
+  const { User, Assistant } = vscode.LanguageModelChatMessageRole;
+  return new vscode.LanguageModelChatMessage(role === "user" ? User : Assistant, parts.map(toVscodePart));
 }
 
-function toVscodeMessage({ role, content }: ModelMessage): vscode.LanguageModelChatMessage {
-  return role === "user"
-    ? vscode.LanguageModelChatMessage.User(content)
-    : vscode.LanguageModelChatMessage.Assistant(content);
+function toVscodePart(part: MessagePart) {
+  switch (part.kind) {
+    case "text":
+      return new vscode.LanguageModelTextPart(part.text);
+    case "call":
+      return new vscode.LanguageModelToolCallPart(part.id, part.name, part.input);
+    case "result":
+      return new vscode.LanguageModelToolResultPart(part.id, [new vscode.LanguageModelTextPart(part.text)]);
+  }
 }

@@ -131,7 +131,7 @@ async function goOnHere(components: Components, node: unknown): Promise<void> {
   const { folder, session: { sessionId } } = node;
   if (conversations.getCurrent(folder)?.session.sessionId === sessionId) {
     await openChat();
-  } else if (await conversations.isOpenElsewhere(node)) {
+  } else if ((await conversations.lookUp(node)).isOpenElsewhere) {
     await fork(components, { kind: "point", folder, sessionId, at: null, question: "" });
   } else {
     await resumeConversation(components, node);
@@ -328,7 +328,7 @@ async function pickConversation(conversations: Conversations, placeHolder: strin
   const folder = getActiveFolder();
   const items = conversations
     .list({ workspace: folder, archived: true, limit: 1_000 })
-    .then(({ sessions }) => buildItems(folder, sessions));
+    .then(({ sessions }) => (sessions.length > 0 ? buildItems(folder, sessions) : [{ label: "No conversation of this workspace is recorded yet." }]));
   const picked = await vscode.window.showQuickPick<Item>(items, {
     placeHolder,
     title: "Segue",
@@ -341,7 +341,7 @@ async function pickConversation(conversations: Conversations, placeHolder: strin
 function buildItems(folder: string, sessions: readonly Session[]): Item[] {
   const item = (session: Session): Item => ({
     label: escapeLabel(formatTitle(session)),
-    description: [formatAge(session.updatedAt), session.eventCount.toLocaleString("en"), ...nameSpeakers(session).map(escapeLabel)].join(" · "),
+    description: [formatAge(session.updatedAt), formatCount(session.eventCount, "event"), ...nameSpeakers(session).map(escapeLabel)].join(" · "),
     node: { kind: "session", folder, session },
   });
   const open = sessions.filter(({ archivedAt }) => archivedAt === null);

@@ -89,6 +89,7 @@ export class Conversations implements SegueApi, vscode.Disposable {
   /** Asked about in this window: the old and the new roots. */
   private readonly asked = new Set<string>();
   private readonly renamed = new vscode.EventEmitter<Session>();
+  private readonly archiveChanged = new vscode.EventEmitter<string>();
 
   readonly onDidAppend = this.appended.event;
   readonly onDidChangeSession = this.changed.event;
@@ -104,6 +105,8 @@ export class Conversations implements SegueApi, vscode.Disposable {
   readonly onDidFindMoved = this.foundMoved.event;
   /** Fires with a conversation that was given another title. */
   readonly onDidRename = this.renamed.event;
+  /** Fires with the id of a conversation that was archived or unarchived. */
+  readonly onDidChangeArchived = this.archiveChanged.event;
 
   constructor(private readonly server: Server) {
     this.outbox = new Outbox(this.createOutboxOptions());
@@ -170,20 +173,22 @@ export class Conversations implements SegueApi, vscode.Disposable {
     return sessions.find(({ sessionId }) => sessionId === session.forkedFrom);
   }
 
-  /** Whether another window has a session open that this one does not have, as far as that can be known. */
-  async isOpenElsewhere({ folder, session: { sessionId } }: InFolder): Promise<boolean> {
-    if (this.outbox.has(sessionId)) {
-      return false;
-    }
-    let cursor: string | null | undefined;
+  /**
+   * A session as its folder lists it, else as it was; and whether another window has it open that this one does not have,
+   * as far as that can be known.
+   */
+  async lookUp({ folder, session }: InFolder): Promise<{ session: Session; isOpenElsewhere: boolean }> {
+    const { sessionId } = session;
+    let found: Session | undefined;
+    let isOpen = false;
+    let cursor: string | null = null;
     do {
-      const page = await this.list({ workspace: folder, archived: true, limit: 1_000, ...(cursor == null ? {} : { cursor }) });
-      if (page.open.includes(sessionId)) {
-        return true;
-      }
-      cursor = page.sessions.some((each) => each.sessionId === sessionId) ? null : page.nextCursor;
-    } while (cursor !== null);
-    return false;
+      const page: SessionPage = await this.list({ workspace: folder, archived: true, limit: 1_000, ...(cursor === null ? {} : { cursor }) });
+      isOpen ||= page.open.includes(sessionId);
+      found = page.sessions.find((each) => each.sessionId === sessionId);
+      cursor = page.nextCursor;
+    } while (found === undefined && cursor !== null);
+    return { session: found ?? session, isOpenElsewhere: isOpen && !this.outbox.has(sessionId) };
   }
 
   /**
@@ -305,11 +310,13 @@ export class Conversations implements SegueApi, vscode.Disposable {
   async archive(sessionId: string): Promise<void> {
     await this.server.request("session/archive", { sessionId });
     this.clearCurrent(sessionId);
+    this.archiveChanged.fire(sessionId);
   }
 
   /** Undo `archive`: list the conversation again, and allow it to be resumed automatically. */
   async unarchive(sessionId: string): Promise<void> {
     await this.server.request("session/unarchive", { sessionId });
+    this.archiveChanged.fire(sessionId);
     this.listChanged.fire();
   }
 
@@ -336,8 +343,8 @@ export class Conversations implements SegueApi, vscode.Disposable {
 
   /** Release the event emitters. */
   dispose(): void {
-    const { appended, changed, listChanged, unsentChanged, deletedElsewhere, parted, foundMoved, renamed } = this;
-    const lists = [appended, changed, listChanged, unsentChanged, deletedElsewhere, parted, foundMoved, renamed];
+    const { appended, changed, listChanged, unsentChanged, deletedElsewhere, parted, foundMoved, renamed, archiveChanged } = this;
+    const lists = [appended, changed, listChanged, unsentChanged, deletedElsewhere, parted, foundMoved, renamed, archiveChanged];
     for (const emitter of lists) {
       emitter.dispose();
     }

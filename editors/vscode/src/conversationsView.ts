@@ -256,6 +256,7 @@ export class ConversationsView implements vscode.TreeDataProvider<Node>, Searcha
     try {
       const roots = arrangeByDay(await Promise.all(getFolders().map((folder) => this.loadList(folder))));
       this.toldRefusal = undefined;
+      this.view.message = "";
       this.setListState(roots.length > 0 ? "listed" : "empty");
       return roots;
     } catch (error) {
@@ -279,10 +280,12 @@ export class ConversationsView implements vscode.TreeDataProvider<Node>, Searcha
   /** If no server can be started, that is told already. */
   private tellRefusal(error: Error): void {
     if (error instanceof ConnectionLostError) {
+      this.view.message = "";
       this.setListState("loading");
       return;
     }
     this.setListState("refused");
+    this.view.message = singleLine(error.message);
     if (this.toldRefusal !== error.message) {
       this.toldRefusal = error.message;
       void vscode.window.showErrorMessage(escapeMessage(`Segue: ${error.message}`));

@@ -4,6 +4,7 @@ import * as vscode from "vscode";
 import { type Conversations, getFolders } from "./conversations";
 import type { Session } from "./protocol";
 import type { Server } from "./server";
+import { mayHaveStore } from "./storeFile";
 
 const LOOK_DELAY_MS = 150;
 const LOOK_AGAIN_MS = 60_000;
@@ -19,7 +20,8 @@ export interface CurrentSession {
 
 /**
  * Knows, for each folder of this window, the open conversation, else the one that the next question resumes. Looks for
- * the latter when the window opens, and when another one may fit. Looking opens and writes nothing.
+ * the latter when the window opens, and when another one may fit. Looking opens and writes nothing; it starts no server
+ * where nobody uses Segue.
  */
 export class CurrentSessions implements vscode.Disposable {
   /** By the URI of the folder. */
@@ -68,6 +70,9 @@ export class CurrentSessions implements vscode.Disposable {
   }
 
   private lookSoon(): void {
+    if (!this.server.hasStarted && !isSegueUsed()) {
+      return;
+    }
     this.timer ??= setTimeout(() => {
       this.timer = undefined;
       void Promise.all(getFolders().filter((folder) => this.conversations.getCurrent(folder) === undefined).map((folder) => this.look(folder)));
@@ -87,4 +92,11 @@ export class CurrentSessions implements vscode.Disposable {
       // No server, or a store that cannot be read: the view says so, and the next look may succeed.
     }
   }
+}
+
+/** Whether this user has conversations, as far as that can be known without a server, or settings for them. */
+function isSegueUsed(): boolean {
+  const settings = vscode.workspace.getConfiguration("segue");
+  const isSet = settings.get<boolean>("watch", false) || settings.get<string[]>("server.command", []).length > 0;
+  return isSet || mayHaveStore(settings.get<string>("database", ""));
 }

@@ -58,7 +58,12 @@ function toPattern(line: string): string {
 
 function shorten({ text, match }: Piece): Piece {
   const characters = [...text];
-  return { text: characters.length > LEAD_LENGTH ? `…${characters.slice(1 - LEAD_LENGTH).join("").trimStart()}` : text, match };
+  if (characters.length <= LEAD_LENGTH) {
+    return { text, match };
+  }
+  const lead = characters.slice(-LEAD_LENGTH).join("");
+  const words = lead.replace(/^\S*\s+(?=\S)/, ""); // without a word that is cut
+  return { text: `…${words.length < lead.length ? words : characters.slice(1 - LEAD_LENGTH).join("").trimStart()}`, match };
 }
 
 function clean(excerpt: readonly Piece[]): Piece[] {

@@ -22,7 +22,7 @@ let shutDown: (() => Promise<void>) | undefined;
 
 /**
  * Called by VS Code once per window, soon after it was opened. Returns the API for other extensions. The first request
- * starts the server: that which asks what each folder goes on with.
+ * starts the server: where conversations may be stored, that which asks what each folder goes on with.
  */
 export function activate(context: vscode.ExtensionContext): SegueApi {
   const log = vscode.window.createOutputChannel("Segue", { log: true });

@@ -29,6 +29,13 @@ export function formatLocalTime(iso: string): string {
   return new Date(shifted).toISOString().slice(0, 16).replace("T", " ");
 }
 
+/** From when until when, with a date or a time that is the same only once: `2026-08-01 14:34 to 15:02`. */
+export function formatSpan(from: string, to: string): string {
+  const [first, last] = [formatLocalTime(from), formatLocalTime(to)];
+  const rest = last.startsWith(first.slice(0, 10)) ? last.slice(11) : last;
+  return first === last ? first : `${first} to ${rest}`;
+}
+
 /** A number with its noun in the singular or the plural: `1 event`, `2 events`. */
 export function formatCount(number: number, noun: string): string {
   return `${number.toLocaleString("en")} ${noun}${number === 1 ? "" : "s"}`;

@@ -97,7 +97,8 @@ function renderImage(image: Token | undefined): string {
 }
 
 function renderCode(code: string, language: string): string {
-  const caption = `<figcaption>${escapeHtml(language.slice(0, MAX_LANGUAGE_LENGTH))}<button class="copy">Copy</button></figcaption>`;
+  const name = language === "" ? "" : `<span>${escapeHtml(language.slice(0, MAX_LANGUAGE_LENGTH))}</span>`;
+  const caption = `<figcaption>${name}<button class="copy">Copy</button></figcaption>`;
   return `<figure>${caption}<pre><code>${highlight(code, language.toLowerCase())}</code></pre></figure>\n`;
 }
 

@@ -54,10 +54,10 @@ export class Notices implements vscode.Disposable {
   }
 
   private async show(message: string): Promise<void> {
-    const choice = await vscode.window.showWarningMessage(escapeMessage(message), "Try Again", "Open Log");
+    const choice = await vscode.window.showWarningMessage(escapeMessage(message), "Try Again", "Show Log");
     if (choice === "Try Again") {
       this.conversations.retryNow();
-    } else if (choice === "Open Log") {
+    } else if (choice === "Show Log") {
       this.log.show();
     }
   }

@@ -86,6 +86,11 @@ export class Server implements vscode.Disposable {
   /** `request`, for what nobody has asked for: that no server can be started is only logged, and shown by the view. */
   readonly requestQuietly: Request = (method, params) => this.sendOrRetry(method, params, true);
 
+  /** Whether a server process has been started in this window. */
+  get hasStarted(): boolean {
+    return this.generation > 0;
+  }
+
   /** Resolves when a server of a later generation than this one accepts requests. */
   waitForRestart(generation: number): Promise<void> {
     return generation < this.generation ? Promise.resolve() : nextEvent(this.onDidStart);
@@ -104,9 +109,9 @@ export class Server implements vscode.Disposable {
     this.isMessageOpen = true;
     const reason = this.failure?.message ?? "The log says why.";
     const message = escapeMessage(`The Segue server cannot be started. ${reason}`);
-    const choice = await vscode.window.showErrorMessage(message, "Open Log", "Copy Install Command", "Try Again");
+    const choice = await vscode.window.showErrorMessage(message, "Show Log", "Copy Install Command", "Try Again");
     this.isMessageOpen = false;
-    if (choice === "Open Log") {
+    if (choice === "Show Log") {
       this.log.show();
     } else if (choice === "Copy Install Command") {
       await this.copyInstallCommand();

@@ -61,11 +61,12 @@ export async function resolveServerCommand(options: ServerCommandOptions): Promi
     }
   }
   const segue = findOnPath("segue");
-  const fault = segue === undefined ? "there is none." : await findFaultOf(segue, [], storage);
+  const fault = segue === undefined ? undefined : await findFaultOf(segue, [], storage);
   if (segue !== undefined && fault === undefined) {
     return { command: segue, args: ["lsp"] };
   }
-  throw new NoServerError([...reasons, `The command \`segue\` on the PATH cannot be used: ${fault}`].join(" "), isPythonMissing);
+  reasons.push(segue === undefined ? "There is no command `segue` on the PATH." : `The command \`segue\` on the PATH cannot be used: ${fault}`);
+  throw new NoServerError(reasons.join(" "), isPythonMissing);
 }
 
 /**

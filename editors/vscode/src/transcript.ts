@@ -1,7 +1,7 @@
 // Renders a conversation as HTML, block by block.
 
 import { type Block, buildBlocks, type Fold, type Part, type Speaker } from "./blocks";
-import { formatCount, formatLocalTime, formatPlace, formatTitle, nameAll, nameProgram } from "./format";
+import { formatCount, formatLocalTime, formatPlace, formatSpan, formatTitle, nameAll, nameProgram } from "./format";
 import { escapeHtml, escapePreformatted, makeReadable } from "./html";
 import { renderMarkdown } from "./markdownHtml";
 import type { Event, Invocation, Session } from "./protocol";
@@ -113,7 +113,7 @@ export function renderHead(session: Session, original?: Pick<Session, "title">):
     formatPlace(session, session.gitRoot ?? session.directory),
     ...(session.branch === null ? [] : [formatTitle({ title: session.branch }, MAX_NAME_LENGTH)]),
     formatCount(session.eventCount, "event"),
-    `${formatLocalTime(session.createdAt)} to ${formatLocalTime(session.updatedAt)}`,
+    formatSpan(session.createdAt, session.updatedAt),
     ...(session.archivedAt === null ? [] : ["archived"]),
   ];
   return [

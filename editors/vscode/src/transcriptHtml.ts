@@ -30,7 +30,7 @@ export interface ToPage {
 }
 
 const STYLE = `
-:root{--string:#0a6640;--keyword:#a626a4;--comment:#6a737d;--number:#986801;--title:#005cc5;--type:#8a4600}
+:root{--string:#0a6640;--keyword:#a626a4;--comment:#57606a;--number:#875c00;--title:#005cc5;--type:#8a4600}
 .vscode-dark,.vscode-high-contrast:not(.vscode-high-contrast-light){--string:#ce9178;--keyword:#569cd6;--comment:#7ca668;--number:#b5cea8;--title:#dcdcaa;--type:#4ec9b0}
 *{box-sizing:border-box}
 body{display:flex;flex-direction:column;min-height:100vh;margin:0;padding:0 20px;color:var(--vscode-editor-foreground);background:var(--vscode-editor-background);font:var(--vscode-font-size,13px)/1.55 var(--vscode-font-family,sans-serif);overflow-wrap:anywhere}
@@ -49,16 +49,16 @@ p,ul,ol,pre,table,blockquote,figure{margin:0 0 10px}
 ul,ol{padding-inline-start:24px}
 pre,code{font-family:var(--vscode-editor-font-family,monospace);font-size:var(--vscode-editor-font-size,12px)}
 pre{background:var(--vscode-textCodeBlock-background);border-radius:4px;padding:8px 10px;white-space:pre-wrap}
-figure{background:var(--vscode-textCodeBlock-background);border-radius:4px}figure pre{margin:0;white-space:pre;overflow-x:auto;overflow-wrap:normal;background:none;padding-block-start:2px}
-figcaption{display:flex;justify-content:space-between;padding:3px 4px 0 10px;font-size:.85em;min-height:1.9em;color:var(--vscode-descriptionForeground);user-select:none}
-code{background:var(--vscode-textCodeBlock-background);border-radius:3px;padding:1px 4px}pre code{background:none;padding:0}
+figure{position:relative;background:var(--vscode-textCodeBlock-background);border-radius:4px}figure pre{margin:0;white-space:pre;overflow-x:auto;overflow-wrap:normal;background:none}
+figcaption{font-size:.85em;color:var(--vscode-descriptionForeground);user-select:none}figcaption span{display:block;padding:4px 10px 0}
+code{color:var(--vscode-textPreformat-foreground);background:var(--vscode-textPreformat-background,var(--vscode-textCodeBlock-background));border-radius:3px;padding:1px 4px}:not(pre)>code,.path{font-size:.95em}pre code{color:inherit;background:none;padding:0}
 .path{font-family:var(--vscode-editor-font-family,monospace)}
-.copy{padding:0 6px;opacity:0}figure:hover .copy,.copy:focus-visible{opacity:1}
+.copy{position:absolute;top:3px;inset-inline-end:4px;padding:0 6px;opacity:0}figure:hover .copy,.copy:focus-visible{opacity:1}
 details{margin:0 0 6px}details pre{max-height:30rem;overflow:auto;margin:6px 0}details .prose{margin:6px 0 6px 14px}
 summary{cursor:pointer;padding:2px 0}summary b{font-weight:600}.hint{font-size:.95em}
 .failed{color:var(--vscode-errorForeground)}
 blockquote{margin-inline-start:0;padding-inline-start:12px;border-inline-start:3px solid var(--vscode-textBlockQuote-border,#8884);color:var(--vscode-descriptionForeground)}
-table{display:block;border-collapse:collapse;overflow-x:auto}td,th{border:1px solid var(--vscode-widget-border,#8884);padding:3px 8px;text-align:start}
+table{display:block;border-collapse:collapse;overflow-x:auto}td,th{border:1px solid var(--vscode-widget-border,#8884);padding:3px 8px;text-align:start;overflow-wrap:break-word}
 .left{text-align:left}.center{text-align:center}.right{text-align:right}
 hr{border:0;border-top:1px solid var(--vscode-widget-border,#8884)}
 a{color:var(--vscode-textLink-foreground)}a:hover{color:var(--vscode-textLink-activeForeground)}

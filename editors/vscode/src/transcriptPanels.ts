@@ -132,7 +132,12 @@ class Transcript {
 
   private async lookUp(): Promise<void> {
     this.lookedUpAt = Date.now();
-    this.isOpenElsewhere = !this.isCurrent && (await this.conversations.isOpenElsewhere(this.node));
+    this.isOpenElsewhere = false;
+    if (!this.isCurrent) {
+      const { session, isOpenElsewhere } = await this.conversations.lookUp(this.node);
+      this.node = { ...this.node, session };
+      this.isOpenElsewhere = isOpenElsewhere;
+    }
   }
 
   private get isCurrent(): boolean {
@@ -244,6 +249,7 @@ export class TranscriptPanels implements vscode.WebviewPanelSerializer, vscode.D
       vscode.window.registerWebviewPanelSerializer(VIEW_TYPE, this),
       conversations.onDidRename((session) => this.find(session.sessionId)?.handleSession(session)),
       conversations.onDidChangeSession(refreshActions),
+      conversations.onDidChangeArchived((sessionId) => this.find(sessionId)?.refreshAction()),
       this.openChanged,
     ];
   }

@@ -5,11 +5,10 @@ import { execFileSync } from "node:child_process";
 import { appendFileSync, existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, symlinkSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { afterEach, beforeEach, test } from "node:test";
-import { answer, conversation, userMessage } from "./conversations.mjs";
-import { PYTHON, Sandbox, waitUntil, withWorkbench } from "./workbench.mjs";
+import { answer, conversation, PARSER, RICH, userMessage } from "./conversations.mjs";
+import { followColorScheme, PYTHON, Sandbox, waitUntil, withWorkbench } from "./workbench.mjs";
 import { withNeovim } from "./neovim.mjs";
 
-const PARSER = "Why does the parser drop the last token?";
 const LEXER = "Name the lexer's states";
 let sandbox;
 
@@ -139,6 +138,49 @@ test("a transcript folds tools and thoughts, highlights code, and says where its
   assert.equal((await sandbox.loadSession(id)).events.length, 7);
 });
 
+/** The texts of a page whose contrast is too low, as `text (contrast)`. */
+function findFaintTexts(body) {
+  const parse = (color) => (color.match(/[\d.]+/g) ?? []).map(Number);
+  const blend = ([r, g, b, alpha = 1], under) => [r, g, b].map((value, index) => value * alpha + under[index] * (1 - alpha));
+  const backgroundOf = (element) => (element === null ? [255, 255, 255] : blend(parse(getComputedStyle(element).backgroundColor), backgroundOf(element.parentElement)));
+  const luminance = (color) => color
+    .map((value) => (value / 255 <= 0.03928 ? value / 255 / 12.92 : ((value / 255 + 0.055) / 1.055) ** 2.4))
+    .reduce((sum, value, index) => sum + value * [0.2126, 0.7152, 0.0722][index], 0);
+  const faint = [];
+  const walker = document.createTreeWalker(body, NodeFilter.SHOW_TEXT);
+  while (walker.nextNode()) {
+    const element = walker.currentNode.parentElement;
+    if (walker.currentNode.data.trim() !== "" && element.checkVisibility({ contentVisibilityAuto: true }) && !element.matches("script, style")) {
+      const background = backgroundOf(element);
+      const [dark, light] = [background, blend(parse(getComputedStyle(element).color), background)].map(luminance).sort((a, b) => a - b);
+      const contrast = (light + 0.05) / (dark + 0.05);
+      if (contrast < (element.matches(".failed") ? 3 : 4.5)) { // that is the color of errors of the theme
+        faint.push(`${walker.currentNode.data.trim().slice(0, 40)} (${contrast.toFixed(1)})`);
+      }
+    }
+  }
+  return faint;
+}
+
+test("every text of a transcript can be read: dark, light, and in high contrast", async () => {
+  await sandbox.record({ events: RICH });
+  for (const [isHighContrast, kinds] of [[false, { dark: "vscode-dark", light: "vscode-light" }], [true, { dark: "vscode-high-contrast", light: "vscode-high-contrast-light" }]]) {
+    await withWorkbench(sandbox, { settings: followColorScheme(isHighContrast) }, async (vscode) => {
+      await vscode.showConversations();
+      await vscode.row("Why does the parser").click();
+      await vscode.transcript("That one.").waitFor();
+      for (const summary of await vscode.transcriptPage().locator("summary").all()) {
+        await summary.click();
+      }
+      for (const [colorScheme, kind] of Object.entries(kinds)) {
+        await vscode.page.emulateMedia({ colorScheme });
+        await vscode.transcriptPage().locator(`body[data-vscode-theme-kind="${kind}"]`).waitFor();
+        assert.deepEqual([kind, await vscode.transcriptPage().locator("body").evaluate(findFaintTexts)], [kind, []]);
+      }
+    });
+  }
+});
+
 test("a long transcript opens at its end, shows more on demand, grows live, and is there again after a reload", async () => {
   const [id] = await sandbox.record({ ...LONG, minutes: 12 });
   await withWorkbench(sandbox, {}, async (vscode) => {
@@ -240,10 +282,12 @@ test("a conversation can be shown, archived, unarchived, and, after a confirmati
 
     await vscode.clickRowAction("Why does the parser", "Archive Conversation");
     await vscode.row("Why does the parser").waitFor({ state: "detached" });
+    await vscode.transcriptNote("Archived; last active").waitFor();
     assert.notEqual((await sandbox.loadSession(id)).session.archivedAt, null);
     await vscode.chooseViewAction("Show Archived");
     await vscode.clickRowAction("Why does the parser", "Unarchive Conversation");
     await waitUntil("unarchived", async () => (await sandbox.loadSession(id)).session.archivedAt === null);
+    await vscode.transcriptNote(/^Last active/).waitFor();
 
     await openDeleteDialog(vscode, "Why does the parser");
     await vscode.dialog().filter({ hasText: "2 events will be deleted permanently" }).waitFor();
@@ -316,8 +360,7 @@ test("@segue lets the model use tools, asks the user where a tool wants that, an
   assert.equal(existsSync(join(sandbox.root, "parser")), false);
   assert.equal(existsSync(join(sandbox.root, "scanner")), true);
   const earlier = sandbox.loadModelRequests().at(-1).map(({ content }) => content).join("\n");
-  assert.match(earlier, /look_up.*"word":"lexer"/);
-  assert.match(earlier, /Entry for lexer/);
+  assert.match(earlier, /^I use look_up\. <call look_up \{"word":"lexer"\}>\n<result Entry for lexer>$/m);
 });
 
 test("the rounds of tools have an end, the user can stop one, and the setting limits the tools", async () => {
@@ -847,7 +890,7 @@ test("without Python, a message names what is missing and offers help", async ()
     await vscode.showConversations();
     const message = vscode.notification("Segue needs Python 3.11 or later");
     await message.waitFor();
-    for (const button of ["Open Log", "Copy Install Command", "Try Again"]) {
+    for (const button of ["Show Log", "Copy Install Command", "Try Again"]) {
       await message.getByRole("button", { name: button }).waitFor();
     }
     assert.match((await vscode.welcome())[0], /^Segue needs Python 3.11 or later/);

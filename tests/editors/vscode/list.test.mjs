@@ -1,10 +1,10 @@
 // End-to-end tests of the list of conversations, its keys and states, and the status bar, in a real VS Code.
 
 import assert from "node:assert/strict";
-import { writeFileSync } from "node:fs";
+import { existsSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, beforeEach, test } from "node:test";
-import { conversation } from "./conversations.mjs";
+import { AFTERNOON, conversation } from "./conversations.mjs";
 import { PYTHON, Sandbox, waitUntil, withWorkbench } from "./workbench.mjs";
 
 const PARSER = "Why does the parser drop the last token?";
@@ -79,7 +79,7 @@ test("the status bar and the list show what the next question goes on with, befo
 test("the keyboard walks the list without opening anything, and opens, renames and deletes its row", async () => {
   const titles = ["one", "two", "three", "four"];
   await sandbox.record(...titles.map((title, index) => conversation(`Question ${title}`, { minutes: index })));
-  await withWorkbench(sandbox, {}, async (vscode) => {
+  await withWorkbench(sandbox, { env: { TZ: AFTERNOON } }, async (vscode) => {
     const press = (key) => vscode.page.keyboard.press(key);
     const tabs = () => vscode.page.locator(".tabs-container .tab").count();
     await vscode.showConversations();
@@ -136,6 +136,46 @@ test("the keyboard walks the list without opening anything, and opens, renames a
   });
   const left = await sandbox.listSessions();
   assert.deepEqual(left.map(({ title }) => title), ["Question one", "Question three"]);
+});
+
+test("no server is installed or starts where nobody uses Segue, until the view is shown or another editor has stored something", async () => {
+  const countServers = () => sandbox.findServers().length;
+  const storage = join(sandbox.root, "user", "User", "globalStorage", "segue.segue");
+  await withWorkbench(sandbox, { machine: {} }, async (vscode) => {
+    await vscode.runCommand("Segue: Show Log"); // the extension is active then, and nobody has asked for a conversation yet
+    await vscode.page.locator(".part.panel .output-view").waitFor();
+    await vscode.page.waitForTimeout(3_000);
+    assert.deepEqual([countServers(), existsSync(sandbox.database), existsSync(storage)], [0, false, false]);
+    await vscode.showConversations();
+    await waitForWelcome(vscode, NO_CONVERSATION);
+    assert.equal(countServers(), 1);
+  });
+  await sandbox.record(conversation(PARSER, { minutes: 12 }));
+  await withWorkbench(sandbox, { machine: {} }, async (vscode) => {
+    await vscode.statusItem().filter({ hasText: `${PARSER} — last active` }).waitFor();
+  });
+});
+
+test("a row keeps the keyboard and the selection while its conversation moves to another day", async () => {
+  const [, lexer, parser] = await sandbox.record(
+    conversation("Question one"),
+    conversation(LEXER, { minutes: daysAgo(1) }),
+    conversation(PARSER, { minutes: daysAgo(3) }),
+  );
+  await withWorkbench(sandbox, {}, async (vscode) => {
+    await vscode.showConversations();
+    await vscode.focusRow(LEXER);
+    await sandbox.record(conversation("And now?", { sessionId: lexer }));
+    await vscode.focusedRow(LEXER).filter({ hasText: "now · 5 events" }).waitFor(); // with the note that an invocation began
+    assert.deepEqual(await vscode.rows(), ["Today", LEXER, "Question one", "Previous 7 days", PARSER]);
+
+    await vscode.row("Why does the parser").click();
+    await vscode.focusedRow(PARSER).waitFor();
+    await sandbox.record(conversation("And now?", { sessionId: parser }));
+    await vscode.focusedRow(PARSER).filter({ hasText: "now · 5 events" }).waitFor();
+    assert.deepEqual(await vscode.rows(), ["Today", PARSER, LEXER, "Question one"]);
+    assert.deepEqual(await vscode.page.locator(".sidebar .monaco-list-row.selected .label-name").allInnerTexts(), [PARSER]);
+  });
 });
 
 /** Wait until the view says and offers this. */

@@ -3,7 +3,7 @@
 import { writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { answer, userMessage } from "./conversations.mjs";
+import { AFTERNOON, answer, userMessage } from "./conversations.mjs";
 import { Sandbox, withWorkbench } from "./workbench.mjs";
 
 process.env.SEGUE_SCREENSHOTS = join(dirname(fileURLToPath(import.meta.url)), "..", "..", "..", "editors", "vscode", "images");
@@ -63,13 +63,13 @@ async function withConversations(newest, options, work) {
       writeFileSync(join(sandbox.project, name), content);
     }
     await sandbox.record(...CONVERSATIONS, { minutes: 12, events: newest });
-    await withWorkbench(sandbox, options, work);
+    await withWorkbench(sandbox, { ...options, env: { ...options.env, TZ: AFTERNOON } }, work);
   } finally {
     sandbox.remove();
   }
 }
 
-await withConversations([...FIRST_TURN, ...SECOND_TURN], { theme: "Default Dark Modern" }, async (vscode) => {
+await withConversations([...FIRST_TURN, ...SECOND_TURN], { theme: "Dark Modern" }, async (vscode) => {
   await vscode.showConversations();
   await vscode.row("Why is the last").click();
   await vscode.transcript("tokens[:-1]").waitFor();
@@ -82,7 +82,7 @@ await withConversations([...FIRST_TURN, ...SECOND_TURN], { theme: "Default Dark 
 
 await withConversations(
   FIRST_TURN,
-  { theme: "Default Light Modern", extensions: ["echo-model"], env: { SEGUE_TESTS_ANSWERS: JSON.stringify(ANSWERS) } },
+  { theme: "Light Modern", extensions: ["echo-model"], env: { SEGUE_TESTS_ANSWERS: JSON.stringify(ANSWERS) } },
   async (vscode) => {
     await vscode.page.getByRole("treeitem", { name: "parser.py" }).dblclick();
     await vscode.editor("def parse").waitFor();

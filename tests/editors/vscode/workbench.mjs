@@ -39,6 +39,13 @@ const BASE_SETTINGS = {
   "telemetry.telemetryLevel": "off",
 };
 
+/** Settings with which the color theme follows the color scheme of the browser. */
+export const followColorScheme = (isHighContrast) => ({
+  "window.autoDetectColorScheme": true,
+  "workbench.preferredDarkColorTheme": isHighContrast ? "Default High Contrast" : "Dark Modern",
+  "workbench.preferredLightColorTheme": isHighContrast ? "Default High Contrast Light" : "Light Modern",
+});
+
 /** A temporary folder for one test, with a repository, a home and a database of its own. `remove` it at the end. */
 export class Sandbox {
   constructor(project = "project") {
@@ -143,11 +150,16 @@ export class Sandbox {
 
   /** Kill all servers of this sandbox with SIGKILL; returns their number. */
   killServers() {
-    const servers = readdirSync("/proc").filter((entry) => /^\d+$/.test(entry) && this.isServer(entry));
+    const servers = this.findServers();
     for (const processId of servers) {
       process.kill(Number(processId), "SIGKILL");
     }
     return servers.length;
+  }
+
+  /** The ids of the processes of all servers of this sandbox. */
+  findServers() {
+    return readdirSync("/proc").filter((entry) => /^\d+$/.test(entry) && this.isServer(entry));
   }
 
   isServer(processId) {
@@ -177,7 +189,7 @@ export class Workbench {
     const workbench = new Workbench(sandbox);
     try {
       await workbench.installExtensions(extensions, isInstalled);
-      workbench.writeSettings("User", { ...BASE_SETTINGS, "workbench.colorTheme": theme ?? "Default Dark Modern", ...settings });
+      workbench.writeSettings("User", { ...BASE_SETTINGS, "workbench.colorTheme": theme ?? "Dark Modern", ...settings });
       workbench.writeSettings("Machine", machine ?? { "segue.server.command": [PYTHON, "-I", "-m", "segue", "lsp"] });
       await workbench.startCodeServer(path, isTrusted, env);
       await workbench.openBrowser();
@@ -424,6 +436,11 @@ export class Workbench {
   /** The block of the visible transcript that contains this text. */
   transcript(text) {
     return this.transcriptPage().locator("#blocks > section").filter({ hasText: text }).first();
+  }
+
+  /** The line at the end of the visible transcript that says what can be done with its conversation. */
+  transcriptNote(text) {
+    return this.transcriptPage().getByRole("status").filter({ hasText: text });
   }
 
   /** How many pixels the visible transcript is scrolled down, and whether that is to its end. */

@@ -25,7 +25,9 @@ test("the matches of an excerpt are visible, with the spaces around them", () =>
 
 test("a highlighted excerpt begins shortly before the first match", () => {
   const { label, highlights } = highlightExcerpt([{ text: `${"before ".repeat(8)}`, match: false }, { text: "it", match: true }, { text: " after", match: false }]);
-  assert.deepEqual([label, highlights], ["…fore before before it after", [[20, 22]]]);
+  assert.deepEqual([label, highlights], ["…before before it after", [[15, 17]]]);
+  const long = highlightExcerpt([{ text: "x".repeat(30), match: false }, { text: "it", match: true }]);
+  assert.deepEqual(long, { label: `…${"x".repeat(19)}it`, highlights: [[20, 22]] });
 });
 
 test("an excerpt is one line without bidirectional controls", () => {

@@ -6,6 +6,7 @@ import {
   escapeMessage,
   formatAge,
   formatCount,
+  formatSpan,
   formatTitle,
   nameProgram,
   nameSpeakers,
@@ -20,6 +21,13 @@ test("an age is in its largest whole unit, and is never negative", () => {
   assert.deepEqual(ages, [
     "just now", "just now", "just now", "1 min ago", "59 min ago", "1 h ago", "23 h ago", "1 d ago", "9 d ago",
   ]);
+});
+
+test("a span of time has a date or a time that is the same only once", () => {
+  const at = (day: number, hour: number, minute = 0) => new Date(2026, 7, day, hour, minute).toISOString();
+  assert.equal(formatSpan(at(1, 9), at(1, 9)), "2026-08-01 09:00");
+  assert.equal(formatSpan(at(1, 9), at(1, 9, 5)), "2026-08-01 09:00 to 09:05");
+  assert.equal(formatSpan(at(1, 9), at(2, 9)), "2026-08-01 09:00 to 2026-08-02 09:00");
 });
 
 test("a noun is in the plural unless its number is 1", () => {

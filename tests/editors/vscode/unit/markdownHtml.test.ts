@@ -120,7 +120,7 @@ test("links to the web are links, files of the project are names, and images are
 
 test("code is highlighted if its language is known, and shown as it is if not", () => {
   assert.match(renderMarkdown("```python\ndef f(): pass\n```"), /<span class="hljs-keyword">def<\/span>/);
-  assert.match(renderMarkdown("```ts title=x\nconst a = 1\n```"), /<figcaption>ts<button.*<span class="hljs-keyword">const<\/span>/);
+  assert.match(renderMarkdown("```ts title=x\nconst a = 1\n```"), /<figcaption><span>ts<\/span><button.*<span class="hljs-keyword">const<\/span>/);
   assert.match(renderMarkdown("```brainfuck\n<>\n```"), /<pre><code>&lt;>\n<\/code>/);
   assert.doesNotMatch(renderMarkdown(`\`\`\`python\n${"def f(): pass\n".repeat(2_000)}\`\`\``), /hljs/);
 });

@@ -178,7 +178,7 @@ test("a relative folder of the PATH is not searched", async () => {
   process.env["PATH"] = `.:${makePath({})}`;
   writeFileSync("segue", "#!/bin/sh\n", { mode: 0o755 });
   try {
-    await assert.rejects(resolve(), /on the PATH cannot be used: there is none\./);
+    await assert.rejects(resolve(), /There is no command `segue` on the PATH\./);
   } finally {
     rmSync("segue");
   }
