@@ -620,17 +620,103 @@ BEGIN
             ) h ORDER BY h.updated_at DESC, h.number DESC LIMIT a_limit
         ) f;
     ELSE
-        RETURN QUERY SELECT segue.hold_key(a_owner, f.id) = ANY (held), f::segue.sessions FROM (
-            SELECT DISTINCT ON (coalesce(h.last_prompt_at, h.created_at), h.number) h.*
-            FROM segue.all_here(
-                a_owner, a_places, a_common_dirs, a_repository, a_machine
-            ) h
-            WHERE (coalesce(h.last_prompt_at, h.created_at), h.number) < (a_time, a_number)
-                AND (a_archived OR h.archived_at IS NULL)
-                AND (a_sources IS NULL OR coalesce(h.source, 'segue') = ANY (a_sources))
-            ORDER BY coalesce(h.last_prompt_at, h.created_at) DESC, h.number DESC LIMIT a_limit
-        ) f;
+        RETURN QUERY SELECT segue.hold_key(a_owner, f.id) = ANY (held), f::segue.sessions
+        FROM segue.prompted_here(
+            a_owner, a_places, a_common_dirs, a_repository, a_machine, a_archived, a_sources,
+            a_time, a_number, a_limit
+        ) f ORDER BY coalesce(f.last_prompt_at, f.created_at) DESC, f.number DESC;
     END IF;
+END $$;
+
+-- The newest sessions of some places by their last prompts. No index of places has these times: every
+-- append of another minute would have to write to it. Where there are many sessions, a page of them
+-- is among the newest of the account, most likely; if not, all are sorted, by numbers alone.
+CREATE FUNCTION segue.prompted_here(
+    a_owner bigint, a_places bytea[], a_common_dirs bytea[], a_repository bytea, a_machine bytea,
+    a_archived boolean, a_sources text[], a_time bigint, a_number bigint, a_limit integer
+) RETURNS SETOF segue.sessions LANGUAGE plpgsql STABLE AS $$
+DECLARE
+    few CONSTANT integer := 1000;
+    looked_at CONSTANT integer := 10000;
+    newest bigint[];
+BEGIN
+    IF EXISTS (
+        SELECT 1 FROM unnest(a_places) AS g (place) CROSS JOIN LATERAL (
+            SELECT 1 FROM segue.sessions s
+            WHERE s.owner = a_owner AND s.at_directory = g.place AND NOT s.is_stub
+            ORDER BY s.recent DESC LIMIT 1 OFFSET few
+        ) f
+    ) OR EXISTS (
+        SELECT 1 FROM unnest(a_common_dirs) AS g (place) CROSS JOIN LATERAL (
+            SELECT 1 FROM segue.sessions s
+            WHERE s.owner = a_owner AND s.at_git_common_dir = g.place
+                AND s.at_git_common_dir IS NOT NULL
+            ORDER BY s.recent DESC LIMIT 1 OFFSET few
+        ) f
+    ) THEN
+        newest := ARRAY(
+            SELECT (f.s).number FROM (
+                SELECT s FROM segue.sessions s
+                WHERE s.owner = a_owner AND s.prompted <= segue.minutes(a_time)
+                    AND (coalesce(s.last_prompt_at, s.created_at), s.number) < (a_time, a_number)
+                    AND NOT s.is_stub
+                ORDER BY s.prompted DESC, coalesce(s.last_prompt_at, s.created_at) DESC,
+                    s.number DESC
+                LIMIT looked_at
+            ) f
+            WHERE segue.is_admitted(
+                f.s, NULL, a_archived, NULL, a_places, a_common_dirs, a_repository, a_machine
+            ) AND (a_sources IS NULL OR coalesce((f.s).source, 'segue') = ANY (a_sources))
+            LIMIT a_limit
+        );
+    END IF;
+    IF newest IS NULL OR cardinality(newest) < a_limit THEN
+        -- In the order of its index: another one would seem to cost as little. A session is found
+        -- by three of them at most.
+        newest := ARRAY(
+            SELECT r.number FROM (
+                SELECT f.number, coalesce(f.last_prompt_at, f.created_at) AS time FROM (
+                    SELECT w.* FROM unnest(a_places) AS g (place) CROSS JOIN LATERAL (
+                        SELECT s.* FROM segue.sessions s
+                        WHERE s.owner = a_owner AND s.at_directory = g.place AND NOT s.is_stub
+                        ORDER BY s.recent DESC
+                    ) w
+                    UNION ALL
+                    SELECT w.* FROM unnest(a_common_dirs) AS g (place) CROSS JOIN LATERAL (
+                        SELECT s.* FROM segue.sessions s
+                        WHERE s.owner = a_owner AND s.at_git_common_dir = g.place
+                            AND s.at_git_common_dir IS NOT NULL AND NOT s.is_stub
+                        ORDER BY s.recent DESC
+                    ) w
+                    UNION ALL
+                    SELECT w.* FROM unnest(a_places) AS g (place) CROSS JOIN LATERAL (
+                        SELECT s.* FROM segue.sessions s
+                        WHERE s.owner = a_owner AND s.at_git_root = g.place
+                            AND s.at_git_root IS NOT NULL AND s.archived_at IS NULL
+                            AND s.model_visible
+                        ORDER BY s.recent DESC
+                    ) w
+                    UNION ALL
+                    SELECT w.* FROM segue.other_machines(a_owner, a_repository, a_machine) g
+                    CROSS JOIN LATERAL (
+                        SELECT s.* FROM segue.sessions s
+                        WHERE s.owner = a_owner AND s.at_repository = a_repository
+                            AND s.at_repository IS NOT NULL AND s.machine = g.machine
+                            AND NOT s.is_stub
+                        ORDER BY s.recent DESC
+                    ) w
+                ) f
+                WHERE (coalesce(f.last_prompt_at, f.created_at), f.number) < (a_time, a_number)
+                    AND (a_archived OR f.archived_at IS NULL)
+                    AND (a_sources IS NULL OR coalesce(f.source, 'segue') = ANY (a_sources))
+                ORDER BY time DESC, f.number DESC LIMIT 3 * a_limit
+            ) r GROUP BY r.time, r.number ORDER BY r.time DESC, r.number DESC LIMIT a_limit
+        );
+    END IF;
+    RETURN QUERY SELECT f.* FROM unnest(newest) AS g (number) CROSS JOIN LATERAL (
+        SELECT s.* FROM segue.sessions s WHERE s.owner = a_owner AND s.number >= g.number
+        ORDER BY s.number LIMIT 1
+    ) f WHERE f.number = g.number;
 END $$;
 
 -- Of each place and index the newest sessions; `all_here` has all of them.
