@@ -15,7 +15,7 @@ from segue.model.database_reports import DatabaseSetupError
 from segue.model.errors import SessionNotFound
 from segue.model.events import Event
 from segue.model.records import AGENTS, ImportedEvent, Machine, NewFork, Timestamp
-from segue.store.postgres import codec, rows, setup
+from segue.store.postgres import codec, relocation, rows, setup
 from segue.store.postgres.service import PostgresSessionService
 from tests.factories import (
     HERE,
@@ -174,6 +174,34 @@ async def test_what_can_be_resumed_is_found_among_sessions_that_were_never_analy
     newer = {"updated_at": "s.updated_at + n", "recent": "s.recent + 1", "at_repository": "NULL"}
     add_copies(server, service, 10_000, at_directory=place, at_git_root=place, **newer)
     assert await least_s(find) / few < 3
+
+
+async def test_a_checkout_is_moved_among_sessions_that_were_never_analyzed(
+    service: PostgresSessionService, server: PostgresServer
+) -> None:
+    """All are somewhere else."""
+    await store_session(service, user_message("first"), directory="/other")
+    add_copies(server, service, 1_000)
+    id = await store_session(service, user_message("second"))
+    roots = [HERE, "/moved"]
+
+    async def move() -> None:
+        assert await service.move_sessions(*roots) == 1
+        assert (await service.get_session(id)).directory == roots[1]
+        roots.reverse()
+
+    few = await least_s(move)
+    add_copies(server, service, 20_000, id="'more' || n")
+    assert await least_s(move) / few < 3
+
+
+async def test_a_checkout_with_many_sessions_is_moved_in_parts(
+    service: PostgresSessionService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(relocation, "PART", 2)
+    ids = [await store_session(service) for _ in range(5)]
+    assert await service.move_sessions(HERE, "/moved") == 5
+    assert {(await service.get_session(id)).directory for id in ids} == {"/moved"}
 
 
 async def test_pages_by_the_last_prompt_of_many_sessions_in_a_place_are_right(

@@ -796,21 +796,53 @@ BEGIN
     END LOOP;
 END $$;
 
--- The places of the sessions of a machine that are a folder or below it; they are locked. No index
--- has the paths: all sessions of the account are read.
+-- The places of at most a_limit sessions of a machine that are a folder or below it; they are locked.
 CREATE FUNCTION segue_1.places_below(
-    a_owner bigint, a_machine bytea, a_folder text, a_below text
+    a_owner bigint, a_machine bytea, a_folder text, a_below text, a_limit integer
 ) RETURNS TABLE (number bigint, directory text, git_root text, git_common_dir text)
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    -- Behind all that begins with a_below.
+    ends CONSTANT text := left(a_below, -1) || chr(ascii(right(a_below, 1)) + 1);
+    found bigint[];
 BEGIN
     PERFORM segue.begin_write(a_owner);
-    RETURN QUERY SELECT s.number, s.directory, s.git_root, s.git_common_dir
-    FROM segue.sessions s
-    WHERE s.owner = a_owner AND s.machine = a_machine AND (
-        s.directory = a_folder OR starts_with(s.directory, a_below)
-        OR s.git_root = a_folder OR starts_with(s.git_root, a_below)
-        OR s.git_common_dir = a_folder OR starts_with(s.git_common_dir, a_below)
-    ) ORDER BY s.number FOR NO KEY UPDATE;
+    found := ARRAY(
+        SELECT DISTINCT f.number FROM (
+            SELECT s.number FROM segue.sessions s
+            WHERE s.owner = a_owner AND s.machine = a_machine
+                AND octet_length(s.directory) <= 2000 AND s.directory = a_folder
+            UNION ALL
+            SELECT s.number FROM segue.sessions s
+            WHERE s.owner = a_owner AND s.machine = a_machine
+                AND octet_length(s.directory) <= 2000
+                AND s.directory >= a_below AND s.directory < ends
+            UNION ALL
+            SELECT s.number FROM segue.sessions s
+            WHERE s.owner = a_owner AND s.machine = a_machine
+                AND octet_length(s.git_common_dir) <= 2000
+                AND starts_with(s.git_common_dir, s.git_root || '/') IS NOT TRUE
+                AND s.git_common_dir = a_folder
+            UNION ALL
+            SELECT s.number FROM segue.sessions s
+            WHERE s.owner = a_owner AND s.machine = a_machine
+                AND octet_length(s.git_common_dir) <= 2000
+                AND starts_with(s.git_common_dir, s.git_root || '/') IS NOT TRUE
+                AND s.git_common_dir >= a_below AND s.git_common_dir < ends
+            UNION ALL
+            SELECT s.number FROM segue.sessions s
+            WHERE s.owner = a_owner AND s.machine = a_machine
+                AND (octet_length(s.directory) > 2000 OR octet_length(s.git_common_dir) > 2000)
+                AND (s.directory = a_folder OR starts_with(s.directory, a_below)
+                    OR s.git_common_dir = a_folder OR starts_with(s.git_common_dir, a_below))
+            LIMIT a_limit
+        ) f ORDER BY f.number
+    );
+    RETURN QUERY SELECT f.* FROM unnest(found) AS g (number) CROSS JOIN LATERAL (
+        SELECT s.number, s.directory, s.git_root, s.git_common_dir FROM segue.sessions s
+        WHERE s.owner = a_owner AND s.number >= g.number ORDER BY s.number LIMIT 1
+        FOR NO KEY UPDATE
+    ) f WHERE f.number = g.number;
 END $$;
 
 -- Give sessions new places.
@@ -822,17 +854,14 @@ CREATE FUNCTION segue_1.move_sessions(
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     PERFORM segue.begin_write(a_owner);
-    UPDATE segue.sessions s SET
-        directory = g.directory, git_root = g.git_root, git_common_dir = g.git_common_dir,
-        at_directory = g.at_directory, at_git_root = g.at_git_root,
-        at_git_common_dir = g.at_git_common_dir
-    FROM unnest(
-        a_numbers, a_directories, a_git_roots, a_common_dirs, a_at_directories, a_at_git_roots,
-        a_at_common_dirs
-    ) AS g (
-        number, directory, git_root, git_common_dir, at_directory, at_git_root, at_git_common_dir
-    )
-    WHERE s.owner = a_owner AND s.number = g.number;
+    -- One by one: together they might be joined with all sessions of the account.
+    FOR i IN 1 .. cardinality(a_numbers) LOOP
+        UPDATE segue.sessions s SET
+            directory = a_directories[i], git_root = a_git_roots[i],
+            git_common_dir = a_common_dirs[i], at_directory = a_at_directories[i],
+            at_git_root = a_at_git_roots[i], at_git_common_dir = a_at_common_dirs[i]
+        WHERE s.owner = a_owner AND s.number = a_numbers[i];
+    END LOOP;
 END $$;
 
 -- A session's row ---------------------------------------------------------------------------------
