@@ -20,9 +20,8 @@ GROUPS = [
     "search",
     "follow",
     "postgres",
+    "postgres_search",
 ]
-
-ROWS = ["append", "open", "find-resumable", "pipelined", "two-sessions", "contention"]
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -37,13 +36,20 @@ def test_group_runs(group: str) -> None:
     assert "Goals reached" in result.stdout
 
 
+def test_the_server_of_another_checkout_is_compared() -> None:
+    result = run("tests/bench", "--quick", "idle_wakeups", "--against", str(ROOT))
+    assert result.returncode == 0, result.stderr
+    verdicts = [line for line in result.stdout.splitlines() if line.startswith(("* ok", "* MISS"))]
+    assert sum(" of that of " in line for line in verdicts) == 3
+
+
 def test_unknown_group_is_rejected() -> None:
     result = run("tests/bench", "flying")
     assert (result.returncode, "unknown group: flying" in result.stderr) == (2, True)
 
 
 @pytest.mark.parametrize(
-    "row", ["append", "open", "find-resumable", "pipelined", "two-sessions", "contention"]
+    "row", ["start", "append", "open", "find-resumable", "pipelined", "two-sessions", "contention"]
 )
 def test_compare_runs(row: str) -> None:
     options = ["--against", str(ROOT), "--rows", row, "--rounds", "2", "--quick"]

@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))  # `python tests/bench` adds its own folder only
@@ -17,6 +18,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "server"))
 
 from tests.bench import (
     acp,
+    against,
     append,
     contention,
     disk_size,
@@ -60,6 +62,7 @@ GROUPS: dict[str, Callable[[Sizes, Path], Iterator[Result]]] = {
     "search": search.measure,
     "follow": follow.measure,
     "postgres": postgres.measure,
+    "postgres_search": postgres.measure_search,
 }
 
 
@@ -69,18 +72,28 @@ def main() -> None:
     parser.add_argument("groups", nargs="*", metavar="GROUP", help=f"of {', '.join(GROUPS)}")
     parser.add_argument("--quick", action="store_true", help="small sizes and few rounds")
     parser.add_argument("--install", action="store_true", help="install the peers, then exit")
+    parser.add_argument(
+        "--against", type=Path, metavar="CHECKOUT", help="compare the SQLite server with its, too"
+    )
     options = parser.parse_args()
+    if options.against is not None:
+        GROUPS["against"] = partial(against.measure, options.against.resolve())
     if unknown := set(options.groups) - set(GROUPS):
         parser.error(f"unknown group: {', '.join(sorted(unknown))}")
     if options.install:
         peers.install()
         return
     sizes = QUICK if options.quick else FULL
+    groups = list(GROUPS)
+    if options.groups:
+        groups = [*options.groups, *(["against"] if options.against is not None else [])]
     command = " ".join(["python tests/bench", *["--quick"][: options.quick], *options.groups])
+    if options.against is not None:
+        command += f" --against {report.describe_commit(options.against)}"
     facts = report.describe_run(sizes)
     report.print_line(f"`{command}`\n\n{facts}\n")
     begin = time.monotonic()
-    results = list(_measure(options.groups or list(GROUPS), sizes))
+    results = list(_measure(groups, sizes))
     seconds = time.monotonic() - begin
     report.print_line(report.format_summary(results, seconds))
     if not options.quick and not options.groups:

@@ -29,7 +29,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "server"))
 import attrs
 
 from tests.bench import stores
-from tests.bench.measure import format_seconds, pin_to_one_cpu
+from tests.bench.measure import format_mib, format_seconds, pin_to_one_cpu
 from tests.bench.report import describe_commit, print_line
 from tests.bench.wire import CHECKOUT, SEGUE, Server, environment
 
@@ -84,9 +84,33 @@ FIGURES = {
     "p99": Figure("wait p99", format_seconds),
     "worst": Figure("worst wait", format_seconds, max),
     "cpu": Figure("server CPU of each", format_seconds, min),
+    "memory": Figure("resident memory", format_mib),
 }
 
 # -- rows ----------------------------------------------------------------------------------------
+
+
+def start_start(stack: contextlib.ExitStack, checkout: Path, folder: Path, sizes: Sizes) -> Block:
+    """Start the row `start`: a server until it answers `initialize`; its memory after an open."""
+    path = folder / "sessions.db"
+    first = Server(path, SEGUE, checkout=checkout)
+    first.initialize()
+    session_id = _open_new(first, folder)
+    for number in range(OPENED):
+        first.exchange(_append_frame(first, session_id, number))
+    first.shut_down()
+
+    def block() -> Values:
+        begin = time.perf_counter()
+        server = Server(path, SEGUE, checkout=checkout)
+        server.initialize()
+        seconds, used = time.perf_counter() - begin, server.cpu_time()
+        server.request("session/open", {"sessionId": session_id})
+        memory = server.resident_memory()
+        server.shut_down()
+        return {"latency": seconds, "cpu": used, "memory": memory}
+
+    return block
 
 
 def start_append(stack: contextlib.ExitStack, checkout: Path, folder: Path, sizes: Sizes) -> Block:
@@ -294,6 +318,7 @@ def _run_writers(
 
 
 ROWS: dict[str, Start] = {
+    "start": start_start,
     "append": start_append,
     "open": start_open,
     "find-resumable": start_find_resumable,

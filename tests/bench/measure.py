@@ -11,6 +11,9 @@ import attrs
 Samples = Mapping[str, Sequence[float]]
 """The samples of each figure, by its name; mostly seconds."""
 
+_TURN = 10
+"""The calls that a side makes in its turn."""
+
 Side = Callable[[int], Samples]
 """Measures one figure, or a few that belong together: called with the number of samples to take."""
 
@@ -152,6 +155,22 @@ def alternate(sides: Iterable[Side], *, rounds: int, calls: int) -> dict[str, Fi
         name: Figure(p50=statistics.median(p50s[name]), p99=statistics.median(p99s[name]))
         for name in p50s
     }
+
+
+def interleave(sides: Iterable[Side], *, calls: int) -> dict[str, float]:
+    """Let all sides take turns, ten calls each, after one turn of warm-up; return the figures.
+
+    Each is the 10th percentile of its seconds: the slower calls also show what else the machine
+    does, of which no ratio of two figures should depend.
+    """
+    sides = list(sides)
+    seconds: dict[str, list[float]] = {}
+    for number in range(-_TURN, calls, _TURN):
+        for side in sides:
+            for name, samples in side(min(_TURN, calls)).items():
+                if number >= 0:
+                    seconds.setdefault(name, []).extend(samples)
+    return {name: sorted(values)[len(values) // 10] for name, values in seconds.items()}
 
 
 def time_calls(name: str, prepare: Callable[[], Callable[[], object]]) -> Side:

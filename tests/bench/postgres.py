@@ -2,7 +2,8 @@
 
 Everything is measured on one server of the latest version that is here, on a socket, with its
 defaults for durability and no automatic vacuum: it runs when it likes. Tables are filled by SQL,
-and never analyzed: a plan must be right without statistics.
+and never analyzed: a plan must be right without statistics. What is compared takes turns, a few
+calls each, and its figure is the 10th percentile.
 """
 
 import asyncio
@@ -14,7 +15,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -34,7 +35,6 @@ from segue.store.sqlite.service import LocalSessionService
 from tests.bench import peers, search, stores
 from tests.bench.append import append_factory
 from tests.bench.measure import (
-    Figure,
     Limit,
     Row,
     Samples,
@@ -42,8 +42,8 @@ from tests.bench.measure import (
     Sizes,
     alternate,
     at_most,
-    cap_calls,
     format_seconds,
+    interleave,
     pin_to_one_cpu,
     time_calls,
 )
@@ -108,7 +108,12 @@ VALUES ($1, 1, 1, $2, $3, 'text', $4)
 """
 _BY_KEY = "SELECT * FROM segue.sessions WHERE owner = $1 AND id = $2"
 _FIND = "SELECT * FROM segue_1.find_resumable($1, $2, $3, $4, $5, $6, $7, $8)"
-_SEARCHED = 50_000
+_SHARED = 1_000
+_GRANT = """
+INSERT INTO segue.grants SELECT s.owner, s.number, '', 'owner', r.oid, r.rolname, ''
+FROM segue.sessions s, pg_roles r
+WHERE s.owner = %s AND s.archived_at IS NULL AND r.rolname = 'reader' LIMIT %s
+"""
 _INDEX_TABLES = """
 SELECT sum(pg_total_relation_size(c.oid)) FROM pg_class c
 WHERE c.relnamespace = 'segue'::regnamespace AND c.relkind = 'r' AND c.relname LIKE 'search%'
@@ -121,30 +126,46 @@ WHERE c.relnamespace = 'segue'::regnamespace AND c.relkind = 'r'
 
 def measure(sizes: Sizes, folder: Path) -> Iterator[Row]:
     """Compare the calls of the store with the least that the server can do for them."""
-    versions = list(postgres_server.find_programs())
-    if not versions:
+    if (server := _start("writer", "owner", "sizes", "reader")) is None:
         yield Row(quantity="the PostgreSQL store", measured="", baseline="no PostgreSQL is here")
         return
     folder /= "postgres"
     folder.mkdir()
-    server = postgres_server.start_with_real_clock(versions[-1], **_SETTINGS)
-    for role in ("writer", "owner", "sizes", "searcher"):
-        setup.add_user(server.url(), role)
     with asyncio.Runner() as runner, pin_to_one_cpu():
         yield from _append_rows(sizes, folder, server, runner)
         yield _round_trips_row(folder, server, runner)
         yield from _length_rows(sizes, server, runner)
         yield from _finding_rows(sizes, server, runner)
         yield from _size_rows(sizes, folder, server, runner)
-        yield from _search_rows(sizes, server, runner)
     yield from _remote_rows(sizes, folder)
     server.stop()
+
+
+def measure_search(sizes: Sizes, _: Path) -> Iterator[Row]:
+    """Compare searches with an index and without."""
+    if (server := _start("searcher", "writer")) is None:
+        yield Row(quantity="searches in PostgreSQL", measured="", baseline="no PostgreSQL is here")
+        return
+    with asyncio.Runner() as runner, pin_to_one_cpu():
+        yield from _search_rows(sizes, server, runner)
+    server.stop()
+
+
+def _start(*roles: str) -> PostgresServer | None:
+    """Return a server with a store that these roles use; None if no server is here."""
+    versions = list(postgres_server.find_programs())
+    if not versions:
+        return None
+    server = postgres_server.start_with_real_clock(versions[-1], **_SETTINGS)
+    for role in roles:
+        setup.add_user(server.url(), role)
+    return server
 
 
 def _row(
     number: int,
     quantity: str,
-    figures: dict[str, Figure],
+    figures: Mapping[str, float],
     name: str,
     baseline: str,
     other: str,
@@ -153,7 +174,7 @@ def _row(
     times: int = 1,
 ) -> Row:
     """Return a row for two figures; the baseline is *times* its figure."""
-    ours, theirs = figures[name].p50, times * figures[other].p50
+    ours, theirs = figures[name], times * figures[other]
     return Row(
         number=number,
         quantity=quantity,
@@ -208,7 +229,7 @@ def _append_rows(
         for peer in stack.enter_context(peers.start_peers(folder, _PEER)).values():
             peer.request("create", "session", count=0)
             sides.append(peer.append_side("session", stores.DATA["content"], _PEER_APPENDS))
-        figures = alternate(sides, rounds=sizes.rounds, calls=sizes.calls)
+        figures = interleave(sides, calls=4 * sizes.calls)
     runner.run(service.close())
     runner.run(awaited.close())
     bare.finish()
@@ -219,7 +240,7 @@ def _append_rows(
     if _PEER in figures:
         yield _row(32, quantity, figures, "segue", _PEER, _PEER, at_most(0.4))
     else:
-        yield peers.absent_row(32, quantity, format_seconds(figures["segue"].p50), _PEER)
+        yield peers.absent_row(32, quantity, format_seconds(figures["segue"]), _PEER)
 
 
 def _bare_values() -> Sequence[Parameter]:
@@ -247,13 +268,12 @@ async def _prepare_append(
         head = (await service.create_session(new, [_event()], invocation_id=_INVOCATION)).head
     else:
         head = (await service.get_session(id)).head
+    next_event = _event()
 
-    async def append(_: int) -> None:
-        nonlocal head
-        appended = await service.append_events(
-            id, [_event()], parent_id=head, invocation_id=_INVOCATION
-        )
-        head = appended.head
+    def append(_: int) -> Awaitable[object]:
+        nonlocal head, next_event
+        event, next_event, parent, head = next_event, _event(), head, next_event.id
+        return service.append_events(id, [event], parent_id=parent, invocation_id=_INVOCATION)
 
     return append
 
@@ -268,8 +288,9 @@ def _call_side(runner: asyncio.Runner, name: str, call: Callable[[int], Awaitabl
     async def measure(calls: int) -> Samples:
         seconds = []
         for number in itertools.islice(numbers, calls):
+            called = call(number)  # what it is called with is made here
             begin = time.perf_counter()
-            await call(number)
+            await called
             seconds.append(time.perf_counter() - begin)
         return {name: seconds}
 
@@ -356,7 +377,7 @@ def _length_rows(sizes: Sizes, server: PostgresServer, runner: asyncio.Runner) -
                 _call_side(runner, f"page {name}", partial(_middle, service, id, length)),
                 _call_side(runner, f"append {name}", runner.run(_prepare_append(service, id))),
             ]
-        figures = alternate(sides, rounds=sizes.rounds, calls=max(5, sizes.calls // 4))
+        figures = interleave(sides, calls=2 * sizes.calls)
     quantity = f"open a session of {sizes.longest:,} events in PostgreSQL (its last {_TAIL})"
     yield _row(34, quantity, figures, "open long", f"one of {_SHORT}", "open short", at_most(1.2))
     for call in ("retry", "page", "append"):
@@ -409,6 +430,14 @@ def _finding_rows(sizes: Sizes, server: PostgresServer, runner: asyncio.Runner) 
     service = runner.run(_open(server.url("owner")))
     account = service._client.account
     _fill(server, account, count)
+    server.admin.execute(_GRANT.encode(), (account, _SHARED))
+    reader = runner.run(_open(server.url("reader")))
+    shared = [each.id for each in runner.run(reader.list_sessions(limit=_PAGE)).sessions]
+    hot: dict[str, Any] = {
+        "directory": "/repositories/hot/src",
+        "git_root": "/repositories/hot",
+        "git_common_dir": "/repositories/hot/.git",
+    }
     user, admin = (pq.PGconn.connect(server.url(role).encode()) for role in ("owner", _ADMIN))
     anywhere = partial(service.list_sessions, limit=_PAGE)
     here = {
@@ -421,7 +450,16 @@ def _finding_rows(sizes: Sizes, server: PostgresServer, runner: asyncio.Runner) 
         _call_side(runner, "get", partial(_get, service, count)),
         _call_side(runner, "list", lambda _: anywhere()),
         _call_side(runner, "list by prompt", lambda _: anywhere(order="lastPrompt")),
-        _call_side(runner, "list hot", lambda _: anywhere(directory="/repositories/hot/src")),
+        _call_side(runner, "list hot", lambda _: anywhere(**hot)),
+        _call_side(runner, "list hot by prompt", lambda _: anywhere(order="lastPrompt", **hot)),
+        _call_side(runner, "move", partial(_move, service, count)),
+        _call_side(runner, "shared", lambda _: reader.list_sessions(limit=_PAGE)),
+        _call_side(
+            runner,
+            "shared by prompt",
+            lambda _: reader.list_sessions(limit=_PAGE, order="lastPrompt"),
+        ),
+        _call_side(runner, "short ids of shared", lambda _: reader.short_ids(shared)),
     ]
     for name, root in here.items():
         values = partial(_find_values, account, root)
@@ -429,10 +467,11 @@ def _finding_rows(sizes: Sizes, server: PostgresServer, runner: asyncio.Runner) 
             _statement_side(f"statement {name}", user, _FIND, values),
             _call_side(runner, f"find {name}", partial(_find, service, root)),
         ]
-    figures = alternate(sides, rounds=sizes.rounds, calls=max(10, sizes.calls // 2))
+    figures = interleave(sides, calls=sizes.calls)
     for connection in (user, admin):
         connection.finish()
-    runner.run(service.close())
+    for each in (service, reader):
+        runner.run(each.close())
     among = f"find_resumable in PostgreSQL among {count:,}"
     for name, label in _PLACES.items():
         statement = (f"{among}, the statement alone, {label}", figures, f"statement {name}")
@@ -450,12 +489,34 @@ def _finding_rows(sizes: Sizes, server: PostgresServer, runner: asyncio.Runner) 
     for name, label in (
         ("list", f"among {count:,}"),
         ("list by prompt", f"among {count:,}, by their last prompts"),
-        ("list hot", f"of {count // stores.HOT_SHARE:,} in its directory"),
+        ("list hot", f"of {count // stores.HOT_SHARE:,} in its repository"),
+        ("list hot by prompt", f"of {count // stores.HOT_SHARE:,} there by their last prompts"),
     ):
         quantity = f"the first page of {_PAGE} sessions in PostgreSQL, {label}"
         baseline = f"{_PAGE} sessions by their ids"
         goals = (at_most(1), at_most(0.5))
         yield _row(37, quantity, figures, name, baseline, "get", *goals, times=_PAGE)
+    for name, quantity in (
+        (
+            "shared",
+            f"the first page of {_PAGE} sessions, of {_SHARED:,} that are shared one by one",
+        ),
+        ("shared by prompt", "the same by their last prompts"),
+        ("short ids of shared", "their short ids"),
+    ):
+        yield _row(
+            37, quantity, figures, name, f"{_PAGE} sessions by their ids", "get", times=_PAGE
+        )
+    yield _row(
+        37,
+        f"move {stores.PER_DIRECTORY} sessions of a checkout in PostgreSQL, among {count:,}",
+        figures,
+        "move",
+        f"{stores.PER_DIRECTORY} sessions by their ids",
+        "get",
+        at_most(3),
+        times=stores.PER_DIRECTORY,
+    )
 
 
 def _fill(server: PostgresServer, account: int, count: int) -> None:
@@ -521,6 +582,14 @@ def _find(
     return service.find_resumable(f"{root(number)}/src", root(number), _MAX_AGE)
 
 
+async def _move(service: PostgresSessionService, count: int, number: int) -> None:
+    root = f"/repositories/{count * 3 // 10 // stores.PER_DIRECTORY}"  # where nothing is found
+    old, new = (f"{parent}{root}" for parent in ("", "/moved"))
+    if number % 2:
+        old, new = new, old
+    assert await service.move_sessions(old, new) == stores.PER_DIRECTORY
+
+
 def _get(service: PostgresSessionService, count: int, number: int) -> Awaitable[object]:
     return service.get_session(_session_id(count, number))
 
@@ -583,49 +652,52 @@ def _table_bytes(server: PostgresServer) -> int:
 
 def _search_rows(sizes: Sizes, server: PostgresServer, runner: asyncio.Runner) -> Iterator[Row]:
     """Compare searches, and appends, with an index and without; fewer than 16,384 have none."""
-    count = min(sizes.searched, _SEARCHED)
-    service = runner.run(_open(server.url("searcher")))
+    count = sizes.searched
+    service, other = (runner.run(_open(server.url(role))) for role in ("searcher", "writer"))
     service._index_again_at = math.inf  # not after the first search
     text_bytes = runner.run(_store_texts(service, count))
-    append = runner.run(_prepare_append(service))
-    calls = min(sizes.calls, 5)
 
-    def sides(name: str) -> list[Side]:
-        queries = [
-            cap_calls(
-                _call_side(runner, f"{name} {query}", partial(_search, service, query)), calls
-            )
-            for query in search.QUERIES.values()
-        ]
-        return [*queries, _call_side(runner, f"{name} append", append)]
+    def figures_of(calls: int) -> dict[str, float]:
+        return interleave(
+            [
+                _call_side(runner, query, partial(_search, service, query))
+                for query in search.QUERIES.values()
+            ],
+            calls=calls,
+        )
 
-    # Not in alternating rounds: an index is there, or it is not.
-    figures = alternate(sides("without"), rounds=2, calls=sizes.calls)
+    # Not in turns: an index is there, or it is not.
+    without = figures_of(1)
     begin = time.perf_counter()
     state = runner.run(service.update_index())
     seconds = time.perf_counter() - begin
-    figures |= alternate(sides("with"), rounds=2, calls=sizes.calls)
-    runner.run(service.close())
+    found = figures_of(min(sizes.calls, 20))
+    appends = [
+        _call_side(runner, name, runner.run(_prepare_append(each)))
+        for name, each in (("with", service), ("without", other))
+    ]
+    figures = interleave(appends, calls=4 * sizes.calls)
+    for each in (service, other):
+        runner.run(each.close())
     indexed = 0 if state is None else state.events
     for name, query in search.QUERIES.items():
         quantity = f"search {name} in PostgreSQL, {count:,} events, the first {_PAGE} hits"
-        without, found = (figures[f"{each} {query}"].p50 for each in ("without", "with"))
         yield Row(
             number=16,
             quantity=f"{quantity}, {indexed:,} indexed",
-            measured=format_seconds(found),
-            baseline=f"looking through them, {format_seconds(without)}",
-            value=without / found,
+            measured=format_seconds(found[query]),
+            baseline=f"looking through them, {format_seconds(without[query])}",
+            value=without[query] / found[query],
             unit="x faster",
         )
     quantity = f"append to PostgreSQL with {indexed:,} events indexed"
-    yield _row(17, quantity, figures, "with append", "before", "without append", at_most(1.05))
+    yield _row(17, quantity, figures, "with", "without an index", "without", at_most(1.05))
     size: Any = server.admin.execute(_INDEX_TABLES.encode()).fetchone()
     yield Row(
         number=19,
         quantity=f"bytes of the index in PostgreSQL a byte of text, made in {seconds:.0f} s",
         measured=f"{int(size[0]) / text_bytes:.2f}",
-        baseline="",
+        baseline="the text",
         value=int(size[0]) / text_bytes if indexed else None,
         unit="",
         goal=at_most(0.45),
@@ -675,7 +747,9 @@ def _remote_rows(sizes: Sizes, folder: Path) -> Iterator[Row]:
                 stack.enter_context(_in_step(path))
             sides.append(time_calls(name, append))
         with pin_to_one_cpu():
-            figures = alternate(sides, rounds=sizes.rounds, calls=sizes.calls)
+            # In blocks: what an append leaves to be brought in step is done in its own block.
+            rounds = alternate(sides, rounds=sizes.rounds, calls=sizes.calls)
+    figures = {name: figure.p50 for name, figure in rounds.items()}
     quantity = (
         "append one event to SQLite over stdio, with `remote` and beside `segue sync --watch`"
     )

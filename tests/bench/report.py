@@ -73,7 +73,7 @@ def _format_goal(row: Row, limit: Limit | None) -> str:
 
 
 def format_summary(results: Sequence[Result], seconds: float) -> str:
-    """Return a line with the number of goals reached and the duration of the run."""
+    """Return a verdict on each goal, the number of those reached, and the duration of the run."""
     counts = []
     for kind in ("goal", "stretch"):
         judged = [
@@ -83,7 +83,15 @@ def format_summary(results: Sequence[Result], seconds: float) -> str:
         ]
         counts.append(f"{sum(limit.is_met(value) for limit, value in judged)} of {len(judged)}")
     goals, stretch = counts
-    return f"\nGoals reached: {goals}; stretch: {stretch}. The run took {seconds / 60:.1f} minutes."
+    verdicts = [
+        f"* {'ok' if row.goal.is_met(row.value) else 'MISSED'}: {row.quantity}: "
+        f"{format_number(row.value)}{row.unit} of {row.baseline} ({row.goal}{row.unit})"
+        for row in _rows(results)
+        if row.value is not None and row.goal is not None
+    ]
+    reached = f"Goals reached: {goals}; stretch: {stretch}."
+    took = f"The run took {seconds / 60:.1f} minutes."
+    return "\n".join(["", *verdicts, "", f"{reached} {took}"])
 
 
 def write_results(command: str, facts: str, results: Sequence[Result], seconds: float) -> None:

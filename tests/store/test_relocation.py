@@ -93,6 +93,20 @@ async def test_sessions_can_be_moved_to_a_folder_that_has_some_and_back_up(
     assert await places(service, deep, here) == [("/a", "/a")] * 2
 
 
+async def test_places_of_any_length_are_moved(service: SessionService) -> None:
+    long = "/long" * 800
+    deep = await store_in(service, "/old", long)
+    tree = await store_in(service, "/tree", worktree="w", git_common_dir=f"/old{long}/.git")
+    bare = await store_session(service, directory="/bare", git_common_dir="/old/.git")
+    assert await service.move_sessions("/old", "/new") == 3
+    assert await places(service, deep, tree) == [(f"/new{long}", "/new"), ("/tree", "/tree")]
+    for common, ids in ((f"/new{long}/.git", [tree]), ("/new/.git", [bare, deep])):
+        page = await service.list_sessions(directory="/x", git_common_dir=common)
+        assert [each.id for each in page.sessions] == ids
+    assert await service.move_sessions(f"/new{long}", "/short") == 2
+    assert await places(service, deep) == [("/short", "/new")]
+
+
 @pytest.mark.parametrize("new", ["/old", "/old/", "/old/below"])
 async def test_a_folder_cannot_be_moved_into_itself(service: SessionService, new: str) -> None:
     id = await store_in(service, "/old")

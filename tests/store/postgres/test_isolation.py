@@ -68,7 +68,7 @@ async def test_another_account_is_refused_or_finds_nothing(
         f"open({number}, {packed}, 10, 1000000, NULL)",
         f"find_sessions({number}, '\\x00', '\\x02', 10)",
         f"list({number}, false, NULL, NULL, NULL, '', true, NULL, 9223372036854775807, 9, 9, 9)",
-        f"places_below({number}, '', '/', '/')",
+        f"places_below({number}, '', '/', '/', 9)",
         f"find_checkouts({number}, '', '', 9)",
         f"get_metadata({number}, {packed}, 'key')",
         f"find_metadata({number}, 'key', NULL, NULL)",

@@ -15,7 +15,7 @@ from segue.model.database_reports import DatabaseSetupError
 from segue.model.errors import SessionNotFound
 from segue.model.events import Event
 from segue.model.records import AGENTS, ImportedEvent, Machine, NewFork, Timestamp
-from segue.store.postgres import codec, rows, setup
+from segue.store.postgres import codec, relocation, rows, setup
 from segue.store.postgres.service import PostgresSessionService
 from tests.factories import (
     HERE,
@@ -170,21 +170,95 @@ async def test_what_can_be_resumed_is_found_among_sessions_that_were_never_analy
         assert [each.id for each in found.sessions] == [id]
 
     few = await least_s(find)
-    more = b"""
-    INSERT INTO segue.sessions SELECT r.* FROM segue.sessions s
-    CROSS JOIN generate_series(1, 10000) AS n
-    CROSS JOIN jsonb_populate_record(s, jsonb_build_object(
-        'number', nextval(pg_get_serial_sequence('segue.sessions', 'number')),
-        'id', convert_to(n::text, 'UTF8'), 'at_directory', convert_to('/' || n, 'UTF8'),
-        'at_git_root', convert_to('/' || n, 'UTF8'), 'at_repository', NULL,
-        'updated_at', s.updated_at + n, 'recent', s.recent + 1
-    )) r WHERE s.owner = %s
-    """
-    server.admin.execute(more, (service._client.account,))
+    place = "'/' || n"
+    newer = {"updated_at": "s.updated_at + n", "recent": "s.recent + 1", "at_repository": "NULL"}
+    add_copies(server, service, 10_000, at_directory=place, at_git_root=place, **newer)
     assert await least_s(find) / few < 3
 
 
-async def least_s(call: Callable[[], Awaitable[None]]) -> float:
+async def test_a_checkout_is_moved_among_sessions_that_were_never_analyzed(
+    service: PostgresSessionService, server: PostgresServer
+) -> None:
+    """All are somewhere else."""
+    await store_session(service, user_message("first"), directory="/other")
+    add_copies(server, service, 1_000)
+    id = await store_session(service, user_message("second"))
+    roots = [HERE, "/moved"]
+
+    async def move() -> None:
+        assert await service.move_sessions(*roots) == 1
+        assert (await service.get_session(id)).directory == roots[1]
+        roots.reverse()
+
+    few = await least_s(move)
+    add_copies(server, service, 20_000, id="'more' || n")
+    assert await least_s(move) / few < 3
+
+
+async def test_a_checkout_with_many_sessions_is_moved_in_parts(
+    service: PostgresSessionService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(relocation, "PART", 2)
+    ids = [await store_session(service) for _ in range(5)]
+    assert await service.move_sessions(HERE, "/moved") == 5
+    assert {(await service.get_session(id)).directory for id in ids} == {"/moved"}
+
+
+async def test_pages_by_the_last_prompt_of_many_sessions_in_a_place_are_right(
+    service: PostgresSessionService, server: PostgresServer
+) -> None:
+    """Before the newest here, between them and behind them are too many of other places."""
+    await store_session(service, user_message("first"), git_root=HERE)
+    add_copies(server, service, 1_200, id="'here' || n", last_prompt_at="s.created_at + n * 1000")
+    for minutes in (0, 10):
+        add_copies(
+            server,
+            service,
+            11_000,
+            id=f"'{minutes} there' || n",
+            at_directory="'/' || n",
+            at_git_root="'/' || n",
+            last_prompt_at=f"s.created_at + {minutes} * 60000 + n % 1000",
+        )
+    seen: list[str] = []
+    cursor = None
+    while cursor is not None or not seen:
+        page = await service.list_sessions(
+            directory=HERE, git_root=HERE, order="lastPrompt", cursor=cursor, limit=100
+        )
+        seen += [each.id for each in page.sessions]
+        cursor = page.next_cursor
+    assert seen[:-1] == [f"here{n}" for n in range(1_200, 0, -1)]
+
+
+def add_copies(
+    server: PostgresServer, service: PostgresSessionService, count: int, **columns: str
+) -> None:
+    """Store *count* sessions like the first of the account; *columns* are SQL of a number `n`."""
+    account = service._client.account
+    changed = {"id": "n", "last_prompt_at": "s.last_prompt_at"} | columns
+    given = ", ".join(
+        f"'{name}', convert_to(({sql})::text, 'UTF8')"
+        if name.startswith("at_")
+        else f"'{name}', {sql}"
+        for name, sql in changed.items()
+        if name != "id"
+    )
+    more = f"""
+    INSERT INTO segue.sessions SELECT r.* FROM segue.sessions s
+    CROSS JOIN generate_series(1, {count}) AS n
+    CROSS JOIN jsonb_populate_record(s, jsonb_build_object(
+        'number', nextval(pg_get_serial_sequence('segue.sessions', 'number')),
+        'id', '\\x01'::bytea || convert_to(({changed["id"]})::text, 'UTF8'),
+        'prompted', segue.minutes({changed["last_prompt_at"]}), {given}
+    )) r
+    WHERE s.owner = {account}
+        AND s.number = (SELECT min(number) FROM segue.sessions WHERE owner = {account})
+    """
+    server.admin.execute(more.encode())
+
+
+async def least_s(call: Callable[[], Awaitable[object]]) -> float:
     """Return how long a call takes at least: the rest is what else the machine does."""
     times = []
     for _ in range(25):

@@ -28,6 +28,7 @@ from tests.factories import (
     user_message,
 )
 from tests.store import postgres_server
+from tests.store.postgres.test_schema import add_copies, least_s
 from tests.store.postgres_server import PostgresServer
 from tests.store.test_search import hits
 
@@ -376,6 +377,30 @@ async def test_a_short_id_names_one_of_all_that_can_be_read(
     assert await other.short_ids([mine, theirs]) == {mine: mine, theirs: theirs}
     found = await other.find_sessions(mine[:-1])
     assert [each.id for each in found] == [theirs, mine]
+
+
+async def test_no_call_costs_much_more_than_a_list_where_many_sessions_are_shared(
+    service: PostgresSessionService,
+    other: PostgresSessionService,
+    server: PostgresServer,
+    reader: str,
+) -> None:
+    await store_session(service, user_message("first"))
+    add_copies(server, service, 1_000)
+    grant = """
+    INSERT INTO segue.grants SELECT s.owner, s.number, '', 'granter', r.oid, r.rolname, ''
+    FROM segue.sessions s, pg_roles r WHERE s.owner = %s AND r.rolname = %s
+    """
+    server.admin.execute(grant.encode(), (service._client.account, reader))
+    ids = [each.id for each in (await other.list_sessions(limit=50)).sessions]
+    assert len(ids) == 50
+    calls: dict[str, Callable[[], Awaitable[object]]] = {
+        "list": lambda: other.list_sessions(limit=50),
+        "by prompt": lambda: other.list_sessions(order="lastPrompt", limit=50),
+        "short ids": lambda: other.short_ids(ids),
+    }
+    least = {name: await least_s(call) for name, call in calls.items()}
+    assert {name: s for name, s in least.items() if s > 8 * least["list"]} == {}
 
 
 async def test_ones_own_is_found_in_place_of_anothers_with_its_id(

@@ -624,17 +624,103 @@ BEGIN
             ) h ORDER BY h.updated_at DESC, h.number DESC LIMIT a_limit
         ) f;
     ELSE
-        RETURN QUERY SELECT segue.hold_key(a_owner, f.id) = ANY (held), f::segue.sessions FROM (
-            SELECT DISTINCT ON (coalesce(h.last_prompt_at, h.created_at), h.number) h.*
-            FROM segue.all_here(
-                a_owner, a_places, a_common_dirs, a_repository, a_machine
-            ) h
-            WHERE (coalesce(h.last_prompt_at, h.created_at), h.number) < (a_time, a_number)
-                AND (a_archived OR h.archived_at IS NULL)
-                AND (a_sources IS NULL OR coalesce(h.source, 'segue') = ANY (a_sources))
-            ORDER BY coalesce(h.last_prompt_at, h.created_at) DESC, h.number DESC LIMIT a_limit
-        ) f;
+        RETURN QUERY SELECT segue.hold_key(a_owner, f.id) = ANY (held), f::segue.sessions
+        FROM segue.prompted_here(
+            a_owner, a_places, a_common_dirs, a_repository, a_machine, a_archived, a_sources,
+            a_time, a_number, a_limit
+        ) f ORDER BY coalesce(f.last_prompt_at, f.created_at) DESC, f.number DESC;
     END IF;
+END $$;
+
+-- The newest sessions of some places by their last prompts. No index of places has these times: every
+-- append of another minute would have to write to it. Where there are many sessions, a page of them
+-- is among the newest of the account, most likely; if not, all are sorted, by numbers alone.
+CREATE FUNCTION segue.prompted_here(
+    a_owner bigint, a_places bytea[], a_common_dirs bytea[], a_repository bytea, a_machine bytea,
+    a_archived boolean, a_sources text[], a_time bigint, a_number bigint, a_limit integer
+) RETURNS SETOF segue.sessions LANGUAGE plpgsql STABLE AS $$
+DECLARE
+    few CONSTANT integer := 1000;
+    looked_at CONSTANT integer := 10000;
+    newest bigint[];
+BEGIN
+    IF EXISTS (
+        SELECT 1 FROM unnest(a_places) AS g (place) CROSS JOIN LATERAL (
+            SELECT 1 FROM segue.sessions s
+            WHERE s.owner = a_owner AND s.at_directory = g.place AND NOT s.is_stub
+            ORDER BY s.recent DESC LIMIT 1 OFFSET few
+        ) f
+    ) OR EXISTS (
+        SELECT 1 FROM unnest(a_common_dirs) AS g (place) CROSS JOIN LATERAL (
+            SELECT 1 FROM segue.sessions s
+            WHERE s.owner = a_owner AND s.at_git_common_dir = g.place
+                AND s.at_git_common_dir IS NOT NULL
+            ORDER BY s.recent DESC LIMIT 1 OFFSET few
+        ) f
+    ) THEN
+        newest := ARRAY(
+            SELECT (f.s).number FROM (
+                SELECT s FROM segue.sessions s
+                WHERE s.owner = a_owner AND s.prompted <= segue.minutes(a_time)
+                    AND (coalesce(s.last_prompt_at, s.created_at), s.number) < (a_time, a_number)
+                    AND NOT s.is_stub
+                ORDER BY s.prompted DESC, coalesce(s.last_prompt_at, s.created_at) DESC,
+                    s.number DESC
+                LIMIT looked_at
+            ) f
+            WHERE segue.is_admitted(
+                f.s, NULL, a_archived, NULL, a_places, a_common_dirs, a_repository, a_machine
+            ) AND (a_sources IS NULL OR coalesce((f.s).source, 'segue') = ANY (a_sources))
+            LIMIT a_limit
+        );
+    END IF;
+    IF newest IS NULL OR cardinality(newest) < a_limit THEN
+        -- In the order of its index: another one would seem to cost as little. A session is found
+        -- by three of them at most.
+        newest := ARRAY(
+            SELECT r.number FROM (
+                SELECT f.number, coalesce(f.last_prompt_at, f.created_at) AS time FROM (
+                    SELECT w.* FROM unnest(a_places) AS g (place) CROSS JOIN LATERAL (
+                        SELECT s.* FROM segue.sessions s
+                        WHERE s.owner = a_owner AND s.at_directory = g.place AND NOT s.is_stub
+                        ORDER BY s.recent DESC
+                    ) w
+                    UNION ALL
+                    SELECT w.* FROM unnest(a_common_dirs) AS g (place) CROSS JOIN LATERAL (
+                        SELECT s.* FROM segue.sessions s
+                        WHERE s.owner = a_owner AND s.at_git_common_dir = g.place
+                            AND s.at_git_common_dir IS NOT NULL AND NOT s.is_stub
+                        ORDER BY s.recent DESC
+                    ) w
+                    UNION ALL
+                    SELECT w.* FROM unnest(a_places) AS g (place) CROSS JOIN LATERAL (
+                        SELECT s.* FROM segue.sessions s
+                        WHERE s.owner = a_owner AND s.at_git_root = g.place
+                            AND s.at_git_root IS NOT NULL AND s.archived_at IS NULL
+                            AND s.model_visible
+                        ORDER BY s.recent DESC
+                    ) w
+                    UNION ALL
+                    SELECT w.* FROM segue.other_machines(a_owner, a_repository, a_machine) g
+                    CROSS JOIN LATERAL (
+                        SELECT s.* FROM segue.sessions s
+                        WHERE s.owner = a_owner AND s.at_repository = a_repository
+                            AND s.at_repository IS NOT NULL AND s.machine = g.machine
+                            AND NOT s.is_stub
+                        ORDER BY s.recent DESC
+                    ) w
+                ) f
+                WHERE (coalesce(f.last_prompt_at, f.created_at), f.number) < (a_time, a_number)
+                    AND (a_archived OR f.archived_at IS NULL)
+                    AND (a_sources IS NULL OR coalesce(f.source, 'segue') = ANY (a_sources))
+                ORDER BY time DESC, f.number DESC LIMIT 3 * a_limit
+            ) r GROUP BY r.time, r.number ORDER BY r.time DESC, r.number DESC LIMIT a_limit
+        );
+    END IF;
+    RETURN QUERY SELECT f.* FROM unnest(newest) AS g (number) CROSS JOIN LATERAL (
+        SELECT s.* FROM segue.sessions s WHERE s.owner = a_owner AND s.number >= g.number
+        ORDER BY s.number LIMIT 1
+    ) f WHERE f.number = g.number;
 END $$;
 
 -- Of each place and index the newest sessions; `all_here` has all of them.
@@ -717,21 +803,53 @@ BEGIN
     END LOOP;
 END $$;
 
--- The places of the sessions of a machine that are a folder or below it; they are locked. No index
--- has the paths: all sessions of the account are read.
+-- The places of at most a_limit sessions of a machine that are a folder or below it; they are locked.
 CREATE FUNCTION segue_1.places_below(
-    a_owner bigint, a_machine bytea, a_folder text, a_below text
+    a_owner bigint, a_machine bytea, a_folder text, a_below text, a_limit integer
 ) RETURNS TABLE (number bigint, directory text, git_root text, git_common_dir text)
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    -- Behind all that begins with a_below.
+    ends CONSTANT text := left(a_below, -1) || chr(ascii(right(a_below, 1)) + 1);
+    found bigint[];
 BEGIN
     PERFORM segue.begin_write(a_owner);
-    RETURN QUERY SELECT s.number, s.directory, s.git_root, s.git_common_dir
-    FROM segue.sessions s
-    WHERE s.owner = a_owner AND s.machine = a_machine AND (
-        s.directory = a_folder OR starts_with(s.directory, a_below)
-        OR s.git_root = a_folder OR starts_with(s.git_root, a_below)
-        OR s.git_common_dir = a_folder OR starts_with(s.git_common_dir, a_below)
-    ) ORDER BY s.number FOR NO KEY UPDATE;
+    found := ARRAY(
+        SELECT DISTINCT f.number FROM (
+            SELECT s.number FROM segue.sessions s
+            WHERE s.owner = a_owner AND s.machine = a_machine
+                AND octet_length(s.directory) <= 2000 AND s.directory = a_folder
+            UNION ALL
+            SELECT s.number FROM segue.sessions s
+            WHERE s.owner = a_owner AND s.machine = a_machine
+                AND octet_length(s.directory) <= 2000
+                AND s.directory >= a_below AND s.directory < ends
+            UNION ALL
+            SELECT s.number FROM segue.sessions s
+            WHERE s.owner = a_owner AND s.machine = a_machine
+                AND octet_length(s.git_common_dir) <= 2000
+                AND starts_with(s.git_common_dir, s.git_root || '/') IS NOT TRUE
+                AND s.git_common_dir = a_folder
+            UNION ALL
+            SELECT s.number FROM segue.sessions s
+            WHERE s.owner = a_owner AND s.machine = a_machine
+                AND octet_length(s.git_common_dir) <= 2000
+                AND starts_with(s.git_common_dir, s.git_root || '/') IS NOT TRUE
+                AND s.git_common_dir >= a_below AND s.git_common_dir < ends
+            UNION ALL
+            SELECT s.number FROM segue.sessions s
+            WHERE s.owner = a_owner AND s.machine = a_machine
+                AND (octet_length(s.directory) > 2000 OR octet_length(s.git_common_dir) > 2000)
+                AND (s.directory = a_folder OR starts_with(s.directory, a_below)
+                    OR s.git_common_dir = a_folder OR starts_with(s.git_common_dir, a_below))
+            LIMIT a_limit
+        ) f ORDER BY f.number
+    );
+    RETURN QUERY SELECT f.* FROM unnest(found) AS g (number) CROSS JOIN LATERAL (
+        SELECT s.number, s.directory, s.git_root, s.git_common_dir FROM segue.sessions s
+        WHERE s.owner = a_owner AND s.number >= g.number ORDER BY s.number LIMIT 1
+        FOR NO KEY UPDATE
+    ) f WHERE f.number = g.number;
 END $$;
 
 -- Give sessions new places.
@@ -743,17 +861,14 @@ CREATE FUNCTION segue_1.move_sessions(
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     PERFORM segue.begin_write(a_owner);
-    UPDATE segue.sessions s SET
-        directory = g.directory, git_root = g.git_root, git_common_dir = g.git_common_dir,
-        at_directory = g.at_directory, at_git_root = g.at_git_root,
-        at_git_common_dir = g.at_git_common_dir
-    FROM unnest(
-        a_numbers, a_directories, a_git_roots, a_common_dirs, a_at_directories, a_at_git_roots,
-        a_at_common_dirs
-    ) AS g (
-        number, directory, git_root, git_common_dir, at_directory, at_git_root, at_git_common_dir
-    )
-    WHERE s.owner = a_owner AND s.number = g.number;
+    -- One by one: together they might be joined with all sessions of the account.
+    FOR i IN 1 .. cardinality(a_numbers) LOOP
+        UPDATE segue.sessions s SET
+            directory = a_directories[i], git_root = a_git_roots[i],
+            git_common_dir = a_common_dirs[i], at_directory = a_at_directories[i],
+            at_git_root = a_at_git_roots[i], at_git_common_dir = a_at_common_dirs[i]
+        WHERE s.owner = a_owner AND s.number = a_numbers[i];
+    END LOOP;
 END $$;
 
 -- A session's row ---------------------------------------------------------------------------------

@@ -6,16 +6,21 @@ from segue.model.records import Machine
 from segue.store.postgres import codec, rows
 from segue.store.postgres.wire import Connection
 
-_BELOW = "SELECT * FROM segue_1.places_below($1, $2, $3, $4)"
+_BELOW = "SELECT * FROM segue_1.places_below($1, $2, $3, $4, $5)"
 _MOVE = "SELECT segue_1.move_sessions($1, $2, $3, $4, $5, $6, $7, $8)"
 
 
-async def move(
+PART = 2_000
+"""How many sessions are moved at once: the server ends what takes long."""
+
+
+async def move_part(
     connection: Connection, account: int, machine: Machine, old_root: str, new_root: str
 ) -> int:
-    """Give the sessions of *old_root*, and of the folders below it, their new places.
+    """Give PART sessions of *old_root*, and of the folders below it, their new places.
 
-    The keys of places are made here: so they are read first, and locked until they are stored.
+    Returns of how many: none are left if it is none. The keys of places are made here: so they are
+    read first, and locked until they are stored.
     """
     below = os.path.join(old_root, "")
 
@@ -30,7 +35,7 @@ async def move(
         return codec.optional_binaries(made)
 
     await connection.call("BEGIN")
-    folder = (codec.text(old_root), codec.text(below))
+    folder = (codec.text(old_root), codec.text(below), codec.int4(PART))
     found = await connection.call(_BELOW, codec.int8(account), codec.id(machine.id), *folder)
     if found:
         numbers = [number for number, *_ in found]

@@ -76,6 +76,15 @@ CREATE INDEX sessions_by_repository ON segue.sessions (owner, at_repository, mac
     WHERE at_repository IS NOT NULL AND NOT is_stub;
 CREATE INDEX checkouts ON segue.sessions (owner, at_repository, machine, at_git_root)
     WHERE at_repository IS NOT NULL AND at_git_root IS NOT NULL AND worktree IS NULL;
+-- Where a folder's sessions are when it is moved: a common directory is mostly below the git root. No
+-- index can have the longest paths.
+CREATE INDEX sessions_by_path ON segue.sessions (owner, machine, directory)
+    WHERE octet_length(directory) <= 2000;
+CREATE INDEX sessions_by_common_path ON segue.sessions (owner, machine, git_common_dir)
+    WHERE octet_length(git_common_dir) <= 2000
+        AND starts_with(git_common_dir, git_root || '/') IS NOT TRUE;
+CREATE INDEX sessions_by_long_path ON segue.sessions (owner, machine)
+    WHERE octet_length(directory) > 2000 OR octet_length(git_common_dir) > 2000;
 CREATE INDEX sessions_by_origin ON segue.sessions (owner, forked_from)
     WHERE forked_from IS NOT NULL;
 

@@ -276,17 +276,23 @@ class PostgresSessionService:
         return [rows.session(row, self._machine) for row in newest]
 
     async def move_sessions(self, old_root: str, new_root: str) -> int:
-        """Read the places, and update them, in one transaction."""
+        """Read the places along the indexes of paths, and update them, in parts."""
         from segue.store.postgres import relocation  # few windows are in a moved checkout
 
         if os.path.join(new_root, "").startswith(os.path.join(old_root, "")):
             raise InvalidInputError(Fault("$.newRoot", "is the old root, or a folder in it"))
 
-        async def move(connection: Connection) -> int:
-            account = self._client.account
-            return await relocation.move(connection, account, self._machine, old_root, new_root)
-
-        return await self._client.run(move)
+        moved = 0
+        while part := await self._run(
+            partial(
+                relocation.move_part,
+                machine=self._machine,
+                old_root=old_root,
+                new_root=new_root,
+            )
+        ):
+            moved += part
+        return moved
 
     async def list_sessions(
         self,

@@ -53,6 +53,7 @@ END $$;
 -- The sessions that the caller was granted, each once.
 CREATE FUNCTION segue.shared() RETURNS TABLE (granter text, session segue.sessions)
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE me CONSTANT bigint := segue.me();
 BEGIN
     RETURN QUERY
     WITH granted AS MATERIALIZED (SELECT * FROM segue.granted())
@@ -64,7 +65,10 @@ BEGIN
         JOIN segue.sessions s ON s.owner = g.owner AND s.at_repository = g.at_repository
             AND s.at_repository IS NOT NULL AND NOT s.is_stub
         WHERE g.session = 0
-    ) f WHERE NOT (f.s).is_stub AND NOT segue.is_own((f.s).id)
+    ) f WHERE NOT (f.s).is_stub AND (f.s).id IS DISTINCT FROM (
+        SELECT o.id FROM segue.sessions o
+        WHERE o.owner = me AND o.id >= (f.s).id ORDER BY o.id LIMIT 1
+    )
     ORDER BY (f.s).id, (f.s).owner;
 END $$;
 
@@ -86,6 +90,7 @@ CREATE FUNCTION segue.newest_shared(
     a_archived boolean, a_sources text[], a_time bigint, a_number bigint, a_limit integer
 ) RETURNS TABLE (granter text, session segue.sessions)
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE me CONSTANT bigint := segue.me();
 BEGIN
     RETURN QUERY
     WITH granted AS MATERIALIZED (SELECT * FROM segue.granted())
@@ -114,7 +119,10 @@ BEGIN
         AND (a_sources IS NULL OR coalesce((f.s).source, 'segue') = ANY (a_sources))
         AND segue.is_admitted(
             f.s, NULL, a_archived, NULL, a_places, a_common_dirs, a_repository, a_machine
-        ) AND NOT segue.is_own((f.s).id)
+        ) AND (f.s).id IS DISTINCT FROM (
+            SELECT o.id FROM segue.sessions o
+            WHERE o.owner = me AND o.id >= (f.s).id ORDER BY o.id LIMIT 1
+        )
     ORDER BY (f.s).updated_at DESC, (f.s).number DESC LIMIT a_limit;
 END $$;
 
@@ -122,27 +130,30 @@ END $$;
 CREATE FUNCTION segue.shared_neighbours(a_above bytea[], a_below bytea[])
 RETURNS TABLE (place bigint, next_above bytea, next_below bytea)
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    granted CONSTANT segue.grants[] := ARRAY(SELECT g FROM segue.granted() g);
+    ids CONSTANT bytea[] := ARRAY(
+        SELECT DISTINCT n.id FROM unnest(granted) g CROSS JOIN LATERAL (
+            SELECT s.id, s.number, s.is_stub FROM segue.sessions s
+            WHERE s.owner = g.owner AND s.number >= g.session ORDER BY s.number LIMIT 1
+        ) n WHERE n.number = g.session AND NOT n.is_stub ORDER BY n.id
+    );
 BEGIN
     RETURN QUERY
-    WITH granted AS MATERIALIZED (SELECT * FROM segue.granted())
-    SELECT b.place, above.id, below.id
+    SELECT b.place, ids[width_bucket(b.above, ids) + 1],
+        ids[c.count - (ids[c.count] = b.below)::integer]
     FROM unnest(a_above, a_below) WITH ORDINALITY AS b (above, below, place)
-    CROSS JOIN granted g
-    LEFT JOIN LATERAL (
-        (SELECT s.id FROM segue.sessions s WHERE s.owner = g.owner AND s.number = g.session
-            AND s.id > b.above AND NOT s.is_stub)
-        UNION ALL
-        (SELECT s.id FROM segue.sessions s WHERE g.session = 0 AND s.owner = g.owner
-            AND s.at_repository = g.at_repository AND s.id > b.above ORDER BY s.id LIMIT 1)
-    ) above ON true
-    LEFT JOIN LATERAL (
-        (SELECT s.id FROM segue.sessions s WHERE s.owner = g.owner AND s.number = g.session
-            AND s.id < b.below AND NOT s.is_stub)
-        UNION ALL
-        (SELECT s.id FROM segue.sessions s WHERE g.session = 0 AND s.owner = g.owner
-            AND s.at_repository = g.at_repository AND s.id < b.below ORDER BY s.id DESC LIMIT 1)
-    ) below ON true
-    WHERE above.id IS NOT NULL OR below.id IS NOT NULL;
+    CROSS JOIN LATERAL (SELECT width_bucket(b.below, ids) AS count) c
+    UNION ALL
+    SELECT b.place, (
+        SELECT s.id FROM segue.sessions s WHERE s.owner = g.owner
+            AND s.at_repository = g.at_repository AND s.id > b.above ORDER BY s.id LIMIT 1
+    ), (
+        SELECT s.id FROM segue.sessions s WHERE s.owner = g.owner
+            AND s.at_repository = g.at_repository AND s.id < b.below ORDER BY s.id DESC LIMIT 1
+    )
+    FROM unnest(a_above, a_below) WITH ORDINALITY AS b (above, below, place)
+    CROSS JOIN unnest(granted) g WHERE g.session = 0;
 END $$;
 
 -- Reading what is shared --------------------------------------------------------------------------
@@ -331,10 +342,14 @@ BEGIN
             a_time, a_number, a_limit
         ) n WHERE NOT a_by_prompt
         UNION ALL
-        SELECT false, n.granter, n.session FROM segue.shared() n
+        (SELECT false, n.granter, n.session FROM segue.shared() n
         WHERE a_by_prompt AND segue.is_admitted(
             n.session, NULL, a_archived, NULL, a_places, a_common_dirs, a_repository, a_machine
         ) AND (a_sources IS NULL OR coalesce((n.session).source, 'segue') = ANY (a_sources))
+            AND (coalesce((n.session).last_prompt_at, (n.session).created_at), (n.session).number)
+                < (a_time, a_number)
+        ORDER BY coalesce((n.session).last_prompt_at, (n.session).created_at) DESC,
+            (n.session).number DESC LIMIT a_limit)
     ), timed AS (
         SELECT b.*, CASE WHEN a_by_prompt
             THEN coalesce((b.session).last_prompt_at, (b.session).created_at)
