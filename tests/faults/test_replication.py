@@ -86,4 +86,5 @@ def test_stores_are_brought_in_step() -> None:
     ],
 )
 def test_control_replication(guard: Guard, broken: str, tmp_path: Path) -> None:
-    assert broken in run_without(guard, "replication", tmp_path, seed=SEED).violations
+    report = run_without(guard, "replication", tmp_path, seed=SEED, until=[broken])
+    assert broken in report.violations
