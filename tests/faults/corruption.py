@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from random import Random
 from typing import Any
+from unittest import mock
 
 import attrs
 
@@ -38,7 +39,7 @@ from tests.faults.sandbox import database_in, sandbox, silent_stderr
 from tests.schema_versions import COLUMNS, MIGRATIONS, VERSIONS, store_at_version
 
 DAMAGES: dict[Size, int] = {"short": 60, "long": 1_000}
-DAMAGES_OF_EACH_VERSION: dict[Size, int] = {"short": 4, "long": 40}
+DAMAGES_OF_EACH_VERSION: dict[Size, int] = {"short": 2, "long": 40}
 OVER_STDIO_EVERY = 20
 SESSIONS, EVENTS, FORK_EVENTS = 25, 60, 20
 LARGE_EVERY = 15
@@ -49,6 +50,7 @@ ENOUGH, FEW = 0.99, 100
 
 OUTSIDE, BEHIND = "rows on undamaged pages", "rows behind a damaged interior page"
 HOW = ("quarantined", "undetected")
+ONLY_DAMAGE = "only damage quarantines a database"
 CORRUPT_OVER_STDIO = "damage is reported as StorageCorrupt over stdio"
 QUARANTINED = re.compile(
     r"(?P<where>.+) was damaged\. It was quarantined as (?P<quarantined>.+); "
@@ -468,9 +470,9 @@ def sum_up(report: Report) -> None:
         report.expect(kept >= ENOUGH * rows, kept_of_all(where, how), example)
 
 
+@mock.patch.multiple(schema, MIGRATIONS=MIGRATIONS, COLUMNS=COLUMNS)
 def damage_every_version(report: Report, good: Good, chance: Random, folder: Path) -> None:
     """Damage files of every schema version, and open them with one more migration."""
-    schema.MIGRATIONS, schema.COLUMNS = MIGRATIONS, COLUMNS
     damages = list(DAMAGE.items()) * DAMAGES_OF_EACH_VERSION[report.size] + list(TARGETED.items())
     for version in VERSIONS:
         database = folder / f"version-{version}" / "sessions.db"
@@ -586,9 +588,9 @@ async def _try_to_write(database: Path) -> str:
     return "no error"
 
 
+@mock.patch.object(driver, "BUSY_TIMEOUT_S", 0.2)
 def no_damage(report: Report, good: Good, folder: Path) -> None:
     """Cause every other error: none of them quarantines the database."""
-    driver.BUSY_TIMEOUT_S = 0.2
     for name, trouble in NO_DAMAGE.items():
         place = folder / name.replace("/", "")
         database = place / "sessions.db"
@@ -599,7 +601,7 @@ def no_damage(report: Report, good: Good, folder: Path) -> None:
         promise = f"no damage: {name} is reported as another error"
         report.expect(kind not in ("no error", "StorageCorrupt"), promise, kind)
         beside = [each.name for each in place.iterdir() if "corrupt" in each.name]
-        report.expect(not beside, "only damage quarantines a database", f"{name}: {beside}")
+        report.expect(not beside, ONLY_DAMAGE, f"{name}: {beside}")
         again = asyncio.run(read_all(database))
         whole = not again.errors and set(again.summaries) == good.events.keys()
         promise = "an error that is no damage loses nothing"
@@ -610,10 +612,10 @@ def run(report: Report, chance: Random) -> None:
     """Do all the damage, and cause the errors that are no damage."""
     with sandbox() as folder, silent_stderr():
         good = asyncio.run(make_good(folder))
-        damage_all(report, good, chance, folder)
-        damage_targets(report, good, chance, folder)
         no_damage(report, good, folder)
+        damage_targets(report, good, chance, folder)
         damage_every_version(report, good, chance, folder)
+        damage_all(report, good, chance, folder)
         sum_up(report)
 
 

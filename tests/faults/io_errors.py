@@ -22,7 +22,7 @@ from tests.faults import ledger
 from tests.faults.fault_vfs import FULL, IO_ERRORS, OK, FaultVfs, Operation
 from tests.faults.ledger import Batch, Ledger
 from tests.faults.runner import Report, main
-from tests.faults.sandbox import make_folder
+from tests.faults.sandbox import sandbox
 
 T = TypeVar("T")
 KEPT, DELETED = "kept", "deleted"
@@ -202,19 +202,19 @@ def faults(report: Report, rng: random.Random) -> Iterator[Fault]:
 
 def run(report: Report, rng: random.Random) -> None:
     """Fail every disk operation of the work, with every sort of fault."""
-    folder, vfs = make_folder(), FaultVfs()
-    stored = asyncio.run(make_killed_store(folder / "killed"))
-    with vfs.installed():
-        for fault in faults(report, rng):
-            if report.has_failed:
-                break
-            shutil.copytree(folder / "killed", folder / "run")
-            database = folder / "run" / "sessions.db"
-            asyncio.run(Run(report, database, stored, fault).run(vfs))
-            shutil.rmtree(folder / "run")
-            report.count("runs")
-            report.count("runs with an injected error", int(fault.injected > 0))
-    shutil.rmtree(folder)
+    vfs = FaultVfs()
+    with sandbox() as folder:
+        stored = asyncio.run(make_killed_store(folder / "killed"))
+        with vfs.installed():
+            for fault in faults(report, rng):
+                if report.has_failed:
+                    break
+                shutil.copytree(folder / "killed", folder / "run")
+                database = folder / "run" / "sessions.db"
+                asyncio.run(Run(report, database, stored, fault).run(vfs))
+                shutil.rmtree(folder / "run")
+                report.count("runs")
+                report.count("runs with an injected error", int(fault.injected > 0))
 
 
 if __name__ == "__main__":

@@ -262,7 +262,8 @@ def run(report: Report, chance: Random) -> None:
             over_stdio(report, chance, client)
         except Exception as error:
             report.expect(False, NO_ERROR_STDIO, repr(error)[:300])
-        client.close_stdin()
+        finally:
+            client.close_stdin()
 
 
 if __name__ == "__main__":

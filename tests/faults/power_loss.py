@@ -22,8 +22,8 @@ from tests.faults.fault_vfs import OK, FaultVfs, Operation
 from tests.faults.ledger import Ledger
 from tests.faults.runner import Report, Size, main
 
-STATES: dict[Size, int] = {"short": 2_000, "long": 100_000}
-STATES_PER_OPERATION = 2
+STATES: dict[Size, int] = {"short": 1_000, "long": 100_000}
+STATES_PER_OPERATION: dict[Size, int] = {"short": 1, "long": 2}
 """How many disk states are tried after each operation."""
 
 APPENDS = 26
@@ -256,7 +256,7 @@ async def lose_power_everywhere(
         if not isinstance(entry, Operation):
             entry(acknowledged)
         elif disk.apply(entry):
-            for state in range(STATES_PER_OPERATION):
+            for state in range(STATES_PER_OPERATION[report.size]):
                 where = f"after operation {number}, state {state}, seed {report.seed}"
                 files = disk.after_power_loss(rng)
                 await _check(report, folder, files, acknowledged, where)

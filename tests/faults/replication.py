@@ -29,7 +29,7 @@ from tests.faults.runner import Report, Size, main
 from tests.faults.sandbox import make_folder
 from tests.store.stores import STORES, FakeClock, StoreFactory
 
-WORLDS: dict[Size, int] = {"short": 200, "long": 5_000}
+WORLDS: dict[Size, int] = {"short": 100, "long": 5_000}
 MACHINES = 3
 STEPS = 40
 LOST = 0.15

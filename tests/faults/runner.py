@@ -5,10 +5,11 @@ and reports what it counted and which promises were broken. `python -m tests.fau
 --seed 7` prints the report as one line of JSON and exits with 1 if a promise was broken. The tests
 run the same command in its short size. The negative control of a programme runs it against a copy
 of the package from which one guard was removed: it must report the broken promise, otherwise the
-programme proves nothing.
+programme proves nothing. It stops there: `--until` names the promise.
 """
 
 import argparse
+import contextlib
 import dataclasses
 import json
 import os
@@ -17,7 +18,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -35,7 +36,7 @@ class Report:
     """What a programme counted, and each promise that was broken.
 
     `broken` has each promise once, with its first example; `violations` counts how often each was
-    broken.
+    broken. The run stops when all promises of `until` are broken.
     """
 
     name: str
@@ -45,14 +46,24 @@ class Report:
     counts: dict[str, Any] = dataclasses.field(default_factory=dict)
     broken: list[str] = dataclasses.field(default_factory=list)
     violations: dict[str, int] = dataclasses.field(default_factory=dict)
+    until: dataclasses.InitVar[Collection[str]] = ()
+
+    def __post_init__(self, until: Collection[str]) -> None:
+        self.is_control = bool(until)
+        self._until = frozenset(until)
 
     def expect(self, holds: bool, promise: str, example: str = "") -> None:
-        """Record a violation of *promise*, with *example*, unless it *holds*."""
+        """Record a violation of *promise*, with *example*, unless it *holds*.
+
+        Raises AllBroken if that was the last one that the run was made for.
+        """
         if holds:
             return
         if promise not in self.violations:
             self.broken.append(f"{promise}: {example}" if example else promise)
         self.violations[promise] = self.violations.get(promise, 0) + 1
+        if self._until and self._until <= self.violations.keys():
+            raise AllBroken
 
     @property
     def has_failed(self) -> bool:
@@ -77,6 +88,10 @@ class Guard:
     replacement: str
 
 
+class AllBroken(BaseException):  # not an Exception, which programmes handle
+    """All promises are broken that a negative control waits for."""
+
+
 class LostAnchorError(Exception):
     """The source text that a negative control replaces is not, or not once, in its file."""
 
@@ -86,23 +101,35 @@ def main(run: Callable[[Report, random.Random], None]) -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--size", choices=("short", "long"), default="short")
     parser.add_argument("--seed", type=int, default=None)
+    parser.add_argument("--until", action="append", default=[], metavar="PROMISE")
     given = parser.parse_args()
     seed = random.SystemRandom().randrange(1 << 32) if given.seed is None else given.seed
-    report = Report(name=Path(sys.argv[0]).stem, size=given.size, seed=seed)
+    report = Report(name=Path(sys.argv[0]).stem, size=given.size, seed=seed, until=given.until)
     began = time.monotonic()
-    run(report, random.Random(seed))
+    with contextlib.suppress(AllBroken):
+        run(report, random.Random(seed))
     report.seconds = round(time.monotonic() - began, 1)
     print(json.dumps(dataclasses.asdict(report)))  # noqa: T201  the report is the output
     sys.exit(1 if report.broken else 0)
 
 
 def run_programme(
-    name: str, *, size: Size = "short", seed: int | None = None, package: Path = PACKAGE
+    name: str,
+    *,
+    size: Size = "short",
+    seed: int | None = None,
+    package: Path = PACKAGE,
+    until: Collection[str] = (),
 ) -> Report:
-    """Run the programme *name* in a process of its own, with the `segue` at *package*."""
+    """Run the programme *name* in a process of its own, with the `segue` at *package*.
+
+    It stops when all promises of *until* are broken, if there are any: only for programmes that
+    then leave no process and no open service behind.
+    """
     command = [sys.executable, "-m", f"tests.faults.{name}", "--size", size]
     if seed is not None:
         command += ["--seed", str(seed)]
+    command += [f"--until={promise}" for promise in until]
     environment = os.environ | {"PYTHONPATH": str(package.parent)}
     done = subprocess.run(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
     if done.returncode not in (0, 1) or not done.stdout.strip():
@@ -110,9 +137,16 @@ def run_programme(
     return Report(**json.loads(done.stdout.splitlines()[-1]))
 
 
-def run_without(guard: Guard, name: str, folder: Path, *, seed: int | None = None) -> Report:
+def run_without(
+    guard: Guard,
+    name: str,
+    folder: Path,
+    *,
+    until: Collection[str] = (),
+    seed: int | None = None,
+) -> Report:
     """Run the programme *name* against a copy of the package in *folder* that lacks *guard*."""
-    return run_programme(name, seed=seed, package=without(guard, folder))
+    return run_programme(name, seed=seed, package=without(guard, folder), until=until)
 
 
 def breaks(promise: str, name: str, guard: Guard, folder: Path) -> bool:

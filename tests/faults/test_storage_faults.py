@@ -82,13 +82,6 @@ WAL_SIZE_LIMIT = Guard(
 )
 
 
-def violations_without(
-    guard: Guard, name: str, folder: Path, seed: int | None = None
-) -> dict[str, int]:
-    """Return the promises that a Segue without *guard* breaks."""
-    return run_without(guard, name, folder, seed=seed).violations
-
-
 # -- server_crash and store_crash --------------------------------------------------------------
 
 
@@ -147,11 +140,12 @@ def test_power_losses_lose_nothing() -> None:
 
 
 def test_control_power_loss_without_a_sync_at_commit(tmp_path: Path) -> None:
-    assert violations_without(SYNC_AT_COMMIT, "power_loss", tmp_path).keys() == {ledger.LOST}
+    assert run_without(SYNC_AT_COMMIT, "power_loss", tmp_path).violations.keys() == {ledger.LOST}
 
 
 def test_control_power_loss_without_any_sync(tmp_path: Path) -> None:
-    assert ledger.CORRUPT in violations_without(ANY_SYNC, "power_loss", tmp_path)
+    report = run_without(ANY_SYNC, "power_loss", tmp_path, until=[ledger.CORRUPT])
+    assert ledger.CORRUPT in report.violations
 
 
 def test_io_errors_lose_nothing() -> None:
@@ -172,7 +166,8 @@ def test_io_errors_lose_nothing() -> None:
     ],
 )
 def test_control_io_errors(guard: Guard, promise: str, tmp_path: Path) -> None:
-    assert promise in violations_without(guard, "io_errors", tmp_path)
+    report = run_without(guard, "io_errors", tmp_path, until=[promise])
+    assert promise in report.violations
 
 
 def run_disk_full(seed: int | None = None, package: Path = PACKAGE) -> Report:
@@ -229,4 +224,4 @@ def test_contention_is_never_shown_to_a_client() -> None:
     ],
 )
 def test_control_contention(guard: Guard, promise: str, tmp_path: Path) -> None:
-    assert promise in violations_without(guard, "contention", tmp_path)
+    assert promise in run_without(guard, "contention", tmp_path).violations
