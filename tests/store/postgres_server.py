@@ -53,6 +53,8 @@ class PostgresServer:
 
     folder: Path
     programs: Path
+    workers: list["PostgresServer"] = attrs.field(factory=list, eq=False)
+    """The nodes of Citus that have what this server distributes."""
 
     def url(self, role: str = _ADMIN, database: str = DATABASE) -> str:
         """Return the URL of a database for a role."""
@@ -85,7 +87,8 @@ class PostgresServer:
 
     def set_clock(self, role: str, now: int) -> None:
         """Set the clock of a role, in milliseconds since 1970."""
-        self.admin.execute(_SET_CLOCK, (role, now))
+        for node in (self, *self.workers):
+            node.admin.execute(_SET_CLOCK, (role, now))
 
     def control(self, *arguments: str) -> None:
         """Run pg_ctl, such as `stop -m immediate`."""
@@ -166,12 +169,25 @@ def server(name: str) -> PostgresServer:
 def start(name: str, **settings: str) -> PostgresServer:
     """Start a server of a version, with a store and the tests' clock, that ends with the run."""
     started = start_with_real_clock(name, **settings)
-    started.admin.execute(_TEST_CLOCK)
+    for node in (started, *started.workers):
+        node.admin.execute(_TEST_CLOCK)
     return started
 
 
 def start_with_real_clock(name: str, **settings: str) -> PostgresServer:
     """Start a server of a version, with a store as users have it, that ends with the run."""
+    started = _start_empty(name, **settings)
+    setup.create_store(started.url())
+    if citus.is_in(started.programs):
+        for _ in range(int(os.environ.get("SEGUE_TEST_CITUS_WORKERS", "0"))):
+            started.workers.append(_start_empty(name, **settings))
+        workers = {each.folder: each.admin for each in started.workers}
+        citus.distribute(started.admin, started.folder, workers)
+    return started
+
+
+def _start_empty(name: str, **settings: str) -> PostgresServer:
+    """Start a server of a version, with an empty database, that ends with the run."""
     folder = Path(tempfile.mkdtemp(prefix="segue-pg-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     programs = _reachable(find_programs()[name], folder)
@@ -195,9 +211,6 @@ def start_with_real_clock(name: str, **settings: str) -> PostgresServer:
     atexit.register(started.stop)
     with psycopg.connect(started.url(database="postgres"), autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {DATABASE}")
-    setup.create_store(started.url())
-    if citus.is_in(programs):
-        citus.distribute(started.admin, folder)
     return started
 
 

@@ -52,6 +52,23 @@ async def other(server: PostgresServer, reader: str) -> AsyncIterator[PostgresSe
     await opened.close()
 
 
+@pytest.fixture
+async def local(tmp_path: Path) -> AsyncIterator[LocalSessionService]:
+    """Yield the file that the other one syncs with."""
+    opened = await LocalSessionService.open(tmp_path / "local.db")
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+async def third(server: PostgresServer, tmp_path: Path) -> AsyncIterator[PostgresSessionService]:
+    """Yield the service of an account with which nothing is shared."""
+    url = server.url(server.role_of(tmp_path / "third"))
+    opened = await PostgresSessionService.open(url, machine=ELSEWHERE)
+    yield opened
+    await opened.close()
+
+
 async def share(
     service: PostgresSessionService, what: str, grantee: str, *, revoked: bool = False
 ) -> None:
@@ -211,8 +228,8 @@ async def test_a_fork_of_what_is_shared_gets_whole_to_other_stores_with_its_link
     service: PostgresSessionService,
     other: PostgresSessionService,
     reader: str,
-    server: PostgresServer,
-    tmp_path: Path,
+    local: LocalSessionService,
+    third: PostgresSessionService,
     *,
     moves: bool,
 ) -> None:
@@ -238,10 +255,6 @@ async def test_a_fork_of_what_is_shared_gets_whole_to_other_stores_with_its_link
             assert [step.action for step in exchange.steps] == ["receive", "receive"]
             assert (await Replication(target, source, ELSEWHERE).exchange()).steps == []
 
-    local = await LocalSessionService.open(tmp_path / "local.db")
-    third = await PostgresSessionService.open(
-        server.url(server.role_of(tmp_path / "third")), machine=ELSEWHERE
-    )
     for source, target in ((other, local), (local, third)):
         await bring(source, target)
         assert await everything_of(target) == before
@@ -250,18 +263,18 @@ async def test_a_fork_of_what_is_shared_gets_whole_to_other_stores_with_its_link
         assert (await target.get_session(of_fork.id)).forked_from == fork.id
     await append_to_head(local, fork.id, note("on"))
     assert await contents(local, fork.id) == ["one", "two", "mine", "on"]
-    await local.close()
-    await third.close()
 
 
 async def test_a_fork_of_what_is_shared_that_went_on_twice_or_was_deleted_loses_nothing_else(
-    service: PostgresSessionService, other: PostgresSessionService, reader: str, tmp_path: Path
+    service: PostgresSessionService,
+    other: PostgresSessionService,
+    reader: str,
+    local: LocalSessionService,
 ) -> None:
     first, second = user_message("one"), user_message("two")
     id = await store_session(service, first, second)
     await share(service, id, reader)
     fork = (await other.fork_session(id, NewFork(id=new_id()))).id
-    local = await LocalSessionService.open(tmp_path / "local.db")
     exchange = Replication(local, other, ELSEWHERE).exchange
     await exchange()
     await append_to_head(other, fork, note("there"))
@@ -284,7 +297,6 @@ async def test_a_fork_of_what_is_shared_that_went_on_twice_or_was_deleted_loses_
     # In a store that has the original they share its events.
     await Transfer(local, service, ELSEWHERE).run()
     assert await contents(service, diverged) == ["one", "two", "here"]
-    await local.close()
 
 
 async def everything_of(service: SessionService) -> dict[str, Any]:

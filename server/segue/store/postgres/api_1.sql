@@ -1194,13 +1194,16 @@ BEGIN
     END LOOP;
 END $$;
 
-CREATE FUNCTION segue_1.delete(a_owner bigint, a_session bytea) RETURNS void
+-- Delete a session; or, without one, return who shares it.
+CREATE FUNCTION segue_1.delete(a_owner bigint, a_session bytea) RETURNS text
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE n bigint;
 BEGIN
     PERFORM segue.begin_write(a_owner);
     SELECT s.number INTO n FROM segue.sessions s WHERE s.owner = a_owner AND s.id = a_session;
-    IF FOUND THEN PERFORM segue.delete_session(a_owner, n); END IF;
+    IF NOT FOUND THEN RETURN segue_1.shared_by(a_owner, a_session); END IF;
+    PERFORM segue.delete_session(a_owner, n);
+    RETURN NULL;
 END $$;
 
 -- Importing, in one transaction -------------------------------------------------------------------

@@ -434,8 +434,8 @@ class PostgresSessionService:
 
     async def delete(self, session_id: str) -> None:
         """Delete the session and all its rows; what the files keep of them, VACUUM removes."""
-        sql = "SELECT segue_1.delete($1, $2), segue_1.shared_by($1, $2)"
-        ((_, shared_by),) = await self._call(sql, codec.id(session_id))
+        sql = "SELECT segue_1.delete($1, $2)"
+        ((shared_by,),) = await self._call(sql, codec.id(session_id))
         if shared_by is not None:
             raise SessionReadOnly(session_id, shared_by)
 
