@@ -62,8 +62,8 @@ OPEN_TO_ALL = {"startup", "__main__"}
 ORDER = {
     "model": [
         "validation", "json_text", "titles", "events", "repository", "workspace", "errors",
-        "records", "replicas", "pieces", "event_text", "told_history", "search_text", "git_changes",
-        "store_reports", "database_reports",
+        "records", "imports", "maintenance", "replicas", "pieces", "event_text", "told_history",
+        "search_text", "git_changes", "store_reports", "database_reports",
     ],
     "redaction": ["checks", "rule", "rules", "view", "keywords", "engine"],
     "store.rules": ["listing", "prompts", "importing", "searching", "trigrams", "pruning"],

@@ -14,7 +14,7 @@ import pytest
 from segue import agents
 from segue.agents.hooks import HOOK_AGENTS
 from segue.agents.transcript import Places
-from segue.model.records import ImportedEvent
+from segue.model.imports import ImportedEvent
 from tests.agents.real import offline
 from tests.agents.real.agents import AGENTS, Place, RealAgent
 from tests.agents.real.running import finish, installed

@@ -5,7 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from segue.model.records import ImportedEvent, NewSession, Timestamp
+from segue.model.imports import ImportedEvent
+from segue.model.records import (
+    NewSession,
+    Timestamp,
+)
 from segue.store.sqlite.service import LocalSessionService
 from tests.agents import claude
 from tests.cli.helpers import as_json, run

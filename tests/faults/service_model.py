@@ -30,6 +30,7 @@ from hypothesis.stateful import (
 
 from segue.model.errors import SegueError, SessionNotFound
 from segue.model.events import Event
+from segue.model.maintenance import Pruned
 from segue.model.records import (
     AppendResult,
     EventPage,
@@ -37,7 +38,6 @@ from segue.model.records import (
     NewSession,
     Order,
     Origin,
-    Pruned,
     Session,
     Timestamp,
 )

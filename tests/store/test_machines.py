@@ -9,9 +9,9 @@ import attrs
 import pytest
 
 from segue.model.events import new_id
+from segue.model.imports import ImportedEvent
 from segue.model.records import (
     MAX_SKEW_MS,
-    ImportedEvent,
     Machine,
     NewFork,
     NewSession,

@@ -7,7 +7,11 @@ from typing import Any
 import pytest
 
 from segue.model.events import Event
-from segue.model.records import ImportedEvent, ImportResult, NewSession, Timestamp
+from segue.model.imports import ImportedEvent, ImportResult
+from segue.model.records import (
+    NewSession,
+    Timestamp,
+)
 from segue.store.service import SessionService
 from segue.store.sqlite.service import LocalSessionService
 from tests.factories import execute

@@ -9,9 +9,9 @@ import pytest
 
 from segue.model.errors import EventNotFound, HeadMoved, SessionNotFound
 from segue.model.events import new_id
+from segue.model.imports import ImportedEvent
 from segue.model.records import (
     AGENTS,
-    ImportedEvent,
     Invocation,
     Machine,
     NewFork,

@@ -10,8 +10,8 @@ import pytest
 
 from segue.model.errors import HeadMoved, SessionNotFound, StorageUnavailable
 from segue.model.events import Event, new_id
+from segue.model.imports import ImportedEvent
 from segue.model.records import (
-    ImportedEvent,
     Invocation,
     Machine,
     NewFork,

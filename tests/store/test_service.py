@@ -17,13 +17,13 @@ from segue.model.errors import (
     SessionNotFound,
 )
 from segue.model.events import Event, new_id
+from segue.model.imports import ImportedEvent
 from segue.model.records import (
     MAX_BATCH,
     MAX_PAGE_BYTES,
     MAX_SKEW_MS,
     AppendResult,
     EventPosition,
-    ImportedEvent,
     Invocation,
     NewFork,
     NewSession,

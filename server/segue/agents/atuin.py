@@ -22,7 +22,8 @@ from segue.agents.transcript import (
     unchanged_session,
 )
 from segue.model.events import Event
-from segue.model.records import ImportedEvent, Timestamp
+from segue.model.imports import ImportedEvent
+from segue.model.records import Timestamp
 from segue.model.validation import InvalidInputError
 
 NAME = "atuin"

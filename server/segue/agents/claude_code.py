@@ -25,7 +25,8 @@ from segue.agents.transcript import (
     session_id,
     text_of,
 )
-from segue.model.records import ImportedEvent, Timestamp
+from segue.model.imports import ImportedEvent
+from segue.model.records import Timestamp
 
 NAME = "claude-code"
 TITLE = "Claude Code"

@@ -39,7 +39,8 @@ from segue.agents.transcript import (
     text_of,
 )
 from segue.agents.values import decoded
-from segue.model.records import ImportedEvent, Timestamp
+from segue.model.imports import ImportedEvent
+from segue.model.records import Timestamp
 
 NAME = "codex"
 TITLE = "Codex"

@@ -20,7 +20,8 @@ from segue.agents.transcript import (
     milliseconds,
     session_id,
 )
-from segue.model.records import ImportedEvent, Timestamp
+from segue.model.imports import ImportedEvent
+from segue.model.records import Timestamp
 
 NAME = "copilot-cli"
 TITLE = "Copilot CLI"

@@ -32,7 +32,8 @@ from segue.agents.transcript import (
     text_of,
     unchanged_session,
 )
-from segue.model.records import ImportedEvent, Timestamp
+from segue.model.imports import ImportedEvent
+from segue.model.records import Timestamp
 
 NAME = "gemini-cli"
 TITLE = "Gemini CLI"

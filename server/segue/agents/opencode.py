@@ -31,7 +31,8 @@ from segue.agents.transcript import (
     unchanged_session,
 )
 from segue.agents.values import decoded, mapping, string
-from segue.model.records import ImportedEvent, Timestamp
+from segue.model.imports import ImportedEvent
+from segue.model.records import Timestamp
 
 NAME = "opencode"
 TITLE = "OpenCode"

@@ -14,7 +14,13 @@ from segue.agents.files import open_file
 from segue.agents.jsonl import JsonLines
 from segue.agents.transcript import BrokenPart, Folder, Item, Places, Transcript, milliseconds
 from segue.model.events import Event
-from segue.model.records import ImportedEvent, Invocation, Session, Timestamp, now
+from segue.model.imports import ImportedEvent
+from segue.model.records import (
+    Invocation,
+    Session,
+    Timestamp,
+    now,
+)
 from segue.model.repository import MAX_NAME
 from segue.model.validation import InvalidInputError, Line, StringLength
 

@@ -31,7 +31,7 @@ from segue.agents.transcript import (
 from segue.agents.values import string
 from segue.agents.vscode_log import versions
 from segue.agents.vscode_turn import Turns
-from segue.model.records import ImportedEvent
+from segue.model.imports import ImportedEvent
 
 NAME = "vscode-chat"
 TITLE = "VS Code chat"

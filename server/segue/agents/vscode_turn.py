@@ -21,7 +21,8 @@ from segue.agents.vscode_tools import (
     is_of_subagent,
     markdown_of,
 )
-from segue.model.records import ImportedEvent, Timestamp
+from segue.model.imports import ImportedEvent
+from segue.model.records import Timestamp
 
 _OWN_EXTENSION = "segue.segue"
 _NOT_ATTACHED = ("implicit", "promptFile", "promptText", "tool", "toolset", "workspace")

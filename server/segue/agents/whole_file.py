@@ -22,7 +22,8 @@ from segue.agents.transcript import (
     unchanged_session,
 )
 from segue.agents.values import decoded, string
-from segue.model.records import ImportedEvent, Timestamp
+from segue.model.imports import ImportedEvent
+from segue.model.records import Timestamp
 
 _NOT_SAID = ("system_context", "turn_end")
 """Events that are there before anybody has said anything."""

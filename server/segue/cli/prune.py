@@ -10,7 +10,7 @@ import click
 
 from segue.cli.copies import copies_as_json, copies_kept
 from segue.cli.printing import Column, print_json, print_line, print_table
-from segue.model.records import Pruned, PrunedSession
+from segue.model.maintenance import Pruned, PrunedSession
 from segue.protocol import messages
 from segue.sessions.boundary import ago
 from segue.store.service import SessionService, StoreAdmin

@@ -238,33 +238,6 @@ PROMPT_RECORDS = "prompts"
 """The key of the metadata that has the ids of such prompts by those of their records."""
 
 
-@attrs.frozen
-class ImportedEvent:
-    """An event of another program's conversation, with the time that it has there."""
-
-    event: Event
-    created_at: Timestamp
-    prompt_id: str | None = None
-    """The id that the program's hooks give the prompt which this user message records, if any."""
-    invocation: Invocation | None = None
-    """The invocation that wrote it, if Segue recorded it; None: the import."""
-
-
-@attrs.frozen(kw_only=True)
-class ImportResult:
-    """What an import of some events did.
-
-    `session_id` is the session that has them, another one than was named if they did not continue
-    that: a fork, which is either known or `made_fork`. `is_deleted` if it was deleted here, and
-    nothing was stored.
-    """
-
-    session_id: str
-    added: int = 0
-    made_fork: bool = False
-    is_deleted: bool = False
-
-
 @attrs.frozen(kw_only=True)
 class NewFork:
     """A fork to be made: the id of the new session, and what differs from the original."""
@@ -397,14 +370,6 @@ class SearchPage:
     complete: bool
 
 
-@attrs.frozen(kw_only=True)
-class IndexState:
-    """How many events are in the index of a search; `complete` if all are."""
-
-    events: int
-    complete: bool
-
-
 @attrs.frozen
 class EventPosition:
     """The place of an event in its session."""
@@ -488,29 +453,6 @@ class Resumable:
     sessions: Sequence[Session]
     in_future: Session | None = None
     """One that would be among them if its time were not in the future."""
-
-
-@attrs.frozen
-class PrunedSession:
-    """A session that `prune` deleted, and the size in bytes of what it alone had."""
-
-    session: Session
-    size: int
-
-
-@attrs.frozen(kw_only=True)
-class Pruned:
-    """Which sessions `prune` deleted, or would delete, and why it left others."""
-
-    taken: Sequence[PrunedSession]
-    held: Sequence[Session]
-    """Old enough, but open in a window."""
-    live: int
-    """How many are old enough, but not archived."""
-    used: int
-    """How many are not archived and were updated more recently."""
-    recent: int
-    """How many were archived more recently."""
 
 
 @attrs.frozen(kw_only=True)

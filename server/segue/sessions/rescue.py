@@ -18,10 +18,10 @@ from segue.agents import load_writer
 from segue.agents.jsonl import JsonLines
 from segue.agents.transcript import Places, Transcript, session_id
 from segue.agents.writable import Writable, Written
+from segue.model.imports import ImportedEvent
 from segue.model.records import (
     PROMPT,
     PROMPT_RECORDS,
-    ImportedEvent,
     Session,
     StoredEvent,
 )

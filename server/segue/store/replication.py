@@ -19,7 +19,8 @@ import attrs
 
 from segue.model.errors import EventNotFound, HeadMoved, SessionNotFound, StorageError
 from segue.model.events import is_model_visible, title
-from segue.model.records import ImportedEvent, Machine
+from segue.model.imports import ImportedEvent
+from segue.model.records import Machine
 from segue.model.replicas import (
     REMAINDER_OF,
     Replica,

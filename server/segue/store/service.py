@@ -13,14 +13,10 @@ from segue.model.records import (
     PAGE,
     AppendResult,
     EventPage,
-    ImportedEvent,
-    ImportResult,
-    IndexState,
     NewFork,
     NewSession,
     Order,
     Origin,
-    Pruned,
     Resumable,
     SearchPage,
     Session,
@@ -28,6 +24,8 @@ from segue.model.records import (
 )
 
 if TYPE_CHECKING:
+    from segue.model.imports import ImportedEvent, ImportResult
+    from segue.model.maintenance import IndexState, Pruned
     from segue.model.replicas import Replica, Tombstone, VersionPage
     from segue.model.store_reports import (
         BackupResult,
@@ -121,7 +119,7 @@ class SessionService(Protocol):
     async def import_session(
         self,
         new: NewSession,
-        events: Sequence[ImportedEvent],
+        events: Sequence["ImportedEvent"],
         *,
         after: str | None = None,
         title: str | None = None,
@@ -129,7 +127,7 @@ class SessionService(Protocol):
         state: Any = None,
         revive: bool = False,
         dry_run: bool = False,
-    ) -> ImportResult:
+    ) -> "ImportResult":
         """Store events of another program's conversation, at most MAX_IMPORT, with their times.
 
         Twice is once: an event whose id is stored in the session is left as it is there. *after* is
@@ -297,7 +295,7 @@ class SessionService(Protocol):
 
     async def update_index(
         self, *, at_most: timedelta | None = None, anew: bool = False
-    ) -> IndexState | None:
+    ) -> "IndexState | None":
         """Index the events that a search would have to look through; a search does that as well.
 
         It ends after about *at_most*, or with the service. With *anew*, all are indexed anew.
@@ -343,7 +341,7 @@ class SessionService(Protocol):
         live: bool = False,
         dry_run: bool = False,
         among: Collection[str] | None = None,
-    ) -> Pruned:
+    ) -> "Pruned":
         """Delete the sessions that were archived *older_than* ago or earlier; return which.
 
         With *live* also those that are not archived and were updated that long ago. One that any
@@ -366,7 +364,7 @@ class SessionService(Protocol):
         """
 
     async def write_replica(
-        self, replica: "Replica", events: Sequence[ImportedEvent], *, parent_id: str | None
+        self, replica: "Replica", events: Sequence["ImportedEvent"], *, parent_id: str | None
     ) -> None:
         """Bring the session closer to *replica*, a copy in another store; create it if need be.
 

@@ -17,7 +17,8 @@ from typing import Any
 import attrs
 
 from segue.model.errors import EventNotFound, HeadMoved, SessionNotFound
-from segue.model.records import ImportedEvent, Machine
+from segue.model.imports import ImportedEvent
+from segue.model.records import Machine
 from segue.model.replicas import LOCAL_METADATA, Replica, Tombstone, Version, fork_id
 from segue.store.comparing import (
     ChangedError,

@@ -5,10 +5,9 @@ from typing import Any
 
 import attrs
 
+from segue.model.imports import ImportedEvent, ImportResult
 from segue.model.records import (
     PROMPT_RECORDS,
-    ImportedEvent,
-    ImportResult,
     Invocation,
     Machine,
     NewFork,

@@ -4,7 +4,11 @@ from collections.abc import Collection, Sequence
 from datetime import timedelta
 from functools import partial
 
-from segue.model.records import Machine, Pruned, PrunedSession, Session
+from segue.model.maintenance import Pruned, PrunedSession
+from segue.model.records import (
+    Machine,
+    Session,
+)
 from segue.store.postgres import codec, rows
 from segue.store.postgres.client import PostgresClient
 from segue.store.postgres.rows import SessionRow

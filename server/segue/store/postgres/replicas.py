@@ -9,7 +9,8 @@ import attrs
 from segue.model import json_text
 from segue.model.errors import EventNotFound, HeadMoved, SessionNotFound
 from segue.model.events import Event
-from segue.model.records import ImportedEvent, Machine
+from segue.model.imports import ImportedEvent
+from segue.model.records import Machine
 from segue.model.replicas import (
     LOCAL_METADATA,
     Replica,

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from segue.model.errors import StorageError
-from segue.model.records import IndexState
+from segue.model.maintenance import IndexState
 from segue.model.search_text import fold, searched_text
 from segue.store.postgres import codec
 from segue.store.postgres.client import PostgresClient

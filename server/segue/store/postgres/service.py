@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from segue.model import json_text
 from segue.model.errors import SegueError, SessionNotFound, SessionReadOnly
 from segue.model.events import Event
+from segue.model.imports import ImportedEvent, ImportResult
+from segue.model.maintenance import IndexState, Pruned
 from segue.model.records import (
     HITS,
     MAX_IMPORT,
@@ -21,15 +23,11 @@ from segue.model.records import (
     PAGE,
     AppendResult,
     EventPage,
-    ImportedEvent,
-    ImportResult,
-    IndexState,
     Machine,
     NewFork,
     NewSession,
     Order,
     Origin,
-    Pruned,
     Resumable,
     SearchPage,
     Session,

@@ -5,7 +5,8 @@ from typing import Protocol
 
 import attrs
 
-from segue.model.records import ImportedEvent, Invocation
+from segue.model.imports import ImportedEvent
+from segue.model.records import Invocation
 from segue.model.replicas import fork_id
 from segue.store.rules.prompts import PromptFacts, Prompts, is_prompt
 

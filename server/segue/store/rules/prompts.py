@@ -11,7 +11,8 @@ from typing import Any, Protocol
 import attrs
 
 from segue.model import json_text
-from segue.model.records import ADDED_PROMPT, PROMPT, ImportedEvent
+from segue.model.imports import ImportedEvent
+from segue.model.records import ADDED_PROMPT, PROMPT
 
 _MAX_DISTANCE_MS = 60 * 60 * 1_000
 """A record without an id of the prompt is not that of a prompt with the same text so long before:

@@ -4,10 +4,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from segue.model.events import title as title_of
+from segue.model.imports import ImportedEvent, ImportResult
 from segue.model.records import (
     PROMPT_RECORDS,
-    ImportedEvent,
-    ImportResult,
     Invocation,
     NewFork,
     Origin,

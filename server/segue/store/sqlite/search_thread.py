@@ -12,7 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from segue.model.errors import SessionNotFound, StorageError, StorageUnavailable
-from segue.model.records import IndexState, SearchPage
+from segue.model.maintenance import IndexState
+from segue.model.records import SearchPage
 from segue.model.search_text import SearchQuery
 from segue.model.validation import InvalidInputError
 from segue.store.rules import searching

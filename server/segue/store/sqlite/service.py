@@ -25,15 +25,10 @@ from segue.model.records import (
     AppendResult,
     Clock,
     EventPage,
-    ImportedEvent,
-    ImportResult,
-    IndexState,
     NewFork,
     NewSession,
     Order,
     Origin,
-    Pruned,
-    PrunedSession,
     Resumable,
     SearchPage,
     Session,
@@ -52,6 +47,8 @@ from segue.store.sqlite.holds import CAN_TELL, SessionHolds
 from segue.store.sqlite.row_values import Row
 
 if TYPE_CHECKING:
+    from segue.model.imports import ImportedEvent, ImportResult
+    from segue.model.maintenance import IndexState, Pruned
     from segue.model.replicas import Replica, Tombstone, VersionPage
     from segue.store.sqlite.search_thread import SearchThread
 
@@ -312,7 +309,7 @@ class LocalSessionService:
     async def import_session(
         self,
         new: NewSession,
-        events: Sequence[ImportedEvent],
+        events: Sequence["ImportedEvent"],
         *,
         after: str | None = None,
         title: str | None = None,
@@ -320,8 +317,9 @@ class LocalSessionService:
         state: Any = None,
         revive: bool = False,
         dry_run: bool = False,
-    ) -> ImportResult:
+    ) -> "ImportResult":
         """Append the new events in one transaction, behind a fork if the past has changed."""
+        from segue.model.imports import ImportResult
         from segue.store.sqlite import importing  # a window never imports
 
         if len(events) > MAX_IMPORT:
@@ -332,7 +330,7 @@ class LocalSessionService:
             )
         metadata = {importing.STATE: json_text.encode("$.state", state)}
 
-        def store(transaction: Transaction) -> ImportResult:
+        def store(transaction: Transaction) -> "ImportResult":
             db, now = transaction.db, self._clock()
             if revive:
                 db.execute(importing.FORGET_DELETION, (new.id,))
@@ -601,7 +599,7 @@ class LocalSessionService:
 
     async def update_index(
         self, *, at_most: timedelta | None = None, anew: bool = False
-    ) -> IndexState | None:
+    ) -> "IndexState | None":
         """Extend the file of the index, on the thread of the searches."""
         if (thread := self._search_thread()) is None:
             return None
@@ -670,11 +668,12 @@ class LocalSessionService:
         live: bool = False,
         dry_run: bool = False,
         among: Collection[str] | None = None,
-    ) -> Pruned:
+    ) -> "Pruned":
         """Find the sessions in one snapshot, and delete them some at a time: others write between.
 
         None can be opened while it is deleted. A dry run writes nothing.
         """
+        from segue.model.maintenance import Pruned, PrunedSession
         from segue.store.rules.pruning import parts  # a server never prunes
         from segue.store.sqlite import pruning, sizes
 
@@ -754,7 +753,7 @@ class LocalSessionService:
         return await self._connection.read(read)
 
     async def write_replica(
-        self, replica: "Replica", events: Sequence[ImportedEvent], *, parent_id: str | None
+        self, replica: "Replica", events: Sequence["ImportedEvent"], *, parent_id: str | None
     ) -> None:
         """Insert the new events, and update the session's row, in one transaction."""
         from segue.store.sqlite import replicas
