@@ -16,7 +16,7 @@ SOURCES = [
         path
         for folder in ("server/segue", "tests")
         for path in sorted((ROOT / folder).rglob("*.py"))
-        if not {"node_modules", ".venv", ".vscode"} & set(path.parts)
+        if not {"node_modules", ".installed", ".venv", ".vscode"} & set(path.parts)
     ),
 ]
 

@@ -17,11 +17,13 @@ TIMEOUT_S = 60
 
 PLUGINS = {
     "carlos-algms/agentic.nvim": "e2937ac9a2299753fec7b2a31276337ffa145e80",
+    "yetone/avante.nvim": "a9334315e05ac750985c7d0b391e360e36e0278e",
     "olimorris/codecompanion.nvim": "f1afd02537c68b3dd6e0d41d4adda5ef538e0473",
     "CopilotC-Nvim/CopilotChat.nvim": "f0c2a23ab79dc295f5e0eef0d8b587a39020c852",
     "ibhagwan/fzf-lua": "9ad7340dcc6d2afc30e64fb4088597c7573ed62c",
     "folke/lazy.nvim": "306a05526ada86a7b30af95c5cc81ffba93fef97",
     "nvim-mini/mini.deps": "8f6f74a8b68dbad02f1813dff4ddae5afeee92df",
+    "MunifTanjim/nui.nvim": "de740991c12411b663994b2860f1a4fd0937c130",
     "nvim-lua/plenary.nvim": "b9fd5226c2f76c951fc8ed5923d85e4de065e509",
     "folke/snacks.nvim": "ad9ede6a9cddf16cedbd31b8932d6dcdee9b716e",
     "nvim-telescope/telescope.nvim": "7d324792b7943e4aa16ad007212e6acc6f9fe335",

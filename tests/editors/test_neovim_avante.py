@@ -14,9 +14,11 @@ from tests.editors.neovim import (
     session_ids,
     stored_sessions,
 )
+from tests.editors.plugins import checkout, needs_plugins
 
 pytestmark = needs_neovim
 
+PLUGINS = ("avante.nvim", "nui.nvim", "plenary.nvim")
 MESSAGES = [said("one", 7), answer("1", 8), said("two", 9), answer("2", 10)]
 
 
@@ -33,6 +35,16 @@ def test_a_conversation_is_stored_while_it_is_had(
 
     (session,) = session_ids(database)
     assert message_contents(database, session) == ["one", "1", "two", "2"]
+    assert stored_sessions(database)[session].source == "avante"
+    assert notices(report) == []
+
+
+@needs_plugins(*PLUGINS)
+def test_a_conversation_of_the_real_plugin_is_stored(run_neovim: RunNeovim, database: Path) -> None:
+    report = run_neovim("avante.real", plugins=[checkout(name) for name in PLUGINS])
+
+    (session,) = session_ids(database)
+    assert message_contents(database, session) == ["the question", "the answer"]
     assert stored_sessions(database)[session].source == "avante"
     assert notices(report) == []
 

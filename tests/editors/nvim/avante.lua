@@ -1,4 +1,7 @@
--- avante.nvim as far as the integration sees it: its events, and where it saves its conversation.
+-- avante.nvim as far as the integration sees it: its events, and where it saves its conversation; and
+-- the real plugin, with an agent.
+
+local here = vim.fs.dirname(debug.getinfo(1, "S").source:sub(2))
 
 local M = {}
 
@@ -44,6 +47,31 @@ function M.turns(t)
   save(t, t.args.messages)
   fire("ViewBufferUpdated")
   wait_for_events(t, 4)
+  return {}
+end
+
+function M.real(t)
+  vim.env.XDG_CACHE_HOME = vim.env.XDG_STATE_HOME -- it keeps templates there
+  for _, plugin in ipairs(t.args.plugins) do
+    vim.opt.rtp:append(plugin)
+  end
+  vim.cmd.runtime("plugin/avante.lua")
+  local updates = {
+    { sessionUpdate = "agent_message_chunk", content = { type = "text", text = "the answer" } },
+  }
+  require("avante").setup({
+    provider = "scripted",
+    acp_providers = {
+      scripted = {
+        command = t.args.cmd[1],
+        args = { vim.fs.joinpath(here, "..", "agent.py") },
+        env = { SEGUE_TEST_UPDATES = vim.json.encode(updates) },
+      },
+    },
+    behaviour = { auto_set_keymaps = false },
+  })
+  require("avante.api").ask({ question = "the question" })
+  wait_for_events(t, 2)
   return {}
 end
 
