@@ -130,7 +130,9 @@ async function goOnHere(components: Components, node: unknown): Promise<void> {
   }
   const { folder, session: { sessionId } } = node;
   if (conversations.getCurrent(folder)?.session.sessionId === sessionId) {
-    await openChat();
+    if (!(await openChat())) {
+      void vscode.window.showInformationMessage("Segue: There is no language model in VS Code that @segue can ask.");
+    }
   } else if ((await conversations.lookUp(node)).isOpenElsewhere) {
     await fork(components, { kind: "point", folder, sessionId, at: null, question: "" });
   } else {
@@ -138,12 +140,13 @@ async function goOnHere(components: Components, node: unknown): Promise<void> {
   }
 }
 
-/** Open the chat view with `@segue` typed in, if any language model is available there. */
-async function openChat(): Promise<void> {
+/** Open the chat view with `@segue` typed in, if any language model is available there; returns whether one is. */
+async function openChat(): Promise<boolean> {
   const models = await vscode.lm.selectChatModels();
   if (models.length > 0) {
     await vscode.commands.executeCommand("workbench.action.chat.open", { query: "@segue ", isPartialQuery: true });
   }
+  return models.length > 0;
 }
 
 /** *argument* is a text to search for everywhere; without one, the user types it. */

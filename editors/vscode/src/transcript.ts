@@ -38,7 +38,7 @@ export class TranscriptRenderer {
   render(session: Session, { events, invocations, hasNewer }: Shown): RenderedBlock[] {
     const turns = findTurns(events);
     const last = turns.pop(); // it may go on after these events
-    const ends = new Map<string, boolean>(turns.map((turn) => [turn.last.id, session.archivedAt === null]));
+    const ends = new Map<string, boolean>(turns.map((turn) => [turn.last.id, session.archivedAt === null && session.sharedBy === null]));
     if (last !== undefined && !hasNewer) {
       ends.set(last.last.id, false);
     }
@@ -66,7 +66,7 @@ export class TranscriptRenderer {
           id: first.id,
           key,
           html: [
-            hasHeading ? renderHeading(block, named, newClient) : "",
+            hasHeading ? renderHeading(block, named, newClient, session.sharedBy) : "",
             ...block.parts.map(renderPart),
             turnEnd === undefined ? "" : renderActions(turnEnd.id, canGoBack),
             isFork ? '<p class="mark">The fork begins here.</p>' : "",
@@ -115,6 +115,7 @@ export function renderHead(session: Session, original?: Pick<Session, "title">):
     formatCount(session.eventCount, "event"),
     formatSpan(session.createdAt, session.updatedAt),
     ...(session.archivedAt === null ? [] : ["archived"]),
+    ...nameAll(session.sharedBy).map((name) => `shared by ${name}`),
   ];
   return [
     `<h1>${escapeHtml(formatTitle(session, 200))}</h1>`,
@@ -130,8 +131,9 @@ function renderOrigin({ forkedAt }: Session, original: Pick<Session, "title"> | 
   return `<p class="facts">A fork of ${name}: the first ${formatCount(forkedAt ?? 0, "event")} are the same.</p>`;
 }
 
-function renderHeading({ events: [first], speaker }: Block, model: string | undefined, client: string | undefined): string {
-  const name = SPEAKERS[speaker ?? "assistant"];
+function renderHeading({ events: [first], speaker }: Block, model: string | undefined, client: string | undefined, sharedBy: string | null): string {
+  const [other] = speaker === "user" ? nameAll(sharedBy) : [];
+  const name = other === undefined ? SPEAKERS[speaker ?? "assistant"] : escapeHtml(makeReadable(other));
   const details = [...nameAll(model ?? null), formatLocalTime(first.createdAt), ...nameAll(client ?? null)];
   const shown = details.map((detail) => `<span>${escapeHtml(makeReadable(detail))}</span>`).join(" · ");
   return `<h2 class="${speaker}">${name} <small>${shown}</small></h2>`;

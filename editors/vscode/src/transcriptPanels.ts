@@ -7,7 +7,7 @@ import type { SessionNode } from "./conversationsView";
 import { buildPatterns } from "./excerpts";
 import type { Exportable } from "./exports";
 import { type ForkPoint, toForkPoint } from "./forks";
-import { formatAge, formatTitle } from "./format";
+import { formatAge, formatTitle, nameAll } from "./format";
 import { LoadedEvents } from "./loadedEvents";
 import type { Appended, SearchHit, Session } from "./protocol";
 import { isKind } from "./requests";
@@ -176,8 +176,10 @@ class Transcript {
     if (this.isCurrent) {
       return { title: "Ask @segue", note: "The current conversation of this folder." };
     }
-    const note = this.isOpenElsewhere
-      ? "Open in another window, and shown here as it grows. You go on in a fork of it."
+    const [owner] = nameAll(session.sharedBy);
+    const why = this.isOpenElsewhere ? "Open in another window" : owner && `Shared by ${owner}`;
+    const note = why !== undefined
+      ? `${why}, and shown here as it grows. You go on in a fork of it.`
       : `${session.archivedAt === null ? "L" : "Archived; l"}ast active ${formatAge(session.updatedAt)}.`;
     return { title: "Go On Here", note };
   }

@@ -45,7 +45,7 @@ export function createSessionItem(node: SessionNode, isCurrent: boolean): vscode
   const isOld = Date.now() - Date.parse(session.updatedAt) > 7 * 86_400_000;
   const when = isOld ? formatShortDay(session.updatedAt) : formatShortAge(session.updatedAt);
   item.description = [when, count, ...speakers].join(" · ");
-  item.contextValue = session.archivedAt === null ? "session" : "session.archived";
+  item.contextValue = session.sharedBy !== null ? "session.shared" : session.archivedAt === null ? "session" : "session.archived";
   item.iconPath = chooseIcon(session, isCurrent);
   const marks = [
     ...(isCurrent ? ["current"] : []),
@@ -86,6 +86,7 @@ export function buildTooltip(session: Session, isCurrent: boolean, original: Ses
     ...(speakers.size === 0 ? [] : [[...speakers].map(escapeMarkdown).join(" · ")]),
     ...(session.forkedFrom === null ? [] : [describeFork(session, original)]),
     escapeMarkdown(formatPlace(session, session.directory)),
+    ...nameAll(session.sharedBy).map((name) => `Shared by ${escapeMarkdown(name)}.`),
     ...(isCurrent ? ["The current conversation of this folder."] : []),
     ...(session.archivedAt === null ? [] : [`Archived ${formatAge(session.archivedAt)}.`]),
   ];

@@ -504,6 +504,8 @@ test("a fork from a turn of a transcript goes on beside the original, which its 
     await vscode.row("copy of Why does").filter({ hasText: /(now|min) · 2 events/ }).hover();
     await vscode.page.locator(".workbench-hover, .monaco-hover").filter({ hasText: describeFork }).waitFor();
     await vscode.screenshot("fork");
+    await vscode.transcriptPage().getByRole("button", { name: "Ask @segue" }).click();
+    await vscode.notification("There is no language model in VS Code that @segue can ask.").waitFor();
   });
   const sessions = await sandbox.listSessions();
   assert.deepEqual(sessions.map(({ forkedFrom, archivedAt }) => [forkedFrom, archivedAt]), [[id, null], [null, null]]);

@@ -99,6 +99,16 @@ test("the head has the title, and where, when and with whom it was", () => {
   assert.match(head, /^<h1>The &lt;title><\/h1><p class="facts">Claude Code · Claude · opus · \/work\/p · main · 3 events · /);
 });
 
+test("what another user shares has that user's questions, and cannot be gone back in", () => {
+  const session = { sharedBy: "Ada <x>" };
+  const events = toEvents(["user_message", { content: "q1" }], ["text", { content: "a1" }], ["user_message", { content: "q2" }], ["text", { content: "a2" }]);
+  const html = render(events, { session }).map((block) => block.html).join("");
+  assert.deepEqual(html.match(/<h2 class="\w+">[^<]* </g), ["user", "assistant", "user", "assistant"].map((who) => `<h2 class="${who}">${who === "user" ? "Ada &lt;x>" : "Assistant"} <`));
+  assert.match(html, /data-action="fork"/);
+  assert.doesNotMatch(html, /data-action="goBack"/);
+  assert.match(renderHead(createSession(session)), /shared by Ada &lt;x>/);
+});
+
 test("the pieces of a message are one block, in which each of them is found", () => {
   const piece = (type: string, content: string, message: string): [string, unknown] => [type, { content, message }];
   const events = toEvents(piece("thinking", "Let ", "1"), piece("thinking", "me", "1"), piece("text", "I **lo", "2"), piece("text", "ok**.", "2"), piece("text", "other", "3"));
