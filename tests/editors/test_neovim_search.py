@@ -167,8 +167,9 @@ def test_the_picker_of_another_plugin(
 
     assert report["used"] == used
     assert "Search this workspace" in report["hint"]
-    queries = [asked["query"] for asked in report["asked"]]
-    assert queries == ["needle", "needle", "needle023"], "a page, the next one, a new query"
+    # fzf may ask for a part of what is typed, too.
+    first, second, *_, last = [asked["query"] for asked in report["asked"]]
+    assert [first, second, last] == ["needle", "needle", "needle023"], "two pages, a new query"
     assert report["asked"][1]["cursor"]
     place = report["place"]
     assert place["name"].startswith(f"segue://{report['id']}")
