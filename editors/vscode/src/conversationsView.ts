@@ -256,7 +256,6 @@ export class ConversationsView implements vscode.TreeDataProvider<Node>, Searcha
     try {
       const roots = arrangeByDay(await Promise.all(getFolders().map((folder) => this.loadList(folder))));
       this.toldRefusal = undefined;
-      this.view.message = "";
       this.setListState(roots.length > 0 ? "listed" : "empty");
       return roots;
     } catch (error) {
@@ -280,15 +279,21 @@ export class ConversationsView implements vscode.TreeDataProvider<Node>, Searcha
   /** If no server can be started, that is told already. */
   private tellRefusal(error: Error): void {
     if (error instanceof ConnectionLostError) {
-      this.view.message = "";
       this.setListState("loading");
       return;
     }
     this.setListState("refused");
-    this.view.message = singleLine(error.message);
     if (this.toldRefusal !== error.message) {
       this.toldRefusal = error.message;
-      void vscode.window.showErrorMessage(escapeMessage(`Segue: ${error.message}`));
+      void this.offerRetry(error.message);
+    }
+  }
+
+  /** With a button, the message is shown whole, and stays. */
+  private async offerRetry(reason: string): Promise<void> {
+    if ((await vscode.window.showErrorMessage(escapeMessage(`Segue: ${reason}`), "Try Again")) === "Try Again") {
+      this.toldRefusal = undefined;
+      this.refresh();
     }
   }
 

@@ -1,7 +1,7 @@
 // End-to-end tests of the list of conversations, its keys and states, and the status bar, in a real VS Code.
 
 import assert from "node:assert/strict";
-import { existsSync, writeFileSync } from "node:fs";
+import { existsSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, beforeEach, test } from "node:test";
 import { AFTERNOON, conversation } from "./conversations.mjs";
@@ -238,6 +238,21 @@ test("a server that cannot be started is told once, and by the view until it can
     assert.deepEqual(await vscode.listNotifications(), [FAILURE]);
     writeFileSync(go, "");
     await vscode.page.locator(".sidebar .welcome-view-content .monaco-button").filter({ hasText: "Try Again" }).click();
+    await vscode.row("Why does the parser").waitFor();
+  });
+});
+
+test("a store that cannot be read is told with the reason, and by the view until it can", async () => {
+  writeFileSync(sandbox.database, "This is no database. ".repeat(1_000), { mode: 0o600 });
+  await withWorkbench(sandbox, {}, async (vscode) => {
+    await vscode.showConversations();
+    await waitForWelcome(vscode, ["The conversations cannot be read.", "Try Again", "Show Log"]);
+    const button = vscode.notification("is not a SQLite database. It was left as it is.").getByRole("button", { name: "Try Again" });
+    await button.waitFor();
+    await vscode.screenshot("refused");
+    rmSync(sandbox.database);
+    await sandbox.record(conversation(PARSER));
+    await button.click();
     await vscode.row("Why does the parser").waitFor();
   });
 });

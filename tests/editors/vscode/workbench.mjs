@@ -406,7 +406,7 @@ export class Workbench {
     const texts = await center.locator(".monaco-list-row .notification-list-item-message").allInnerTexts();
     await this.runCommand("Notifications: Hide Notifications"); // the center keeps new ones from being shown
     await center.waitFor({ state: "hidden" });
-    return texts;
+    return texts.filter((text) => text !== "Activating Extensions..."); // of VS Code, while it starts
   }
 
   /** What the view says and offers while it has no rows, as lines. */
