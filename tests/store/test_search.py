@@ -199,7 +199,7 @@ async def test_all_words_must_be_in_one_event_or_in_one_title(service: SessionSe
     assert await seqs(service, '"and blue"') == [2]
 
 
-async def test_what_tools_were_given_and_put_out_is_found_but_not_their_ids(
+async def test_what_tools_were_given_and_put_out_is_found_but_no_ids_nor_models(
     service: SessionService,
 ) -> None:
     call = {
@@ -214,12 +214,13 @@ async def test_what_tools_were_given_and_put_out_is_found_but_not_their_ids(
         Event.new("tool_call", call),
         Event.new("tool_result", result),
         Event.new("x.later", unknown),
+        Event.new("text", {"content": "I cannot read it.", "model": "acme/large"}),
     )
     for query in ("read_file", "file_path hostname", "12345", "inside", "deep"):
         assert await seqs(service, query) == [1], query
     assert await seqs(service, "such file") == [2]
     assert await seqs(service, "later known") == [3]
-    assert await seqs(service, "toolu_0123") == []
+    assert await seqs(service, "toolu_0123") == await seqs(service, "acme") == []
 
 
 async def test_titles_are_found_and_what_they_were_before_is_not(service: SessionService) -> None:

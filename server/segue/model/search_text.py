@@ -44,8 +44,8 @@ SPREAD = (
 
 _SPREAD = re.compile(f"[{SPREAD}]")
 
-_IDS = frozenset({"id", "tool_use_id", "message"})
-"""Fields of known types that only connect events."""
+_NOT_SAID = frozenset({"id", "tool_use_id", "message", "model"})
+"""Fields of known types that only connect events, or name who speaks."""
 
 
 @attrs.frozen
@@ -131,13 +131,13 @@ def searched_text(type: str, encoded: str) -> str:
     """Return what is searched of an event whose `data` is stored as *encoded*.
 
     It is every string and number in it, also the names of nested fields, each on a line of its own,
-    but no ids; of a long text the beginning and the end.
+    but no ids, nor the model that speaks; of a long text the beginning and the end.
     """
     data, is_corrupt = json_text.decode(encoded)
     if is_corrupt or not isinstance(data, dict):
         return shortened(encoded)
-    ids = _IDS if type in EVENT_TYPES else ()
-    return shortened("\n".join(_strings({k: v for k, v in data.items() if k not in ids})))
+    left_out = _NOT_SAID if type in EVENT_TYPES else ()
+    return shortened("\n".join(_strings({k: v for k, v in data.items() if k not in left_out})))
 
 
 def shortened(text: str) -> str:
