@@ -204,7 +204,9 @@ test("a long transcript opens at its end, shows more on demand, grows live, and 
     await vscode.transcript("And the last.").waitFor();
     await waitUntil("it follows", async () => (await vscode.transcriptScroll()).isAtEnd);
 
-    await vscode.page.reload();
+    const reloaded = vscode.page.waitForEvent("load");
+    await vscode.runCommand("Developer: Reload Window"); // saves which editors are open; the browser's reload may not
+    await reloaded;
     await vscode.waitUntilReady();
     await vscode.transcript("And the last.").waitFor();
   });
