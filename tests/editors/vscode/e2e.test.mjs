@@ -714,8 +714,11 @@ test("more of what the search box has found is loaded in the view", async () => 
 
 /** Go on with an imported conversation in its own program. */
 async function goOnInProgram(vscode) {
-  await vscode.clickRowAction("Why does the parser", "Resume Conversation…");
-  await vscode.picks("Go on in Claude Code").click();
+  const choose = async () => {
+    await vscode.clickRowAction("Why does the parser", "Resume Conversation…");
+    await vscode.picks("Go on in Claude Code").click({ timeout: 10_000 });
+  };
+  await choose().catch(choose); // the picker closes when the chat takes the focus
 }
 
 test("an imported conversation is listed with its program, and goes on there in a terminal", async () => {
