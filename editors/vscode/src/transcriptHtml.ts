@@ -106,7 +106,13 @@ document.addEventListener("click", ({ target }) => {
     setTimeout(() => (button.textContent = "Copy"), 1500);
   }
 });
-addEventListener("scroll", () => (newest.hidden = newer.hidden && isAtEnd()));
+const noteEnd = () => (newest.hidden = newer.hidden && isAtEnd());
+addEventListener("scroll", noteEnd);
+addEventListener("resize", () => {
+  if (newest.hidden) {
+    toEnd(); // the lines are broken anew
+  }
+});
 
 function setBlocks(blocks) {
   const elements = new Map([...main.children].map((element) => [element.dataset.block, element]));
@@ -188,7 +194,7 @@ addEventListener("message", ({ data }) => {
   } else if (anchor?.isConnected) {
     page.scrollBy(0, anchor.getBoundingClientRect().top - before);
   }
-  newest.hidden = newer.hidden && isAtEnd();
+  noteEnd();
 });
 send("ready");
 `;

@@ -188,6 +188,9 @@ test("a long transcript opens at its end, shows more on demand, grows live, and 
     await vscode.row("Why does the parser").click();
     await vscode.transcript("Step 2099").waitFor();
     await waitUntil("it is at its end", async () => (await vscode.transcriptScroll()).isAtEnd);
+    await vscode.page.setViewportSize({ width: 600, height: 600 });
+    await waitUntil("it stays there in a smaller window", async () => (await vscode.transcriptScroll()).isAtEnd);
+    await vscode.page.setViewportSize({ width: 1_280, height: 800 });
     const blocks = vscode.transcriptPage().locator("#blocks > section");
     assert.equal(await blocks.count(), 100);
     await vscode.transcriptPage().getByRole("button", { name: "Show Earlier" }).click();
