@@ -25,7 +25,7 @@ from tests.cli.helpers import as_json, run
 BOUND_S = 4.0
 """What is written is in the store within this time: 2 seconds and the load of this machine."""
 
-END_S = 1.0
+END_S = 5.0
 SETTLED_S = 1.0
 
 SOON = "import segue.sessions.watching as w; w.LOOK_INTERVAL_S = 1.0; w.RETRY_S = (0.2, 0.5)"
