@@ -61,7 +61,7 @@ OPEN_TO_ALL = {"startup", "__main__"}
 
 ORDER = {
     "model": [
-        "validation", "json_text", "titles", "events", "repository", "workspace", "errors",
+        "plain", "validation", "json_text", "titles", "events", "repository", "workspace", "errors",
         "records", "imports", "maintenance", "replicas", "pieces", "event_text", "told_history",
         "search_text", "git_changes", "store_reports", "database_reports",
     ],

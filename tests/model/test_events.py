@@ -1,7 +1,6 @@
 import json
 from typing import Any
 
-import attrs
 import pytest
 
 from segue.model import events
@@ -161,6 +160,6 @@ def test_only_a_user_message_has_a_title(type: str) -> None:
 
 
 def test_a_payload_with_a_wrong_type_is_refused() -> None:
-    payload = attrs.evolve(UserMessage(content=""), content=5)  # type: ignore[arg-type]  # the wrong type is the test
+    payload = UserMessage(content=5)  # type: ignore[arg-type]  # the wrong type is the test
     with pytest.raises(InvalidInputError):
         Event.of(payload)

@@ -50,6 +50,7 @@ SEGUE_AT_START = {
     "segue.model.errors",
     "segue.model.events",
     "segue.model.json_text",
+    "segue.model.plain",
     "segue.model.records",
     "segue.model.validation",
     "segue.model.workspace",

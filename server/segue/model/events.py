@@ -14,6 +14,7 @@ import attrs
 
 from segue.model import validation
 from segue.model.json_text import encode
+from segue.model.plain import plain
 from segue.model.validation import Fault, InvalidInputError, StringLength
 
 T = TypeVar("T")
@@ -48,7 +49,7 @@ def event_type(name: str, *, model_visible: bool) -> Callable[[type[T]], type[T]
 
 
 @event_type("user_message", model_visible=True)
-@attrs.frozen(kw_only=True)
+@plain
 class UserMessage:
     """A message of the person."""
 
@@ -56,7 +57,7 @@ class UserMessage:
 
 
 @event_type("text", model_visible=True)
-@attrs.frozen(kw_only=True)
+@plain
 class Text:
     """A message of the model."""
 
@@ -64,7 +65,7 @@ class Text:
 
 
 @event_type("tool_call", model_visible=True)
-@attrs.frozen(kw_only=True)
+@plain
 class ToolCall:
     """A tool that the model calls; `input` is any JSON."""
 
@@ -74,7 +75,7 @@ class ToolCall:
 
 
 @event_type("tool_result", model_visible=True)
-@attrs.frozen(kw_only=True)
+@plain
 class ToolResult:
     """The result of a tool call; `remote` if the model's own service ran it."""
 
@@ -86,7 +87,7 @@ class ToolResult:
 
 
 @event_type("skill_invocation", model_visible=True)
-@attrs.frozen(kw_only=True)
+@plain
 class SkillInvocation:
     """A skill (a stored prompt) that was invoked."""
 
@@ -96,7 +97,7 @@ class SkillInvocation:
 
 
 @event_type("system_context", model_visible=False)
-@attrs.frozen(kw_only=True)
+@plain
 class SystemContext:
     """A note of the editor for the model, such as the boundary of a resumed session."""
 
@@ -104,7 +105,7 @@ class SystemContext:
 
 
 @event_type("out_of_band_output", model_visible=False)
-@attrs.frozen(kw_only=True)
+@plain
 class OutOfBandOutput:
     """Output that the editor showed to the person and never sent to the model."""
 
@@ -124,7 +125,7 @@ def is_model_visible(type: str) -> bool:
 
 
 @event_type("thinking", model_visible=False)
-@attrs.frozen(kw_only=True)
+@plain
 class Thinking:
     """What the model thought before it answered."""
 
@@ -132,7 +133,7 @@ class Thinking:
 
 
 @event_type("plan", model_visible=False)
-@attrs.frozen(kw_only=True)
+@plain
 class Plan:
     """The plan of an agent; each entry is any JSON."""
 
@@ -140,7 +141,7 @@ class Plan:
 
 
 @event_type("permission", model_visible=False)
-@attrs.frozen(kw_only=True)
+@plain
 class Permission:
     """What an agent asked for permission to do, and the answer."""
 
@@ -151,7 +152,7 @@ class Permission:
 
 
 @event_type("turn_end", model_visible=False)
-@attrs.frozen(kw_only=True)
+@plain
 class TurnEnd:
     """The end of a turn: why it ended, what it used (any JSON), and the error if it failed."""
 

@@ -7,11 +7,12 @@ same names in camelCase, unless a field's metadata has another name.
 import time
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
-from typing import Any, Literal, NewType, TypeVar, dataclass_transform
+from typing import Any, Literal, NewType
 
 import attrs
 
 from segue.model.events import Event
+from segue.model.plain import plain
 from segue.model.validation import Fault, InvalidInputError
 
 PAGE = 200
@@ -31,8 +32,6 @@ MAX_BATCH = 10_000
 
 MAX_PAGE_BYTES = 4 * 1024 * 1024
 """A page of events ends here, in bytes of stored `data`; it always holds at least one event."""
-
-T = TypeVar("T")
 
 Timestamp = NewType("Timestamp", int)
 """Milliseconds since 1970 UTC. In JSON: ISO 8601 UTC, `2026-08-01T12:00:00.000Z`."""
@@ -76,15 +75,6 @@ by the setting none ever does.
 
 LAST_SEEN: Any = object()
 """As a parent id: the head that this window last saw."""
-
-
-@dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(attrs.field,))
-def plain(cls: type[T]) -> type[T]:
-    """Return *cls* as a frozen attrs class without comparison and representation.
-
-    What only passes on data needs neither, and that code is half of the time to make a class.
-    """
-    return attrs.frozen(cls, kw_only=True, eq=False, repr=False)
 
 
 def now() -> Timestamp:
