@@ -42,6 +42,8 @@ class HookAgent:
     seconds, and whether the agent takes arguments apart from the program."""
     timeouts_s: Mapping[str, int] = attrs.field(factory=dict)
     """When it ends it at an event that allows less than TIMEOUT_S."""
+    writes_within_s: float = 0
+    """How long after it has run the hook it may take to write the end of a turn, in seconds."""
     notices: tuple[str, ...] = ()
     """How a prompt begins that no person wrote."""
     advice: str = ""
@@ -230,6 +232,7 @@ HOOK_AGENTS = {
             ),
             template={"version": 1},
             notices=("<system_notification>",),
+            writes_within_s=0.3,
             handler=_copilot,
         ),
     )

@@ -18,6 +18,7 @@ What hooks record counts as imported: it is another program's conversation. Segu
 by itself until it was continued here once.
 """
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -65,6 +66,8 @@ class HookRecorder:
         Raises a StorageError, or ValueError for what the call must not say.
         """
         own_id = session_id(self._source.NAME, call.session_id)
+        if call.event in self._agent.end_events and self._agent.writes_within_s:
+            await asyncio.sleep(self._agent.writes_within_s)
         # What is said here goes on with what `segue acp` has recorded of it.
         proxied = await ProxiedSessions(self._service, self._source).session_id(own_id)
         own_id = proxied or own_id
