@@ -6,10 +6,7 @@ from pathlib import Path
 import pytest
 
 from segue.model.imports import ImportedEvent
-from segue.model.records import (
-    NewSession,
-    Timestamp,
-)
+from segue.model.records import NewSession, Timestamp
 from segue.store.sqlite.service import LocalSessionService
 from tests.agents import claude
 from tests.cli.helpers import as_json, run

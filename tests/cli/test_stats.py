@@ -7,11 +7,7 @@ from typing import Any
 import pytest
 
 from segue.model.imports import ImportedEvent
-from segue.model.records import (
-    NewFork,
-    NewSession,
-    Timestamp,
-)
+from segue.model.records import NewFork, NewSession, Timestamp
 from segue.store.sqlite.service import LocalSessionService
 from tests.cli.helpers import as_json, run, screen
 from tests.factories import user_message

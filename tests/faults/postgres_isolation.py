@@ -20,12 +20,7 @@ from psycopg import sql
 
 from segue.model.events import Event, new_id
 from segue.model.imports import ImportedEvent
-from segue.model.records import (
-    NewFork,
-    NewSession,
-    Origin,
-    Timestamp,
-)
+from segue.model.records import NewFork, NewSession, Origin, Timestamp
 from segue.store.postgres import codec
 from segue.store.postgres.service import PostgresSessionService
 from tests.factories import INVOCATION, user_message

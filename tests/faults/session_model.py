@@ -13,14 +13,7 @@ import attrs
 from segue.model.errors import EventConflict, EventNotFound, HeadMoved, SessionNotFound
 from segue.model.events import Event, is_model_visible, title
 from segue.model.maintenance import Pruned, PrunedSession
-from segue.model.records import (
-    NewFork,
-    NewSession,
-    Order,
-    Origin,
-    Session,
-    Timestamp,
-)
+from segue.model.records import NewFork, NewSession, Order, Origin, Session, Timestamp
 from segue.model.titles import shortened
 
 

@@ -10,15 +10,7 @@ import pytest
 
 from segue.model.events import new_id
 from segue.model.imports import ImportedEvent
-from segue.model.records import (
-    MAX_SKEW_MS,
-    Machine,
-    NewFork,
-    NewSession,
-    Order,
-    Session,
-    Timestamp,
-)
+from segue.model.records import MAX_SKEW_MS, Machine, NewFork, NewSession, Order, Session, Timestamp
 from segue.store.service import SessionService
 from tests.factories import (
     HERE,

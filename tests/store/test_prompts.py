@@ -8,10 +8,7 @@ import pytest
 
 from segue.model.events import Event
 from segue.model.imports import ImportedEvent, ImportResult
-from segue.model.records import (
-    NewSession,
-    Timestamp,
-)
+from segue.model.records import NewSession, Timestamp
 from segue.store.service import SessionService
 from segue.store.sqlite.service import LocalSessionService
 from tests.factories import execute

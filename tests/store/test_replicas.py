@@ -10,14 +10,7 @@ import pytest
 from segue.model.errors import EventNotFound, HeadMoved, SessionNotFound
 from segue.model.events import new_id
 from segue.model.imports import ImportedEvent
-from segue.model.records import (
-    AGENTS,
-    Invocation,
-    Machine,
-    NewFork,
-    NewSession,
-    Timestamp,
-)
+from segue.model.records import AGENTS, Invocation, Machine, NewFork, NewSession, Timestamp
 from segue.model.replicas import Replica, Tombstone, digest
 from segue.store.service import SessionService
 from tests.factories import (

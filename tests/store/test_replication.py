@@ -11,14 +11,7 @@ import pytest
 from segue.model.errors import HeadMoved, SessionNotFound, StorageUnavailable
 from segue.model.events import Event, new_id
 from segue.model.imports import ImportedEvent
-from segue.model.records import (
-    Invocation,
-    Machine,
-    NewFork,
-    NewSession,
-    Origin,
-    Timestamp,
-)
+from segue.model.records import Invocation, Machine, NewFork, NewSession, Origin, Timestamp
 from segue.model.replicas import REMAINDER_OF, Replica, Tombstone
 from segue.store.replication import ExchangeReport, Replication, Step
 from segue.store.service import SessionService

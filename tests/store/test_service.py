@@ -10,12 +10,7 @@ from typing import Any
 import attrs
 import pytest
 
-from segue.model.errors import (
-    EventConflict,
-    EventNotFound,
-    HeadMoved,
-    SessionNotFound,
-)
+from segue.model.errors import EventConflict, EventNotFound, HeadMoved, SessionNotFound
 from segue.model.events import Event, new_id
 from segue.model.imports import ImportedEvent
 from segue.model.records import (

@@ -9,12 +9,7 @@ import pytest
 
 from segue.model.events import new_id
 from segue.model.imports import ImportedEvent
-from segue.model.records import (
-    Machine,
-    NewFork,
-    NewSession,
-    Timestamp,
-)
+from segue.model.records import Machine, NewFork, NewSession, Timestamp
 from segue.model.replicas import Replica, Tombstone
 from segue.store.service import SessionService
 from segue.store.sqlite.service import LocalSessionService

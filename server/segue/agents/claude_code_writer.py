@@ -19,11 +19,7 @@ from segue.agents import claude_code
 from segue.agents.transcript import COMPACTED, BrokenPart, Places, Transcript, derived_id
 from segue.agents.writable import Writable, Written
 from segue.model.imports import ImportedEvent
-from segue.model.records import (
-    PROMPT,
-    StoredEvent,
-    iso,
-)
+from segue.model.records import PROMPT, StoredEvent, iso
 from segue.model.titles import title_of
 
 NOT_KEPT = (

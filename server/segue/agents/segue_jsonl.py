@@ -15,12 +15,7 @@ from segue.agents.jsonl import JsonLines
 from segue.agents.transcript import BrokenPart, Folder, Item, Places, Transcript, milliseconds
 from segue.model.events import Event
 from segue.model.imports import ImportedEvent
-from segue.model.records import (
-    Invocation,
-    Session,
-    Timestamp,
-    now,
-)
+from segue.model.records import Invocation, Session, Timestamp, now
 from segue.model.repository import MAX_NAME
 from segue.model.validation import InvalidInputError, Line, StringLength
 

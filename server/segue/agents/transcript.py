@@ -16,10 +16,7 @@ import attrs
 from segue.model.events import Event
 from segue.model.imports import ImportedEvent
 from segue.model.json_text import encode
-from segue.model.records import (
-    Session,
-    Timestamp,
-)
+from segue.model.records import Session, Timestamp
 from segue.model.told_history import BEGIN_MARK, strip
 from segue.model.validation import InvalidInputError
 

@@ -29,11 +29,7 @@ from segue.agents.transcript import Places, session_id, state_of
 from segue.model.errors import SessionNotFound
 from segue.model.events import Event
 from segue.model.imports import ImportedEvent
-from segue.model.records import (
-    Origin,
-    StoredEvent,
-    now,
-)
+from segue.model.records import Origin, StoredEvent, now
 from segue.sessions.importing import Importer, Redact, is_stored, new_session
 from segue.sessions.proxied import ProxiedSessions
 from segue.store.service import SessionService

@@ -13,11 +13,7 @@ from segue.agents.transcript import Recording, Rewind, Transcript
 from segue.model.errors import SessionNotFound
 from segue.model.imports import ImportedEvent
 from segue.model.json_text import encode
-from segue.model.records import (
-    MAX_IMPORT,
-    NewSession,
-    Origin,
-)
+from segue.model.records import MAX_IMPORT, NewSession, Origin
 from segue.model.told_history import is_told
 from segue.model.workspace import InvalidWorkspaceError, Workspace, locate_workspace
 from segue.sessions.branches import storable_branch

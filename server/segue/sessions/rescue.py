@@ -19,12 +19,7 @@ from segue.agents.jsonl import JsonLines
 from segue.agents.transcript import Places, Transcript, session_id
 from segue.agents.writable import Writable, Written
 from segue.model.imports import ImportedEvent
-from segue.model.records import (
-    PROMPT,
-    PROMPT_RECORDS,
-    Session,
-    StoredEvent,
-)
+from segue.model.records import PROMPT, PROMPT_RECORDS, Session, StoredEvent
 from segue.sessions.lineage import lineage, own_id_of
 from segue.sessions.pages import event_pages
 from segue.store.service import SessionService

@@ -5,10 +5,7 @@ from collections.abc import AsyncIterator
 from segue.model import json_text
 from segue.model.events import Event
 from segue.model.imports import ImportedEvent
-from segue.model.records import (
-    MAX_PAGE,
-    StoredEvent,
-)
+from segue.model.records import MAX_PAGE, StoredEvent
 from segue.model.replicas import Replica, Version
 from segue.store.service import SessionService
 

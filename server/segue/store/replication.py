@@ -21,13 +21,7 @@ from segue.model.errors import EventNotFound, HeadMoved, SessionNotFound, Storag
 from segue.model.events import is_model_visible, title
 from segue.model.imports import ImportedEvent
 from segue.model.records import Machine
-from segue.model.replicas import (
-    REMAINDER_OF,
-    Replica,
-    Tombstone,
-    Version,
-    fork_id,
-)
+from segue.model.replicas import REMAINDER_OF, Replica, Tombstone, Version, fork_id
 from segue.store.comparing import (
     PART,
     ChangedError,

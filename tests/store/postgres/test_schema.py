@@ -15,12 +15,7 @@ from segue.model.database_reports import DatabaseSetupError
 from segue.model.errors import SessionNotFound
 from segue.model.events import Event
 from segue.model.imports import ImportedEvent
-from segue.model.records import (
-    AGENTS,
-    Machine,
-    NewFork,
-    Timestamp,
-)
+from segue.model.records import AGENTS, Machine, NewFork, Timestamp
 from segue.store.postgres import codec, relocation, rows, setup
 from segue.store.postgres.service import PostgresSessionService
 from tests.factories import (

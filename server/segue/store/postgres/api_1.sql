@@ -717,6 +717,7 @@ BEGIN
             ) r GROUP BY r.time, r.number ORDER BY r.time DESC, r.number DESC LIMIT a_limit
         );
     END IF;
+    -- The first at or above each number: with `=` they might be joined with all sessions.
     RETURN QUERY SELECT f.* FROM unnest(newest) AS g (number) CROSS JOIN LATERAL (
         SELECT s.* FROM segue.sessions s WHERE s.owner = a_owner AND s.number >= g.number
         ORDER BY s.number LIMIT 1
@@ -845,6 +846,7 @@ BEGIN
             LIMIT a_limit
         ) f ORDER BY f.number
     );
+    -- As in `prompted_here`: with `=` they might be joined with all sessions.
     RETURN QUERY SELECT f.* FROM unnest(found) AS g (number) CROSS JOIN LATERAL (
         SELECT s.number, s.directory, s.git_root, s.git_common_dir FROM segue.sessions s
         WHERE s.owner = a_owner AND s.number >= g.number ORDER BY s.number LIMIT 1

@@ -6,14 +6,7 @@ from typing import Any
 import attrs
 
 from segue.model.imports import ImportedEvent, ImportResult
-from segue.model.records import (
-    PROMPT_RECORDS,
-    Invocation,
-    Machine,
-    NewFork,
-    NewSession,
-    Origin,
-)
+from segue.model.records import PROMPT_RECORDS, Invocation, Machine, NewFork, NewSession, Origin
 from segue.store.postgres import append, codec, forks, rows
 from segue.store.postgres.codec import Parameter
 from segue.store.postgres.metadata import encoded

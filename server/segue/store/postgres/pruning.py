@@ -5,10 +5,7 @@ from datetime import timedelta
 from functools import partial
 
 from segue.model.maintenance import Pruned, PrunedSession
-from segue.model.records import (
-    Machine,
-    Session,
-)
+from segue.model.records import Machine, Session
 from segue.store.postgres import codec, rows
 from segue.store.postgres.client import PostgresClient
 from segue.store.postgres.rows import SessionRow

@@ -50,7 +50,8 @@ BEGIN
     RETURN EXISTS (SELECT 1 FROM segue.sessions s WHERE s.owner = segue.me() AND s.id = a_id);
 END $$;
 
--- The sessions that the caller was granted, each once.
+-- The sessions that the caller was granted, each once. As `is_own`, but by the first id at or above: with `=`
+-- they might be joined with all sessions of the caller.
 CREATE FUNCTION segue.shared() RETURNS TABLE (granter text, session segue.sessions)
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE me CONSTANT bigint := segue.me();

@@ -5,13 +5,7 @@ from typing import Any
 
 from segue.model.events import title as title_of
 from segue.model.imports import ImportedEvent, ImportResult
-from segue.model.records import (
-    PROMPT_RECORDS,
-    Invocation,
-    NewFork,
-    Origin,
-    Timestamp,
-)
+from segue.model.records import PROMPT_RECORDS, Invocation, NewFork, Origin, Timestamp
 from segue.store.rules.importing import (
     INVOCATION,
     distinct,

@@ -6,11 +6,7 @@ from typing import Any
 from segue.model import json_text
 from segue.model.errors import EventNotFound, HeadMoved, SessionNotFound
 from segue.model.imports import ImportedEvent
-from segue.model.records import (
-    Machine,
-    NewFork,
-    Timestamp,
-)
+from segue.model.records import Machine, NewFork, Timestamp
 from segue.model.replicas import (
     LOCAL_METADATA,
     Replica,
